@@ -1,0 +1,51 @@
+//! Builds `src/port.c` against the headers of the server that the extension is built for.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=src/port.c");
+    println!("cargo::rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
+    let major = (14..=18)
+        .find(|major| std::env::var_os(format!("CARGO_FEATURE_PG{major}")).is_some())
+        .expect("exactly one of the features pg14 … pg18 has to be on");
+    let includes = match pg_config(major, "--includedir-server") {
+        Ok(includes) => includes,
+        Err(fault) => panic!("no headers of PostgreSQL {major}: {fault}"),
+    };
+    println!("cargo::rerun-if-changed={includes}/pg_config.h");
+    cc::Build::new()
+        .file("src/port.c")
+        .include(includes)
+        // The server's headers are not ours to mend.
+        .flag_if_supported("-Wno-unused-parameter")
+        .flag_if_supported("-Wno-sign-compare")
+        .compile("dsql_iam_port");
+}
+
+/// Asks the pg_config that pgrx uses: the one in `PGRX_PG_CONFIG_PATH`, or the one that
+/// `cargo pgrx init` noted for this version.
+fn pg_config(major: u16, option: &str) -> Result<String, String> {
+    let path = match std::env::var("PGRX_PG_CONFIG_PATH") {
+        Ok(path) => path,
+        Err(_) => from_pgrx_home(major)
+            .ok_or("set PGRX_PG_CONFIG_PATH to its pg_config, or use `cargo pgrx init`")?,
+    };
+    let output = Command::new(&path)
+        .arg(option)
+        .output()
+        .map_err(|error| format!("could not run {path}: {error}"))?;
+    let text = String::from_utf8(output.stdout).map_err(|error| error.to_string())?;
+    Ok(text.trim().to_owned())
+}
+
+/// Reads `pgNN = "PATH"` from `$PGRX_HOME/config.toml` (`~/.pgrx` by default).
+fn from_pgrx_home(major: u16) -> Option<String> {
+    let home = std::env::var("PGRX_HOME")
+        .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.pgrx")))
+        .ok()?;
+    let text = std::fs::read_to_string(format!("{home}/config.toml")).ok()?;
+    text.lines().find_map(|line| {
+        let (name, path) = line.split_once('=')?;
+        (name.trim() == format!("pg{major}")).then(|| path.trim().trim_matches('"').to_owned())
+    })
+}

@@ -1,0 +1,164 @@
+//! `dsql-iam token`: signs a request to connect, as every AWS SDK's DSQL signer does.
+
+use std::error::Error as _;
+
+use aws_config::SdkConfig;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dsql::auth_token::{AuthToken, AuthTokenGenerator, Config};
+use aws_sdk_dsql::config::Region;
+use aws_sdk_dsql::error::BoxError;
+use aws_smithy_async::time::SystemTimeSource;
+use clap::Args;
+
+use crate::{offline, region};
+
+/// What `dsql-iam token` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  export PGPASSWORD=$(dsql-iam token --admin --hostname \"$PGHOST\")
+  psql --host \"$PGHOST\" --username admin --dbname postgres
+
+Credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or from the
+profile (AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE), as in AWS's own tools.")]
+pub struct Arguments {
+    /// The cluster's host name, which the token is signed for
+    #[arg(long, value_name = "HOST", value_parser = hostname)]
+    hostname: String,
+
+    /// The cluster's region [default: the one in the host name, else AWS_REGION, else the profile's]
+    #[arg(long)]
+    region: Option<String>,
+
+    /// Ask for dsql:DbConnectAdmin, which the role `admin` needs; all other roles need DbConnect
+    #[arg(long)]
+    admin: bool,
+
+    /// How long the token can be used, in seconds: from 1 to 604800, which is a week
+    #[arg(long, value_name = "SECONDS", default_value_t = 900,
+          value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    expires_in: u64,
+
+    /// The AWS profile to sign with; credentials in the environment are then not looked at
+    #[arg(long)]
+    profile: Option<String>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody to sign as.
+    #[error(
+        "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a \
+         profile that has some with --profile or AWS_PROFILE"
+    )]
+    NoCredentials,
+
+    /// There is a place for credentials, but what is there cannot be used.
+    #[error("the AWS credentials could not be read: {0}")]
+    BrokenCredentials(String),
+
+    /// The signature is for one region, and none was named.
+    #[error(
+        "no region: the host name {0:?} holds none, so give --region, set AWS_REGION, or add a \
+         region to the profile"
+    )]
+    NoRegion(String),
+
+    /// The SDK could not make a token of it.
+    #[error("the token could not be signed: {0}")]
+    Signing(BoxError),
+}
+
+/// Takes what the user typed, gives the token, without a newline.
+pub async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
+    let profile = arguments.profile.as_deref();
+    let region = match arguments.region {
+        Some(name) => Some(Region::new(name)),
+        None => match region::in_hostname(&arguments.hostname) {
+            Some(region) => Some(region),
+            None => region::configured(profile).await,
+        },
+    };
+    let credentials = credentials(profile, region.clone()).await?;
+    let region = region.ok_or_else(|| Error::NoRegion(arguments.hostname.clone()))?;
+
+    let request = Config::builder()
+        .hostname(arguments.hostname)
+        .region(region)
+        .credentials(credentials)
+        .expires_in(arguments.expires_in)
+        .build()
+        .map_err(Error::Signing)?;
+    let generator = AuthTokenGenerator::new(request);
+    let sdk = SdkConfig::builder()
+        .time_source(SystemTimeSource::new())
+        .build();
+    let token = if arguments.admin {
+        generator.db_connect_admin_auth_token(&sdk).await
+    } else {
+        generator.db_connect_auth_token(&sdk).await
+    };
+    token.map_err(Error::Signing)
+}
+
+/// Finds credentials where AWS's tools find them, as far as that needs no network: in the
+/// environment, then in the profile; with `--profile`, in the profile alone.
+async fn credentials(profile: Option<&str>, region: Option<Region>) -> Result<Credentials, Error> {
+    let offline = ProviderConfig::default()
+        .with_region(region)
+        .with_http_client(offline::client());
+    let mut from_profile = ProfileFileCredentialsProvider::builder().configure(&offline);
+    match profile {
+        Some(name) => from_profile = from_profile.profile_name(name),
+        None => {
+            let environment = EnvironmentVariableCredentialsProvider::new();
+            match environment.provide_credentials().await {
+                Err(CredentialsError::CredentialsNotLoaded(_)) => {}
+                found => return found.map_err(|error| Error::BrokenCredentials(reason(&error))),
+            }
+        }
+    }
+    let found = from_profile.build().provide_credentials().await;
+    found.map_err(|error| match (&error, error.source()) {
+        (CredentialsError::CredentialsNotLoaded(_), None) => Error::NoCredentials,
+        _ => Error::BrokenCredentials(reason(&error)),
+    })
+}
+
+/// The innermost cause of an error: the SDK's outer ones say little.
+fn reason(error: &CredentialsError) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Takes a host name, with or without a port, gives it in lower case, as URLs have it: the SDK signs
+/// the name as it is given, but prints it as part of a URL.
+fn hostname(text: &str) -> Result<String, String> {
+    let fits = |character: char| character.is_ascii_alphanumeric() || ".-_:[]".contains(character);
+    if text.is_empty() || !text.chars().all(fits) {
+        return Err("it is not a host name".to_owned());
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hostname;
+
+    #[test]
+    fn a_host_name_is_only_that() {
+        assert_eq!(hostname("LocalHost:5432").as_deref(), Ok("localhost:5432"));
+        for text in ["", "a b", "https://a", "a/b", "a?b", "user@a"] {
+            assert!(hostname(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! ARNs of the principals that can be mapped to a database role.
+//!
+//! Follows <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html>.
+
+use std::fmt;
+
+/// The longest path that IAM accepts, slashes included.
+const MAX_PATH: usize = 512;
+/// The longest user or role name that IAM accepts.
+const MAX_NAME: usize = 64;
+
+/// What kind of IAM resource an [`IamArn`] names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IamKind {
+    /// `arn:aws:iam::ACCOUNT:user/…`
+    User,
+    /// `arn:aws:iam::ACCOUNT:role/…`
+    Role,
+}
+
+/// The ARN of an IAM user or an IAM role, borrowed from the text it was parsed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IamArn<'a> {
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: &'a str,
+    /// Twelve digits.
+    pub account: &'a str,
+    /// User or role.
+    pub kind: IamKind,
+    /// The path, `/` where there is none, otherwise with a slash at both ends.
+    pub path: &'a str,
+    /// The name without its path.
+    pub name: &'a str,
+}
+
+/// Text that is not the ARN of an IAM user or an IAM role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("IAM role must look like an IAM ARN")]
+pub struct NotAnIamArn;
+
+impl<'a> IamArn<'a> {
+    /// Parses `arn:PARTITION:iam::ACCOUNT:user/PATH/NAME` or `…:role/PATH/NAME`.
+    ///
+    /// # Errors
+    /// [`NotAnIamArn`] for anything else: other services, regions, wildcards, role sessions, the
+    /// account's root, characters that IAM does not allow.
+    pub fn parse(text: &'a str) -> Result<Self, NotAnIamArn> {
+        let mut parts = text.splitn(6, ':');
+        let mut next = || parts.next().ok_or(NotAnIamArn);
+        let (scheme, partition, service) = (next()?, next()?, next()?);
+        let (region, account, resource) = (next()?, next()?, next()?);
+        if scheme != "arn" || service != "iam" || !region.is_empty() {
+            return Err(NotAnIamArn);
+        }
+        if !is_partition(partition) || !is_account_id(account) {
+            return Err(NotAnIamArn);
+        }
+        let (kind, rest) = if let Some(rest) = resource.strip_prefix("user/") {
+            (IamKind::User, rest)
+        } else if let Some(rest) = resource.strip_prefix("role/") {
+            (IamKind::Role, rest)
+        } else {
+            return Err(NotAnIamArn);
+        };
+        let (path, name) = match rest.rfind('/') {
+            // The slash after `user` or `role` is the first one of the path.
+            Some(last) => (&resource[4..5 + last + 1], &rest[last + 1..]),
+            None => ("/", rest),
+        };
+        let path_fits = path.len() <= MAX_PATH && path.bytes().all(|b| b.is_ascii_graphic());
+        if !path_fits || path.contains("//") || !is_name(name) {
+            return Err(NotAnIamArn);
+        }
+        Ok(Self {
+            partition,
+            account,
+            kind,
+            path,
+            name,
+        })
+    }
+}
+
+impl fmt::Display for IamArn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            IamKind::User => "user",
+            IamKind::Role => "role",
+        };
+        let (partition, account) = (self.partition, self.account);
+        write!(
+            f,
+            "arn:{partition}:iam::{account}:{kind}{}{}",
+            self.path, self.name
+        )
+    }
+}
+
+/// The ARN of a role session, `arn:PARTITION:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionArn<'a> {
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: &'a str,
+    /// Twelve digits.
+    pub account: &'a str,
+    /// The role's name; a session's ARN does not show the role's path.
+    pub role: &'a str,
+    /// The session's name.
+    pub session: &'a str,
+}
+
+impl<'a> SessionArn<'a> {
+    /// Parses the ARN that `aws sts assume-role` prints as `AssumedRoleUser.Arn`.
+    ///
+    /// Gives `None` for anything else.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let rest = text.strip_prefix("arn:")?;
+        let (partition, rest) = rest.split_once(':')?;
+        let (account, rest) = rest.strip_prefix("sts::")?.split_once(':')?;
+        let (role, session) = rest.strip_prefix("assumed-role/")?.split_once('/')?;
+        let fits =
+            is_partition(partition) && is_account_id(account) && is_name(role) && is_name(session);
+        fits.then_some(Self {
+            partition,
+            account,
+            role,
+            session,
+        })
+    }
+}
+
+/// Whether `text` is an AWS account id: twelve digits.
+pub fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_partition(text: &str) -> bool {
+    let tail = text.strip_prefix("aws");
+    tail.is_some_and(|tail| {
+        tail.is_empty()
+            || tail.starts_with('-')
+                && tail.len() > 1
+                && tail.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    })
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_roles_with_and_without_a_path() {
+        for (text, kind, path, name) in [
+            (
+                "arn:aws:iam::012345678912:role/example",
+                IamKind::Role,
+                "/",
+                "example",
+            ),
+            (
+                "arn:aws:iam::012345678912:user/dba",
+                IamKind::User,
+                "/",
+                "dba",
+            ),
+            (
+                "arn:aws-cn:iam::012345678912:role/a/b/c",
+                IamKind::Role,
+                "/a/b/",
+                "c",
+            ),
+        ] {
+            let arn = IamArn::parse(text).expect(text);
+            assert_eq!((arn.kind, arn.path, arn.name), (kind, path, name), "{text}");
+            assert_eq!(arn.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_user_and_no_role_is_refused() {
+        for text in [
+            "",
+            "arn",
+            "arn:aws:iam::012345678912",
+            "arn:aws:iam::012345678912:root",
+            "arn:aws:iam::012345678912:role/",
+            "arn:aws:iam::012345678912:role/a//b",
+            "arn:aws:iam::012345678912:role//b",
+            "arn:aws:iam::012345678912:role/a/",
+            "arn:aws:iam::012345678912:role/*",
+            "arn:aws:iam::01234567891:role/a",
+            "arn:aws:iam::01234567891x:role/a",
+            "arn:aws:iam:us-east-1:012345678912:role/a",
+            "arn:aws:sts::012345678912:assumed-role/a/b",
+            "arn:aws:iam::012345678912:group/a",
+            "arn:aws:iam::012345678912:role/a b",
+            "arn:aws:iam::012345678912:role/é",
+            "arn:awsx:iam::012345678912:role/a",
+            "arn:aws-:iam::012345678912:role/a",
+            "ARN:aws:iam::012345678912:role/a",
+            " arn:aws:iam::012345678912:role/a",
+            "arn:aws:iam::012345678912:role/a\n",
+        ] {
+            assert_eq!(IamArn::parse(text), Err(NotAnIamArn), "{text:?}");
+        }
+        let long = format!("arn:aws:iam::012345678912:role/{}", "a".repeat(65));
+        assert_eq!(IamArn::parse(&long), Err(NotAnIamArn));
+    }
+
+    #[test]
+    fn sessions() {
+        let text = "arn:aws:sts::012345678912:assumed-role/example/local";
+        let arn = SessionArn::parse(text).expect("a session");
+        assert_eq!((arn.role, arn.session), ("example", "local"));
+        for text in [
+            "arn:aws:sts::012345678912:assumed-role/example",
+            "arn:aws:sts::012345678912:assumed-role/example/a/b",
+            "arn:aws:sts::012345678912:federated-user/example",
+            "arn:aws:iam::012345678912:role/example",
+        ] {
+            assert_eq!(SessionArn::parse(text), None, "{text}");
+        }
+    }
+}

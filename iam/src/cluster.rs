@@ -1,0 +1,195 @@
+//! The cluster that a login is for.
+
+use crate::arn::is_account_id;
+
+/// The service name in a credential scope and in a cluster's ARN.
+pub const SERVICE: &str = "dsql";
+
+/// The cluster: what its ARN is made of, and the host names a token may be signed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    account: String,
+    region: String,
+    id: String,
+    endpoints: Vec<String>,
+}
+
+/// A cluster that is not, or wrongly, described. Nobody can log in to it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadCluster {
+    /// The account id is no account id.
+    #[error("account_id must be twelve digits, not \"{0}\"")]
+    Account(String),
+    /// The region is no region.
+    #[error("region must look like \"us-east-1\", not \"{0}\"")]
+    Region(String),
+    /// The cluster id is no cluster id.
+    #[error("cluster_id must be 26 characters of a-z and 0-9, not \"{0}\"")]
+    Id(String),
+    /// A further endpoint is no host name.
+    #[error("endpoints must be a list of host names, not \"{0}\"")]
+    Endpoint(String),
+}
+
+impl Cluster {
+    /// Describes a cluster.
+    ///
+    /// Takes its account (twelve digits), region, id (26 characters) and `further_endpoints`, a
+    /// list separated by commas. The cluster's own name `ID.dsql.REGION.on.aws`, `localhost` and
+    /// the loopback addresses are endpoints without being listed.
+    ///
+    /// # Errors
+    /// [`BadCluster`] names the part that does not fit.
+    pub fn new(
+        account: &str,
+        region: &str,
+        id: &str,
+        further_endpoints: &str,
+    ) -> Result<Self, BadCluster> {
+        if !is_account_id(account) {
+            return Err(BadCluster::Account(account.to_owned()));
+        }
+        if !is_region(region) {
+            return Err(BadCluster::Region(region.to_owned()));
+        }
+        let is_id_char = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        if id.len() != 26 || !id.bytes().all(is_id_char) {
+            return Err(BadCluster::Id(id.to_owned()));
+        }
+        let mut endpoints: Vec<String> = ["localhost", "127.0.0.1", "[::1]", "::1"]
+            .map(str::to_owned)
+            .to_vec();
+        endpoints.push(format!("{id}.{SERVICE}.{region}.on.aws"));
+        for endpoint in further_endpoints.split(',').map(str::trim) {
+            if endpoint.is_empty() {
+                continue;
+            }
+            let is_host_char = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+            if !endpoint.bytes().all(is_host_char) {
+                return Err(BadCluster::Endpoint(endpoint.to_owned()));
+            }
+            endpoints.push(endpoint.to_ascii_lowercase());
+        }
+        Ok(Self {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            id: id.to_owned(),
+            endpoints,
+        })
+    }
+
+    /// The account that owns the cluster.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// The cluster's region.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// `arn:PARTITION:dsql:REGION:ACCOUNT:cluster/ID`
+    pub fn arn(&self) -> String {
+        let partition = match self.region.as_str() {
+            region if region.starts_with("cn-") => "aws-cn",
+            region if region.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        };
+        let (region, account, id) = (&self.region, &self.account, &self.id);
+        format!("arn:{partition}:{SERVICE}:{region}:{account}:cluster/{id}")
+    }
+
+    /// Whether a token signed for `host` (with or without a port) is meant for this cluster.
+    pub fn answers_to(&self, host: &str) -> bool {
+        let is = |name: &str| self.endpoints.iter().any(|e| e.eq_ignore_ascii_case(name));
+        is(host)
+            || host.rsplit_once(':').is_some_and(|(name, port)| {
+                port.len() <= 5 && port.parse::<u16>().is_ok_and(|p| p > 0) && is(name)
+            })
+    }
+}
+
+fn is_region(text: &str) -> bool {
+    let labels: Vec<&str> = text.split('-').collect();
+    labels.len() >= 3
+        && labels.iter().all(|l| {
+            !l.is_empty()
+                && l.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "abcdefghijklmnopqrstuvwxyz";
+
+    #[test]
+    fn endpoints_with_and_without_a_port() {
+        let cluster = Cluster::new("012345678912", "us-east-1", ID, "db.test, Other.Test").unwrap();
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "localhost:5432",
+            "127.0.0.1:5432",
+            "[::1]:5432",
+            "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws",
+            "db.test",
+            "other.test:1",
+        ] {
+            assert!(cluster.answers_to(host), "{host}");
+        }
+        for host in [
+            "",
+            ":5432",
+            "localhost:",
+            "localhost:0",
+            "localhost:65536",
+            "localhost:+1x",
+            "xlocalhost",
+            "bbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws",
+            "abcdefghijklmnopqrstuvwxyz.dsql.us-west-2.on.aws",
+        ] {
+            assert!(!cluster.answers_to(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn partitions_follow_the_region() {
+        for (region, partition) in [
+            ("us-east-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+        ] {
+            let cluster = Cluster::new("012345678912", region, ID, "").unwrap();
+            let arn = format!("arn:{partition}:dsql:{region}:012345678912:cluster/{ID}");
+            assert_eq!(cluster.arn(), arn);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_malformed_is_named() {
+        let text = |account, region, id, endpoints| {
+            Cluster::new(account, region, id, endpoints)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            text("", "us-east-1", ID, ""),
+            "account_id must be twelve digits, not \"\""
+        );
+        assert_eq!(
+            text("012345678912", "moon", ID, ""),
+            "region must look like \"us-east-1\", not \"moon\""
+        );
+        assert_eq!(
+            text("012345678912", "us-east-1", "short", ""),
+            "cluster_id must be 26 characters of a-z and 0-9, not \"short\""
+        );
+        assert_eq!(
+            text("012345678912", "us-east-1", ID, "a b"),
+            "endpoints must be a list of host names, not \"a b\""
+        );
+    }
+}

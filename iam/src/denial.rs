@@ -1,0 +1,300 @@
+//! Every reason to refuse a login, and the sentence that goes with it.
+//!
+//! A denial has two faces. The *hint* is what Aurora DSQL tells the client, and is as opaque as
+//! the service is. The *reason* ([`Display`](std::fmt::Display)) is for the server's log, and
+//! holds all that helps to find the fault, but never a secret.
+
+use crate::cluster::BadCluster;
+use crate::token::{Action, Malformed};
+
+/// Why a login is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The cluster's settings are missing or malformed.
+    #[error("dsql_iam is not configured: {0}")]
+    Unconfigured(#[from] BadCluster),
+    /// No identities could be loaded.
+    #[error("no IAM identities are loaded: {0}")]
+    NoIdentities(String),
+    /// The password is not a well-formed token.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// The credential scope's date is not the token's.
+    #[error("the credential scope's date {scope} is not the date of X-Amz-Date, {date}")]
+    ScopeDate {
+        /// `YYYYMMDD` of the scope
+        scope: String,
+        /// the token's `X-Amz-Date`
+        date: String,
+    },
+    /// The token was signed for another region.
+    #[error("the token was signed for region {signed}, the cluster is in {cluster}")]
+    ScopeRegion {
+        /// the scope's region
+        signed: String,
+        /// the cluster's region
+        cluster: String,
+    },
+    /// The token was signed for another service.
+    #[error("the token was signed for service {0}, not dsql")]
+    ScopeService(String),
+    /// The credential scope does not end in `aws4_request`.
+    #[error("the credential scope ends in {0}, not in aws4_request")]
+    ScopeTerminator(String),
+    /// `admin` with `DbConnect`, or another role with `DbConnectAdmin`.
+    #[error("role {role} cannot be used with action {}", action.name())]
+    WrongAction {
+        /// the role asked for
+        role: String,
+        /// the token's action
+        action: Action,
+    },
+    /// The token was signed for a host that is not one of the cluster's endpoints.
+    #[error("the token was signed for host {0}, which is none of the cluster's endpoints")]
+    WrongHost(String),
+    /// The token is older than it asked to become.
+    #[error("the token expired: signed {signed}, good for {seconds} s, now {now}")]
+    Expired {
+        /// the token's `X-Amz-Date`
+        signed: String,
+        /// the time that is `seconds` before now
+        earliest: String,
+        /// the time
+        now: String,
+        /// the token's `X-Amz-Expires`
+        seconds: i64,
+    },
+    /// The token is from the future, by more than clocks differ.
+    #[error("the token is not yet valid: signed {signed}, now {now}")]
+    NotYetValid {
+        /// the token's `X-Amz-Date`
+        signed: String,
+        /// the time five minutes from now
+        latest: String,
+        /// the time
+        now: String,
+    },
+    /// No document holds the access key.
+    #[error("access key {0} is not known")]
+    UnknownAccessKey(String),
+    /// The access key's status is not `Active`.
+    #[error("access key {0} is not active")]
+    InactiveAccessKey(String),
+    /// The access key's user or role is in no document.
+    #[error("access key {access_key} belongs to {owner}, which is in no document")]
+    UnknownPrincipal {
+        /// the access key id
+        access_key: String,
+        /// the user's name or the session's ARN
+        owner: String,
+    },
+    /// The session token is missing, wrong, or there where there should be none.
+    #[error("the session token is not the one that belongs to access key {0}")]
+    WrongSessionToken(String),
+    /// The role session is over.
+    #[error("the session of access key {access_key} ended at {ended}")]
+    SessionOver {
+        /// the access key id
+        access_key: String,
+        /// when it ended
+        ended: String,
+    },
+    /// The signature is not the one that the secret access key makes.
+    #[error("the signature does not verify with the secret of access key {0}")]
+    WrongSignature(String),
+    /// The principal belongs to another account than the cluster.
+    #[error("{0} belongs to another account than the cluster")]
+    OtherAccount(String),
+    /// IAM does not allow the action.
+    #[error("{}", not_authorized(.principal, *.action, .resource, .why))]
+    NotAuthorized {
+        /// the principal's ARN; for a role, the session's
+        principal: String,
+        /// the action
+        action: Action,
+        /// the cluster's ARN
+        resource: String,
+        /// what forbids it
+        why: Why,
+    },
+    /// Another database than `postgres`.
+    #[error("database {0} was asked for; there is only postgres")]
+    WrongDatabase(String),
+    /// The role does not exist, cannot log in, or is a superuser.
+    #[error("role {role} {fault}")]
+    RoleUnusable {
+        /// the role asked for
+        role: String,
+        /// `does not exist`, …
+        fault: &'static str,
+    },
+    /// The principal's ARN is not mapped to the role.
+    #[error("{arn} is not mapped to role {role} (AWS IAM GRANT)")]
+    NotMapped {
+        /// the role asked for
+        role: String,
+        /// the ARN that would have to be mapped
+        arn: String,
+    },
+    /// The connection is not encrypted.
+    #[error("the connection is not encrypted, and dsql_iam.require_tls is on")]
+    NoTls,
+    /// Something broke while deciding.
+    #[error("an internal error occurred: {0}")]
+    Internal(&'static str),
+}
+
+/// What in IAM forbids an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// No identity-based policy allows it.
+    NoIdentityPolicy,
+    /// An identity-based policy denies it.
+    DeniedByIdentityPolicy,
+    /// There is a permissions boundary, and it does not allow it.
+    NoBoundary,
+    /// The permissions boundary denies it.
+    DeniedByBoundary,
+    /// A policy or group that counts is in no document, so it has to be taken for a deny.
+    Incomplete(String),
+}
+
+fn not_authorized(principal: &str, action: Action, resource: &str, why: &Why) -> String {
+    let action = action.iam_name();
+    let because = match why {
+        Why::NoIdentityPolicy => format!("no identity-based policy allows the {action} action"),
+        Why::DeniedByIdentityPolicy => "with an explicit deny in an identity-based policy".into(),
+        Why::NoBoundary => format!("no permissions boundary allows the {action} action"),
+        Why::DeniedByBoundary => "with an explicit deny in a permissions boundary".into(),
+        Why::Incomplete(missing) => format!("{missing} is in no document"),
+    };
+    let joint = if because.starts_with("with") {
+        ""
+    } else {
+        "because "
+    };
+    format!(
+        "User: {principal} is not authorized to perform: {action} on resource: {resource} {joint}{because}"
+    )
+}
+
+impl Denial {
+    /// What Aurora DSQL tells the client as HINT; `None` where it says nothing.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Malformed(Malformed::NoUrl) => "Request is missing Authentication Token".into(),
+            Self::Malformed(_) => "AWS query-string parameters must include 'X-Amz-Algorithm', \
+                'X-Amz-Credential', 'X-Amz-Signature', 'X-Amz-SignedHeaders' and 'X-Amz-Date' \
+                in valid form."
+                .into(),
+            Self::ScopeDate { scope, date } => format!(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date: \
+                 '{scope}' != '{}', from '{date}'.",
+                date.get(..8).unwrap_or(date)
+            ),
+            Self::ScopeRegion { signed, .. } => {
+                format!("Credential should be scoped to a valid region, not '{signed}'.")
+            }
+            Self::ScopeService(_) => {
+                "Credential should be scoped to correct service: 'dsql'.".into()
+            }
+            Self::ScopeTerminator(_) => {
+                "Credential should be scoped with a valid terminator: 'aws4_request'.".into()
+            }
+            Self::WrongAction { role, action } => format!(
+                "Wrong user to action mapping. user: {role}, action: {}",
+                action.name()
+            ),
+            Self::Expired {
+                signed,
+                earliest,
+                now,
+                seconds,
+            } => format!(
+                "Signature expired: {signed} is now earlier than {earliest} ({now} - {})",
+                minutes(*seconds)
+            ),
+            Self::NotYetValid {
+                signed,
+                latest,
+                now,
+            } => format!(
+                "Signature not yet current: {signed} is still later than {latest} ({now} + 5 min.)"
+            ),
+            Self::UnknownAccessKey(_)
+            | Self::InactiveAccessKey(_)
+            | Self::UnknownPrincipal { .. }
+            | Self::WrongSessionToken(_) => {
+                "The security token included in the request is invalid.".into()
+            }
+            Self::SessionOver { .. } => {
+                "The security token included in the request is expired".into()
+            }
+            Self::WrongHost(_) | Self::WrongSignature(_) => {
+                "The request signature we calculated does not match the signature you provided. \
+                 Check your AWS Secret Access Key and signing method. Consult the service \
+                 documentation for details."
+                    .into()
+            }
+            Self::OtherAccount(principal) => {
+                format!("User: {principal} is not authorized to access this resource")
+            }
+            // What is missing here is a fault of the local documents: AWS would not say it so.
+            Self::NotAuthorized {
+                principal,
+                action,
+                resource,
+                why: Why::Incomplete(_),
+            } => not_authorized(principal, *action, resource, &Why::NoIdentityPolicy),
+            Self::NotAuthorized { .. } => self.to_string(),
+            Self::Unconfigured(_)
+            | Self::NoIdentities(_)
+            | Self::WrongDatabase(_)
+            | Self::RoleUnusable { .. }
+            | Self::NotMapped { .. }
+            | Self::NoTls
+            | Self::Internal(_) => return None,
+        })
+    }
+
+    /// Whether IAM had already said yes: the client then hears 28000, otherwise 08006.
+    pub fn is_after_iam(&self) -> bool {
+        matches!(self, Self::RoleUnusable { .. } | Self::NotMapped { .. })
+    }
+
+    /// A short name of the check that failed, the same in every release, for machines.
+    pub fn check(&self) -> &'static str {
+        match self {
+            Self::Unconfigured(_) => "configuration",
+            Self::NoIdentities(_) => "identities",
+            Self::Malformed(_) => "token",
+            Self::ScopeDate { .. }
+            | Self::ScopeRegion { .. }
+            | Self::ScopeService(_)
+            | Self::ScopeTerminator(_) => "credential_scope",
+            Self::WrongAction { .. } => "action",
+            Self::WrongHost(_) => "host",
+            Self::Expired { .. } | Self::NotYetValid { .. } => "time",
+            Self::UnknownAccessKey(_)
+            | Self::InactiveAccessKey(_)
+            | Self::UnknownPrincipal { .. } => "access_key",
+            Self::WrongSessionToken(_) | Self::SessionOver { .. } => "session",
+            Self::WrongSignature(_) => "signature",
+            Self::OtherAccount(_) => "account",
+            Self::NotAuthorized { .. } => "policy",
+            Self::WrongDatabase(_) => "database",
+            Self::RoleUnusable { .. } => "role",
+            Self::NotMapped { .. } => "mapping",
+            Self::NoTls => "tls",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+fn minutes(seconds: i64) -> String {
+    if seconds % 60 == 0 {
+        format!("{} min.", seconds / 60)
+    } else {
+        format!("{seconds} sec.")
+    }
+}

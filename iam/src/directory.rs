@@ -1,0 +1,176 @@
+//! The directory that holds the IAM documents: the one place of this crate that reads files.
+//!
+//! Every `*.json` in the directory is a document. It is taken whole or not at all: one document
+//! that cannot be read, understood or trusted refuses the lot, since what it would have said
+//! could have been a deny.
+
+use crate::documents::{self, BadDocument, Document};
+use crate::identity::Identities;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The largest document that is read, in bytes.
+const MAX_DOCUMENT: u64 = 64 * 1024 * 1024;
+/// The most documents that a directory may hold.
+const MAX_DOCUMENTS: usize = 10_000;
+
+/// What a directory looked like: changes whenever a document does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// Why a directory was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The directory cannot be listed.
+    #[error("could not read the IAM directory \"{}\": {error}", .path.display())]
+    Directory {
+        /// the directory
+        path: PathBuf,
+        /// what the system said
+        error: io::Error,
+    },
+    /// There are more documents than [`MAX_DOCUMENTS`].
+    #[error("the IAM directory \"{}\" holds more than 10000 documents", .0.display())]
+    TooMany(PathBuf),
+    /// A document cannot be read.
+    #[error("could not read \"{}\": {error}", .path.display())]
+    Unreadable {
+        /// the document
+        path: PathBuf,
+        /// what the system said
+        error: io::Error,
+    },
+    /// A document is no file, or too large.
+    #[error("\"{}\" is not a regular file of at most 64 MiB", .0.display())]
+    NotAFile(PathBuf),
+    /// A document with a secret can be read by others.
+    #[error("\"{}\" holds a secret but has mode {mode:04o}; it must be 0600", .path.display())]
+    Exposed {
+        /// the document
+        path: PathBuf,
+        /// its permission bits
+        mode: u32,
+    },
+    /// A document is not what it should be.
+    #[error("\"{}\": {error}", .path.display())]
+    Broken {
+        /// the document
+        path: PathBuf,
+        /// what is wrong, with line and column where there is one
+        error: BadDocument,
+    },
+}
+
+/// The fingerprint of the directory as it is now: names, sizes, times and modes, no contents.
+///
+/// # Errors
+/// [`LoadError::Directory`] or [`LoadError::Unreadable`].
+pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
+    let mut hash = Sha256::new();
+    for path in list(directory)? {
+        let metadata = fs::metadata(&path).map_err(|error| LoadError::Unreadable {
+            path: path.clone(),
+            error,
+        })?;
+        hash_file(&mut hash, &path, &metadata);
+    }
+    Ok(Fingerprint(hash.finalize().into()))
+}
+
+/// Loads every document of the directory.
+///
+/// Gives the identities with the fingerprint of exactly what was read.
+///
+/// # Errors
+/// [`LoadError`] for the first document that is not all right.
+pub fn load(directory: &Path) -> Result<(Identities, Fingerprint), LoadError> {
+    let mut hash = Sha256::new();
+    let mut parsed: Vec<(String, Document)> = Vec::new();
+    for path in list(directory)? {
+        let unreadable = |error| LoadError::Unreadable {
+            path: path.clone(),
+            error,
+        };
+        let mut file = File::open(&path).map_err(unreadable)?;
+        // Of the opened file, not of the name: the two can differ by the time it is read.
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() || metadata.len() > MAX_DOCUMENT {
+            return Err(LoadError::NotAFile(path));
+        }
+        hash_file(&mut hash, &path, &metadata);
+        let mut text = String::new();
+        let mut limited = (&mut file).take(MAX_DOCUMENT);
+        limited.read_to_string(&mut text).map_err(unreadable)?;
+        let document = documents::parse(&text).map_err(|error| LoadError::Broken {
+            path: path.clone(),
+            error,
+        })?;
+        let mode = metadata.mode() & 0o7777;
+        if document.has_secret() && mode & 0o077 != 0 {
+            return Err(LoadError::Exposed { path, mode });
+        }
+        parsed.push((path.to_string_lossy().into_owned(), document));
+    }
+    let names: Vec<String> = parsed.iter().map(|(name, _)| name.clone()).collect();
+    let with_names = names
+        .iter()
+        .map(String::as_str)
+        .zip(parsed.into_iter().map(|(_, d)| d));
+    let identities = documents::merge(with_names).map_err(|(name, error)| LoadError::Broken {
+        path: name.into(),
+        error,
+    })?;
+    Ok((identities, Fingerprint(hash.finalize().into())))
+}
+
+/// The documents in the directory, sorted by name, so that every load sees the same order.
+fn list(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let failed = |error| LoadError::Directory {
+        path: directory.to_owned(),
+        error,
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_hidden = path
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+        {
+            paths.push(path);
+        }
+        if paths.len() > MAX_DOCUMENTS {
+            return Err(LoadError::TooMany(directory.to_owned()));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn hash_file(hash: &mut Sha256, path: &Path, metadata: &Metadata) {
+    let name = path.as_os_str().as_encoded_bytes();
+    hash.update((name.len() as u64).to_le_bytes());
+    hash.update(name);
+    for number in [
+        metadata.dev(),
+        metadata.ino(),
+        metadata.size(),
+        u64::from(metadata.mode()),
+    ] {
+        hash.update(number.to_le_bytes());
+    }
+    for number in [
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    ] {
+        hash.update(number.to_le_bytes());
+    }
+}

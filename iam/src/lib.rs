@@ -1,0 +1,34 @@
+//! Decides who may log in to a cluster, the way Amazon Aurora DSQL does.
+//!
+//! This crate knows no PostgreSQL. It takes a token, the role it is presented for, the time, the
+//! cluster's description and the IAM identities, and answers with an [`login::Admission`] or a
+//! [`denial::Denial`]. Time and secrets are arguments; the one place that does I/O is
+//! [`directory`], which reads the IAM documents from disk.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`token`] | the presigned URL that is sent as the password |
+//! | [`signature`] | Signature Version 4: canonical request, string to sign, constant-time check |
+//! | [`arn`] | ARNs of users, roles and role sessions |
+//! | [`policy`] | policy documents and what a statement says about a request |
+//! | [`identity`] | users, groups, roles, access keys of the accounts that were loaded |
+//! | [`documents`] | the JSON that AWS's command line prints, turned into identities |
+//! | [`directory`] | the directory that holds those documents |
+//! | [`cluster`] | the cluster: account, region, endpoints |
+//! | [`login`] | one login, start to end |
+//! | [`denial`] | every reason to refuse, and the sentence that goes with it |
+//! | [`statement`] | the grammar of `AWS IAM GRANT` and `AWS IAM REVOKE` |
+
+#![forbid(unsafe_code)]
+
+pub mod arn;
+pub mod cluster;
+pub mod denial;
+pub mod directory;
+pub mod documents;
+pub mod identity;
+pub mod login;
+pub mod policy;
+pub mod signature;
+pub mod statement;
+pub mod token;

@@ -1,0 +1,254 @@
+//! One login: a token, a role and the time in; an admission or a denial out.
+//!
+//! The checks, in this order; the first that fails decides. What follows (database, role,
+//! mapping) is the server's to look up.
+//!
+//! 1. the token is well formed
+//! 2. its credential scope is the cluster's
+//! 3. its action fits the role: `admin` with `DbConnectAdmin`, any other with `DbConnect`
+//! 4. its host is one of the cluster's endpoints
+//! 5. it has not expired and is not from the future
+//! 6. its access key is known and active, its session token right, its session not over
+//! 7. its signature is right
+//! 8. the principal is of the cluster's account, and its policies allow the action
+
+use crate::arn::{IamArn, SessionArn};
+use crate::cluster::{Cluster, SERVICE};
+use crate::denial::{Denial, Why};
+use crate::identity::{AccessKey, Identities, Owner, Principal};
+use crate::signature::is_signed_with;
+use crate::token::{Action, Token, format_date};
+use subtle::ConstantTimeEq;
+use time::{Duration, UtcDateTime};
+
+/// The role that is there from the start and needs no mapping.
+pub const ADMIN: &str = "admin";
+/// How far a signer's clock may be ahead.
+const CLOCK_SKEW: Duration = Duration::minutes(5);
+
+/// What is known of who is asking, once the signature has been verified or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The ARN of the user, or of the role session.
+    pub arn: String,
+    /// The ARN that a mapping names: of the user, or of the session's role, path included.
+    pub mapped_arn: String,
+}
+
+/// A login that IAM allows. A custom role still needs a mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Who it is.
+    pub caller: Caller,
+    /// What was asked for.
+    pub action: Action,
+}
+
+/// The outcome, with the caller as far as it is proven.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Who it is, if the signature was right.
+    pub caller: Option<Caller>,
+    /// The token's action, if it was well formed.
+    pub action: Option<Action>,
+    /// Yes, or why not.
+    pub outcome: Result<Admission, Denial>,
+}
+
+/// Judges one login.
+///
+/// `password` is what the client sent; `role` the database role it asks for; `now` the time.
+pub fn judge(
+    password: &str,
+    role: &str,
+    now: UtcDateTime,
+    cluster: &Cluster,
+    identities: &Identities,
+) -> Verdict {
+    let mut seen = Seen::default();
+    let outcome = checked(password, role, now, cluster, identities, &mut seen);
+    Verdict {
+        caller: seen.caller,
+        action: seen.action,
+        outcome,
+    }
+}
+
+/// What is known by the time a check fails.
+#[derive(Default)]
+struct Seen {
+    caller: Option<Caller>,
+    action: Option<Action>,
+}
+
+fn checked(
+    password: &str,
+    role: &str,
+    now: UtcDateTime,
+    cluster: &Cluster,
+    identities: &Identities,
+    seen: &mut Seen,
+) -> Result<Admission, Denial> {
+    let token = Token::parse(password)?;
+    seen.action = Some(token.action);
+    check_scope(&token, cluster)?;
+    check_action(&token, role)?;
+    if !cluster.answers_to(token.host) {
+        return Err(Denial::WrongHost(token.host.to_owned()));
+    }
+    check_time(&token, now)?;
+    let caller = authenticate(&token, now, cluster, identities)?;
+    seen.caller = Some(caller.caller.clone());
+    authorize(&token, &caller, cluster, identities)?;
+    Ok(Admission {
+        caller: caller.caller,
+        action: token.action,
+    })
+}
+
+fn check_scope(token: &Token<'_>, cluster: &Cluster) -> Result<(), Denial> {
+    let scope = token.scope();
+    if Some(scope.date) != token.date.get(..8) {
+        return Err(Denial::ScopeDate {
+            scope: scope.date.to_owned(),
+            date: token.date.to_owned(),
+        });
+    }
+    if scope.region != cluster.region() {
+        return Err(Denial::ScopeRegion {
+            signed: scope.region.to_owned(),
+            cluster: cluster.region().to_owned(),
+        });
+    }
+    if scope.service != SERVICE {
+        return Err(Denial::ScopeService(scope.service.to_owned()));
+    }
+    if scope.terminator != "aws4_request" {
+        return Err(Denial::ScopeTerminator(scope.terminator.to_owned()));
+    }
+    Ok(())
+}
+
+fn check_action(token: &Token<'_>, role: &str) -> Result<(), Denial> {
+    let wanted = if role == ADMIN {
+        Action::DbConnectAdmin
+    } else {
+        Action::DbConnect
+    };
+    if token.action == wanted {
+        return Ok(());
+    }
+    Err(Denial::WrongAction {
+        role: role.to_owned(),
+        action: token.action,
+    })
+}
+
+fn check_time(token: &Token<'_>, now: UtcDateTime) -> Result<(), Denial> {
+    let age = now - token.signed_at;
+    if age > token.expires {
+        return Err(Denial::Expired {
+            signed: token.date.to_owned(),
+            earliest: now
+                .checked_sub(token.expires)
+                .map_or_else(String::new, format_date),
+            now: format_date(now),
+            seconds: token.expires.whole_seconds(),
+        });
+    }
+    if token.signed_at - now > CLOCK_SKEW {
+        return Err(Denial::NotYetValid {
+            signed: token.date.to_owned(),
+            latest: now
+                .checked_add(CLOCK_SKEW)
+                .map_or_else(String::new, format_date),
+            now: format_date(now),
+        });
+    }
+    Ok(())
+}
+
+struct Authenticated<'i> {
+    caller: Caller,
+    principal: &'i Principal,
+    key: &'i AccessKey,
+}
+
+fn authenticate<'i>(
+    token: &Token<'_>,
+    now: UtcDateTime,
+    cluster: &Cluster,
+    identities: &'i Identities,
+) -> Result<Authenticated<'i>, Denial> {
+    let id = token.access_key_id();
+    let Some(key) = identities.access_key(id) else {
+        // The same work as for a known key, so that time does not tell the two apart.
+        let _ = is_signed_with(token, "no secret access key is this one");
+        return Err(Denial::UnknownAccessKey(id.to_owned()));
+    };
+    let is_signed = is_signed_with(token, &key.secret);
+    if !key.is_active {
+        return Err(Denial::InactiveAccessKey(id.to_owned()));
+    }
+    let sent = token.session_token().unwrap_or("");
+    let wanted = key.session_token.as_deref().unwrap_or("");
+    if !bool::from(sent.as_bytes().ct_eq(wanted.as_bytes())) {
+        return Err(Denial::WrongSessionToken(id.to_owned()));
+    }
+    if let Some(ended) = key.expiration.filter(|end| now >= *end) {
+        return Err(Denial::SessionOver {
+            access_key: id.to_owned(),
+            ended: format_date(ended),
+        });
+    }
+    if !is_signed {
+        return Err(Denial::WrongSignature(id.to_owned()));
+    }
+    let unknown = |owner: &str| Denial::UnknownPrincipal {
+        access_key: id.to_owned(),
+        owner: owner.to_owned(),
+    };
+    let (arn, principal) = match &key.owner {
+        Owner::User(name) => {
+            let user = identities.user(cluster.account(), name);
+            let user = user.ok_or_else(|| unknown(&format!("user {name}")))?;
+            (user.arn.clone(), user)
+        }
+        Owner::Session(arn) => {
+            let session = SessionArn::parse(arn).ok_or_else(|| unknown(arn))?;
+            let role = identities.role(session.account, session.role);
+            (arn.clone(), role.ok_or_else(|| unknown(arn))?)
+        }
+    };
+    let mapped_arn = principal.arn.clone();
+    Ok(Authenticated {
+        caller: Caller { arn, mapped_arn },
+        principal,
+        key,
+    })
+}
+
+fn authorize(
+    token: &Token<'_>,
+    caller: &Authenticated<'_>,
+    cluster: &Cluster,
+    identities: &Identities,
+) -> Result<(), Denial> {
+    let arn = &caller.caller.arn;
+    let account = IamArn::parse(&caller.principal.arn).map(|arn| arn.account);
+    if account != Ok(cluster.account()) {
+        return Err(Denial::OtherAccount(arn.clone()));
+    }
+    let resource = cluster.arn();
+    let decision = if caller.key.has_hidden_policies {
+        Err(Why::Incomplete("the session policy of the session".into()))
+    } else {
+        identities.allow(caller.principal, token.action.iam_name(), &resource)
+    };
+    decision.map_err(|why| Denial::NotAuthorized {
+        principal: arn.clone(),
+        action: token.action,
+        resource,
+        why,
+    })
+}

@@ -1,0 +1,497 @@
+//! The authentication token: a presigned URL without its scheme, sent as the password.
+//!
+//! What the signers send is listed in
+//! <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/authentication-token.html>; the
+//! order of the parameters, the slash and the place of the signature differ between them, so
+//! nothing here depends on those.
+
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+use time::macros::format_description;
+use time::{Duration, PrimitiveDateTime, UtcDateTime};
+
+/// The longest token that is looked at, in bytes.
+pub const MAX_TOKEN: usize = 64 * 1024;
+/// The longest life a token may ask for, in seconds: one week, as documented.
+pub const MAX_EXPIRES: u32 = 604_800;
+/// The one signing algorithm.
+pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+/// What a token asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// `DbConnect`: to connect as a custom role.
+    DbConnect,
+    /// `DbConnectAdmin`: to connect as `admin`.
+    DbConnectAdmin,
+}
+
+impl Action {
+    /// The action as the token writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DbConnect => "DbConnect",
+            Self::DbConnectAdmin => "DbConnectAdmin",
+        }
+    }
+
+    /// The action as a policy writes it.
+    pub fn iam_name(self) -> &'static str {
+        match self {
+            Self::DbConnect => "dsql:DbConnect",
+            Self::DbConnectAdmin => "dsql:DbConnectAdmin",
+        }
+    }
+}
+
+/// `ACCESS_KEY/DATE/REGION/SERVICE/aws4_request`, unchecked but for its shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CredentialScope<'a> {
+    /// `YYYYMMDD`
+    pub date: &'a str,
+    /// The region that the token was signed for.
+    pub region: &'a str,
+    /// The service that the token was signed for.
+    pub service: &'a str,
+    /// `aws4_request`
+    pub terminator: &'a str,
+}
+
+/// A well-formed token.
+///
+/// Deliberately without `Debug`: it holds a signature and perhaps a session token.
+pub struct Token<'a> {
+    /// The host that was signed, with its port if it was written with one.
+    pub host: &'a str,
+    /// What is asked for.
+    pub action: Action,
+    /// When the token was signed, as written: `YYYYMMDDTHHMMSSZ`.
+    pub date: &'a str,
+    /// When the token was signed.
+    pub signed_at: UtcDateTime,
+    /// How long the token is good for.
+    pub expires: Duration,
+    /// `X-Amz-Credential`, decoded: access key id and scope.
+    credential: Cow<'a, str>,
+    /// The session token, decoded.
+    session_token: Option<Cow<'a, str>>,
+    /// 64 lower-case hexadecimal digits.
+    signature: &'a str,
+    /// Every parameter but the signature, name and value, as sent; sorted by name.
+    signed: Vec<(&'a str, &'a str)>,
+}
+
+/// Why a text is not a token. Never holds any of the text's secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Longer than [`MAX_TOKEN`].
+    #[error("the token is longer than 65536 bytes")]
+    TooLong,
+    /// Not a presigned URL at all; most often an ordinary password.
+    #[error("the password is not an authentication token (HOST/?Action=…)")]
+    NoUrl,
+    /// The part before the query.
+    #[error("the token's host is empty or holds characters that no host name has")]
+    Host,
+    /// A parameter that is there twice.
+    #[error("{0} occurs more than once in the token")]
+    Twice(&'static str),
+    /// A parameter that is missing.
+    #[error("{0} is missing from the token")]
+    Missing(&'static str),
+    /// A parameter that no token has.
+    #[error("the token holds a parameter that is none of a token's")]
+    Unknown,
+    /// A value that is not what this parameter takes.
+    #[error("{0} has a value that it cannot have")]
+    Value(&'static str),
+}
+
+/// The parameters in the order in which they are stored.
+const PARAMETERS: [&str; 8] = [
+    "Action",
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+const ACTION: usize = 0;
+const SIGNING_ALGORITHM: usize = 1;
+const CREDENTIAL: usize = 2;
+const DATE: usize = 3;
+const EXPIRES: usize = 4;
+const SECURITY_TOKEN: usize = 5;
+const SIGNATURE: usize = 6;
+const SIGNED_HEADERS: usize = 7;
+
+impl<'a> Token<'a> {
+    /// Takes the password apart.
+    ///
+    /// Each parameter must be there exactly once (`X-Amz-Security-Token` at most once), in the
+    /// one encoding that signers produce, with nothing left over, so that no two texts are the
+    /// same token.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the first thing that does not fit.
+    pub fn parse(password: &'a str) -> Result<Self, Malformed> {
+        if password.len() > MAX_TOKEN {
+            return Err(Malformed::TooLong);
+        }
+        let (before, query) = password.split_once('?').ok_or(Malformed::NoUrl)?;
+        let host = before.strip_suffix('/').unwrap_or(before);
+        let is_host_char = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
+        if host.is_empty() || !host.bytes().all(is_host_char) {
+            return Err(Malformed::Host);
+        }
+
+        let mut raw: [Option<&'a str>; PARAMETERS.len()] = [None; PARAMETERS.len()];
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').ok_or(Malformed::Unknown)?;
+            let at = PARAMETERS
+                .iter()
+                .position(|known| *known == name)
+                .ok_or(Malformed::Unknown)?;
+            if raw[at].replace(value).is_some() {
+                return Err(Malformed::Twice(PARAMETERS[at]));
+            }
+        }
+        let raw_value = |at: usize| raw[at].ok_or(Malformed::Missing(PARAMETERS[at]));
+        let value =
+            |at: usize| decode_canonical(raw_value(at)?).ok_or(Malformed::Value(PARAMETERS[at]));
+
+        if value(SIGNING_ALGORITHM)? != ALGORITHM {
+            return Err(Malformed::Value(PARAMETERS[SIGNING_ALGORITHM]));
+        }
+        if value(SIGNED_HEADERS)? != "host" {
+            return Err(Malformed::Value(PARAMETERS[SIGNED_HEADERS]));
+        }
+        let action = match &*value(ACTION)? {
+            "DbConnect" => Action::DbConnect,
+            "DbConnectAdmin" => Action::DbConnectAdmin,
+            _ => return Err(Malformed::Value(PARAMETERS[ACTION])),
+        };
+        let credential = value(CREDENTIAL)?;
+        if split_credential(&credential).is_none() {
+            return Err(Malformed::Value(PARAMETERS[CREDENTIAL]));
+        }
+        let date = raw_value(DATE)?;
+        let signed_at = parse_date(date).ok_or(Malformed::Value(PARAMETERS[DATE]))?;
+        let expires = raw_value(EXPIRES)?;
+        let expires = Some(expires)
+            .filter(|text| text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0'))
+            .and_then(|text| text.parse::<u32>().ok())
+            .filter(|seconds| (1..=MAX_EXPIRES).contains(seconds))
+            .ok_or(Malformed::Value(PARAMETERS[EXPIRES]))?;
+        let signature = raw_value(SIGNATURE)?;
+        let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if signature.len() != 64 || !signature.bytes().all(is_hex) {
+            return Err(Malformed::Value(PARAMETERS[SIGNATURE]));
+        }
+        let session_token = match raw[SECURITY_TOKEN] {
+            Some(_) => Some(value(SECURITY_TOKEN)?),
+            None => None,
+        };
+        if session_token.as_deref() == Some("") {
+            return Err(Malformed::Value(PARAMETERS[SECURITY_TOKEN]));
+        }
+        // `PARAMETERS` is sorted by name, and the values are in their one canonical encoding.
+        let signed = PARAMETERS
+            .iter()
+            .zip(raw)
+            .filter(|(name, _)| **name != PARAMETERS[SIGNATURE])
+            .filter_map(|(name, value)| Some((*name, value?)))
+            .collect();
+        Ok(Self {
+            host,
+            action,
+            date,
+            signed_at,
+            expires: Duration::seconds(i64::from(expires)),
+            credential,
+            session_token,
+            signature,
+            signed,
+        })
+    }
+
+    /// The access key id in `X-Amz-Credential`.
+    pub fn access_key_id(&self) -> &str {
+        split_credential(&self.credential).map_or("", |(key, _)| key)
+    }
+
+    /// The credential scope in `X-Amz-Credential`.
+    pub fn scope(&self) -> CredentialScope<'_> {
+        split_credential(&self.credential).map_or(
+            CredentialScope {
+                date: "",
+                region: "",
+                service: "",
+                terminator: "",
+            },
+            |(_, scope)| scope,
+        )
+    }
+
+    /// `X-Amz-Security-Token`, decoded; `None` if the token has none.
+    pub fn session_token(&self) -> Option<&str> {
+        self.session_token.as_deref()
+    }
+
+    /// `X-Amz-Signature`: 64 hexadecimal digits.
+    pub fn signature(&self) -> &str {
+        self.signature
+    }
+
+    /// The canonical query string: every parameter but the signature, sorted and encoded.
+    pub fn canonical_query(&self) -> String {
+        let pairs: Vec<String> = self
+            .signed
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        pairs.join("&")
+    }
+}
+
+/// Decodes a value if it is written as Signature Version 4 writes it: `A-Za-z0-9-._~` as they
+/// are, every other byte as `%XX` with upper-case digits.
+fn decode_canonical(raw: &str) -> Option<Cow<'_, str>> {
+    let bytes = raw.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let is_upper_hex = |b: &u8| b.is_ascii_digit() || (b'A'..=b'F').contains(b);
+        match bytes[at] {
+            b'%' => {
+                let digits = bytes.get(at + 1..at + 3)?;
+                if !digits.iter().all(is_upper_hex) {
+                    return None;
+                }
+                let text = std::str::from_utf8(digits).ok()?;
+                if is_unreserved(u8::from_str_radix(text, 16).ok()?) {
+                    return None;
+                }
+                at += 3;
+            }
+            byte if is_unreserved(byte) => at += 1,
+            _ => return None,
+        }
+    }
+    percent_decode_str(raw).decode_utf8().ok()
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+fn split_credential(text: &str) -> Option<(&str, CredentialScope<'_>)> {
+    let mut parts = text.split('/');
+    let mut next = || parts.next().filter(|part| !part.is_empty());
+    let (key, date, region, service, terminator) = (next()?, next()?, next()?, next()?, next()?);
+    let scope = CredentialScope {
+        date,
+        region,
+        service,
+        terminator,
+    };
+    parts.next().is_none().then_some((key, scope))
+}
+
+fn parse_date(text: &str) -> Option<UtcDateTime> {
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    if text.len() != 16 {
+        return None;
+    }
+    Some(PrimitiveDateTime::parse(text, format).ok()?.as_utc())
+}
+
+/// Writes a time as AWS does: `YYYYMMDDTHHMMSSZ`.
+pub fn format_date(at: UtcDateTime) -> String {
+    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+    at.format(format).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "test.dsql.us-east-1.on.aws/?Action=DbConnect\
+        &X-Amz-Algorithm=AWS4-HMAC-SHA256\
+        &X-Amz-Credential=ACCESS_KEY%2F20241107%2Fus-east-1%2Fdsql%2Faws4_request\
+        &X-Amz-Date=20241107T173933Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host\
+        &X-Amz-Security-Token=SESSION_TOKEN\
+        &X-Amz-Signature=57fe03e060348aaa21405c239bf02572bbc911076e94dcd65c12ae569dd8fcf4";
+
+    fn refused(text: &str) -> Malformed {
+        Token::parse(text)
+            .err()
+            .unwrap_or_else(|| panic!("accepted: {text}"))
+    }
+
+    #[test]
+    fn a_token_of_botocore() {
+        let token = Token::parse(TOKEN).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(token.host, "test.dsql.us-east-1.on.aws");
+        assert_eq!(token.action, Action::DbConnect);
+        assert_eq!(token.access_key_id(), "ACCESS_KEY");
+        assert_eq!(token.scope().region, "us-east-1");
+        assert_eq!(token.session_token(), Some("SESSION_TOKEN"));
+        assert_eq!(token.expires, Duration::seconds(900));
+        assert_eq!(format_date(token.signed_at), token.date);
+    }
+
+    #[test]
+    fn the_order_and_the_slash_do_not_matter() {
+        let (host, query) = TOKEN.split_once("/?").unwrap();
+        let mut pairs: Vec<&str> = query.split('&').collect();
+        let expected = Token::parse(TOKEN).ok().unwrap().canonical_query();
+        for _ in 0..pairs.len() {
+            pairs.rotate_left(1);
+            let text = format!("{host}?{}", pairs.join("&"));
+            let token = Token::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+            assert_eq!(token.canonical_query(), expected);
+        }
+    }
+
+    #[test]
+    fn each_parameter_exactly_once_and_nothing_else() {
+        let (host, query) = TOKEN.split_once("/?").unwrap();
+        for pair in query.split('&') {
+            let name = pair.split_once('=').unwrap().0;
+            let name = PARAMETERS.iter().find(|known| **known == name).unwrap();
+            let twice = format!("{TOKEN}&{pair}");
+            assert_eq!(refused(&twice), Malformed::Twice(name));
+            if *name != "X-Amz-Security-Token" {
+                let rest: Vec<&str> = query.split('&').filter(|p| *p != pair).collect();
+                let without = format!("{host}/?{}", rest.join("&"));
+                assert_eq!(refused(&without), Malformed::Missing(name));
+            }
+        }
+        for more in [
+            "&",
+            "&x=y",
+            "&X-Amz-Date",
+            "&x-amz-date=20241107T173933Z",
+            "#x",
+            " ",
+        ] {
+            assert!(Token::parse(&format!("{TOKEN}{more}")).is_err(), "{more}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be() {
+        for (from, to, fault) in [
+            ("DbConnect&", "dbconnect&", Malformed::Value("Action")),
+            ("DbConnect&", "&", Malformed::Value("Action")),
+            ("SHA256", "SHA1", Malformed::Value("X-Amz-Algorithm")),
+            ("%2Faws4_request", "", Malformed::Value("X-Amz-Credential")),
+            (
+                "%2Faws4",
+                "%2F%2Faws4",
+                Malformed::Value("X-Amz-Credential"),
+            ),
+            ("ACCESS_KEY%2F", "%2F", Malformed::Value("X-Amz-Credential")),
+            (
+                "ACCESS_KEY%2F",
+                "ACCESS_KEY%2f",
+                Malformed::Value("X-Amz-Credential"),
+            ),
+            (
+                "ACCESS_KEY",
+                "%41CCESS_KEY",
+                Malformed::Value("X-Amz-Credential"),
+            ),
+            ("ACCESS_KEY", "%FF", Malformed::Value("X-Amz-Credential")),
+            (
+                "20241107T173933Z",
+                "20241307T173933Z",
+                Malformed::Value("X-Amz-Date"),
+            ),
+            (
+                "20241107T173933Z",
+                "20241107T173933",
+                Malformed::Value("X-Amz-Date"),
+            ),
+            (
+                "20241107T173933Z",
+                "2024-11-07T17:39Z",
+                Malformed::Value("X-Amz-Date"),
+            ),
+            (
+                "Expires=900",
+                "Expires=0",
+                Malformed::Value("X-Amz-Expires"),
+            ),
+            (
+                "Expires=900",
+                "Expires=604801",
+                Malformed::Value("X-Amz-Expires"),
+            ),
+            (
+                "Expires=900",
+                "Expires=-1",
+                Malformed::Value("X-Amz-Expires"),
+            ),
+            (
+                "Expires=900",
+                "Expires=+900",
+                Malformed::Value("X-Amz-Expires"),
+            ),
+            (
+                "Expires=900",
+                "Expires=0900",
+                Malformed::Value("X-Amz-Expires"),
+            ),
+            ("Expires=900", "Expires=", Malformed::Value("X-Amz-Expires")),
+            (
+                "Headers=host",
+                "Headers=host%3Bx",
+                Malformed::Value("X-Amz-SignedHeaders"),
+            ),
+            ("=57fe", "=57FE", Malformed::Value("X-Amz-Signature")),
+            ("=57fe", "=57f", Malformed::Value("X-Amz-Signature")),
+            (
+                "=SESSION_TOKEN",
+                "=",
+                Malformed::Value("X-Amz-Security-Token"),
+            ),
+            (
+                "=SESSION_TOKEN",
+                "=a+b",
+                Malformed::Value("X-Amz-Security-Token"),
+            ),
+            (
+                "=SESSION_TOKEN",
+                "=%",
+                Malformed::Value("X-Amz-Security-Token"),
+            ),
+            ("test.dsql", "te st", Malformed::Host),
+            ("test.dsql.us-east-1.on.aws/", "/", Malformed::Host),
+            ("on.aws/", "on.aws/x/", Malformed::Host),
+        ] {
+            assert!(TOKEN.contains(from), "{from}");
+            assert_eq!(
+                refused(&TOKEN.replacen(from, to, 1)),
+                fault,
+                "{from} -> {to}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_token_at_all() {
+        assert_eq!(refused(""), Malformed::NoUrl);
+        assert_eq!(refused("secret"), Malformed::NoUrl);
+        assert_eq!(refused("?"), Malformed::Host);
+        assert_eq!(refused(&"a".repeat(MAX_TOKEN + 1)), Malformed::TooLong);
+    }
+
+    #[test]
+    fn the_longest_life_is_a_week() {
+        assert!(Token::parse(&TOKEN.replace("=900", "=604800")).is_ok());
+        assert!(Token::parse(&TOKEN.replace("=900", "=1")).is_ok());
+    }
+}

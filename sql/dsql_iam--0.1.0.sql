@@ -1,0 +1,66 @@
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION dsql_iam" to load this file. \quit
+
+-- The role that is there from the start. It may exist already, from an earlier CREATE EXTENSION
+-- or a restored dump, but then it has to be what it would be made here.
+DO $$
+DECLARE
+    existing pg_catalog.pg_roles;
+BEGIN
+    SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname = 'admin';
+    IF NOT FOUND THEN
+        CREATE ROLE admin WITH LOGIN CREATEROLE;
+    ELSIF existing.rolsuper OR NOT existing.rolcanlogin OR NOT existing.rolcreaterole
+          OR existing.rolcreatedb OR existing.rolreplication OR existing.rolbypassrls THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_object',
+            MESSAGE = 'role "admin" exists already and is not the one that dsql_iam needs',
+            DETAIL = 'dsql_iam lets IAM principals log in as admin. It has to have the attributes LOGIN and CREATEROLE, and no others.',
+            HINT = 'Rename that role, or: ALTER ROLE admin WITH LOGIN CREATEROLE NOSUPERUSER NOCREATEDB NOREPLICATION NOBYPASSRLS';
+    END IF;
+    EXECUTE format('GRANT CREATE ON DATABASE %I TO admin', current_database());
+    GRANT CREATE ON SCHEMA public TO admin;
+    -- From 16 on CREATEROLE alone does not let a role use the roles that it makes.
+    IF current_setting('server_version_num')::int >= 160000 THEN
+        EXECUTE 'ALTER ROLE admin SET createrole_self_grant = ''set, inherit''';
+    END IF;
+END
+$$;
+
+CREATE SCHEMA sys;
+GRANT USAGE ON SCHEMA sys TO PUBLIC;
+
+CREATE FUNCTION sys.iam_grant(role text, arn text) RETURNS void
+    AS 'MODULE_PATHNAME', 'iam_grant_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sys.iam_grant(text, text) IS 'does what AWS IAM GRANT does';
+
+CREATE FUNCTION sys.iam_revoke(role text, arn text) RETURNS void
+    AS 'MODULE_PATHNAME', 'iam_revoke_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sys.iam_revoke(text, text) IS 'does what AWS IAM REVOKE does';
+
+CREATE FUNCTION sys.iam_session_user() RETURNS text
+    AS 'MODULE_PATHNAME', 'iam_session_user_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sys.iam_session_user() IS 'ARN of the IAM principal that logged in to this session';
+
+CREATE FUNCTION sys.current_session_id() RETURNS text
+    AS 'MODULE_PATHNAME', 'current_session_id_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION sys.current_session_id() IS 'id of this session in the server log';
+
+-- The grantor is looked up by name first, which survives a dump, then by OID, which survives a
+-- rename.
+CREATE VIEW sys.iam_pg_role_mappings AS
+SELECT (mapping.label ->> 'iam_oid')::oid AS iam_oid,
+       mapping.arn,
+       role.oid AS pg_role_oid,
+       role.rolname::text AS pg_role_name,
+       coalesce(by_name.oid, by_oid.oid) AS grantor_pg_role_oid,
+       coalesce(by_name.rolname, by_oid.rolname)::text AS grantor_pg_role_name
+  FROM (SELECT objoid, substr(provider, 10) AS arn, label::json AS label
+          FROM pg_catalog.pg_shseclabel
+         WHERE classoid = 'pg_catalog.pg_authid'::regclass
+           AND starts_with(provider, 'dsql_iam:')) AS mapping
+  JOIN pg_catalog.pg_roles AS role ON role.oid = mapping.objoid
+  LEFT JOIN pg_catalog.pg_roles AS by_name ON by_name.rolname = mapping.label ->> 'grantor'
+  LEFT JOIN pg_catalog.pg_roles AS by_oid ON by_oid.oid = (mapping.label ->> 'grantor_oid')::oid;
+COMMENT ON VIEW sys.iam_pg_role_mappings IS 'which IAM principal may log in as which role';
+GRANT SELECT ON sys.iam_pg_role_mappings TO PUBLIC;

@@ -1,0 +1,282 @@
+//! The ClientAuthentication hook: the door.
+//!
+//! | connection | what happens |
+//! |---|---|
+//! | PostgreSQL's own method has refused it | it stays refused |
+//! | its hba line has another method than `trust` | PostgreSQL's own answer stands |
+//! | Unix socket | PostgreSQL's own answer stands |
+//! | TCP, `trust`, no TLS and `require_tls` is on | refused before a token is asked for |
+//! | TCP, `trust`, replication | refused |
+//! | TCP, `trust` | a token is asked for, and everything below has to be right |
+//!
+//! A token opens the door if `iam` admits it ([`dsql_iam_core::login`]), the database is `postgres`,
+//! the role exists, may log in and is no superuser, and, unless the role is `admin`, the
+//! principal's ARN is mapped to it. Whatever goes wrong in here refuses the connection.
+
+use crate::port::{self, Connection, Received, Refusal, c_string, sqlstate};
+use crate::{identities, mappings, settings};
+use data_encoding::{BASE32_NOPAD, Encoding};
+use dsql_iam_core::denial::Denial;
+use dsql_iam_core::login::{ADMIN, Admission, Caller, Verdict, judge};
+use dsql_iam_core::token::{Action, MAX_TOKEN};
+use pgrx::pg_sys::libpq;
+use pgrx::{pg_guard, pg_sys};
+use std::ffi::c_int;
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use time::UtcDateTime;
+
+static PREVIOUS: OnceLock<libpq::ClientAuthentication_hook_type> = OnceLock::new();
+
+/// Who logged in to this session with a token.
+pub struct Session {
+    /// The id in the refusal's DETAIL and in the log.
+    pub id: String,
+    /// The principal.
+    pub caller: Caller,
+}
+
+static SESSION: OnceLock<Session> = OnceLock::new();
+
+/// The session of this backend, if it began with a token.
+pub fn session() -> Option<&'static Session> {
+    SESSION.get()
+}
+
+/// Puts the hook in its place. Called once, while the server starts.
+pub fn install() {
+    // SAFETY: the server has one thread, and calls no hook while it loads libraries.
+    unsafe {
+        PREVIOUS.get_or_init(|| libpq::ClientAuthentication_hook);
+        libpq::ClientAuthentication_hook = Some(authenticate);
+    }
+}
+
+/// Outside of any guard while the previous hook runs, so that its ERROR passes as it is.
+unsafe extern "C-unwind" fn authenticate(raw_port: *mut libpq::be::Port, status: c_int) {
+    if let Some(Some(previous)) = PREVIOUS.get() {
+        // SAFETY: the hook that was there before, with its own arguments.
+        unsafe { previous(raw_port, status) };
+    }
+    if status == pg_sys::STATUS_OK as c_int {
+        // SAFETY: PostgreSQL's own Port, as the hook's contract says.
+        unsafe { stand_behind_trust(raw_port) };
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn stand_behind_trust(raw_port: *mut libpq::be::Port) {
+    // SAFETY: the caller's promise.
+    let connection = unsafe { Connection::new(raw_port.cast()) };
+    if !connection.wants_token() {
+        return;
+    }
+    let refusal = match catch_unwind(AssertUnwindSafe(|| admit(&connection))) {
+        Ok(Ok(())) => return,
+        Ok(Err(refusal)) => refusal,
+        // A panic of ours, or an ERROR of the server's, out of memory for one.
+        Err(_) => Attempt::new(&connection).denied(Denial::Internal("deciding"), None, None),
+    };
+    port::refuse(refusal)
+}
+
+/// One attempt to log in, with its session id.
+struct Attempt<'c> {
+    connection: &'c Connection,
+    session_id: String,
+}
+
+fn admit(connection: &Connection) -> Result<(), Refusal> {
+    let attempt = Attempt::new(connection);
+    if settings::requires_tls() && !connection.is_tls() {
+        return Err(attempt.denied(Denial::NoTls, None, None));
+    }
+    let password = match port::ask_password(MAX_TOKEN) {
+        Received::Password(password) => password,
+        Received::Nothing => port::exit_quietly(),
+        Received::OtherMessage(kind) => {
+            let message = c"expected password response";
+            return Err(attempt.protocol_violation(message, &format!("got message type {kind}")));
+        }
+        Received::Broken => {
+            return Err(
+                attempt.protocol_violation(c"invalid password packet size", "too long or cut off")
+            );
+        }
+        Received::BadSize => {
+            return Err(
+                attempt.protocol_violation(c"invalid password packet size", "empty or with a NUL")
+            );
+        }
+    };
+    let role = connection.user().to_string_lossy();
+    let verdict = match std::str::from_utf8(password.bytes()) {
+        Ok(password) => verdict(password, &role),
+        Err(_) => denied(Denial::Malformed(dsql_iam_core::token::Malformed::NoUrl)),
+    };
+    drop(password);
+    let Verdict {
+        caller,
+        action,
+        outcome,
+    } = verdict;
+    let admitted = outcome.and_then(|admission| {
+        check_database_and_role(connection, &role, &admission)?;
+        Ok(admission)
+    });
+    match admitted {
+        Ok(admission) => {
+            attempt.log("admitted", Some(&admission.caller), action, None);
+            connection.set_principal(&c_string(admission.caller.arn.as_str()));
+            let _ = SESSION.set(Session {
+                id: attempt.session_id,
+                caller: admission.caller,
+            });
+            Ok(())
+        }
+        Err(denial) => Err(attempt.denied(denial, caller.as_ref(), action)),
+    }
+}
+
+fn denied(denial: Denial) -> Verdict {
+    Verdict {
+        caller: None,
+        action: None,
+        outcome: Err(denial),
+    }
+}
+
+fn verdict(password: &str, role: &str) -> Verdict {
+    let cluster = match settings::cluster() {
+        Ok(cluster) => cluster,
+        Err(fault) => return denied(Denial::Unconfigured(fault)),
+    };
+    let judged = identities::with_current(&settings::iam_directory(), |identities| {
+        judge(password, role, UtcDateTime::now(), &cluster, identities)
+    });
+    judged.unwrap_or_else(|fault| denied(Denial::NoIdentities(fault)))
+}
+
+fn check_database_and_role(
+    connection: &Connection,
+    role: &str,
+    admission: &Admission,
+) -> Result<(), Denial> {
+    if connection.is_replication() {
+        return Err(Denial::WrongDatabase("replication".into()));
+    }
+    if connection.database() != c"postgres" {
+        let database = connection.database().to_string_lossy().into_owned();
+        return Err(Denial::WrongDatabase(database));
+    }
+    let unusable = |fault| Denial::RoleUnusable {
+        role: role.to_owned(),
+        fault,
+    };
+    let found = mappings::LoginRole::find(connection.user());
+    // Looked up for an unknown role too, so that time does not tell it from an unmapped one.
+    let oid = found.as_ref().map_or(pg_sys::InvalidOid, |found| found.oid);
+    let is_mapped = mappings::is_mapped(oid, &admission.caller.mapped_arn);
+    match found {
+        None => return Err(unusable("does not exist")),
+        Some(found) if !found.can_login => return Err(unusable("is not permitted to log in")),
+        Some(found) if found.is_superuser => return Err(unusable("is a superuser")),
+        Some(_) => {}
+    }
+    if role != ADMIN && !is_mapped {
+        return Err(Denial::NotMapped {
+            role: role.to_owned(),
+            arn: admission.caller.mapped_arn.clone(),
+        });
+    }
+    Ok(())
+}
+
+impl<'c> Attempt<'c> {
+    fn new(connection: &'c Connection) -> Self {
+        Self {
+            connection,
+            session_id: new_session_id(),
+        }
+    }
+
+    /// What the client hears of `denial`; the log hears all.
+    fn denied(&self, denial: Denial, caller: Option<&Caller>, action: Option<Action>) -> Refusal {
+        self.log(
+            "refused",
+            caller,
+            action,
+            Some((denial.check(), &denial.to_string())),
+        );
+        let mut detail = format!("Session Id: {}", self.session_id);
+        if settings::explains_denials() {
+            let _ = write!(detail, "\n{denial}");
+        }
+        Refusal {
+            sqlstate: if denial.is_after_iam() {
+                sqlstate::INVALID_AUTHORIZATION
+            } else {
+                sqlstate::CONNECTION_FAILURE
+            },
+            message: c"unable to accept connection, access denied",
+            detail: c_string(detail),
+            hint: c_string(denial.hint().unwrap_or_default()),
+        }
+    }
+
+    fn protocol_violation(&self, message: &'static std::ffi::CStr, reason: &str) -> Refusal {
+        let text = format!("{}: {reason}", message.to_string_lossy());
+        self.log("refused", None, None, Some(("protocol", &text)));
+        Refusal {
+            sqlstate: sqlstate::PROTOCOL_VIOLATION,
+            message,
+            detail: c_string(format!("Session Id: {}", self.session_id)),
+            hint: c_string(""),
+        }
+    }
+
+    /// One line for each decision. Values that a client chose are quoted, so that no line break
+    /// of theirs makes a line of its own.
+    fn log(
+        &self,
+        outcome: &str,
+        caller: Option<&Caller>,
+        action: Option<Action>,
+        why: Option<(&str, &str)>,
+    ) {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let mut line = format!(
+            "dsql_iam: login {outcome}: session_id={} role={} address={}",
+            self.session_id,
+            quoted(&self.connection.user().to_string_lossy()),
+            quoted(&self.connection.address().to_string_lossy()),
+        );
+        if let Some(caller) = caller {
+            line += &format!(" principal={}", quoted(&caller.arn));
+        }
+        if let Some(action) = action {
+            line += &format!(" action={}", action.iam_name());
+        }
+        if let Some((check, reason)) = why {
+            line += &format!(" check={check} reason={}", quoted(reason));
+        }
+        pgrx::log!("{line}");
+    }
+}
+
+/// 26 characters of lower-case base32, as in Aurora DSQL's refusals.
+fn new_session_id() -> String {
+    static LOWER: OnceLock<Encoding> = OnceLock::new();
+    let encoding = LOWER.get_or_init(|| {
+        let mut specification = BASE32_NOPAD.specification();
+        specification.symbols.make_ascii_lowercase();
+        // The same alphabet in lower case is as good an alphabet.
+        specification.encoding().unwrap_or(BASE32_NOPAD)
+    });
+    let mut bytes = [0u8; 16];
+    // SAFETY: fills the array and nothing else. Without randomness the id is less unique; it
+    // protects nothing.
+    unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
+    encoding.encode(&bytes)
+}

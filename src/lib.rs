@@ -1,0 +1,49 @@
+//! dsql_iam: makes a stock PostgreSQL authenticate the way Amazon Aurora DSQL does.
+//!
+//! This crate is the part that touches PostgreSQL; what decides is `dsql-iam-core`. `_PG_init`
+//! below puts everything in its place, in reading order.
+
+mod connection;
+mod functions;
+mod hba;
+mod identities;
+mod mappings;
+mod port;
+mod settings;
+mod statement;
+mod syntax;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{PgLogLevel, ereport, pg_guard, pg_module_magic, pg_sys};
+
+pg_module_magic!();
+
+/// Called by PostgreSQL when it loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    // SAFETY: a flag of the server.
+    if !unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "dsql_iam has to be loaded when the server starts",
+            "Add dsql_iam to shared_preload_libraries in postgresql.conf and restart the server."
+        );
+    }
+    settings::register();
+    if let Err(fault) = hba::install() {
+        ereport!(
+            PgLogLevel::FATAL,
+            Code::ERRCODE_CONFIG_FILE_ERROR,
+            format!("dsql_iam could not put its hba file in force: {fault}")
+        );
+    }
+    identities::refresh(&settings::iam_directory());
+    connection::install();
+    statement::install();
+    if let Err(fault) = syntax::install() {
+        pgrx::warning!(
+            "dsql_iam: AWS IAM GRANT and REVOKE are not available: {fault}; use sys.iam_grant and sys.iam_revoke"
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! Which ARN may be which role: one shared security label for each mapping.
+//!
+//! A client authenticates before any database is open, so a table cannot be asked. The shared
+//! catalog `pg_shseclabel` can: its rows are cluster-wide, logged, replicated, dumped by
+//! `pg_dumpall`. The ARN stands in the `provider` column (`dsql_iam:ARN`), the rest in the label.
+
+use dsql_iam_core::arn::{IamArn, NotAnIamArn};
+use dsql_iam_core::login::ADMIN;
+use dsql_iam_core::statement::Verb;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{PgLogLevel, ereport};
+use serde_json::json;
+use std::ffi::{CStr, CString};
+
+/// What the provider of each of our labels starts with.
+pub const PROVIDER_PREFIX: &str = "dsql_iam:";
+
+/// A role, as far as a login needs to know it.
+pub struct LoginRole {
+    /// Its OID.
+    pub oid: pg_sys::Oid,
+    /// LOGIN
+    pub can_login: bool,
+    /// SUPERUSER
+    pub is_superuser: bool,
+}
+
+impl LoginRole {
+    /// The role with that name, if there is one.
+    pub fn find(name: &CStr) -> Option<Self> {
+        // SAFETY: looks up the shared cache of roles, which is there before a database is; the
+        // tuple is read before it is released, and nothing raises in between.
+        unsafe {
+            let tuple = pg_sys::SearchSysCache1(
+                pg_sys::SysCacheIdentifier::AUTHNAME as _,
+                pg_sys::Datum::from(name.as_ptr()),
+            );
+            if tuple.is_null() {
+                return None;
+            }
+            let form: *const pg_sys::FormData_pg_authid = pg_sys::GETSTRUCT(tuple).cast();
+            let role = Self {
+                oid: (*form).oid,
+                can_login: (*form).rolcanlogin,
+                is_superuser: (*form).rolsuper,
+            };
+            pg_sys::ReleaseSysCache(tuple);
+            Some(role)
+        }
+    }
+}
+
+fn address_of(role: pg_sys::Oid) -> pg_sys::ObjectAddress {
+    pg_sys::ObjectAddress {
+        classId: pg_sys::AuthIdRelationId,
+        objectId: role,
+        objectSubId: 0,
+    }
+}
+
+fn provider(arn: &str) -> CString {
+    crate::port::c_string(format!("{PROVIDER_PREFIX}{arn}"))
+}
+
+/// Whether `arn` is mapped to `role`. Works before a database is open.
+pub fn is_mapped(role: pg_sys::Oid, arn: &str) -> bool {
+    let provider = provider(arn);
+    // SAFETY: one look-up in a shared catalog's index.
+    unsafe { !pg_sys::GetSecurityLabel(&address_of(role), provider.as_ptr()).is_null() }
+}
+
+/// Whether any ARN is mapped to `role`.
+pub fn has_mappings(role: pg_sys::Oid) -> bool {
+    let query = format!(
+        "SELECT 1 FROM pg_catalog.pg_shseclabel WHERE classoid = {} AND objoid = {} \
+         AND starts_with(provider, '{PROVIDER_PREFIX}') LIMIT 1",
+        pg_sys::AuthIdRelationId.to_u32(),
+        role.to_u32()
+    );
+    pgrx::Spi::get_one::<i32>(&query).is_ok_and(|found| found.is_some())
+}
+
+fn raise(code: Code, message: impl Into<String>) -> ! {
+    ereport!(PgLogLevel::ERROR, code, message.into());
+    unreachable!("an ERROR does not come back")
+}
+
+/// Carries out `AWS IAM GRANT` or `AWS IAM REVOKE`, whichever way it was asked for.
+///
+/// Raises an ERROR with Aurora DSQL's message if it cannot.
+pub fn change(verb: Verb, role: &CStr, arn: &str) {
+    let statement = match verb {
+        Verb::Grant => c"AWS IAM GRANT",
+        Verb::Revoke => c"AWS IAM REVOKE",
+    };
+    // SAFETY: three checks that raise an ERROR or do nothing.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(statement.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(statement.as_ptr());
+        pg_sys::PreventCommandDuringRecovery(statement.as_ptr());
+    }
+    let name = role.to_string_lossy();
+    if !may_change() {
+        let act = match verb {
+            Verb::Grant => "grant IAM trust with role",
+            Verb::Revoke => "revoke IAM trust from role",
+        };
+        raise(
+            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to {act} {name}"),
+        );
+    }
+    if let Err(NotAnIamArn) = IamArn::parse(arn) {
+        raise(
+            Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            NotAnIamArn.to_string(),
+        );
+    }
+    let role = lock(role);
+    match verb {
+        Verb::Grant => grant(&role, &name, arn),
+        Verb::Revoke => revoke(&role, &name, arn),
+    }
+}
+
+/// Only `admin` and superusers change mappings.
+fn may_change() -> bool {
+    // SAFETY: asks for the current role; the name is copied.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        pg_sys::superuser_arg(user)
+            || CStr::from_ptr(pg_sys::GetUserNameFromId(user, false)).to_bytes() == ADMIN.as_bytes()
+    }
+}
+
+/// Finds the role and keeps it from being dropped, and from being mapped by others, until the
+/// transaction ends.
+fn lock(name: &CStr) -> LoginRole {
+    let missing = || -> ! {
+        let name = name.to_string_lossy();
+        raise(
+            Code::ERRCODE_UNDEFINED_OBJECT,
+            format!("Role {name} does not exist"),
+        )
+    };
+    loop {
+        let Some(found) = LoginRole::find(name) else {
+            missing()
+        };
+        // SAFETY: takes a lock and looks at what others did meanwhile. DROP ROLE takes a
+        // stronger lock on the same object.
+        unsafe {
+            pg_sys::LockSharedObject(
+                pg_sys::AuthIdRelationId,
+                found.oid,
+                0,
+                pg_sys::ShareUpdateExclusiveLock as _,
+            );
+            pg_sys::AcceptInvalidationMessages();
+        }
+        // The name may have gone to another role while this waited.
+        match LoginRole::find(name) {
+            Some(again) if again.oid == found.oid => return again,
+            Some(_) => continue,
+            None => missing(),
+        }
+    }
+}
+
+fn grant(role: &LoginRole, name: &str, arn: &str) {
+    if name.starts_with("pg_") {
+        raise(
+            Code::ERRCODE_INVALID_GRANT_OPERATION,
+            format!("Role {name} not supported"),
+        );
+    }
+    if name == ADMIN || role.is_superuser {
+        raise(
+            Code::ERRCODE_INVALID_GRANT_OPERATION,
+            format!("Cannot establish trust with role {name}"),
+        );
+    }
+    if !role.can_login {
+        raise(
+            Code::ERRCODE_INVALID_GRANT_OPERATION,
+            format!("role {name} must have the LOGIN attribute"),
+        );
+    }
+    if is_mapped(role.oid, arn) {
+        raise(
+            Code::ERRCODE_DUPLICATE_OBJECT,
+            format!("IAM role {arn} is already granted to role {name}"),
+        );
+    }
+    // SAFETY: asks for a new OID and for the current role's name.
+    let (iam_oid, grantor) = unsafe {
+        let grantor = pg_sys::GetUserId();
+        let name = CStr::from_ptr(pg_sys::GetUserNameFromId(grantor, false));
+        (
+            pg_sys::GetNewObjectId().to_u32(),
+            (grantor.to_u32(), name.to_string_lossy().into_owned()),
+        )
+    };
+    let label = json!({"iam_oid": iam_oid, "grantor_oid": grantor.0, "grantor": grantor.1});
+    set_label(role.oid, arn, Some(&label.to_string()));
+}
+
+fn revoke(role: &LoginRole, name: &str, arn: &str) {
+    if !is_mapped(role.oid, arn) {
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_UNDEFINED_OBJECT,
+            format!("IAM role {arn} does not exist"),
+            format!("It is not granted to role {name}.")
+        );
+    }
+    set_label(role.oid, arn, None);
+}
+
+fn set_label(role: pg_sys::Oid, arn: &str, label: Option<&str>) {
+    let provider = provider(arn);
+    let label = label.map(crate::port::c_string);
+    // SAFETY: writes one row of a shared catalog in the current transaction; the strings are
+    // copied. Makes the row visible to what follows in the transaction.
+    unsafe {
+        pg_sys::SetSecurityLabel(
+            &address_of(role),
+            provider.as_ptr(),
+            label
+                .as_ref()
+                .map_or(std::ptr::null(), |label| label.as_ptr()),
+        );
+        pg_sys::CommandCounterIncrement();
+    }
+}
+
+/// Brings back a mapping from a dump: `SECURITY LABEL FOR "dsql_iam:ARN" ON ROLE role IS '…'`.
+///
+/// Only superusers may; raises an ERROR if the label is none that `AWS IAM GRANT` writes.
+pub fn restore(role: &CStr, arn: &str, label: Option<&str>) {
+    // SAFETY: two checks that raise an ERROR or do nothing.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(c"SECURITY LABEL".as_ptr());
+        if !pg_sys::superuser() {
+            raise(
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "permission denied to set a security label of dsql_iam",
+            );
+        }
+    }
+    if IamArn::parse(arn).is_err() {
+        raise(
+            Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            NotAnIamArn.to_string(),
+        );
+    }
+    let is_ours = label.is_none_or(|label| {
+        serde_json::from_str::<serde_json::Value>(label).is_ok_and(|value| {
+            value["iam_oid"]
+                .as_u64()
+                .is_some_and(|oid| u32::try_from(oid).is_ok())
+                && value["grantor_oid"]
+                    .as_u64()
+                    .is_some_and(|oid| u32::try_from(oid).is_ok())
+                && value["grantor"].is_string()
+        })
+    });
+    if !is_ours {
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            "invalid security label of dsql_iam",
+            "Use AWS IAM GRANT; labels are written by it, and read back from dumps."
+        );
+    }
+    let locked = lock(role);
+    if label.is_some() && (locked.is_superuser || role.to_bytes() == ADMIN.as_bytes()) {
+        let name = role.to_string_lossy();
+        raise(
+            Code::ERRCODE_INVALID_GRANT_OPERATION,
+            format!("Cannot establish trust with role {name}"),
+        );
+    }
+    set_label(locked.oid, arn, label);
+}

@@ -1,0 +1,169 @@
+/*
+ * What Rust cannot see of the server: the layout of Port and HbaLine, which differs between
+ * versions, and reports with an SQLSTATE and an error position.
+ *
+ * Everything here is as thin as it can be and decides nothing. `port.rs` is its safe face.
+ */
+#include "postgres.h"
+
+/*
+ * libpq-be.h would drag in the headers of OpenSSL and Kerberos. Without these macros it keeps its
+ * layout (it holds void pointers there by design) and needs neither.
+ */
+#undef ENABLE_GSS
+#undef ENABLE_SSPI
+#undef USE_OPENSSL
+
+#include "common/ip.h"
+#include "common/keywords.h"
+#include "libpq/auth.h"
+#include "libpq/hba.h"
+#include "libpq/libpq-be.h"
+#include "libpq/libpq.h"
+#include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "postmaster/postmaster.h"
+#include "replication/walsender.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+
+#include <netdb.h>
+
+/* Mirrors `port::Connection`. */
+typedef struct DsqlIamConnection
+{
+	const char *user;
+	const char *database;
+	char		address[NI_MAXHOST];
+	bool		is_trust;
+	bool		is_tcp;
+	bool		is_tls;
+	bool		is_replication;
+} DsqlIamConnection;
+
+void
+dsql_iam_connection(Port *port, DsqlIamConnection *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->user = port->user_name;
+	out->database = port->database_name;
+	out->is_trust = port->hba != NULL && port->hba->auth_method == uaTrust;
+	out->is_tcp = port->raddr.addr.ss_family != AF_UNIX;
+	out->is_tls = port->ssl_in_use;
+	out->is_replication = am_walsender;
+	if (pg_getnameinfo_all(&port->raddr.addr, port->raddr.salen,
+						   out->address, sizeof(out->address), NULL, 0,
+						   NI_NUMERICHOST) != 0)
+		out->address[0] = '\0';
+}
+
+/* Mirrors `port::Received`. */
+enum
+{
+	RECEIVED_PASSWORD,
+	RECEIVED_NOTHING,			/* the client went away */
+	RECEIVED_OTHER_MESSAGE,
+	RECEIVED_BROKEN,			/* too long, or cut off */
+	RECEIVED_BAD_SIZE			/* empty, or with a NUL in it */
+};
+
+/*
+ * AuthenticationCleartextPassword, and the answer to it. `detail` is the message's type where that
+ * is the fault. As recv_password_packet() in auth.c, which is static.
+ */
+int
+dsql_iam_ask_password(int max_length, char **password, int *detail)
+{
+	StringInfoData buf;
+
+	CHECK_FOR_INTERRUPTS();
+	pq_beginmessage(&buf, 'R');
+	pq_sendint32(&buf, AUTH_REQ_PASSWORD);
+	pq_endmessage(&buf);
+	pq_flush();
+	CHECK_FOR_INTERRUPTS();
+
+	pq_startmsgread();
+	*detail = pq_getbyte();
+	if (*detail == EOF)
+		return RECEIVED_NOTHING;
+	if (*detail != 'p')
+		return RECEIVED_OTHER_MESSAGE;
+	initStringInfo(&buf);
+	/* The length counts itself and the string's NUL. */
+	if (pq_getmessage(&buf, max_length + 4 + 1))
+		return RECEIVED_BROKEN;
+	*password = buf.data;
+	*detail = buf.len;
+	if (buf.len < 2 || strlen(buf.data) + 1 != (size_t) buf.len)
+		return RECEIVED_BAD_SIZE;
+	return RECEIVED_PASSWORD;
+}
+
+/* Overwrites a password before its memory is given back. */
+void
+dsql_iam_wipe(char *password, int length)
+{
+	explicit_bzero(password, length);
+	pfree(password);
+}
+
+/* The principal, as PostgreSQL knows it: log_connections, and SYSTEM_USER from 16 on. */
+void
+dsql_iam_set_principal(Port *port, const char *arn)
+{
+#if PG_VERSION_NUM >= 160000
+	set_authn_id(port, arn);
+#else
+	/* set_authn_id() is static here; this is what it does. */
+	port->authn_id = MemoryContextStrdup(TopMemoryContext, arn);
+	if (Log_connections)
+		ereport(LOG,
+				errmsg("connection authenticated: identity=\"%s\" method=dsql_iam", arn));
+#endif
+}
+
+/* Ends the connection. Empty strings stand for no DETAIL and no HINT. */
+void
+dsql_iam_refuse(const char *sqlstate, const char *message, const char *detail, const char *hint)
+{
+	ereport(FATAL,
+			(errcode(MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4])),
+			 errmsg_internal("%s", message),
+			 detail[0] ? errdetail_internal("%s", detail) : 0,
+			 hint[0] ? errhint("%s", hint) : 0));
+	abort();					/* ereport(FATAL) does not come back */
+}
+
+/* 42601 at byte `offset` of `query`, as scanner_yyerror() words it; an empty `token` is the end. */
+void
+dsql_iam_syntax_error(const char *query, int offset, const char *token)
+{
+	int			position = pg_mbstrlen_with_len(query, offset) + 1;
+
+	if (token[0])
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("syntax error at or near \"%s\"", token),
+				 errposition(position)));
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNTAX_ERROR),
+			 errmsg("syntax error at end of input"),
+			 errposition(position)));
+}
+
+/* Logs a statement that log_statement = ddl asks for, in the words of exec_simple_query(). */
+void
+dsql_iam_log_ddl(const char *query)
+{
+	if (log_statement == LOGSTMT_DDL || log_statement == LOGSTMT_MOD)
+		ereport(LOG, (errmsg("statement: %s", query), errhidestmt(true)));
+}
+
+/* Where the server's keyword table keeps the address of its hash function. */
+void *
+dsql_iam_keyword_hash_slot(void)
+{
+	return (void *) &ScanKeywords.hash;
+}

@@ -1,0 +1,296 @@
+//! The safe face of `port.c`: the connection that is being authenticated, and reports that pgrx
+//! cannot make.
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+
+/// `NI_MAXHOST` of `netdb.h`.
+const NI_MAXHOST: usize = 1025;
+
+/// Mirrors `DsqlIamConnection` in `port.c`.
+#[repr(C)]
+struct RawConnection {
+    user: *const c_char,
+    database: *const c_char,
+    address: [c_char; NI_MAXHOST],
+    is_trust: bool,
+    is_tcp: bool,
+    is_tls: bool,
+    is_replication: bool,
+}
+
+mod c {
+    use super::{RawConnection, c_char, c_int, c_void, pg_sys};
+    unsafe extern "C-unwind" {
+        pub fn dsql_iam_connection(port: *mut c_void, out: *mut RawConnection);
+        pub fn dsql_iam_ask_password(
+            max_length: c_int,
+            password: *mut *mut c_char,
+            detail: *mut c_int,
+        ) -> c_int;
+        pub fn dsql_iam_wipe(password: *mut c_char, length: c_int);
+        pub fn dsql_iam_set_principal(port: *mut c_void, arn: *const c_char);
+        pub fn dsql_iam_refuse(
+            sqlstate: *const c_char,
+            message: *const c_char,
+            detail: *const c_char,
+            hint: *const c_char,
+        ) -> !;
+        pub fn dsql_iam_syntax_error(
+            query: *const c_char,
+            offset: c_int,
+            token: *const c_char,
+        ) -> !;
+        pub fn dsql_iam_log_ddl(query: *const c_char);
+        pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
+        /// The server's own, without the guard that pgrx puts around it.
+        pub fn standard_ProcessUtility(
+            planned: *mut pg_sys::PlannedStmt,
+            query: *const c_char,
+            read_only_tree: bool,
+            context: pg_sys::ProcessUtilityContext::Type,
+            params: pg_sys::ParamListInfo,
+            environment: *mut pg_sys::QueryEnvironment,
+            receiver: *mut pg_sys::DestReceiver,
+            completion: *mut pg_sys::QueryCompletion,
+        );
+    }
+}
+
+/// A ProcessUtility hook, or the function that it stands before.
+pub type ProcessUtility = unsafe extern "C-unwind" fn(
+    *mut pg_sys::PlannedStmt,
+    *const c_char,
+    bool,
+    pg_sys::ProcessUtilityContext::Type,
+    pg_sys::ParamListInfo,
+    *mut pg_sys::QueryEnvironment,
+    *mut pg_sys::DestReceiver,
+    *mut pg_sys::QueryCompletion,
+);
+
+/// What carries out utility statements where no hook does.
+pub fn standard_process_utility() -> ProcessUtility {
+    c::standard_ProcessUtility
+}
+
+/// A connection that is being authenticated.
+pub struct Connection {
+    port: *mut c_void,
+    raw: RawConnection,
+}
+
+impl Connection {
+    /// Looks at the server's `Port`.
+    ///
+    /// # Safety
+    /// `port` must be the `Port` that `ClientAuthentication` was called with.
+    pub unsafe fn new(port: *mut c_void) -> Self {
+        let mut raw = RawConnection {
+            user: std::ptr::null(),
+            database: std::ptr::null(),
+            address: [0; NI_MAXHOST],
+            is_trust: false,
+            is_tcp: false,
+            is_tls: false,
+            is_replication: false,
+        };
+        // SAFETY: the caller vouches for `port`; `raw` has the layout that `port.c` fills in.
+        unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_connection(port, &mut raw)) };
+        Self { port, raw }
+    }
+
+    /// Whether this is a connection that only a token opens: the hba line says `trust`, and it
+    /// did not come over a Unix socket.
+    pub fn wants_token(&self) -> bool {
+        self.raw.is_trust && self.raw.is_tcp
+    }
+
+    /// Whether the connection is encrypted with TLS.
+    pub fn is_tls(&self) -> bool {
+        self.raw.is_tls
+    }
+
+    /// Whether the client asks for physical replication.
+    pub fn is_replication(&self) -> bool {
+        self.raw.is_replication
+    }
+
+    /// The role asked for, as sent.
+    pub fn user(&self) -> &CStr {
+        // SAFETY: a string of the Port, which lives as long as the process.
+        unsafe { or_empty(self.raw.user) }
+    }
+
+    /// The database asked for, as sent.
+    pub fn database(&self) -> &CStr {
+        // SAFETY: as above.
+        unsafe { or_empty(self.raw.database) }
+    }
+
+    /// The client's numeric address.
+    pub fn address(&self) -> &CStr {
+        // SAFETY: `port.c` terminates the array.
+        unsafe { CStr::from_ptr(self.raw.address.as_ptr()) }
+    }
+
+    /// Tells PostgreSQL who was authenticated, for `log_connections` and `SYSTEM_USER`.
+    pub fn set_principal(&self, arn: &CStr) {
+        // SAFETY: `port` is the Port of this connection; the string is copied.
+        unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_set_principal(self.port, arn.as_ptr())) };
+    }
+}
+
+/// The string at `text`, or an empty one for a null pointer.
+///
+/// # Safety
+/// `text` must be null or a string that lives for `'a`.
+unsafe fn or_empty<'a>(text: *const c_char) -> &'a CStr {
+    if text.is_null() {
+        return c"";
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(text) }
+}
+
+/// What the client answered when it was asked for its password.
+pub enum Received {
+    /// A password. It is wiped when it is dropped.
+    Password(Password),
+    /// The client went away, as psql does to ask its user first.
+    Nothing,
+    /// A message of this type instead.
+    OtherMessage(c_int),
+    /// A message that is too long, or that was cut off.
+    Broken,
+    /// An empty password, or one with a NUL in it.
+    BadSize,
+}
+
+/// What the client sent as its password, in memory that is overwritten afterwards.
+pub struct Password {
+    text: *mut c_char,
+    length: c_int,
+}
+
+impl Password {
+    /// The password's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: a NUL-terminated string of this process, ours until `drop`.
+        unsafe { CStr::from_ptr(self.text) }.to_bytes()
+    }
+}
+
+impl Drop for Password {
+    fn drop(&mut self) {
+        // SAFETY: palloc'ed by `dsql_iam_ask_password`, and given back once.
+        unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_wipe(self.text, self.length)) };
+    }
+}
+
+/// Asks the client for its password in clear text and reads the answer, of at most `max` bytes.
+///
+/// PostgreSQL's `authentication_timeout` ends the process if the answer does not come.
+pub fn ask_password(max: usize) -> Received {
+    let mut text: *mut c_char = std::ptr::null_mut();
+    let mut detail: c_int = 0;
+    let max = c_int::try_from(max).unwrap_or(c_int::MAX - 8);
+    // SAFETY: called while the connection is authenticated, when the protocol expects just this.
+    let received =
+        unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_ask_password(max, &mut text, &mut detail)) };
+    let password = (!text.is_null()).then(|| Password {
+        text,
+        length: detail,
+    });
+    match (received, password) {
+        (0, Some(password)) => Received::Password(password),
+        (1, _) => Received::Nothing,
+        (2, _) => Received::OtherMessage(detail),
+        (4, _) => Received::BadSize,
+        _ => Received::Broken,
+    }
+}
+
+/// A refusal in the form in which it is sent. Empty strings stand for no DETAIL and no HINT.
+pub struct Refusal {
+    /// Five characters.
+    pub sqlstate: &'static CStr,
+    /// The primary message.
+    pub message: &'static CStr,
+    /// DETAIL
+    pub detail: CString,
+    /// HINT
+    pub hint: CString,
+}
+
+/// Text for PostgreSQL. A NUL, which it cannot hold, ends it.
+pub fn c_string(text: impl Into<Vec<u8>>) -> CString {
+    let mut bytes = text.into();
+    if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+        bytes.truncate(end);
+    }
+    CString::new(bytes).unwrap_or_default()
+}
+
+/// Sends the refusal and ends the process.
+pub fn refuse(refusal: Refusal) -> ! {
+    let Refusal {
+        sqlstate,
+        message,
+        detail,
+        hint,
+    } = refusal;
+    // The process ends inside the call, so nothing is dropped after it: the strings are given
+    // up on purpose. SAFETY: four strings, of which the first has five characters.
+    unsafe {
+        c::dsql_iam_refuse(
+            sqlstate.as_ptr(),
+            message.as_ptr(),
+            detail.into_raw(),
+            hint.into_raw(),
+        )
+    }
+}
+
+/// Raises 42601 at byte `offset` of `query`; an empty `token` stands for the end of the input.
+pub fn syntax_error(query: &CStr, offset: usize, token: &[u8]) -> ! {
+    let token = c_string(token);
+    let offset = c_int::try_from(offset).unwrap_or(0);
+    // SAFETY: raises an ERROR, which the boundary turns into an unwinding that drops `token`.
+    unsafe {
+        pg_guard_ffi_boundary(|| c::dsql_iam_syntax_error(query.as_ptr(), offset, token.as_ptr()))
+    }
+}
+
+/// Logs `query` if `log_statement` is `ddl` or `mod`.
+pub fn log_ddl(query: &CStr) {
+    // SAFETY: a string that lives during the call.
+    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_log_ddl(query.as_ptr())) };
+}
+
+/// Hashes a word of `len` bytes for PostgreSQL's keyword table.
+pub type KeywordHash = unsafe extern "C-unwind" fn(word: *const c_void, len: usize) -> c_int;
+
+/// The place in the server's keyword table that holds its hash function.
+pub fn keyword_hash_slot() -> *mut KeywordHash {
+    // SAFETY: gives an address and does nothing else.
+    unsafe { c::dsql_iam_keyword_hash_slot().cast() }
+}
+
+/// `errcode` of an SQLSTATE that pgrx has no name for is not needed: these are all there are.
+pub mod sqlstate {
+    use std::ffi::CStr;
+    /// `connection_failure`
+    pub const CONNECTION_FAILURE: &CStr = c"08006";
+    /// `protocol_violation`
+    pub const PROTOCOL_VIOLATION: &CStr = c"08P01";
+    /// `invalid_authorization_specification`
+    pub const INVALID_AUTHORIZATION: &CStr = c"28000";
+}
+
+/// Ends the process without a word, as PostgreSQL does when a client goes away.
+pub fn exit_quietly() -> ! {
+    // SAFETY: the way every backend ends.
+    unsafe { pg_sys::proc_exit(0) }
+}

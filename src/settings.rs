@@ -1,0 +1,250 @@
+//! The settings, `dsql_iam.*`. All of them can be set by the administrator only: in
+//! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line.
+
+use crate::{hba, identities};
+use dsql_iam_core::cluster::{BadCluster, Cluster};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::PathBuf;
+
+/// Directory that holds the IAM documents, relative to the data directory or absolute.
+static IAM_DIRECTORY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"dsql_iam"));
+/// The account that owns the cluster.
+static ACCOUNT_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// The cluster's region.
+static REGION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// The cluster's id.
+static CLUSTER_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// Further host names of the cluster.
+static ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// Roles that log in with their SCRAM password.
+static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
+static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static EXPLAIN_DENIALS: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// Makes the settings known to PostgreSQL.
+pub fn register() {
+    string(
+        c"dsql_iam.iam_directory",
+        c"Directory with the IAM documents, as the AWS command line prints them.",
+        c"A relative path starts at the data directory. Documents that hold a secret must have mode 0600. Without this directory nobody can log in with a token.",
+        &IAM_DIRECTORY,
+        GucContext::Sighup,
+        Some(assign_iam_directory),
+    );
+    string(
+        c"dsql_iam.account_id",
+        c"AWS account that the cluster belongs to: twelve digits.",
+        c"Principals of other accounts are refused. Without it nobody can log in with a token.",
+        &ACCOUNT_ID,
+        GucContext::Sighup,
+        Some(assign_other),
+    );
+    string(
+        c"dsql_iam.region",
+        c"AWS region of the cluster, for example us-east-1.",
+        c"Tokens signed for another region are refused. Without it nobody can log in with a token.",
+        &REGION,
+        GucContext::Sighup,
+        Some(assign_other),
+    );
+    string(
+        c"dsql_iam.cluster_id",
+        c"Id of the cluster: 26 characters of a-z and 0-9.",
+        c"Names the cluster in its ARN and in its endpoint, ID.dsql.REGION.on.aws. Without it nobody can log in with a token.",
+        &CLUSTER_ID,
+        GucContext::Sighup,
+        Some(assign_other),
+    );
+    string(
+        c"dsql_iam.endpoints",
+        c"Further host names that tokens may be signed for, separated by commas.",
+        c"The cluster's own endpoint, localhost and the loopback addresses are always accepted.",
+        &ENDPOINTS,
+        GucContext::Sighup,
+        Some(assign_other),
+    );
+    string(
+        c"dsql_iam.exempt_roles",
+        c"Roles that log in over TCP with their SCRAM password and never with a token.",
+        c"Separated by commas; none by default. Aurora DSQL has no password authentication for anybody.",
+        &EXEMPT_ROLES,
+        GucContext::Postmaster,
+        None,
+    );
+    boolean(
+        c"dsql_iam.manage_hba",
+        c"Brings the library's own hba file into force while the library is loaded.",
+        c"If off, TCP connections need a line with the method trust in pg_hba.conf to be asked for a token; take that line out before the library.",
+        &MANAGE_HBA,
+        GucContext::Postmaster,
+    );
+    boolean(
+        c"dsql_iam.require_tls",
+        c"Refuses connections without TLS before a token is asked for.",
+        c"Protects tokens from being read on the way; loopback is no exception.",
+        &REQUIRE_TLS,
+        GucContext::Sighup,
+    );
+    boolean(
+        c"dsql_iam.explain_denials",
+        c"Tells the client the reason of a denial that otherwise only the log holds.",
+        c"For development. Tells strangers which access keys, roles and mappings exist.",
+        &EXPLAIN_DENIALS,
+        GucContext::Sighup,
+    );
+    // From here on a misspelled dsql_iam setting is reported instead of silently kept.
+    #[cfg(feature = "pg14")]
+    // SAFETY: the argument is a C string.
+    unsafe {
+        pgrx::pg_sys::EmitWarningsOnPlaceholders(c"dsql_iam".as_ptr());
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: the argument is a C string.
+    unsafe {
+        pgrx::pg_sys::MarkGUCPrefixReserved(c"dsql_iam".as_ptr());
+    }
+}
+
+type AssignHook = unsafe extern "C-unwind" fn(*const c_char, *mut c_void);
+
+fn string(
+    name: &'static CStr,
+    summary: &'static CStr,
+    explanation: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+    context: GucContext,
+    assign: Option<AssignHook>,
+) {
+    // SAFETY: the assign hooks below are guarded against panics.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            name,
+            summary,
+            explanation,
+            setting,
+            context,
+            GucFlags::default(),
+            None,
+            assign,
+            None,
+        );
+    }
+}
+
+fn boolean(
+    name: &'static CStr,
+    summary: &'static CStr,
+    explanation: &'static CStr,
+    setting: &'static GucSetting<bool>,
+    context: GucContext,
+) {
+    GucRegistry::define_bool_guc(
+        name,
+        summary,
+        explanation,
+        setting,
+        context,
+        GucFlags::default(),
+    );
+}
+
+// PostgreSQL calls an assign hook at every reload of the configuration, in the postmaster too, for
+// each setting that stands in a file, changed or not. That is how the postmaster comes to look
+// again at the IAM directory and at the user's hba file: there is no other hook for it.
+
+/// Calls `refresh` as the postmaster, never in a backend or while the server starts.
+fn refresh_in_postmaster(refresh: impl FnOnce()) {
+    // SAFETY: two flags of the server.
+    let is_running_postmaster = unsafe {
+        !pgrx::pg_sys::IsUnderPostmaster
+            && !pgrx::pg_sys::process_shared_preload_libraries_in_progress
+    };
+    if is_running_postmaster {
+        refresh();
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_iam_directory(new: *const c_char, _extra: *mut c_void) {
+    let new = if new.is_null() {
+        String::new()
+    } else {
+        // SAFETY: PostgreSQL hands over the new value, a C string.
+        unsafe { CStr::from_ptr(new) }
+            .to_string_lossy()
+            .into_owned()
+    };
+    refresh_in_postmaster(|| identities::refresh(&absolute(&new)));
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_other(_new: *const c_char, _extra: *mut c_void) {
+    refresh_in_postmaster(|| {
+        identities::refresh(&iam_directory());
+        hba::refresh();
+    });
+}
+
+fn text(setting: &GucSetting<Option<CString>>) -> String {
+    setting
+        .get()
+        .map(|text| text.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// The server's data directory.
+pub fn data_directory() -> PathBuf {
+    // SAFETY: set before any library is loaded, and never changed.
+    let path = unsafe { CStr::from_ptr(pgrx::pg_sys::DataDir) };
+    PathBuf::from(path.to_string_lossy().into_owned())
+}
+
+fn absolute(path: &str) -> PathBuf {
+    data_directory().join(path)
+}
+
+/// `dsql_iam.iam_directory`, absolute.
+pub fn iam_directory() -> PathBuf {
+    absolute(&text(&IAM_DIRECTORY))
+}
+
+/// The cluster that the settings describe.
+///
+/// # Errors
+/// [`BadCluster`] names the setting that is missing or malformed.
+pub fn cluster() -> Result<Cluster, BadCluster> {
+    Cluster::new(
+        &text(&ACCOUNT_ID),
+        &text(&REGION),
+        &text(&CLUSTER_ID),
+        &text(&ENDPOINTS),
+    )
+}
+
+/// `dsql_iam.exempt_roles`, taken apart.
+pub fn exempt_roles() -> Vec<String> {
+    let list = text(&EXEMPT_ROLES);
+    let roles = list
+        .split(',')
+        .map(str::trim)
+        .filter(|role| !role.is_empty());
+    roles.map(str::to_owned).collect()
+}
+
+/// `dsql_iam.manage_hba`
+pub fn manages_hba() -> bool {
+    MANAGE_HBA.get()
+}
+
+/// `dsql_iam.require_tls`
+pub fn requires_tls() -> bool {
+    REQUIRE_TLS.get()
+}
+
+/// `dsql_iam.explain_denials`
+pub fn explains_denials() -> bool {
+    EXPLAIN_DENIALS.get()
+}

@@ -1,0 +1,279 @@
+//! The ProcessUtility hook: carries out `AWS IAM GRANT` and `AWS IAM REVOKE`, takes mappings back
+//! from a dump, and keeps mapped roles from being dropped.
+
+use crate::mappings::{self, PROVIDER_PREFIX};
+use crate::port;
+use dsql_iam_core::statement::{Verb, Words, parse, token_at};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{PgList, PgLogLevel, ereport, pg_guard, pg_sys};
+use std::ffi::{CStr, c_char};
+use std::sync::OnceLock;
+
+static PREVIOUS: OnceLock<pg_sys::ProcessUtility_hook_type> = OnceLock::new();
+
+/// Puts the hook in its place. Called once, while the server starts.
+pub fn install() {
+    // SAFETY: the server has one thread, and calls no hook while it loads libraries.
+    unsafe {
+        PREVIOUS.get_or_init(|| pg_sys::ProcessUtility_hook);
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+    }
+}
+
+/// Most statements are none of ours and go straight on: outside of any guard, so that an ERROR of
+/// the server's passes as it is. Nothing with a destructor is alive here.
+#[allow(clippy::too_many_arguments, reason = "the hook's own signature")]
+unsafe extern "C-unwind" fn process_utility(
+    planned: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    receiver: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: the arguments are as the hook's contract says: nodes of the types their tags tell,
+    // and strings that live during the call.
+    unsafe {
+        let is_ours = matches!(
+            (*(*planned).utilityStmt).type_,
+            pg_sys::NodeTag::T_DoStmt
+                | pg_sys::NodeTag::T_SecLabelStmt
+                | pg_sys::NodeTag::T_DropRoleStmt
+        );
+        if is_ours && carry_out(planned, query, context, completion) {
+            return;
+        }
+        let next = match PREVIOUS.get() {
+            Some(Some(previous)) => *previous,
+            _ => port::standard_process_utility(),
+        };
+        next(
+            planned,
+            query,
+            read_only_tree,
+            context,
+            params,
+            environment,
+            receiver,
+            completion,
+        );
+    }
+}
+
+/// Carries the statement out if it is one of ours; raises an ERROR if it must not be carried out.
+///
+/// # Safety
+/// As the hook's contract says.
+#[pg_guard]
+unsafe extern "C-unwind" fn carry_out(
+    planned: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    context: pg_sys::ProcessUtilityContext::Type,
+    completion: *mut pg_sys::QueryCompletion,
+) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let node = (*planned).utilityStmt;
+        match (*node).type_ {
+            pg_sys::NodeTag::T_DoStmt => {
+                let start = usize::try_from((*planned).stmt_location).unwrap_or(0);
+                aws_iam(node.cast(), CStr::from_ptr(query), start, context, completion)
+            }
+            pg_sys::NodeTag::T_SecLabelStmt => security_label(node.cast()),
+            pg_sys::NodeTag::T_DropRoleStmt => {
+                refuse_to_drop_mapped(node.cast());
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Carries out a `DO` that was an AWS IAM statement before `syntax.rs` rewrote it.
+///
+/// # Safety
+/// `node` must be the statement that starts at or before byte `start` of `query`; `completion` may
+/// be null.
+unsafe fn aws_iam(
+    node: *mut pg_sys::DoStmt,
+    query: &CStr,
+    start: usize,
+    context: pg_sys::ProcessUtilityContext::Type,
+    completion: *mut pg_sys::QueryCompletion,
+) -> bool {
+    let text = query.to_bytes().get(start..).unwrap_or_default();
+    let Some(words) = parse(text) else {
+        return false;
+    };
+    let fault = match &words.preposition {
+        None => Some(words.stopped_at),
+        // SAFETY: the caller's promise.
+        Some(_) => unsafe { fault_behind_preposition(node, &words, start) },
+    };
+    if let Some(at) = fault {
+        port::syntax_error(
+            query,
+            start + at,
+            token_at(text.get(at..).unwrap_or_default()),
+        );
+    }
+    // SAFETY: the caller's promise.
+    let Some((role, arn)) = (unsafe { role_and_arn(node) }) else {
+        port::syntax_error(query, start, b"AWS");
+    };
+    if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL {
+        port::log_ddl(query);
+    }
+    mappings::change(words.verb, role, &arn.to_string_lossy());
+    // SAFETY: null, or the completion that the caller sends.
+    if let Some(completion) = unsafe { completion.as_mut() } {
+        completion.commandTag = match words.verb {
+            Verb::Grant => pg_sys::CommandTag::CMDTAG_GRANT_ROLE,
+            Verb::Revoke => pg_sys::CommandTag::CMDTAG_REVOKE_ROLE,
+        };
+        completion.nprocessed = 0;
+    }
+    true
+}
+
+/// Where a statement that has its role and preposition goes wrong behind them, if it does, in
+/// bytes from its start: the grammar of `DO` takes less and more than an ARN.
+///
+/// # Safety
+/// `node` must be a `DO` statement.
+unsafe fn fault_behind_preposition(
+    node: *mut pg_sys::DoStmt,
+    words: &Words,
+    start: usize,
+) -> Option<usize> {
+    // SAFETY: the list holds DefElems.
+    unsafe {
+        let arguments = PgList::<pg_sys::DefElem>::from_pg((*node).args);
+        let is_named = |at, name: &CStr| {
+            arguments
+                .get_ptr(at)
+                .is_some_and(|argument| CStr::from_ptr((*argument).defname) == name)
+        };
+        if !is_named(1, c"as") {
+            return Some(words.stopped_at);
+        }
+        let third = arguments.get_ptr(2)?;
+        Some(usize::try_from((*third).location).map_or(0, |at| at.saturating_sub(start)))
+    }
+}
+
+/// The role and the ARN in the `DO` that an AWS IAM statement becomes.
+///
+/// # Safety
+/// `node` must be a `DO` statement. The strings are its own.
+pub unsafe fn role_and_arn<'n>(node: *mut pg_sys::DoStmt) -> Option<(&'n CStr, &'n CStr)> {
+    // SAFETY: the list holds DefElems with strings.
+    unsafe {
+        let arguments = PgList::<pg_sys::DefElem>::from_pg((*node).args);
+        let (role, arn) = (arguments.get_ptr(0)?, arguments.get_ptr(1)?);
+        let fits = arguments.len() == 2
+            && CStr::from_ptr((*role).defname) == c"language"
+            && CStr::from_ptr((*arn).defname) == c"as";
+        fits.then(|| {
+            (
+                CStr::from_ptr(pg_sys::defGetString(role)),
+                CStr::from_ptr(pg_sys::defGetString(arn)),
+            )
+        })
+    }
+}
+
+/// Takes `SECURITY LABEL FOR "dsql_iam:ARN" ON ROLE …` as `pg_dumpall` writes it.
+///
+/// # Safety
+/// `statement` must be a `SECURITY LABEL` statement.
+unsafe fn security_label(statement: *mut pg_sys::SecLabelStmt) -> bool {
+    // SAFETY: the strings are the statement's, and live during the call.
+    unsafe {
+        let Some(provider) = text((*statement).provider) else {
+            return false;
+        };
+        let provider = provider.to_string_lossy();
+        let Some(arn) = provider.strip_prefix(PROVIDER_PREFIX) else {
+            return false;
+        };
+        if (*statement).objtype != pg_sys::ObjectType::OBJECT_ROLE {
+            ereport!(
+                PgLogLevel::ERROR,
+                Code::ERRCODE_WRONG_OBJECT_TYPE,
+                "security labels of dsql_iam are for roles only"
+            );
+        }
+        let Some(role) = text(string_value((*statement).object)) else {
+            return false;
+        };
+        let label = text((*statement).label).map(|label| label.to_string_lossy());
+        mappings::restore(role, arn, label.as_deref());
+        true
+    }
+}
+
+/// Fails a `DROP ROLE` of a mapped role with 2BP01. The lock holds off an AWS IAM GRANT that comes
+/// at the same time.
+///
+/// # Safety
+/// `statement` must be a `DROP ROLE` statement.
+unsafe fn refuse_to_drop_mapped(statement: *mut pg_sys::DropRoleStmt) {
+    // SAFETY: the list holds RoleSpecs.
+    unsafe {
+        if !pg_sys::has_createrole_privilege(pg_sys::GetUserId()) {
+            // PostgreSQL refuses anyway, and this must lock nothing for who may do nothing.
+            return;
+        }
+        for specification in PgList::<pg_sys::RoleSpec>::from_pg((*statement).roles).iter_ptr() {
+            if (*specification).roletype != pg_sys::RoleSpecType::ROLESPEC_CSTRING {
+                continue;
+            }
+            let role = pg_sys::get_role_oid((*specification).rolename, true);
+            if role == pg_sys::InvalidOid {
+                continue;
+            }
+            pg_sys::LockSharedObject(
+                pg_sys::AuthIdRelationId,
+                role,
+                0,
+                pg_sys::AccessExclusiveLock as _,
+            );
+            pg_sys::AcceptInvalidationMessages();
+            if mappings::has_mappings(role) {
+                let name = CStr::from_ptr((*specification).rolename).to_string_lossy();
+                ereport!(
+                    PgLogLevel::ERROR,
+                    Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+                    format!("role \"{name}\" cannot be dropped because some objects depend on it"),
+                    "IAM principals are mapped to it; see sys.iam_pg_role_mappings."
+                );
+            }
+        }
+    }
+}
+
+/// The string at `text`, if there is one.
+///
+/// # Safety
+/// `text` must be null or a C string that lives for `'a`.
+unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
+    // SAFETY: the caller's promise.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+/// The string in a node.
+///
+/// # Safety
+/// `node` must be a String node.
+unsafe fn string_value(node: *mut pg_sys::Node) -> *const c_char {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        return (*node.cast::<pg_sys::Value>()).val.str_;
+        #[cfg(not(feature = "pg14"))]
+        return (*node.cast::<pg_sys::String>()).sval;
+    }
+}

@@ -1,0 +1,67 @@
+//! What a contributor types: `cargo xtask up`, `down`, `test` and `lint`.
+//!
+//! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
+//! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it
+//! too, so what a reader of the README tries is what the tests try.
+
+#![forbid(unsafe_code)]
+
+mod account;
+mod certificates;
+mod directory;
+mod environment;
+mod in_server;
+mod lint;
+mod mirror;
+mod postgres;
+mod prerequisites;
+mod random;
+mod readme;
+mod run;
+mod samples;
+mod server;
+mod settings;
+mod test;
+mod up;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, runs and tests dsql_iam.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The tasks.
+#[derive(Subcommand)]
+enum Command {
+    /// Start a PostgreSQL that authenticates like Aurora DSQL, with sample identities
+    Up(up::Arguments),
+    /// Stop the server that `up` started
+    Down(up::DownArguments),
+    /// Run all tests, or some of them
+    Test(test::Arguments),
+    /// Check the formatting and run clippy on everything
+    Lint(lint::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(arguments) => up::up(&arguments),
+        Command::Down(arguments) => up::down(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Lint(arguments) => lint::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Running other programs, with errors that say which one failed.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Runs a command whose output the person should see; an exit status other than 0 is an error.
+pub fn run(command: &mut Command) -> Result<()> {
+    let name = name(command);
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("{name} could not be started"))?;
+    if !status.success() {
+        bail!("{name} failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs a command and gives what it printed to stdout. What it printed is shown only if it fails.
+pub fn output(command: &mut Command) -> Result<String> {
+    let name = name(command);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{name} could not be started"))?;
+    let stdout = String::from_utf8_lossy(&stdout).into_owned();
+    if !status.success() {
+        let stderr = String::from_utf8_lossy(&stderr);
+        bail!("{name} failed ({status})\n{stdout}{stderr}");
+    }
+    Ok(stdout)
+}
+
+/// Whether a command, kept quiet, exits with status 0.
+pub fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// A program's own name, which is enough to find it in an error; the arguments may be long.
+fn name(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    name.to_string_lossy().into_owned()
+}

@@ -1,0 +1,167 @@
+//! `cargo xtask up` and `cargo xtask down`.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use nix::sys::stat::{Mode, umask};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::server::{self, Options, Server};
+
+/// What `up` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// The folder that holds everything [default: dsql-iam in cargo's target folder]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+
+    /// The TCP port [default: the one of last time, else 5432 or the next that is free]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+
+    /// The pg_config of the PostgreSQL to use [default: PGRX_PG_CONFIG_PATH, else one that is found]
+    #[arg(long, value_name = "PATH")]
+    pg_config: Option<PathBuf>,
+
+    /// Leave the server running in the background; `cargo xtask down` stops it
+    #[arg(long)]
+    detach: bool,
+
+    /// Build the extension with optimisation
+    #[arg(long)]
+    release: bool,
+}
+
+/// What `down` takes.
+#[derive(Args)]
+pub struct DownArguments {
+    /// The folder that `up` was given [default: dsql-iam in cargo's target folder]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// Runs `up`.
+pub fn up(arguments: &Arguments) -> Result<()> {
+    let options = Options {
+        dir: arguments.dir.clone(),
+        port: arguments.port,
+        pg_config: arguments.pg_config.clone(),
+        release: arguments.release,
+    };
+    if arguments.detach {
+        start_detached(&options)
+    } else {
+        stay(&options)
+    }
+}
+
+/// Brings a server up in the background. One that is as it should be is left as it is.
+pub fn start_detached(options: &Options) -> Result<()> {
+    let server = prepare(options)?;
+    if server.is_running() {
+        if !server.changed {
+            println!("already running");
+            explain(&server, options)?;
+            return Ok(());
+        }
+        server.stop()?;
+    }
+    server.start_detached()?;
+    finish(&server, options)
+}
+
+/// Stops the server of a folder, if one runs there.
+pub fn stop(dir: &Path) -> Result<()> {
+    match Server::existing(dir)? {
+        Some(server) if server.is_running() => {
+            server.stop()?;
+            println!("stopped the server in {}", dir.display());
+        }
+        _ => println!("no server runs in {}", dir.display()),
+    }
+    Ok(())
+}
+
+/// Runs `down`.
+pub fn down(arguments: &DownArguments) -> Result<()> {
+    match &arguments.dir {
+        Some(dir) => stop(dir),
+        None => stop(&server::default_directory()?),
+    }
+}
+
+/// Files that are not private are for the server's user too, whatever the invoking shell's umask.
+fn prepare(options: &Options) -> Result<Server> {
+    umask(Mode::from_bits_truncate(0o022));
+    Server::prepare(options)
+}
+
+/// Brings a server up and stays with it until it ends or the user ends it.
+fn stay(options: &Options) -> Result<()> {
+    let mut server = prepare(options)?;
+    if server.is_running() {
+        if !server.changed {
+            println!("already running");
+            return explain(&server, options);
+        }
+        server.stop()?;
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD])?;
+    let mut child = server.start_attached()?;
+    finish(&server, options)?;
+    server.unlock();
+    wait(&server, &mut child, &mut signals)
+}
+
+/// Does what needs a running server. One without the extension is of no use, so it does not stay.
+fn finish(server: &Server, options: &Options) -> Result<()> {
+    server.create_extension().or_else(|error| {
+        server.stop()?;
+        Err(error)
+    })?;
+    explain(server, options)
+}
+
+/// Waits for the end of the server, or for a signal, which ends it.
+fn wait(server: &Server, child: &mut Child, signals: &mut Signals) -> Result<()> {
+    for signal in signals.forever() {
+        match child.try_wait()? {
+            // `down` from another terminal ends it in good order.
+            Some(status) if status.success() => break,
+            Some(status) => bail!("the server ended ({status})"),
+            None if signal == SIGCHLD => {}
+            None => {
+                server.stop()?;
+                child.wait()?;
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says how to connect.
+fn explain(server: &Server, options: &Options) -> Result<()> {
+    let environment = server.directory.environment();
+    let environment = environment.to_string_lossy();
+    let dir = match &options.dir {
+        Some(dir) => format!(" --dir {}", shlex::try_quote(&dir.to_string_lossy())?),
+        None => String::new(),
+    };
+    println!(
+        "
+The server listens on port {}. To connect:
+
+  source {}
+  PGPASSWORD=$(AWS_PROFILE=admin dsql-iam token --admin --hostname localhost) psql
+
+To stop it: cargo xtask down{dir}
+",
+        server.port(),
+        shlex::try_quote(&environment)?
+    );
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! The workspace itself: where it is, where its builds go, and how its parts are built.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::postgres::Postgres;
+use crate::run;
+
+/// The folder that holds the root `Cargo.toml`.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is a folder of the workspace")
+}
+
+/// A `cargo` command, run in the workspace's root with the cargo that runs this program.
+pub fn cargo() -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command.current_dir(root());
+    command
+}
+
+/// Where builds go: `CARGO_TARGET_DIR` and cargo's configuration are honoured, since cargo is asked.
+pub fn target_directory() -> Result<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let json = run::output(cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
+    let metadata: Metadata =
+        serde_json::from_str(&json).context("the output of cargo metadata could not be read")?;
+    Ok(metadata.target_directory)
+}
+
+/// The version of the extension, which is the version of every package of the workspace.
+pub fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// Cargo, told which PostgreSQL to build against. Each major version has its own target folder:
+/// one shared folder would be rebuilt at each change of version.
+pub fn cargo_for(postgres: &Postgres, subcommand: &str, target: &Path) -> Command {
+    let mut command = cargo();
+    command
+        .arg(subcommand)
+        .arg("--target-dir")
+        .arg(target.join(postgres.feature()))
+        .env("PGRX_PG_CONFIG_PATH", &postgres.pg_config);
+    command
+}
+
+/// Builds the extension for one PostgreSQL, gives the path of the library.
+pub fn build_extension(postgres: &Postgres, target: &Path, release: bool) -> Result<PathBuf> {
+    let mut build = cargo_for(postgres, "build", target);
+    build
+        .args(["--package", "dsql_iam", "--lib", "--no-default-features"])
+        .args(["--features", &postgres.feature()]);
+    if release {
+        build.arg("--release");
+    }
+    run::run(&mut build).context("the extension was not built")?;
+
+    let profile = if release { "release" } else { "debug" };
+    let file = format!(
+        "{}dsql_iam{}",
+        std::env::consts::DLL_PREFIX,
+        std::env::consts::DLL_SUFFIX
+    );
+    Ok(target.join(postgres.feature()).join(profile).join(file))
+}
+
+/// Builds the command `dsql-iam`, gives the folder that holds it.
+pub fn build_command(target: &Path) -> Result<PathBuf> {
+    run::run(cargo().args(["build", "--package", "dsql-iam"]))
+        .context("the command dsql-iam was not built")?;
+    Ok(target.join("debug"))
+}
