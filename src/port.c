@@ -136,16 +136,16 @@ dsql_iam_refuse(const char *sqlstate, const char *message, const char *detail, c
 	abort();					/* ereport(FATAL) does not come back */
 }
 
-/* 42601 at byte `offset` of `query`, as scanner_yyerror() words it; an empty `token` is the end. */
+/* 42601 for `len` bytes at byte `at` of `query`, as scanner_yyerror() words it. */
 void
-dsql_iam_syntax_error(const char *query, int offset, const char *token)
+dsql_iam_syntax_error(const char *query, int at, int len)
 {
-	int			position = pg_mbstrlen_with_len(query, offset) + 1;
+	int			position = pg_mbstrlen_with_len(query, at) + 1;
 
-	if (token[0])
+	if (len > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("syntax error at or near \"%s\"", token),
+				 errmsg("syntax error at or near \"%.*s\"", len, query + at),
 				 errposition(position)));
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR),

@@ -37,11 +37,7 @@ mod c {
             detail: *const c_char,
             hint: *const c_char,
         ) -> !;
-        pub fn dsql_iam_syntax_error(
-            query: *const c_char,
-            offset: c_int,
-            token: *const c_char,
-        ) -> !;
+        pub fn dsql_iam_syntax_error(query: *const c_char, at: c_int, len: c_int) -> !;
         pub fn dsql_iam_log_ddl(query: *const c_char);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
         /// The server's own, without the guard that pgrx puts around it.
@@ -253,14 +249,15 @@ pub fn refuse(refusal: Refusal) -> ! {
     }
 }
 
-/// Raises 42601 at byte `offset` of `query`; an empty `token` stands for the end of the input.
-pub fn syntax_error(query: &CStr, offset: usize, token: &[u8]) -> ! {
-    let token = c_string(token);
-    let offset = c_int::try_from(offset).unwrap_or(0);
-    // SAFETY: raises an ERROR, which the boundary turns into an unwinding that drops `token`.
-    unsafe {
-        pg_guard_ffi_boundary(|| c::dsql_iam_syntax_error(query.as_ptr(), offset, token.as_ptr()))
-    }
+/// Raises 42601 for the `len` bytes at byte `at` of `query`; no bytes stand for its end.
+///
+/// # Safety
+/// To be called outside of any guard, with nothing alive that has a destructor: the ERROR jumps
+/// over the caller. `query` must be a C string with these bytes.
+pub unsafe fn syntax_error(query: *const c_char, at: usize, len: usize) -> ! {
+    let as_int = |number| c_int::try_from(number).unwrap_or(0);
+    // SAFETY: the caller's promise.
+    unsafe { c::dsql_iam_syntax_error(query, as_int(at), as_int(len)) }
 }
 
 /// Logs `query` if `log_statement` is `ddl` or `mod`.

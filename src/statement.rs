@@ -42,8 +42,13 @@ unsafe extern "C-unwind" fn process_utility(
                 | pg_sys::NodeTag::T_SecLabelStmt
                 | pg_sys::NodeTag::T_DropRoleStmt
         );
-        if is_ours && carry_out(planned, query, context, completion) {
-            return;
+        if is_ours {
+            match carry_out(planned, query, context, completion) {
+                Outcome::NotOurs => {}
+                Outcome::Done => return,
+                // Raised here because pgrx would lose the position on its way through the guard.
+                Outcome::SyntaxError { at, len } => port::syntax_error(query, at, len),
+            }
         }
         let next = match PREVIOUS.get() {
             Some(Some(previous)) => *previous,
@@ -62,6 +67,18 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
+/// What became of a statement.
+#[derive(Clone, Copy)]
+#[repr(C)]
+enum Outcome {
+    /// It is PostgreSQL's to carry out.
+    NotOurs,
+    /// It has been carried out.
+    Done,
+    /// It is an AWS IAM statement with a fault: `len` bytes at byte `at` of the query.
+    SyntaxError { at: usize, len: usize },
+}
+
 /// Carries the statement out if it is one of ours; raises an ERROR if it must not be carried out.
 ///
 /// # Safety
@@ -72,21 +89,27 @@ unsafe extern "C-unwind" fn carry_out(
     query: *const c_char,
     context: pg_sys::ProcessUtilityContext::Type,
     completion: *mut pg_sys::QueryCompletion,
-) -> bool {
+) -> Outcome {
     // SAFETY: the caller's promise.
     unsafe {
         let node = (*planned).utilityStmt;
         match (*node).type_ {
             pg_sys::NodeTag::T_DoStmt => {
                 let start = usize::try_from((*planned).stmt_location).unwrap_or(0);
-                aws_iam(node.cast(), CStr::from_ptr(query), start, context, completion)
+                aws_iam(
+                    node.cast(),
+                    CStr::from_ptr(query),
+                    start,
+                    context,
+                    completion,
+                )
             }
-            pg_sys::NodeTag::T_SecLabelStmt => security_label(node.cast()),
+            pg_sys::NodeTag::T_SecLabelStmt if security_label(node.cast()) => Outcome::Done,
             pg_sys::NodeTag::T_DropRoleStmt => {
                 refuse_to_drop_mapped(node.cast());
-                false
+                Outcome::NotOurs
             }
-            _ => false,
+            _ => Outcome::NotOurs,
         }
     }
 }
@@ -102,26 +125,24 @@ unsafe fn aws_iam(
     start: usize,
     context: pg_sys::ProcessUtilityContext::Type,
     completion: *mut pg_sys::QueryCompletion,
-) -> bool {
+) -> Outcome {
     let text = query.to_bytes().get(start..).unwrap_or_default();
     let Some(words) = parse(text) else {
-        return false;
+        return Outcome::NotOurs;
     };
     let fault = match &words.preposition {
         None => Some(words.stopped_at),
         // SAFETY: the caller's promise.
         Some(_) => unsafe { fault_behind_preposition(node, &words, start) },
     };
-    if let Some(at) = fault {
-        port::syntax_error(
-            query,
-            start + at,
-            token_at(text.get(at..).unwrap_or_default()),
-        );
-    }
     // SAFETY: the caller's promise.
-    let Some((role, arn)) = (unsafe { role_and_arn(node) }) else {
-        port::syntax_error(query, start, b"AWS");
+    let Some((role, arn)) = (unsafe { role_and_arn(node) }).filter(|_| fault.is_none()) else {
+        let at = fault.unwrap_or(words.stopped_at);
+        let token = token_at(text.get(at..).unwrap_or_default());
+        return Outcome::SyntaxError {
+            at: start + at,
+            len: token.len(),
+        };
     };
     if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL {
         port::log_ddl(query);
@@ -135,7 +156,7 @@ unsafe fn aws_iam(
         };
         completion.nprocessed = 0;
     }
-    true
+    Outcome::Done
 }
 
 /// Where a statement that has its role and preposition goes wrong behind them, if it does, in

@@ -124,10 +124,10 @@ unsafe extern "C-unwind" fn hash(word: *const c_void, len: usize) -> c_int {
     // SAFETY: the string has `len` bytes.
     if len == AWS.len() && unsafe { is(word.cast(), AWS) } {
         // SAFETY: see the top of this file.
-        let is_rewritten = catch_unwind(|| unsafe { rewrite(word.cast_mut().cast()) });
-        if is_rewritten.unwrap_or(false) {
-            // SAFETY: the server's own function; the word is `do` now.
-            return unsafe { original(word, DO.len()) };
+        let rewritten = catch_unwind(|| unsafe { rewrite(word.cast_mut().cast()) });
+        if let Ok(Some(len)) = rewritten {
+            // SAFETY: the server's own function; the word is `do` or `end` now.
+            return unsafe { original(word, len) };
         }
     }
     // SAFETY: the server's own function with its own arguments.
@@ -136,6 +136,7 @@ unsafe extern "C-unwind" fn hash(word: *const c_void, len: usize) -> c_int {
 
 const AWS: &[u8] = b"aws";
 const DO: &[u8] = b"do";
+const END: &[u8] = b"end";
 const LANGUAGE: &[u8] = b"language";
 
 /// Whether the bytes at `text` are `word`, in any case.
@@ -147,11 +148,12 @@ unsafe fn is(text: *const u8, word: &[u8]) -> bool {
     unsafe { std::slice::from_raw_parts(text, word.len()) }.eq_ignore_ascii_case(word)
 }
 
-/// Overwrites the statement that starts at `aws` if it is one of ours, and tells whether it was.
+/// Overwrites the statement that starts at `aws` if it is one of ours, and gives the length of the
+/// keyword that it starts with now.
 ///
 /// # Safety
 /// `aws` must be the lexer's current word, or a string that ends after these three letters.
-unsafe fn rewrite(aws: *mut u8) -> bool {
+unsafe fn rewrite(aws: *mut u8) -> Option<usize> {
     // SAFETY: see the top of this file for why these bytes are there, and who owns them.
     unsafe {
         let text = aws.add(AWS.len() + 1);
@@ -160,24 +162,33 @@ unsafe fn rewrite(aws: *mut u8) -> bool {
             *text,
             b' ' | b'\t'..=b'\r' | b'-' | b'*' | b'/' | b'i' | b'I'
         ) {
-            return false;
+            return None;
         }
         // A query can be very long, and hold very many such statements: so look at no more of it
         // than it takes.
         let mut limit = 256;
         let words = loop {
-            let len = libc_strnlen(text.cast(), limit);
+            let len = length_up_to(text.cast(), limit);
             match after_aws(std::slice::from_raw_parts(text, len), len < limit) {
                 Found::Statement(words) => break words,
-                Found::Other => return false,
+                Found::Other => return None,
                 Found::NeedsMore => limit *= 2,
             }
         };
         let Words {
             iam_and_verb,
+            role,
             preposition,
+            stopped_at,
             ..
         } = words;
+        if role.is_none() && starts_string(text.add(stopped_at)) {
+            // A string where the role should be, which `LANGUAGE` would take. `END` does not, and
+            // so the error is found where it is.
+            ptr::copy_nonoverlapping(END.as_ptr(), aws, END.len());
+            ptr::write_bytes(text.add(iam_and_verb.start), b' ', iam_and_verb.len());
+            return Some(END.len());
+        }
         let gap = aws.add(DO.len());
         ptr::copy_nonoverlapping(DO.as_ptr(), aws, DO.len());
         *gap = 0;
@@ -189,7 +200,24 @@ unsafe fn rewrite(aws: *mut u8) -> bool {
         }
         GAP.store(gap, Ordering::Relaxed);
         EXPECTED.store(language, Ordering::Relaxed);
-        true
+        Some(DO.len())
+    }
+}
+
+/// Whether a string constant starts at `text`: `'…'`, `E'…'`, `U&'…'`, `$$…$$`.
+///
+/// # Safety
+/// `text` must be a C string.
+unsafe fn starts_string(text: *const u8) -> bool {
+    // SAFETY: each byte is read only if the one before it is not the NUL.
+    unsafe {
+        match (*text).to_ascii_lowercase() {
+            b'\'' => true,
+            b'$' => !(*text.add(1)).is_ascii_digit(),
+            b'e' => *text.add(1) == b'\'',
+            b'u' => *text.add(1) == b'&' && *text.add(2) == b'\'',
+            _ => false,
+        }
     }
 }
 
@@ -197,7 +225,7 @@ unsafe fn rewrite(aws: *mut u8) -> bool {
 ///
 /// # Safety
 /// `text` must be a C string.
-unsafe fn libc_strnlen(text: *const c_char, limit: usize) -> usize {
+unsafe fn length_up_to(text: *const c_char, limit: usize) -> usize {
     // SAFETY: stops at the string's NUL.
     unsafe { (0..limit).take_while(|at| *text.add(*at) != 0).count() }
 }

@@ -43,6 +43,8 @@ pub struct Words {
     pub verb: Verb,
     /// From the `I` of `IAM` to the end of the verb.
     pub iam_and_verb: Range<usize>,
+    /// The identifier that names the role, if one stands there.
+    pub role: Option<Range<usize>>,
     /// `TO` or `FROM`, if it follows an identifier, as it must.
     pub preposition: Option<Range<usize>>,
     /// Where reading stopped: at the token that should have been the role or the preposition, or,
@@ -150,12 +152,14 @@ impl<'a> Reader<'a> {
         let mut words = Words {
             verb,
             iam_and_verb: start..self.at,
+            role: None,
             preposition: None,
             stopped_at: self.at,
         };
         self.skip_space();
         words.stopped_at = self.at;
         if self.skip_identifier() {
+            words.role = Some(words.stopped_at..self.at);
             self.skip_space();
             words.stopped_at = self.at;
             if self.word(verb.preposition()) {
