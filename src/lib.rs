@@ -7,6 +7,7 @@ mod connection;
 mod functions;
 mod hba;
 mod identities;
+mod last_good;
 mod mappings;
 mod port;
 mod settings;
@@ -36,6 +37,13 @@ pub extern "C-unwind" fn _PG_init() {
             PgLogLevel::FATAL,
             Code::ERRCODE_CONFIG_FILE_ERROR,
             format!("dsql_iam could not put its hba file in force: {fault}")
+        );
+    }
+    if let Err(error) = last_good::install(&settings::data_directory()) {
+        ereport!(
+            PgLogLevel::FATAL,
+            Code::ERRCODE_IO_ERROR,
+            format!("dsql_iam could not make a temporary file in the data directory: {error}")
         );
     }
     identities::refresh(&settings::iam_directory());

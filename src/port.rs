@@ -40,6 +40,7 @@ mod c {
         pub fn dsql_iam_syntax_error(query: *const c_char, at: c_int, len: c_int) -> !;
         pub fn dsql_iam_log_ddl(query: *const c_char);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
+        pub fn proc_exit(code: c_int) -> !;
         /// The server's own, without the guard that pgrx puts around it.
         pub fn standard_ProcessUtility(
             planned: *mut pg_sys::PlannedStmt,
@@ -289,5 +290,5 @@ pub mod sqlstate {
 /// Ends the process without a word, as PostgreSQL does when a client goes away.
 pub fn exit_quietly() -> ! {
     // SAFETY: the way every backend ends.
-    unsafe { pg_sys::proc_exit(0) }
+    unsafe { c::proc_exit(0) }
 }

@@ -6,6 +6,7 @@
 
 use crate::documents::{self, BadDocument, Document};
 use crate::identity::Identities;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -80,6 +81,98 @@ pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
     Ok(Fingerprint(hash.finalize().into()))
 }
 
+/// The documents of a directory as they were read, so that they can be handed to another process.
+///
+/// Deliberately without `Debug`: it holds secrets.
+#[derive(Serialize, Deserialize)]
+pub struct Snapshot {
+    fingerprint: [u8; 32],
+    documents: Vec<StoredDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredDocument {
+    path: String,
+    mode: u32,
+    text: String,
+}
+
+impl Snapshot {
+    /// Reads every document of the directory, and judges none of them.
+    ///
+    /// # Errors
+    /// [`LoadError`] for the first document that cannot be read.
+    pub fn read(directory: &Path) -> Result<Self, LoadError> {
+        let mut hash = Sha256::new();
+        let mut documents = Vec::new();
+        for path in list(directory)? {
+            let unreadable = |error| LoadError::Unreadable {
+                path: path.clone(),
+                error,
+            };
+            let mut file = File::open(&path).map_err(unreadable)?;
+            // Of the opened file, not of the name: the two can differ by the time it is read.
+            let metadata = file.metadata().map_err(unreadable)?;
+            if !metadata.is_file() || metadata.len() > MAX_DOCUMENT {
+                return Err(LoadError::NotAFile(path));
+            }
+            hash_file(&mut hash, &path, &metadata);
+            let mut text = String::new();
+            let mut limited = (&mut file).take(MAX_DOCUMENT);
+            limited.read_to_string(&mut text).map_err(unreadable)?;
+            documents.push(StoredDocument {
+                path: path.to_string_lossy().into_owned(),
+                mode: metadata.mode() & 0o7777,
+                text,
+            });
+        }
+        Ok(Self {
+            fingerprint: hash.finalize().into(),
+            documents,
+        })
+    }
+
+    /// The fingerprint of exactly what was read.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(self.fingerprint)
+    }
+
+    /// The identities in the documents.
+    ///
+    /// # Errors
+    /// [`LoadError`] for the first document that is not all right.
+    pub fn identities(&self) -> Result<Identities, LoadError> {
+        let mut parsed: Vec<(&str, Document)> = Vec::new();
+        for stored in &self.documents {
+            let path = PathBuf::from(&stored.path);
+            let document = match documents::parse(&stored.text) {
+                Ok(document) => document,
+                Err(error) => return Err(LoadError::Broken { path, error }),
+            };
+            let mode = stored.mode;
+            if document.has_secret() && mode & 0o077 != 0 {
+                return Err(LoadError::Exposed { path, mode });
+            }
+            parsed.push((&stored.path, document));
+        }
+        documents::merge(parsed).map_err(|(name, error)| LoadError::Broken {
+            path: name.into(),
+            error,
+        })
+    }
+
+    /// The snapshot as bytes, for [`Self::from_bytes`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Strings and numbers alone always have a form in JSON.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The snapshot that [`Self::to_bytes`] made; `None` for any other bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
 /// Loads every document of the directory.
 ///
 /// Gives the identities with the fingerprint of exactly what was read.
@@ -87,43 +180,8 @@ pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
 /// # Errors
 /// [`LoadError`] for the first document that is not all right.
 pub fn load(directory: &Path) -> Result<(Identities, Fingerprint), LoadError> {
-    let mut hash = Sha256::new();
-    let mut parsed: Vec<(String, Document)> = Vec::new();
-    for path in list(directory)? {
-        let unreadable = |error| LoadError::Unreadable {
-            path: path.clone(),
-            error,
-        };
-        let mut file = File::open(&path).map_err(unreadable)?;
-        // Of the opened file, not of the name: the two can differ by the time it is read.
-        let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() || metadata.len() > MAX_DOCUMENT {
-            return Err(LoadError::NotAFile(path));
-        }
-        hash_file(&mut hash, &path, &metadata);
-        let mut text = String::new();
-        let mut limited = (&mut file).take(MAX_DOCUMENT);
-        limited.read_to_string(&mut text).map_err(unreadable)?;
-        let document = documents::parse(&text).map_err(|error| LoadError::Broken {
-            path: path.clone(),
-            error,
-        })?;
-        let mode = metadata.mode() & 0o7777;
-        if document.has_secret() && mode & 0o077 != 0 {
-            return Err(LoadError::Exposed { path, mode });
-        }
-        parsed.push((path.to_string_lossy().into_owned(), document));
-    }
-    let names: Vec<String> = parsed.iter().map(|(name, _)| name.clone()).collect();
-    let with_names = names
-        .iter()
-        .map(String::as_str)
-        .zip(parsed.into_iter().map(|(_, d)| d));
-    let identities = documents::merge(with_names).map_err(|(name, error)| LoadError::Broken {
-        path: name.into(),
-        error,
-    })?;
-    Ok((identities, Fingerprint(hash.finalize().into())))
+    let snapshot = Snapshot::read(directory)?;
+    Ok((snapshot.identities()?, snapshot.fingerprint()))
 }
 
 /// The documents in the directory, sorted by name, so that every load sees the same order.
