@@ -77,10 +77,11 @@ fn contents(users_file: &Path) -> Result<String, String> {
          # dsql_iam stands behind the line that says trust, and asks for a token.\n",
     );
     for role in settings::exempt_roles() {
-        if role.contains(['"', '\n', '\r', '\\']) {
-            return Err(
-                "dsql_iam.exempt_roles holds a name with a quote, backslash or line break".into(),
-            );
+        // From 16 on a name that starts with a slash is a pattern, quoted or not.
+        if role.contains(['"', '\n', '\r', '\\']) || role.starts_with('/') {
+            return Err(format!(
+                "dsql_iam.exempt_roles holds a name that an hba file cannot hold: {role:?}"
+            ));
         }
         text += &format!("host all \"{role}\" all scram-sha-256\n");
     }

@@ -70,7 +70,8 @@ pub fn read() -> Result<Snapshot, &'static str> {
         return Err(LOST);
     }
     let mut body = vec![0; usize::try_from(wanted).map_err(|_| LOST)?];
-    file.read_exact_at(&mut body, HEADER as u64).map_err(|_| LOST)?;
+    file.read_exact_at(&mut body, HEADER as u64)
+        .map_err(|_| LOST)?;
     if checksum(length, &body) != *hash {
         return Err(LOST);
     }

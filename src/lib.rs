@@ -15,7 +15,8 @@ mod statement;
 mod syntax;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{PgLogLevel, ereport, pg_guard, pg_module_magic, pg_sys};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, ereport, function_name, pg_guard, pg_module_magic, pg_sys};
 
 pg_module_magic!();
 
@@ -24,12 +25,13 @@ pg_module_magic!();
 pub extern "C-unwind" fn _PG_init() {
     // SAFETY: a flag of the server.
     if !unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
-        ereport!(
-            PgLogLevel::ERROR,
+        ErrorReport::new(
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "dsql_iam has to be loaded when the server starts",
-            "Add dsql_iam to shared_preload_libraries in postgresql.conf and restart the server."
-        );
+            function_name!(),
+        )
+        .set_hint("Add dsql_iam to shared_preload_libraries and restart the server.")
+        .report(PgLogLevel::ERROR);
     }
     settings::register();
     if let Err(fault) = hba::install() {

@@ -9,7 +9,8 @@ use dsql_iam_core::login::ADMIN;
 use dsql_iam_core::statement::Verb;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{PgLogLevel, ereport};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, function_name};
 use serde_json::json;
 use std::ffi::{CStr, CString};
 
@@ -70,19 +71,24 @@ pub fn is_mapped(role: pg_sys::Oid, arn: &str) -> bool {
     unsafe { !pg_sys::GetSecurityLabel(&address_of(role), provider.as_ptr()).is_null() }
 }
 
-/// Whether any ARN is mapped to `role`.
+/// Whether any ARN is mapped to `role`. Needs an open database.
 pub fn has_mappings(role: pg_sys::Oid) -> bool {
+    // Everything is qualified: the search path is the user's.
     let query = format!(
-        "SELECT 1 FROM pg_catalog.pg_shseclabel WHERE classoid = {} AND objoid = {} \
-         AND starts_with(provider, '{PROVIDER_PREFIX}') LIMIT 1",
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_shseclabel \
+         WHERE classoid OPERATOR(pg_catalog.=) {} AND objoid OPERATOR(pg_catalog.=) {} \
+         AND pg_catalog.starts_with(provider, '{PROVIDER_PREFIX}')",
         pg_sys::AuthIdRelationId.to_u32(),
         role.to_u32()
     );
-    pgrx::Spi::get_one::<i32>(&query).is_ok_and(|found| found.is_some())
+    match pgrx::Spi::get_one::<i64>(&query) {
+        Ok(count) => count != Some(0),
+        Err(error) => raise(Code::ERRCODE_INTERNAL_ERROR, error.to_string()),
+    }
 }
 
 fn raise(code: Code, message: impl Into<String>) -> ! {
-    ereport!(PgLogLevel::ERROR, code, message.into());
+    ErrorReport::new(code, message.into(), function_name!()).report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not come back")
 }
 
@@ -208,12 +214,10 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
 
 fn revoke(role: &LoginRole, name: &str, arn: &str) {
     if !is_mapped(role.oid, arn) {
-        ereport!(
-            PgLogLevel::ERROR,
-            Code::ERRCODE_UNDEFINED_OBJECT,
-            format!("IAM role {arn} does not exist"),
-            format!("It is not granted to role {name}.")
-        );
+        let message = format!("IAM role {arn} does not exist");
+        ErrorReport::new(Code::ERRCODE_UNDEFINED_OBJECT, message, function_name!())
+            .set_detail(format!("It is not granted to role {name}."))
+            .report(PgLogLevel::ERROR);
     }
     set_label(role.oid, arn, None);
 }
@@ -267,12 +271,14 @@ pub fn restore(role: &CStr, arn: &str, label: Option<&str>) {
         })
     });
     if !is_ours {
-        ereport!(
-            PgLogLevel::ERROR,
+        let message = "invalid security label of dsql_iam";
+        ErrorReport::new(
             Code::ERRCODE_INVALID_PARAMETER_VALUE,
-            "invalid security label of dsql_iam",
-            "Use AWS IAM GRANT; labels are written by it, and read back from dumps."
-        );
+            message,
+            function_name!(),
+        )
+        .set_hint("Use AWS IAM GRANT; it writes these labels, and dumps bring them back.")
+        .report(PgLogLevel::ERROR);
     }
     let locked = lock(role);
     if label.is_some() && (locked.is_superuser || role.to_bytes() == ADMIN.as_bytes()) {

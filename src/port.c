@@ -113,11 +113,16 @@ dsql_iam_wipe(char *password, int length)
 void
 dsql_iam_set_principal(Port *port, const char *arn)
 {
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 180000
 	set_authn_id(port, arn);
 #else
 	/* set_authn_id() is static here; this is what it does. */
+#if PG_VERSION_NUM >= 160000
+	MyClientConnectionInfo.authn_id = MemoryContextStrdup(TopMemoryContext, arn);
+	MyClientConnectionInfo.auth_method = port->hba->auth_method;
+#else
 	port->authn_id = MemoryContextStrdup(TopMemoryContext, arn);
+#endif
 	if (Log_connections)
 		ereport(LOG,
 				errmsg("connection authenticated: identity=\"%s\" method=dsql_iam", arn));

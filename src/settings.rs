@@ -177,7 +177,10 @@ unsafe extern "C-unwind" fn assign_iam_directory(new: *const c_char, _extra: *mu
             .to_string_lossy()
             .into_owned()
     };
-    refresh_in_postmaster(|| identities::refresh(&absolute(&new)));
+    refresh_in_postmaster(|| {
+        identities::refresh(&absolute(&new));
+        hba::refresh();
+    });
 }
 
 #[pg_guard]

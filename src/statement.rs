@@ -41,6 +41,8 @@ unsafe extern "C-unwind" fn process_utility(
             pg_sys::NodeTag::T_DoStmt
                 | pg_sys::NodeTag::T_SecLabelStmt
                 | pg_sys::NodeTag::T_DropRoleStmt
+                | pg_sys::NodeTag::T_GrantRoleStmt
+                | pg_sys::NodeTag::T_CreateRoleStmt
         );
         if is_ours {
             match carry_out(planned, query, context, completion) {
@@ -107,6 +109,14 @@ unsafe extern "C-unwind" fn carry_out(
             pg_sys::NodeTag::T_SecLabelStmt if security_label(node.cast()) => Outcome::Done,
             pg_sys::NodeTag::T_DropRoleStmt => {
                 refuse_to_drop_mapped(node.cast());
+                Outcome::NotOurs
+            }
+            pg_sys::NodeTag::T_GrantRoleStmt => {
+                refuse_predefined_roles(granted_roles(node.cast()));
+                Outcome::NotOurs
+            }
+            pg_sys::NodeTag::T_CreateRoleStmt => {
+                refuse_predefined_roles(joined_roles(node.cast()));
                 Outcome::NotOurs
             }
             _ => Outcome::NotOurs,
@@ -269,10 +279,71 @@ unsafe fn refuse_to_drop_mapped(statement: *mut pg_sys::DropRoleStmt) {
                     PgLogLevel::ERROR,
                     Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
                     format!("role \"{name}\" cannot be dropped because some objects depend on it"),
-                    "IAM principals are mapped to it; see sys.iam_pg_role_mappings."
+                    "IAM principals are mapped to it; sys.iam_pg_role_mappings lists them."
                 );
             }
         }
+    }
+}
+
+/// Refuses to make anybody a member of a predefined role, but for a superuser.
+///
+/// Before 16 CREATEROLE is enough to do so, and `admin` has it: `pg_execute_server_program` would
+/// give it the server's files, the IAM documents among them.
+fn refuse_predefined_roles(names: Vec<String>) {
+    // SAFETY: asks for the current role.
+    if unsafe { pg_sys::superuser() } {
+        return;
+    }
+    if let Some(name) = names.iter().find(|name| name.starts_with("pg_")) {
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to grant role \"{name}\""),
+            "Only superusers may grant predefined roles while dsql_iam is loaded."
+        );
+    }
+}
+
+/// The roles that a `GRANT role TO …` hands out; none for a REVOKE.
+///
+/// # Safety
+/// `statement` must be such a statement.
+unsafe fn granted_roles(statement: *mut pg_sys::GrantRoleStmt) -> Vec<String> {
+    // SAFETY: the list holds AccessPrivs, whose names are strings or null.
+    unsafe {
+        if !(*statement).is_grant {
+            return Vec::new();
+        }
+        let granted = PgList::<pg_sys::AccessPriv>::from_pg((*statement).granted_roles);
+        let names = granted
+            .iter_ptr()
+            .filter_map(|role| text((*role).priv_name));
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
+    }
+}
+
+/// The roles in `CREATE ROLE … IN ROLE`.
+///
+/// # Safety
+/// `statement` must be a `CREATE ROLE` statement.
+unsafe fn joined_roles(statement: *mut pg_sys::CreateRoleStmt) -> Vec<String> {
+    // SAFETY: the list holds DefElems, and this one's argument is a list of RoleSpecs.
+    unsafe {
+        let options = PgList::<pg_sys::DefElem>::from_pg((*statement).options);
+        let joins = options
+            .iter_ptr()
+            .filter(|option| CStr::from_ptr((**option).defname) == c"addroleto");
+        let roles = joins.flat_map(|option| {
+            let roles = PgList::<pg_sys::RoleSpec>::from_pg((*option).arg.cast());
+            roles.iter_ptr().collect::<Vec<_>>()
+        });
+        let names = roles.filter_map(|role| text((*role).rolename));
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
     }
 }
 

@@ -1,0 +1,117 @@
+-- AWS IAM GRANT and REVOKE inside a backend. Who may log in is tested from outside, in tests/.
+SET client_min_messages = warning;
+CREATE EXTENSION dsql_iam;
+CREATE ROLE in_server LOGIN;
+CREATE ROLE in_server_group NOLOGIN;
+\set SHOW_CONTEXT never
+
+-- one role, one ARN
+AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:user/path/b';
+SELECT arn, pg_role_name, pg_role_oid = 'in_server'::regrole AS is_role, grantor_pg_role_name
+  FROM sys.iam_pg_role_mappings WHERE pg_role_name = 'in_server' ORDER BY arn;
+SELECT column_name, data_type FROM information_schema.columns
+ WHERE table_schema = 'sys' AND table_name = 'iam_pg_role_mappings' ORDER BY ordinal_position;
+
+-- what is refused
+AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM REVOKE in_server FROM 'arn:aws:iam::012345678912:role/none';
+AWS IAM GRANT nobody_at_all TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT in_server_group TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT admin TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT pg_monitor TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:root';
+AWS IAM GRANT in_server TO '';
+SET ROLE in_server;
+AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:role/c';
+AWS IAM REVOKE in_server FROM 'arn:aws:iam::012345678912:role/a';
+SECURITY LABEL FOR "dsql_iam:arn:aws:iam::012345678912:role/c" ON ROLE in_server IS '{}';
+RESET ROLE;
+BEGIN READ ONLY;
+AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:role/c';
+ROLLBACK;
+
+-- malformed statements, at their places
+AWS IAM GRANT;
+AWS IAM GRANT 'in_server' TO 'arn';
+AWS IAM GRANT $tag$in_server$tag$ TO 'arn';
+AWS IAM GRANT in_server, in_server TO 'arn';
+AWS IAM GRANT in_server FROM 'arn';
+AWS IAM REVOKE in_server TO 'arn';
+AWS IAM GRANT in_server 'arn';
+AWS IAM GRANT in_server TO;
+AWS IAM GRANT in_server TO in_server;
+AWS IAM GRANT in_server TO $1;
+AWS IAM GRANT in_server TO 'a' 'b';
+AWS IAM GRANT in_server TO 'a' LANGUAGE plpgsql;
+AWS IAM GRANT in_server TO 'a' WITH ADMIN OPTION;
+AWS IAM GRANT select TO 'a';
+AWS IAM GRANT "é" TO 'arn' "é" x;
+SELECT 'é'; AWS IAM GRANT "é" TO 'arn'; SELECT 'é' FROM FROM;
+AWS.IAM GRANT in_server TO 'arn';
+
+-- every notation of the server's own lexer
+AWS IAM REVOKE in_server FROM 'arn:aws:iam::012345678912:role/a';
+aws -- a comment
+  iam /* another /* nested */ */ grant "in_server"/**/to E'arn:aws:iam::012345678912:role\x2fa';
+AWS IAM REVOKE U&"in\005fserver" FROM $arn$arn:aws:iam::012345678912:role/a$arn$;
+AWS IAM GRANT IN_SERVER TO 'arn:aws:iam::012345678912:'
+    'role/a';
+SET standard_conforming_strings = off;
+SET escape_string_warning = off;
+AWS IAM REVOKE in_server FROM 'arn:aws:iam::012345678912:role\x2fa';
+RESET standard_conforming_strings;
+RESET escape_string_warning;
+
+-- in functions, blocks and transactions
+CREATE FUNCTION grant_it(arn text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:role/static';
+    EXECUTE format('AWS IAM GRANT %I TO %L', 'in_server', arn);
+END $$;
+SELECT grant_it('arn:aws:iam::012345678912:role/executed');
+BEGIN;
+AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:role/rolled-back';
+SELECT count(*) FROM sys.iam_pg_role_mappings WHERE arn LIKE '%rolled-back';
+ROLLBACK;
+DO $$ BEGIN PERFORM sys.iam_grant('in_server', 'arn:aws:iam::012345678912:role/function'); END $$;
+SELECT sys.iam_revoke('in_server', 'arn:aws:iam::012345678912:role/static');
+SELECT arn FROM sys.iam_pg_role_mappings WHERE pg_role_name = 'in_server' ORDER BY arn;
+
+-- the words stay usable
+CREATE TABLE aws (aws int, iam int);
+CREATE VIEW iam AS SELECT aws.aws AS iam, iam AS aws FROM aws;
+SELECT pg_get_viewdef('iam'), quote_ident('aws'), quote_ident('iam'), format('%I', 'AWS');
+SELECT 1 AS aws, 'AWS IAM GRANT a TO b' AS iam /* AWS IAM GRANT a TO 'b' */; -- AWS IAM GRANT
+
+-- roles that are mapped
+DROP ROLE in_server;
+ALTER ROLE in_server RENAME TO in_server_renamed;
+SELECT DISTINCT pg_role_name FROM sys.iam_pg_role_mappings WHERE pg_role_name LIKE 'in_server%';
+
+-- what a dump writes
+SECURITY LABEL FOR "dsql_iam:arn:aws:iam::012345678912:role/d" ON ROLE in_server_renamed IS 'x';
+SECURITY LABEL FOR "dsql_iam:nonsense" ON ROLE in_server_renamed IS NULL;
+SECURITY LABEL FOR "dsql_iam:arn:aws:iam::012345678912:role/d" ON TABLE aws IS NULL;
+SECURITY LABEL FOR "dsql_iam:arn:aws:iam::012345678912:role/d" ON ROLE in_server_renamed
+    IS '{"iam_oid": 4711, "grantor": "admin", "grantor_oid": 1}';
+SELECT iam_oid, grantor_pg_role_name FROM sys.iam_pg_role_mappings WHERE arn LIKE '%role/d';
+SECURITY LABEL FOR "another" ON ROLE in_server_renamed IS 'x';
+
+-- sessions without a token
+SELECT sys.iam_session_user() IS NULL AS no_principal, sys.current_session_id() IS NULL AS no_session;
+
+SELECT sys.iam_revoke('in_server_renamed', arn) FROM sys.iam_pg_role_mappings
+ WHERE pg_role_name = 'in_server_renamed';
+DROP ROLE in_server_renamed, in_server_group;
+
+-- admin does not come by more than it has
+SET client_min_messages = error;
+CREATE ROLE in_server_member;
+SET ROLE admin;
+GRANT pg_execute_server_program TO admin;
+GRANT pg_read_all_data, pg_read_server_files TO in_server_member;
+CREATE ROLE in_server_other IN ROLE pg_write_server_files;
+RESET ROLE;
+GRANT pg_monitor TO in_server_member;
+DROP ROLE in_server_member;
