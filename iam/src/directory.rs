@@ -33,7 +33,7 @@ pub enum LoadError {
         /// what the system said
         error: io::Error,
     },
-    /// There are more documents than [`MAX_DOCUMENTS`].
+    /// There are more documents than 10000.
     #[error("the IAM directory \"{}\" holds more than 10000 documents", .0.display())]
     TooMany(PathBuf),
     /// A document cannot be read.

@@ -1,52 +1,157 @@
-//! Signature Version 4 of a presigned GET request, as far as a token needs it.
+//! Signature Version 4 of a presigned request, as far as a token needs it.
 //!
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
-use crate::token::{ALGORITHM, Token};
+use crate::token::{ALGORITHM, CredentialScope, Token, format_date};
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use data_encoding::HEXLOWER;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 use subtle::ConstantTimeEq;
+use time::UtcDateTime;
 
-/// The SHA-256 of the empty string: a token's request has no body.
-const EMPTY_PAYLOAD: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// What is written as `%XX`: every byte but `A-Za-z0-9-._~`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+/// The same but for the slash, which separates the segments of a path.
+const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
+
+/// The SHA-256 of `payload` as a canonical request ends with it.
+pub fn payload_hash(payload: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(payload))
+}
+
+/// What a signer and its verifier must agree on before they sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CanonicalRequest<'a> {
+    /// `GET`, `POST`, …
+    pub method: &'a str,
+    /// The absolute path as the request line has it.
+    pub path: &'a str,
+    /// Whether `.`, `..` and empty segments are taken out of the path; all services but S3 do.
+    pub normalize_path: bool,
+    /// Names and values of the query, decoded, in any order, without the signature.
+    pub query: Vec<(&'a str, &'a str)>,
+    /// Names and values of the headers that are signed, in the order in which they are sent.
+    pub headers: Vec<(&'a str, &'a str)>,
+    /// See [`payload_hash`].
+    pub payload_hash: &'a str,
+}
+
+impl CanonicalRequest<'_> {
+    /// The canonical request as text.
+    pub fn text(&self) -> String {
+        let (method, hash) = (self.method, self.payload_hash);
+        let (path, query) = (self.canonical_path(), self.canonical_query());
+        let headers = self.canonical_headers();
+        let lines: String = headers.iter().map(|(n, v)| format!("{n}:{v}\n")).collect();
+        let names: Vec<String> = headers.into_keys().collect();
+        let names = names.join(";");
+        format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{hash}")
+    }
+
+    fn canonical_path(&self) -> String {
+        if !self.normalize_path {
+            return utf8_percent_encode(self.path, ENCODED_IN_PATH).to_string();
+        }
+        let mut kept = Vec::new();
+        let mut ends_in_slash = false;
+        for segment in self.path.split('/') {
+            ends_in_slash = matches!(segment, "" | "." | "..");
+            match segment {
+                "" | "." => {}
+                ".." => {
+                    kept.pop();
+                }
+                segment => kept.push(utf8_percent_encode(segment, ENCODED).to_string()),
+            }
+        }
+        let slash = if ends_in_slash && !kept.is_empty() {
+            "/"
+        } else {
+            ""
+        };
+        format!("/{}{slash}", kept.join("/"))
+    }
+
+    fn canonical_query(&self) -> String {
+        let encoded = |text| utf8_percent_encode(text, ENCODED).to_string();
+        let query = self.query.iter();
+        let mut pairs: Vec<(String, String)> =
+            query.map(|(n, v)| (encoded(n), encoded(v))).collect();
+        pairs.sort();
+        let pairs: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        pairs.join("&")
+    }
+
+    /// By name; the values of one name joined by commas, their white space by single spaces.
+    fn canonical_headers(&self) -> BTreeMap<String, String> {
+        let mut headers = BTreeMap::<String, String>::new();
+        for (name, value) in &self.headers {
+            let value = value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+            headers
+                .entry(name.to_ascii_lowercase())
+                .and_modify(|values| {
+                    values.push(',');
+                    values.push_str(&value);
+                })
+                .or_insert(value);
+        }
+        headers
+    }
+}
 
 /// The canonical request that the token's signer made: GET, path `/`, the one header `host`.
 pub fn canonical_request(token: &Token<'_>) -> String {
-    let query = token.canonical_query();
-    let host = token.host;
-    format!("GET\n/\n{query}\nhost:{host}\n\nhost\n{EMPTY_PAYLOAD}")
+    CanonicalRequest {
+        method: "GET",
+        path: "/",
+        normalize_path: true,
+        query: token.signed_parameters().collect(),
+        headers: vec![("host", token.host)],
+        payload_hash: &payload_hash(b""),
+    }
+    .text()
 }
 
-/// The string to sign that belongs to `canonical_request`.
-pub fn string_to_sign(token: &Token<'_>, canonical_request: &str) -> String {
-    let scope = token.scope();
+/// The signature of `canonical_request`: 64 lower-case hexadecimal digits.
+///
+/// The date of the signing key is that of `signed_at`, so a caller that did not make `scope`
+/// itself has to compare the two; see [`crate::login`].
+pub fn signature(
+    canonical_request: &str,
+    signed_at: UtcDateTime,
+    scope: CredentialScope<'_>,
+    secret_access_key: &str,
+) -> String {
+    let CredentialScope {
+        date,
+        region,
+        service,
+        terminator,
+    } = scope;
     let hash = HEXLOWER.encode(&Sha256::digest(canonical_request));
-    format!(
-        "{ALGORITHM}\n{date}\n{}/{}/{}/{}\n{hash}",
-        scope.date,
-        scope.region,
-        scope.service,
-        scope.terminator,
-        date = token.date
-    )
+    let signed_at_text = format_date(signed_at);
+    let string_to_sign =
+        format!("{ALGORITHM}\n{signed_at_text}\n{date}/{region}/{service}/{terminator}\n{hash}");
+    let time = SystemTime::from(signed_at);
+    let key = generate_signing_key(secret_access_key, time, region, service);
+    calculate_signature(key, string_to_sign.as_bytes())
 }
 
 /// Whether the token was signed with `secret_access_key`. Compares in constant time.
 pub fn is_signed_with(token: &Token<'_>, secret_access_key: &str) -> bool {
-    let scope = token.scope();
-    // The scope's date was compared with the token's before this is asked.
-    let key = generate_signing_key(
+    let expected = signature(
+        &canonical_request(token),
+        token.signed_at,
+        token.scope(),
         secret_access_key,
-        SystemTime::from(token.signed_at),
-        scope.region,
-        scope.service,
-    );
-    let expected = calculate_signature(
-        key,
-        string_to_sign(token, &canonical_request(token)).as_bytes(),
     );
     expected
         .as_bytes()

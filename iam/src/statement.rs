@@ -64,21 +64,33 @@ pub enum Found {
     NeedsMore,
 }
 
+/// The longest comment that may follow `AWS` without a blank in between.
+///
+/// What looks like one is most often a minus or an asterisk. Without this limit a query with many
+/// of them would be read to its end for each.
+const MAX_COMMENT_WITHOUT_BLANK: usize = 1024;
+
 /// Looks for `IAM GRANT|REVOKE identifier TO|FROM` after the word `AWS`.
 ///
 /// `text` starts one byte after `AWS`: the server's lexer hides that byte under a NUL, so that it
 /// can be the first one of a comment's opening. `is_whole` tells whether `text` reaches to the end
 /// of the query; if not, [`Found::NeedsMore`] is a possible answer.
 pub fn after_aws(text: &[u8], is_whole: bool) -> Found {
-    let mut reader = Reader::new(text);
+    let start = &text[..text.len().min(MAX_COMMENT_WITHOUT_BLANK)];
+    let mut comment = Reader::new(start);
     match text.first() {
-        Some(b'-') => reader.skip_line_comment(),
+        Some(b'-') => comment.skip_line_comment(),
         Some(b'*') => {
-            reader.at = 1;
-            reader.skip_block_comment();
+            comment.at = 1;
+            comment.skip_block_comment();
         }
         _ => {}
     }
+    if comment.has_seen_end && start.len() == MAX_COMMENT_WITHOUT_BLANK {
+        return Found::Other;
+    }
+    let mut reader = Reader::new(text);
+    reader.at = comment.at;
     let found = reader.statement();
     if reader.has_seen_end && !is_whole {
         return Found::NeedsMore;

@@ -71,14 +71,10 @@ pub struct Token<'a> {
     pub signed_at: UtcDateTime,
     /// How long the token is good for.
     pub expires: Duration,
-    /// `X-Amz-Credential`, decoded: access key id and scope.
-    credential: Cow<'a, str>,
-    /// The session token, decoded.
-    session_token: Option<Cow<'a, str>>,
     /// 64 lower-case hexadecimal digits.
     signature: &'a str,
-    /// Every parameter but the signature, name and value, as sent; sorted by name.
-    signed: Vec<(&'a str, &'a str)>,
+    /// Every parameter but the signature, name and decoded value.
+    signed: Vec<(&'static str, Cow<'a, str>)>,
 }
 
 /// Why a text is not a token. Never holds any of the text's secrets.
@@ -190,28 +186,21 @@ impl<'a> Token<'a> {
         if signature.len() != 64 || !signature.bytes().all(is_hex) {
             return Err(Malformed::Value(PARAMETERS[SIGNATURE]));
         }
-        let session_token = match raw[SECURITY_TOKEN] {
-            Some(_) => Some(value(SECURITY_TOKEN)?),
-            None => None,
-        };
-        if session_token.as_deref() == Some("") {
+        if raw[SECURITY_TOKEN] == Some("") {
             return Err(Malformed::Value(PARAMETERS[SECURITY_TOKEN]));
         }
-        // `PARAMETERS` is sorted by name, and the values are in their one canonical encoding.
-        let signed = PARAMETERS
-            .iter()
-            .zip(raw)
-            .filter(|(name, _)| **name != PARAMETERS[SIGNATURE])
-            .filter_map(|(name, value)| Some((*name, value?)))
-            .collect();
+        let mut signed = Vec::new();
+        for at in (0..PARAMETERS.len()).filter(|at| *at != SIGNATURE) {
+            if raw[at].is_some() {
+                signed.push((PARAMETERS[at], value(at)?));
+            }
+        }
         Ok(Self {
             host,
             action,
             date,
             signed_at,
             expires: Duration::seconds(i64::from(expires)),
-            credential,
-            session_token,
             signature,
             signed,
         })
@@ -219,12 +208,12 @@ impl<'a> Token<'a> {
 
     /// The access key id in `X-Amz-Credential`.
     pub fn access_key_id(&self) -> &str {
-        split_credential(&self.credential).map_or("", |(key, _)| key)
+        split_credential(self.credential()).map_or("", |(key, _)| key)
     }
 
     /// The credential scope in `X-Amz-Credential`.
     pub fn scope(&self) -> CredentialScope<'_> {
-        split_credential(&self.credential).map_or(
+        split_credential(self.credential()).map_or(
             CredentialScope {
                 date: "",
                 region: "",
@@ -237,7 +226,7 @@ impl<'a> Token<'a> {
 
     /// `X-Amz-Security-Token`, decoded; `None` if the token has none.
     pub fn session_token(&self) -> Option<&str> {
-        self.session_token.as_deref()
+        self.parameter(SECURITY_TOKEN)
     }
 
     /// `X-Amz-Signature`: 64 hexadecimal digits.
@@ -245,14 +234,19 @@ impl<'a> Token<'a> {
         self.signature
     }
 
-    /// The canonical query string: every parameter but the signature, sorted and encoded.
-    pub fn canonical_query(&self) -> String {
-        let pairs: Vec<String> = self
-            .signed
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        pairs.join("&")
+    /// Every parameter but the signature: name and decoded value.
+    pub fn signed_parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.signed.iter().map(|(name, value)| (*name, &**value))
+    }
+
+    fn parameter(&self, at: usize) -> Option<&str> {
+        let mut parameters = self.signed_parameters();
+        let found = parameters.find(|(name, _)| *name == PARAMETERS[at]);
+        found.map(|(_, value)| value)
+    }
+
+    fn credential(&self) -> &str {
+        self.parameter(CREDENTIAL).unwrap_or("")
     }
 }
 
@@ -346,12 +340,12 @@ mod tests {
     fn the_order_and_the_slash_do_not_matter() {
         let (host, query) = TOKEN.split_once("/?").unwrap();
         let mut pairs: Vec<&str> = query.split('&').collect();
-        let expected = Token::parse(TOKEN).ok().unwrap().canonical_query();
+        let expected = Token::parse(TOKEN).ok().unwrap().signed;
         for _ in 0..pairs.len() {
             pairs.rotate_left(1);
             let text = format!("{host}?{}", pairs.join("&"));
             let token = Token::parse(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-            assert_eq!(token.canonical_query(), expected);
+            assert_eq!(token.signed, expected);
         }
     }
 
