@@ -43,6 +43,7 @@ unsafe extern "C-unwind" fn process_utility(
                 | pg_sys::NodeTag::T_DropRoleStmt
                 | pg_sys::NodeTag::T_GrantRoleStmt
                 | pg_sys::NodeTag::T_CreateRoleStmt
+                | pg_sys::NodeTag::T_AlterRoleStmt
         );
         if is_ours {
             match carry_out(planned, query, context, completion) {
@@ -113,6 +114,10 @@ unsafe extern "C-unwind" fn carry_out(
             }
             pg_sys::NodeTag::T_GrantRoleStmt => {
                 refuse_predefined_roles(granted_roles(node.cast()));
+                Outcome::NotOurs
+            }
+            pg_sys::NodeTag::T_AlterRoleStmt => {
+                refuse_predefined_roles(altered_role(node.cast()));
                 Outcome::NotOurs
             }
             pg_sys::NodeTag::T_CreateRoleStmt => {
@@ -323,6 +328,18 @@ unsafe fn granted_roles(statement: *mut pg_sys::GrantRoleStmt) -> Vec<String> {
             .map(|name| name.to_string_lossy().into_owned())
             .collect()
     }
+}
+
+/// The role of an `ALTER ROLE`, which `ALTER GROUP role ADD USER …` is a form of.
+///
+/// # Safety
+/// `statement` must be such a statement.
+unsafe fn altered_role(statement: *mut pg_sys::AlterRoleStmt) -> Vec<String> {
+    // SAFETY: the role is a RoleSpec, whose name is a string or null.
+    let name = unsafe { text((*(*statement).role).rolename) };
+    name.map(|name| name.to_string_lossy().into_owned())
+        .into_iter()
+        .collect()
 }
 
 /// The roles in `CREATE ROLE … IN ROLE`.

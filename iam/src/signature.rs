@@ -28,7 +28,9 @@ pub fn payload_hash(payload: &[u8]) -> String {
 }
 
 /// What a signer and its verifier must agree on before they sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Deliberately without `Debug`: its query can hold a session token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct CanonicalRequest<'a> {
     /// `GET`, `POST`, …
     pub method: &'a str,

@@ -112,6 +112,7 @@ SET ROLE admin;
 GRANT pg_execute_server_program TO admin;
 GRANT pg_read_all_data, pg_read_server_files TO in_server_member;
 CREATE ROLE in_server_other IN ROLE pg_write_server_files;
+ALTER GROUP pg_execute_server_program ADD USER admin;
 RESET ROLE;
 GRANT pg_monitor TO in_server_member;
 DROP ROLE in_server_member;

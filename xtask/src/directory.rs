@@ -139,7 +139,9 @@ impl Directory {
     /// Takes the lock that keeps two `cargo xtask` from working on one folder at a time. It lasts
     /// as long as the file that this gives.
     pub fn lock(&self) -> Result<fs::File> {
-        let file = fs::File::create(self.root.join("lock"))?;
+        let path = self.root.join("lock");
+        let file = fs::File::create(&path)
+            .with_context(|| format!("{} could not be opened", path.display()))?;
         if file.try_lock().is_err() {
             eprintln!("waiting for another cargo xtask in {}", self.root.display());
             file.lock()?;
@@ -160,8 +162,8 @@ impl Directory {
     }
 }
 
-/// PostgreSQL's own initdb and pg_ctl put their path between double quotes and hand it to a shell,
-/// so what a shell sees through these cannot be part of it. Settings are lines of text.
+/// PostgreSQL's own pg_ctl puts paths between double quotes and hands them to a shell, so what a
+/// shell sees through these cannot be part of it. Settings are lines of text.
 fn check_name(path: &Path) -> Result<()> {
     let Some(text) = path.to_str() else {
         bail!("{} is not UTF-8: give another --dir", path.display());

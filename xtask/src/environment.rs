@@ -26,7 +26,7 @@ pub struct Environment<'a> {
     pub aws: &'a Path,
     /// The folder of the command `dsql-iam`.
     pub command: &'a Path,
-    /// The folder of the mirrored programs, psql among them: not every system has one in `PATH`.
+    /// The folder of PostgreSQL's programs, psql among them: not every system has one in `PATH`.
     pub programs: &'a Path,
 }
 

@@ -1,8 +1,9 @@
 //! A private copy of a PostgreSQL installation, with the extension in it.
 //!
-//! PostgreSQL finds its modules and its shared files relative to the real path of the program that
-//! runs. So a copy of the programs, with symbolic links to all the rest laid out in the same way
-//! around them, is an installation of its own: no root is needed, and the system's is not touched.
+//! PostgreSQL finds its modules and its shared files relative to the real path of the program
+//! `postgres`. So a copy of that one, with symbolic links to all the rest laid out in the same way
+//! around it, is an installation of its own: no root is needed, and the system's is not touched.
+//! The other programs are used from where they are.
 
 use std::fs;
 use std::io::Write;
@@ -14,31 +15,10 @@ use anyhow::{Context, Result, bail};
 use crate::postgres::Postgres;
 use crate::workspace;
 
-/// The programs worth having in the mirror. Not all of the folder: on some systems that is
-/// `/usr/bin`.
-const PROGRAMS: [&str; 16] = [
-    "createdb",
-    "dropdb",
-    "initdb",
-    "pg_basebackup",
-    "pg_config",
-    "pg_controldata",
-    "pg_ctl",
-    "pg_dump",
-    "pg_dumpall",
-    "pg_isready",
-    "pg_resetwal",
-    "pg_restore",
-    "pg_upgrade",
-    "pgbench",
-    "postgres",
-    "psql",
-];
-
 /// What `install` gives.
 pub struct Installed {
-    /// The folder of the mirrored programs.
-    pub bin: PathBuf,
+    /// The program `postgres` of the mirror.
+    pub server: PathBuf,
     /// Whether anything that a running server uses is different from before.
     pub changed: bool,
 }
@@ -64,13 +44,8 @@ pub fn install(postgres: &Postgres, library: &Path, into: &Path) -> Result<Insta
             .with_context(|| format!("{} could not be created", folder.display()))?;
     }
 
-    let mut changed = false;
-    for program in PROGRAMS {
-        let original = postgres.bin.join(program);
-        if original.exists() {
-            changed |= copy(&original, &bin.join(program), 0o755)?;
-        }
-    }
+    let server = bin.join("postgres");
+    let mut changed = copy(&postgres.bin.join("postgres"), &server, 0o755)?;
     changed |= copy(library, &pkglib.join(module_file_name()), 0o755)?;
     changed |= install_scripts(&extension)?;
 
@@ -84,7 +59,7 @@ pub fn install(postgres: &Postgres, library: &Path, into: &Path) -> Result<Insta
         fs::create_dir_all(&lib)?;
         link_entries(&postgres.lib, &lib)?;
     }
-    Ok(Installed { bin, changed })
+    Ok(Installed { server, changed })
 }
 
 /// The name under which PostgreSQL looks for the module `dsql_iam`.

@@ -11,20 +11,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
-use nix::sys::signal::kill;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::account::{Account, without_pg_variables};
+use crate::certificates::{self, Certificates};
 use crate::directory::Directory;
 use crate::environment::Environment;
 use crate::postgres::Postgres;
 use crate::settings::{self, Settings};
-use crate::{certificates, mirror, prerequisites, random, run, samples, workspace};
+use crate::{mirror, prerequisites, random, run, samples, workspace};
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often to look whether it has.
+const POLL: Duration = Duration::from_millis(20);
 
 /// The port to try first.
 const DEFAULT_PORT: u16 = 5432;
@@ -49,10 +53,8 @@ struct State {
     cluster_id: String,
     /// The TCP port.
     port: u16,
-    /// The folder of the mirrored programs.
+    /// The folder of PostgreSQL's programs.
     bin: PathBuf,
-    /// The folder of the programs they were copied from.
-    copied_from: PathBuf,
 }
 
 /// A server whose files are all there.
@@ -64,6 +66,8 @@ pub struct Server {
     pub changed: bool,
     account: Account,
     state: State,
+    /// The copy of `postgres` that runs.
+    program: PathBuf,
     /// Held while this is worked on.
     lock: Option<fs::File>,
 }
@@ -87,8 +91,14 @@ impl Server {
         let lock = directory.lock()?;
         check_same_major(&directory, &postgres)?;
         let before = State::load(&directory)?;
+        if before
+            .as_ref()
+            .is_some_and(|state| state.bin != postgres.bin)
+        {
+            stop(&directory)?;
+            fs::remove_dir_all(directory.installation())?;
+        }
         let running = running(&directory);
-        leave_other_installation(&directory, &account, before.as_ref(), &postgres, running)?;
 
         let now = OffsetDateTime::now_utc();
         let installed = mirror::install(&postgres, &library, &directory.installation())?;
@@ -96,7 +106,7 @@ impl Server {
         samples::prepare(&directory.iam(), &account, now)?;
         samples::write_profiles(&directory.aws(), &directory.iam())?;
         if !directory.data().exists() {
-            create_cluster(&directory, &account, &installed.bin)?;
+            create_cluster(&directory, &account, &postgres.bin)?;
         }
 
         let occupied = before.as_ref().map(|state| state.port);
@@ -106,63 +116,52 @@ impl Server {
                 Some(state) => state.cluster_id,
                 None => random::capitals_and_digits(26)?.to_lowercase(),
             },
-            bin: installed.bin,
-            copied_from: postgres.bin.clone(),
+            bin: postgres.bin,
         };
-        let sockets = directory.sockets(&account)?;
-        let settings = Settings {
-            port: state.port,
-            sockets: &sockets,
-            certificates: postgres.tls.then_some(&certificates),
-            cluster_id: &state.cluster_id,
-            iam: &directory.iam(),
+        state.save(&directory)?;
+        let mut server = Self {
+            changed: installed.changed || certificates.changed,
+            directory,
+            account,
+            state,
+            program: installed.server,
+            lock: Some(lock),
         };
-        let settings_file = directory.data().join(settings::FILE);
-        let reconfigured = mirror::write(&settings_file, settings.render().as_bytes(), 0o600)?;
-        account.own(&settings_file, 0o600)?;
-        if !postgres.tls {
+        server.configure(postgres.tls.then_some(&certificates), &command)?;
+        Ok(server)
+    }
+
+    /// Writes the settings and `env.sh`.
+    fn configure(&mut self, certificates: Option<&Certificates>, command: &Path) -> Result<()> {
+        if certificates.is_none() {
             eprintln!(
                 "warning: this PostgreSQL was built without TLS, so tokens travel unencrypted and \
                  dsql_iam.require_tls is off; Aurora DSQL always asks for TLS"
             );
         }
-        Environment {
-            port: state.port,
+        let directory = &self.directory;
+        let sockets = directory.sockets(&self.account)?;
+        let settings = Settings {
+            port: self.state.port,
             sockets: &sockets,
-            authority: postgres.tls.then_some(&certificates.authority),
-            cluster_id: &state.cluster_id,
+            certificates,
+            cluster_id: &self.state.cluster_id,
+            iam: &directory.iam(),
+        };
+        let file = directory.data().join(settings::FILE);
+        self.changed |= mirror::write(&file, settings.render().as_bytes(), 0o600)?;
+        self.account.own(&file, 0o600)?;
+        Environment {
+            port: self.state.port,
+            sockets: &sockets,
+            authority: certificates.map(|certificates| &*certificates.authority),
+            cluster_id: &self.state.cluster_id,
             iam: &directory.iam(),
             aws: &directory.aws(),
-            command: &command,
-            programs: &state.bin,
+            command,
+            programs: &self.state.bin,
         }
-        .write(&directory.environment())?;
-        state.save(&directory)?;
-        Ok(Self {
-            changed: installed.changed || certificates.changed || reconfigured,
-            directory,
-            account,
-            state,
-            lock: Some(lock),
-        })
-    }
-
-    /// The server that an earlier `up` made in a folder; nothing if there is none.
-    pub fn existing(dir: &Path) -> Result<Option<Self>> {
-        let Ok(directory) = Directory::existing(dir) else {
-            return Ok(None);
-        };
-        let lock = directory.lock()?;
-        let Some(state) = State::load(&directory)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            directory,
-            changed: false,
-            account: Account::find()?,
-            state,
-            lock: Some(lock),
-        }))
+        .write(&directory.environment())
     }
 
     /// The TCP port.
@@ -185,8 +184,17 @@ impl Server {
             .open(&path)?;
         self.account.own(&path, 0o600)?;
         let before = log.seek(SeekFrom::End(0))?;
-        let mut start = self.pg_ctl("start");
-        start.arg("--log").arg(&path);
+        let mut start = self.account.command(self.state.bin.join("pg_ctl"));
+        start
+            .args(["start", "--silent", "--wait", "--timeout"])
+            .arg(PATIENCE.as_secs().to_string())
+            .arg("-p")
+            .arg(&self.program)
+            .arg("--pgdata")
+            .arg(self.directory.data())
+            .arg("--log")
+            .arg(&path)
+            .current_dir(self.directory.root());
         if let Err(error) = run::output(&mut start) {
             let mut said = String::new();
             log.seek(SeekFrom::Start(before))?;
@@ -204,7 +212,7 @@ impl Server {
     pub fn start_attached(&self) -> Result<Child> {
         let mut child = self
             .account
-            .command(self.state.bin.join("postgres"))
+            .command(&self.program)
             .arg("-D")
             .arg(self.directory.data())
             .current_dir(self.directory.root())
@@ -213,7 +221,7 @@ impl Server {
             .spawn()
             .context("the server could not be started")?;
         let deadline = Instant::now() + PATIENCE;
-        while !ready(&self.directory, child.id()) {
+        while !ready(&self.directory, &child) {
             if let Some(status) = child.try_wait()? {
                 bail!("the server did not start ({status}); its log is above");
             }
@@ -224,16 +232,14 @@ impl Server {
                     PATIENCE.as_secs()
                 );
             }
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(POLL);
         }
         Ok(child)
     }
 
     /// Stops it, closing the connections it has, and waits until it is gone.
     pub fn stop(&self) -> Result<()> {
-        run::output(self.pg_ctl("stop").args(["--mode", "fast"]))
-            .context("the server could not be stopped")?;
-        Ok(())
+        stop(&self.directory)
     }
 
     /// Installs the extension in the database, or brings it up to the version of the files.
@@ -262,10 +268,6 @@ impl Server {
             self.state.port
         ))
     }
-
-    fn pg_ctl(&self, action: &str) -> std::process::Command {
-        pg_ctl(&self.directory, &self.account, &self.state.bin, action)
-    }
 }
 
 impl State {
@@ -285,6 +287,20 @@ impl State {
         mirror::write(&directory.state(), json.as_bytes(), 0o644)?;
         Ok(())
     }
+}
+
+/// Stops the server that an earlier `up` started in a folder, gives whether one ran there.
+pub fn stop_in(dir: &Path) -> Result<bool> {
+    let Ok(directory) = Directory::existing(dir) else {
+        return Ok(false);
+    };
+    if !directory.state().exists() {
+        return Ok(false);
+    }
+    let _lock = directory.lock()?;
+    let ran = running(&directory);
+    stop(&directory)?;
+    Ok(ran)
 }
 
 /// The folder that is used if none is named.
@@ -343,25 +359,6 @@ fn check_same_major(directory: &Directory, postgres: &Postgres) -> Result<()> {
     Ok(())
 }
 
-/// If the mirror is one of another installation of the same major version, stops what runs from it
-/// and removes it.
-fn leave_other_installation(
-    directory: &Directory,
-    account: &Account,
-    before: Option<&State>,
-    postgres: &Postgres,
-    running: bool,
-) -> Result<()> {
-    let Some(state) = before.filter(|state| state.copied_from != postgres.bin) else {
-        return Ok(());
-    };
-    if running {
-        run::output(&mut pg_ctl(directory, account, &state.bin, "stop"))?;
-    }
-    fs::remove_dir_all(directory.installation())?;
-    Ok(())
-}
-
 /// Creates the data directory. It is made beside its place and moved there when complete, so that
 /// an interrupted run leaves none that is half done.
 fn create_cluster(directory: &Directory, account: &Account, bin: &Path) -> Result<()> {
@@ -410,36 +407,38 @@ fn create_cluster(directory: &Directory, account: &Account, bin: &Path) -> Resul
     Ok(())
 }
 
-fn pg_ctl(
-    directory: &Directory,
-    account: &Account,
-    bin: &Path,
-    action: &str,
-) -> std::process::Command {
-    let mut command = account.command(bin.join("pg_ctl"));
-    command
-        .args([action, "--silent", "--wait", "--timeout"])
-        .arg(PATIENCE.as_secs().to_string())
-        .arg("--pgdata")
-        .arg(directory.data())
-        .current_dir(directory.root());
-    command
+/// Asks the server on the data directory, if one runs, to close its connections and end, and waits
+/// until it is gone.
+fn stop(directory: &Directory) -> Result<()> {
+    let Some((pid, _)) = pid_file(directory).filter(|_| running(directory)) else {
+        return Ok(());
+    };
+    kill(pid, Signal::SIGINT).context("the server could not be told to stop")?;
+    let deadline = Instant::now() + PATIENCE;
+    while running(directory) {
+        if Instant::now() > deadline {
+            bail!("the server still ran after {} seconds", PATIENCE.as_secs());
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 /// The lines of the file in which a server says who and how far it is.
-fn pid_file(directory: &Directory) -> Option<(u32, Vec<String>)> {
+fn pid_file(directory: &Directory) -> Option<(Pid, Vec<String>)> {
     let text = fs::read_to_string(directory.data().join("postmaster.pid")).ok()?;
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let pid = lines.first()?.trim().parse().ok()?;
-    Some((pid, lines))
+    Some((Pid::from_raw(pid), lines))
 }
 
 /// Whether the server with this process id says that it accepts connections.
-fn ready(directory: &Directory, process: u32) -> bool {
+fn ready(directory: &Directory, process: &Child) -> bool {
     let Some((pid, lines)) = pid_file(directory) else {
         return false;
     };
-    pid == process && lines.get(7).is_some_and(|status| status.trim() == "ready")
+    u32::try_from(pid.as_raw()) == Ok(process.id())
+        && lines.get(7).is_some_and(|status| status.trim() == "ready")
 }
 
 /// Whether a server runs on the data directory. A server works in its data directory, which tells
@@ -448,15 +447,17 @@ fn running(directory: &Directory) -> bool {
     let Some((pid, _)) = pid_file(directory) else {
         return false;
     };
-    let Ok(id) = i32::try_from(pid) else {
-        return false;
-    };
-    let alive = matches!(kill(Pid::from_raw(id), None), Ok(()) | Err(Errno::EPERM));
+    let alive = matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM));
     alive
         && match fs::read_link(format!("/proc/{pid}/cwd")) {
             Ok(works_in) => works_in == directory.data(),
-            Err(_) => true,
+            Err(error) => error.kind() == ErrorKind::PermissionDenied || !has_proc(),
         }
+}
+
+/// Whether the system shows its processes as files.
+fn has_proc() -> bool {
+    Path::new("/proc/self").exists()
 }
 
 #[cfg(test)]

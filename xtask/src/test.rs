@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test there is, in order, and a table of what came of it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,9 @@ enum Name {
 
 /// The ports of the test server: away from where people have theirs.
 const FIRST_PORT: u16 = 15432;
+
+/// The longest that a step may take, in seconds: one that hangs should not cost CI its hour.
+const STEP_LIMIT: &str = "1200";
 
 /// What the steps share.
 struct Suite {
@@ -248,21 +251,26 @@ impl Suite {
                     .current_dir(&tests),
             )
         })?;
-        run::run(self.client("node").arg("--test").current_dir(&tests))
+        run::run(
+            self.client("node")
+                .args(["--test", "--test-timeout=60000"])
+                .current_dir(&tests),
+        )
     }
 
     /// Runs the end-to-end tests in Rust.
     fn rust(&self) -> Result<()> {
-        let mut test = workspace::cargo();
-        test.args(["test", "--package", "dsql-iam-e2e"])
-            .envs(self.variables());
-        run::run(&mut test)
+        let cargo = workspace::cargo();
+        let mut test = self.client(cargo.get_program());
+        run::run(test.args(["test", "--package", "dsql-iam-e2e"]))
     }
 
-    /// A command that knows the server.
-    fn client(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
+    /// A command that knows the server, and that ends as failed if it hangs.
+    fn client(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("timeout");
         command
+            .args(["--foreground", "--kill-after=10", STEP_LIMIT])
+            .arg(program)
             .current_dir(workspace::root())
             .envs(self.variables());
         command

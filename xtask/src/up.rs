@@ -75,12 +75,10 @@ pub fn start_detached(options: &Options) -> Result<()> {
 
 /// Stops the server of a folder, if one runs there.
 pub fn stop(dir: &Path) -> Result<()> {
-    match Server::existing(dir)? {
-        Some(server) if server.is_running() => {
-            server.stop()?;
-            println!("stopped the server in {}", dir.display());
-        }
-        _ => println!("no server runs in {}", dir.display()),
+    if server::stop_in(dir)? {
+        println!("stopped the server in {}", dir.display());
+    } else {
+        println!("no server runs in {}", dir.display());
     }
     Ok(())
 }
