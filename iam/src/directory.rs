@@ -110,6 +110,10 @@ impl Snapshot {
                 path: path.clone(),
                 error,
             };
+            // Opening a pipe would wait for somebody to write into it.
+            if !fs::metadata(&path).map_err(unreadable)?.is_file() {
+                return Err(LoadError::NotAFile(path));
+            }
             let mut file = File::open(&path).map_err(unreadable)?;
             // Of the opened file, not of the name: the two can differ by the time it is read.
             let metadata = file.metadata().map_err(unreadable)?;

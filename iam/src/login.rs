@@ -168,6 +168,20 @@ fn check_time(token: &Token<'_>, now: UtcDateTime) -> Result<(), Denial> {
     Ok(())
 }
 
+/// An unknown access key id as it may be written into a log: not at all if it could be a secret
+/// access key that was put in the wrong place.
+fn shown(id: &str) -> &str {
+    let looks_like_an_id = (16..=128).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    if looks_like_an_id {
+        id
+    } else {
+        "(which does not look like an access key id)"
+    }
+}
+
 struct Authenticated<'i> {
     caller: Caller,
     principal: &'i Principal,
@@ -184,7 +198,7 @@ fn authenticate<'i>(
     let Some(key) = identities.access_key(id) else {
         // The same work as for a known key, so that time does not tell the two apart.
         let _ = is_signed_with(token, "no secret access key is this one");
-        return Err(Denial::UnknownAccessKey(id.to_owned()));
+        return Err(Denial::UnknownAccessKey(shown(id).to_owned()));
     };
     let is_signed = is_signed_with(token, &key.secret);
     if !key.is_active {
@@ -251,4 +265,17 @@ fn authorize(
         resource,
         why,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_secret_in_the_place_of_an_id_is_not_shown() {
+        assert_eq!(shown("AKIAIOSFODNN7EXAMPLE"), "AKIAIOSFODNN7EXAMPLE");
+        for text in ["wJalrXUtnFEMIXK7MDENGXbPxRfiCYEXAMPLEKEY", "AKIA", ""] {
+            assert_eq!(shown(text), "(which does not look like an access key id)");
+        }
+    }
 }

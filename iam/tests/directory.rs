@@ -313,3 +313,22 @@ fn whatever_changes_a_document_changes_the_fingerprint() {
     fs::remove_file(directory.join("s.json")).unwrap();
     changed("a document less");
 }
+
+/// Opening a pipe waits for somebody to write into it: it must not be opened.
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe.json");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+    let error = dsql_iam_core::directory::load(directory.path())
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "\"{}\" is not a regular file of at most 64 MiB",
+            pipe.display()
+        )
+    );
+}

@@ -483,8 +483,8 @@ fn key_cases() -> Vec<Case> {
     };
     vec![
         (
-            Login::user("stranger"),
-            Denial::UnknownAccessKey("AKIASTRANGER".into()),
+            Login::user("strangerwithakey"),
+            Denial::UnknownAccessKey("AKIASTRANGERWITHAKEY".into()),
             INVALID.into(),
             "access_key",
         ),
