@@ -33,6 +33,7 @@ pub extern "C-unwind" fn _PG_init() {
         .set_hint("Add dsql_iam to shared_preload_libraries and restart the server.")
         .report(PgLogLevel::ERROR);
     }
+    keep_backtraces_out_of_errors();
     settings::register();
     if let Err(fault) = hba::install() {
         ereport!(
@@ -55,5 +56,22 @@ pub extern "C-unwind" fn _PG_init() {
         pgrx::warning!(
             "dsql_iam: AWS IAM GRANT and REVOKE are not available: {fault}; use sys.iam_grant and sys.iam_revoke"
         );
+    }
+}
+
+/// pgrx adds a backtrace to the DETAIL of an error if `RUST_BACKTRACE` is set where the server was
+/// started. A client has to be told the same wherever that was.
+fn keep_backtraces_out_of_errors() {
+    const SWITCH: &str = "RUST_LIB_BACKTRACE";
+    let before = std::env::var_os(SWITCH);
+    // SAFETY: the postmaster has one thread. The environment is put back as it was.
+    unsafe {
+        std::env::set_var(SWITCH, "0");
+        // The first to ask decides for the process, and so for those that it forks.
+        let _ = std::backtrace::Backtrace::capture();
+        match before {
+            Some(value) => std::env::set_var(SWITCH, value),
+            None => std::env::remove_var(SWITCH),
+        }
     }
 }

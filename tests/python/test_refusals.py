@@ -1,0 +1,412 @@
+"""Every reason to refuse a login: what the client is told, and what the log says."""
+
+import datetime
+import json
+import re
+
+import pytest
+
+from support import (
+    ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, Key, Wire, access_key, account,
+    assumed_role, policy, sign,
+)
+from conftest import SERVERS
+
+INVALID = "The security token included in the request is invalid."
+NO_MATCH = ("The request signature we calculated does not match the signature you provided. "
+            "Check your AWS Secret Access Key and signing method. Consult the service "
+            "documentation for details.")
+INCOMPLETE = ("AWS query-string parameters must include 'X-Amz-Algorithm', 'X-Amz-Credential', "
+              "'X-Amz-Signature', 'X-Amz-SignedHeaders' and 'X-Amz-Date' in valid form.")
+NO_TOKEN = "Request is missing Authentication Token"
+DBA = f"arn:aws:iam::{ACCOUNT}:user/dba"
+VISITOR = f"arn:aws:iam::{ACCOUNT}:user/visitor"
+SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/example/local"
+
+
+def assert_refused(server, error, mark, sqlstate, hint, check, reason=None, principal=None):
+    """Each field by itself, and the one line of the log that has the same session id."""
+    assert error.sqlstate == sqlstate
+    assert error.message == DENIED
+    assert error.hint == hint
+    session = SESSION_ID.fullmatch(error.detail)
+    assert session, error.detail
+    line = server.logged(f"session_id={session[1]}", mark)
+    assert "dsql_iam: login refused: " in line
+    assert f" check={check} " in line
+    logged_reason = json.loads(re.search(r' reason=("(?:\\.|[^"\\])*")', line)[1])
+    if reason is not None:
+        assert logged_reason == reason
+    logged_principal = re.search(r' principal=("(?:\\.|[^"\\])*")', line)
+    assert (logged_principal and json.loads(logged_principal[1])) == principal
+
+
+class Refusal:
+    """A token that does not open the door: how it is made, and what comes of it."""
+
+    def __init__(self, make, hint, check, role="admin", reason=None, principal=None,
+                 sqlstate="08006", **login):
+        self.make, self.role, self.login = make, role, login
+        self.expected = {"hint": hint, "check": check, "reason": reason, "principal": principal,
+                         "sqlstate": sqlstate}
+
+    def try_on(self, server):
+        mark = server.log_mark()
+        token = self.make(server)
+        expected = dict(self.expected)
+        for field, value in expected.items():
+            if callable(value):
+                expected[field] = value(server)
+        error = server.refusal(self.role, token, **self.login)
+        assert_refused(server, error, mark, **expected)
+
+
+def by(profile, action=None, **arguments):
+    """Makes a token by hand with a profile's key."""
+    action = action or ("DbConnectAdmin" if profile == "admin" else "DbConnect")
+    return lambda server: sign(server.key(profile), action, **arguments)
+
+
+def with_key(profile, **changed):
+    """Makes a token with a profile's key of which a part is another."""
+    def make(server):
+        key = server.key(profile)
+        parts = {"id": key.id, "secret": key.secret, "session_token": key.session_token} | changed
+        return sign(Key(**parts), "DbConnectAdmin" if profile == "admin" else "DbConnect")
+    return make
+
+
+def not_allowed(principal, action):
+    return lambda server: (
+        f"User: {principal} is not authorized to perform: {action} on resource: "
+        f"{server.cluster_arn} because no identity-based policy allows the {action} action")
+
+
+TOKENS = {
+    "unknown access key": Refusal(
+        with_key("admin", id="AKIAUNKNOWNUNKNOWNXX"), INVALID, "access_key",
+        reason="access key AKIAUNKNOWNUNKNOWNXX is not known"),
+    "wrong session token": Refusal(
+        with_key("example", session_token="not-the-session-token-of-anybody"), INVALID, "session",
+        role="nobody"),
+    "missing session token": Refusal(
+        with_key("example", session_token=None), INVALID, "session", role="nobody"),
+    "session token of a user": Refusal(
+        with_key("admin", session_token="not-the-session-token-of-anybody"), INVALID, "session"),
+    "admin with DbConnect": Refusal(
+        lambda server: server.token("admin", admin=False),
+        "Wrong user to action mapping. user: admin, action: DbConnect", "action",
+        reason="role admin cannot be used with action DbConnect"),
+    "another role with DbConnectAdmin": Refusal(
+        lambda server: server.token("example", admin=True),
+        "Wrong user to action mapping. user: nobody, action: DbConnectAdmin", "action",
+        role="nobody"),
+    "user without a policy": Refusal(
+        lambda server: server.token("denied", admin=True),
+        not_allowed(VISITOR, "dsql:DbConnectAdmin"), "policy", principal=VISITOR,
+        reason=not_allowed(VISITOR, "dsql:DbConnectAdmin")),
+    "session without a policy": Refusal(
+        lambda server: server.token("example", admin=True),
+        not_allowed(SESSION, "dsql:DbConnectAdmin"), "policy", principal=SESSION),
+    "user with the policy for the other action": Refusal(
+        lambda server: server.token("admin", admin=False),
+        not_allowed(DBA, "dsql:DbConnect"), "policy", role="nobody", principal=DBA),
+    "wrong secret": Refusal(
+        with_key("admin", secret="not-the-secret-of-anybody-at-all"), NO_MATCH, "signature"),
+    "wrong region": Refusal(
+        by("admin", region="eu-west-1"),
+        "Credential should be scoped to a valid region, not 'eu-west-1'.", "credential_scope",
+        reason="the token was signed for region eu-west-1, the cluster is in us-east-1"),
+    "wrong service": Refusal(
+        by("admin", service="rds-db"),
+        "Credential should be scoped to correct service: 'dsql'.", "credential_scope",
+        reason="the token was signed for service rds-db, not dsql"),
+    "wrong terminator": Refusal(
+        by("admin", terminator="aws5_request"),
+        "Credential should be scoped with a valid terminator: 'aws4_request'.",
+        "credential_scope"),
+    "wrong host": Refusal(
+        by("admin", host="bbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws"), NO_MATCH, "host",
+        reason="the token was signed for host bbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws, "
+               "which is none of the cluster's endpoints"),
+    "wrong action": Refusal(by("admin", "DbConnectSuperuser"), INCOMPLETE, "token"),
+    "life of more than a week": Refusal(by("admin", expires=604801), INCOMPLETE, "token"),
+    "no life": Refusal(by("admin", expires=0), INCOMPLETE, "token"),
+    "negative life": Refusal(by("admin", expires=-900), INCOMPLETE, "token"),
+    "another algorithm": Refusal(
+        by("admin", X_Amz_Algorithm="AWS4-HMAC-SHA1"), INCOMPLETE, "token"),
+    "more signed headers": Refusal(
+        by("admin", X_Amz_SignedHeaders="host;x-amz-date"), INCOMPLETE, "token"),
+    "a further parameter": Refusal(by("admin", X_Amz_Extra="1"), INCOMPLETE, "token"),
+    "an ordinary password": Refusal(lambda _: "hunter2", NO_TOKEN, "token"),
+    "no query": Refusal(lambda _: "localhost/?", INCOMPLETE, "token"),
+    "a scheme": Refusal(
+        lambda server: "https://" + server.token("admin"), INCOMPLETE, "token"),
+    "a blank behind it": Refusal(
+        lambda server: server.token("admin") + " ", INCOMPLETE, "token"),
+    "a line break behind it": Refusal(
+        lambda server: server.token("admin") + "\n", INCOMPLETE, "token"),
+    "signature in capitals": Refusal(
+        lambda server: re.sub(r"(?<=Signature=)\w+", lambda m: m[0].upper(),
+                              sign(server.key("admin"), "DbConnectAdmin")),
+        INCOMPLETE, "token"),
+    "another database": Refusal(
+        lambda server: server.token("admin"), None, "database", database="template1",
+        reason="database template1 was asked for; there is only postgres", principal=DBA),
+    "a database that is not there": Refusal(
+        lambda server: server.token("admin"), None, "database", database="nowhere",
+        principal=DBA),
+    "unknown role": Refusal(
+        lambda server: server.token("example"), None, "role", role="nobody", sqlstate="28000",
+        reason="role nobody does not exist", principal=SESSION),
+    "the superuser": Refusal(
+        lambda server: server.token("example"), None, "role", role="postgres", sqlstate="28000",
+        reason="role postgres is a superuser", principal=SESSION),
+    "a system role": Refusal(
+        lambda server: server.token("example"), None, "role", role="pg_monitor",
+        sqlstate="28000", principal=SESSION),
+}
+
+PARAMETERS = ["Action", "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires",
+              "X-Amz-SignedHeaders", "X-Amz-Signature"]
+
+
+def without(name):
+    return lambda server: re.sub(rf"&?{name}=[^&]*&?", "&", server.token("admin")).replace(
+        "?&", "?").rstrip("&")
+
+
+def twice(name):
+    def make(server):
+        token = server.token("admin")
+        return token + "&" + re.search(rf"\b{name}=[^&]*", token)[0]
+    return make
+
+
+def empty(name):
+    return lambda server: re.sub(rf"\b{name}=[^&]*", f"{name}=", server.token("admin"))
+
+
+for name in PARAMETERS:
+    TOKENS[f"without {name}"] = Refusal(
+        without(name), INCOMPLETE, "token", reason=f"{name} is missing from the token")
+    TOKENS[f"{name} twice"] = Refusal(
+        twice(name), INCOMPLETE, "token", reason=f"{name} occurs more than once in the token")
+    TOKENS[f"{name} empty"] = Refusal(
+        empty(name), INCOMPLETE, "token", reason=f"{name} has a value that it cannot have")
+
+
+@pytest.mark.parametrize("case", TOKENS)
+def test_token(server, case):
+    TOKENS[case].try_on(server)
+
+
+def amz(at):
+    return at.strftime("%Y%m%dT%H%M%SZ")
+
+
+def moment(text):
+    return datetime.datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(("life", "words"), [(300, "5 min."), (900, "15 min."), (90, "90 sec.")])
+def test_expired(server, life, words):
+    mark = server.log_mark()
+    before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    signed = before - datetime.timedelta(seconds=life + 2)
+    token = sign(server.key("admin"), "DbConnectAdmin", at=signed, expires=life)
+    error = server.refusal("admin", token)
+    after = datetime.datetime.now(datetime.UTC)
+    earliest, now = re.search(r"than (\S+) \((\S+) - ", error.hint).groups()
+    assert before <= moment(now) <= after
+    assert moment(now) - moment(earliest) == datetime.timedelta(seconds=life)
+    hint = f"Signature expired: {amz(signed)} is now earlier than {earliest} ({now} - {words})"
+    assert_refused(server, error, mark, "08006", hint, "time",
+                   f"the token expired: signed {amz(signed)}, good for {life} s, now {now}")
+
+
+def test_from_the_future(server):
+    mark = server.log_mark()
+    before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    signed = before + datetime.timedelta(minutes=6)
+    error = server.refusal("admin", sign(server.key("admin"), "DbConnectAdmin", at=signed))
+    latest, now = re.search(r"than (\S+) \((\S+) \+ ", error.hint).groups()
+    assert moment(latest) - moment(now) == datetime.timedelta(minutes=5)
+    hint = f"Signature not yet current: {amz(signed)} is still later than {latest} ({now} + 5 min.)"
+    assert_refused(server, error, mark, "08006", hint, "time")
+
+
+def test_a_clock_a_little_ahead_is_forgiven(server):
+    signed = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=4)
+    server.connect("admin", sign(server.key("admin"), "DbConnectAdmin", at=signed)).close()
+
+
+def test_scope_of_another_day(server):
+    mark = server.log_mark()
+    now = datetime.datetime.now(datetime.UTC)
+    yesterday = (now - datetime.timedelta(days=1)).strftime("%Y%m%d")
+    token = sign(server.key("admin"), "DbConnectAdmin", at=now, scope_date=yesterday)
+    hint = ("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date: "
+            f"'{yesterday}' != '{amz(now)[:8]}', from '{amz(now)}'.")
+    error = server.refusal("admin", token)
+    assert_refused(server, error, mark, "08006", hint, "credential_scope")
+
+
+@pytest.mark.parametrize(("attributes", "reason", "check"), [
+    ("LOGIN", f"{EXAMPLE_ARN} is not mapped to role refused (AWS IAM GRANT)", "mapping"),
+    ("NOLOGIN", "role refused is not permitted to log in", "role"),
+    ("LOGIN SUPERUSER", "role refused is a superuser", "role"),
+    ("LOGIN PASSWORD 'hunter2'", f"{EXAMPLE_ARN} is not mapped to role refused (AWS IAM GRANT)",
+     "mapping"),
+])
+def test_role(server, role, attributes, reason, check):
+    name = role("refused", attributes)
+    mark = server.log_mark()
+    error = server.refusal(name, server.token("example"))
+    assert_refused(server, error, mark, "28000", None, check, reason, SESSION)
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    ("NOLOGIN", "role refused_later is not permitted to log in"),
+    ("SUPERUSER", "role refused_later is a superuser"),
+])
+def test_mapped_role_that_became_another(server, role, admin, change, reason):
+    name = role("refused_later")
+    admin.execute(f"AWS IAM GRANT refused_later TO '{EXAMPLE_ARN}'")
+    server.connect(name).close()
+    server.execute(f"ALTER ROLE refused_later {change}")
+    mark = server.log_mark()
+    error = server.refusal(name, server.token("example"))
+    assert_refused(server, error, mark, "28000", None, "role", reason, SESSION)
+
+
+def test_a_password_does_not_open_the_door(server, role):
+    name = role("refused_password", "LOGIN PASSWORD 'hunter2'")
+    mark = server.log_mark()
+    assert_refused(server, server.refusal(name, "hunter2"), mark, "08006", NO_TOKEN, "token")
+
+
+def test_without_tls_no_token_is_asked_for(server):
+    mark = server.log_mark()
+    with Wire(server, tls=False) as wire:
+        # The first message back is the refusal: no AuthenticationCleartextPassword before it.
+        error = wire.start().error()
+    assert (error["severity"], error["sqlstate"]) == ("FATAL", "08006")
+    assert (error["message"], error["hint"]) == (DENIED, None)
+    session = SESSION_ID.fullmatch(error["detail"])
+    assert " check=tls " in server.logged(f"session_id={session[1]}", mark)
+
+
+def test_the_fields_on_the_wire(server):
+    with Wire(server) as wire:
+        error = wire.start().asked_for_password().password(b"hunter2").error()
+    assert SESSION_ID.fullmatch(error.pop("detail"))
+    assert error == {"severity": "FATAL", "sqlstate": "08006", "message": DENIED,
+                     "hint": NO_TOKEN, "position": None}
+
+
+def test_replication(server):
+    with Wire(server) as wire:
+        wire.start(replication="true")
+        kind, body = wire.receive()
+        if kind == b"R":
+            wire.password(server.token("admin").encode())
+            kind, body = wire.receive()
+        assert kind == b"E", (kind, body)
+        assert wire.is_ended()
+
+
+# With identities of one's own
+
+KEY = Key("AKIATESTTESTTESTTEST", "the-secret-of-the-identities-of-the-tests")
+TEMPORARY = Key("ASIATESTTESTTESTTEST", "the-secret-of-the-session-of-the-tests",
+                "the-session-token-of-the-session-of-the-tests")
+
+
+def refused_with(own, documents, key, hint, check, principal, role="nobody", sqlstate="08006"):
+    mark = own.log_mark()
+    with own.documents(**documents):
+        error = own.refusal(role, sign(key, "DbConnect" if role != "admin" else "DbConnectAdmin"))
+    assert_refused(own, error, mark, sqlstate, hint(own) if callable(hint) else hint, check,
+                   principal=principal)
+
+
+def test_explicit_deny(own):
+    arn = f"arn:aws:iam::{ACCOUNT}:user/tester"
+    policies = [policy("dsql:*"), policy("dsql:DbConnect", effect="Deny")]
+    refused_with(
+        own, {"a": account(users={"tester": policies}), "k": access_key("tester", KEY)}, KEY,
+        lambda own: f"User: {arn} is not authorized to perform: dsql:DbConnect on resource: "
+                    f"{own.cluster_arn} with an explicit deny in an identity-based policy",
+        "policy", arn)
+
+
+def test_permissions_boundary(own):
+    arn = f"arn:aws:iam::{ACCOUNT}:user/tester"
+    document = account(users={"tester": [policy("dsql:*")]})
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
+    document["UserDetailList"][0]["PermissionsBoundary"] = {
+        "PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": boundary}
+    document["Policies"] = [{
+        "Arn": boundary, "PolicyName": "boundary", "DefaultVersionId": "v1",
+        "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": True,
+                               "Document": policy("s3:*")["PolicyDocument"]}]}]
+    refused_with(
+        own, {"a": document, "k": access_key("tester", KEY)}, KEY,
+        lambda own: f"User: {arn} is not authorized to perform: dsql:DbConnect on resource: "
+                    f"{own.cluster_arn} because no permissions boundary allows the "
+                    "dsql:DbConnect action",
+        "policy", arn)
+
+
+def test_session_of_a_role_without_a_policy(own):
+    arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/tester/s"
+    refused_with(
+        own, {"a": account(roles={"tester": []}), "k": assumed_role("tester", TEMPORARY)},
+        TEMPORARY, not_allowed(arn, "dsql:DbConnect"), "policy", arn)
+
+
+def test_principal_of_another_account(own):
+    arn = "arn:aws:sts::999999999999:assumed-role/tester/s"
+    refused_with(
+        own, {"a": account(roles={"tester": [policy("dsql:*")]}, number="999999999999"),
+              "k": assumed_role("tester", TEMPORARY, "999999999999")},
+        TEMPORARY, f"User: {arn} is not authorized to access this resource", "account", arn)
+
+
+@pytest.mark.parametrize("status", ["Inactive", "Expired"])
+def test_key_that_is_not_active(own, status):
+    refused_with(
+        own, {"a": account(users={"tester": [policy("dsql:*")]}),
+              "k": access_key("tester", KEY, status)}, KEY, INVALID, "access_key", None)
+
+
+def test_session_that_is_over(own):
+    over = assumed_role("tester", TEMPORARY, expiration="2026-01-01T00:00:00+00:00")
+    refused_with(
+        own, {"a": account(roles={"tester": [policy("dsql:*")]}), "k": over}, TEMPORARY,
+        "The security token included in the request is expired", "session", None)
+
+
+def test_key_of_a_user_that_is_not_there(own):
+    refused_with(own, {"k": access_key("tester", KEY)}, KEY, INVALID, "access_key", None)
+
+
+def test_opaque_to_the_client_unless_told_otherwise(own):
+    assert own.refusal("nobody", own.token("example")).detail.count("\n") == 0
+    with own.settings(dsql_iam__explain_denials="on"):
+        error = own.refusal("nobody", own.token("example"))
+    first, reason = error.detail.split("\n")
+    assert SESSION_ID.fullmatch(first)
+    assert reason == "role nobody does not exist"
+
+
+def test_no_secret_is_in_any_log():
+    """Runs when all other tests have (conftest.py)."""
+    assert len(SECRETS) > 30
+    assert SERVERS
+    for server, mark in SERVERS:
+        log = server.log_since(mark)
+        assert "login refused" in log or "login admitted" in log
+        assert not [secret for secret in SECRETS if secret in log]
+        assert not re.search(r"X-Amz-(Signature|Security-Token)=", log)
