@@ -222,14 +222,36 @@ class Server:
     def postmaster(self):
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
-    def pg_ctl(self, *arguments):
-        owner = self.data.stat()
+    def as_owner(self, program, *arguments):
+        """Runs one of PostgreSQL's programs as the user that the server runs as."""
+        owner = self.iam.stat()
         as_owner = {}
         if os.geteuid() == 0:
             as_owner = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-        command = [self.bin / "pg_ctl", "-D", self.data, "-w", "-s", *arguments]
-        subprocess.run(command, check=True, cwd=self.dir, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **as_owner)
+        subprocess.run([self.bin / program, *arguments], check=True, cwd=self.dir,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, **as_owner)
+
+    @property
+    def program(self):
+        """The `postgres` that runs: of a mirror of the installation, with the extension in it."""
+        return shlex.split((self.data / "postmaster.opts").read_text())[0]
+
+    @property
+    def library_directory(self):
+        rows = self.execute("SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR'")
+        return pathlib.Path(rows[0][0])
+
+    def folder(self, name):
+        """A folder of the server's user, and of nobody else."""
+        path = self.dir / name
+        path.mkdir(mode=0o700)
+        owner = self.iam.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+        return path
+
+    def pg_ctl(self, *arguments):
+        self.as_owner("pg_ctl", "-D", self.data, "-w", "-s", *arguments)
 
     def restart(self):
         self.pg_ctl("restart", "-m", "fast", "-l", self.dir / "log")
