@@ -5,6 +5,7 @@
 
 mod connection;
 mod functions;
+mod guard;
 mod hba;
 mod identities;
 mod last_good;

@@ -130,13 +130,17 @@ pub fn change(verb: Verb, role: &CStr, arn: &str) {
     }
 }
 
-/// Only `admin` and superusers change mappings.
+/// Only superusers change mappings, and `admin` in sessions of its own or of a superuser's: a member
+/// of `admin`, or who calls one of its SECURITY DEFINER functions, is not connected as `admin`.
 fn may_change() -> bool {
-    // SAFETY: asks for the current role; the name is copied.
+    // SAFETY: asks for the current role and for the session's.
     unsafe {
-        let user = pg_sys::GetUserId();
-        pg_sys::superuser_arg(user)
-            || CStr::from_ptr(pg_sys::GetUserNameFromId(user, false)).to_bytes() == ADMIN.as_bytes()
+        let is_superuser = |role| pg_sys::superuser_arg(role);
+        let is_admin = |role| {
+            role != pg_sys::InvalidOid && role == pg_sys::get_role_oid(c"admin".as_ptr(), true)
+        };
+        let (current, session) = (pg_sys::GetUserId(), pg_sys::GetSessionUserId());
+        is_superuser(current) || (is_admin(current) && (is_admin(session) || is_superuser(session)))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The ProcessUtility hook: carries out `AWS IAM GRANT` and `AWS IAM REVOKE`, takes mappings back
-//! from a dump, and keeps mapped roles from being dropped.
+//! from a dump, and shows statements about roles to the guard.
 
 use crate::mappings::{self, PROVIDER_PREFIX};
-use crate::port;
+use crate::{guard, port};
 use dsql_iam_core::statement::{Verb, Words, parse, token_at};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgList, PgLogLevel, ereport, pg_guard, pg_sys};
@@ -36,15 +36,8 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: the arguments are as the hook's contract says: nodes of the types their tags tell,
     // and strings that live during the call.
     unsafe {
-        let is_ours = matches!(
-            (*(*planned).utilityStmt).type_,
-            pg_sys::NodeTag::T_DoStmt
-                | pg_sys::NodeTag::T_SecLabelStmt
-                | pg_sys::NodeTag::T_DropRoleStmt
-                | pg_sys::NodeTag::T_GrantRoleStmt
-                | pg_sys::NodeTag::T_CreateRoleStmt
-                | pg_sys::NodeTag::T_AlterRoleStmt
-        );
+        let tag = (*(*planned).utilityStmt).type_;
+        let is_ours = tag == pg_sys::NodeTag::T_DoStmt || guard::watches(tag);
         if is_ours {
             match carry_out(planned, query, context, completion) {
                 Outcome::NotOurs => {}
@@ -108,23 +101,10 @@ unsafe extern "C-unwind" fn carry_out(
                 )
             }
             pg_sys::NodeTag::T_SecLabelStmt if security_label(node.cast()) => Outcome::Done,
-            pg_sys::NodeTag::T_DropRoleStmt => {
-                refuse_to_drop_mapped(node.cast());
+            _ => {
+                guard::check(node);
                 Outcome::NotOurs
             }
-            pg_sys::NodeTag::T_GrantRoleStmt => {
-                refuse_predefined_roles(granted_roles(node.cast()));
-                Outcome::NotOurs
-            }
-            pg_sys::NodeTag::T_AlterRoleStmt => {
-                refuse_predefined_roles(altered_role(node.cast()));
-                Outcome::NotOurs
-            }
-            pg_sys::NodeTag::T_CreateRoleStmt => {
-                refuse_predefined_roles(joined_roles(node.cast()));
-                Outcome::NotOurs
-            }
-            _ => Outcome::NotOurs,
         }
     }
 }
@@ -251,124 +231,11 @@ unsafe fn security_label(statement: *mut pg_sys::SecLabelStmt) -> bool {
     }
 }
 
-/// Fails a `DROP ROLE` of a mapped role with 2BP01. The lock holds off an AWS IAM GRANT that comes
-/// at the same time.
-///
-/// # Safety
-/// `statement` must be a `DROP ROLE` statement.
-unsafe fn refuse_to_drop_mapped(statement: *mut pg_sys::DropRoleStmt) {
-    // SAFETY: the list holds RoleSpecs.
-    unsafe {
-        if !pg_sys::has_createrole_privilege(pg_sys::GetUserId()) {
-            // PostgreSQL refuses anyway, and this must lock nothing for who may do nothing.
-            return;
-        }
-        for specification in PgList::<pg_sys::RoleSpec>::from_pg((*statement).roles).iter_ptr() {
-            if (*specification).roletype != pg_sys::RoleSpecType::ROLESPEC_CSTRING {
-                continue;
-            }
-            let role = pg_sys::get_role_oid((*specification).rolename, true);
-            if role == pg_sys::InvalidOid {
-                continue;
-            }
-            pg_sys::LockSharedObject(
-                pg_sys::AuthIdRelationId,
-                role,
-                0,
-                pg_sys::AccessExclusiveLock as _,
-            );
-            pg_sys::AcceptInvalidationMessages();
-            if mappings::has_mappings(role) {
-                let name = CStr::from_ptr((*specification).rolename).to_string_lossy();
-                ereport!(
-                    PgLogLevel::ERROR,
-                    Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-                    format!("role \"{name}\" cannot be dropped because some objects depend on it"),
-                    "IAM principals are mapped to it; sys.iam_pg_role_mappings lists them."
-                );
-            }
-        }
-    }
-}
-
-/// Refuses to make anybody a member of a predefined role, but for a superuser.
-///
-/// Before 16 CREATEROLE is enough to do so, and `admin` has it: `pg_execute_server_program` would
-/// give it the server's files, the IAM documents among them.
-fn refuse_predefined_roles(names: Vec<String>) {
-    // SAFETY: asks for the current role.
-    if unsafe { pg_sys::superuser() } {
-        return;
-    }
-    if let Some(name) = names.iter().find(|name| name.starts_with("pg_")) {
-        ereport!(
-            PgLogLevel::ERROR,
-            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied to grant role \"{name}\""),
-            "Only superusers may grant predefined roles while dsql_iam is loaded."
-        );
-    }
-}
-
-/// The roles that a `GRANT role TO …` hands out; none for a REVOKE.
-///
-/// # Safety
-/// `statement` must be such a statement.
-unsafe fn granted_roles(statement: *mut pg_sys::GrantRoleStmt) -> Vec<String> {
-    // SAFETY: the list holds AccessPrivs, whose names are strings or null.
-    unsafe {
-        if !(*statement).is_grant {
-            return Vec::new();
-        }
-        let granted = PgList::<pg_sys::AccessPriv>::from_pg((*statement).granted_roles);
-        let names = granted
-            .iter_ptr()
-            .filter_map(|role| text((*role).priv_name));
-        names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect()
-    }
-}
-
-/// The role of an `ALTER ROLE`, which `ALTER GROUP role ADD USER …` is a form of.
-///
-/// # Safety
-/// `statement` must be such a statement.
-unsafe fn altered_role(statement: *mut pg_sys::AlterRoleStmt) -> Vec<String> {
-    // SAFETY: the role is a RoleSpec, whose name is a string or null.
-    let name = unsafe { text((*(*statement).role).rolename) };
-    name.map(|name| name.to_string_lossy().into_owned())
-        .into_iter()
-        .collect()
-}
-
-/// The roles in `CREATE ROLE … IN ROLE`.
-///
-/// # Safety
-/// `statement` must be a `CREATE ROLE` statement.
-unsafe fn joined_roles(statement: *mut pg_sys::CreateRoleStmt) -> Vec<String> {
-    // SAFETY: the list holds DefElems, and this one's argument is a list of RoleSpecs.
-    unsafe {
-        let options = PgList::<pg_sys::DefElem>::from_pg((*statement).options);
-        let joins = options
-            .iter_ptr()
-            .filter(|option| CStr::from_ptr((**option).defname) == c"addroleto");
-        let roles = joins.flat_map(|option| {
-            let roles = PgList::<pg_sys::RoleSpec>::from_pg((*option).arg.cast());
-            roles.iter_ptr().collect::<Vec<_>>()
-        });
-        let names = roles.filter_map(|role| text((*role).rolename));
-        names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect()
-    }
-}
-
 /// The string at `text`, if there is one.
 ///
 /// # Safety
 /// `text` must be null or a C string that lives for `'a`.
-unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
+pub unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
     // SAFETY: the caller's promise.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }
@@ -377,7 +244,7 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
 ///
 /// # Safety
 /// `node` must be a String node.
-unsafe fn string_value(node: *mut pg_sys::Node) -> *const c_char {
+pub unsafe fn string_value(node: *mut pg_sys::Node) -> *const c_char {
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(feature = "pg14")]

@@ -267,6 +267,18 @@ def test_security_labels(server, stated):
         assert mappings(server) == []
 
 
+def test_only_who_logs_in_as_admin_is_admin(server, stated, role):
+    """The in-server test admin.sql has the rest; there the session is a superuser's."""
+    server.execute(f"SELECT sys.iam_grant('stated', '{ARN}')")
+    with server.connect("stated") as connection:
+        for statement in ("SET ROLE admin", "SET SESSION AUTHORIZATION admin",
+                          "SELECT set_config('role', 'admin', false)"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    with pytest.raises(psycopg.OperationalError, match='permission denied to set role "admin"'):
+        server.connect("stated", options="-c role=admin")
+
+
 # Every way to send it
 
 def test_simple_protocol(server, stated):
