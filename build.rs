@@ -1,9 +1,14 @@
-//! Builds `src/port.c` against the headers of the server that the extension is built for.
+//! Builds the C files in `src/` against the headers of the server that the extension is built for.
 
 use std::process::Command;
 
+const C_FILES: [&str; 2] = ["src/port.c", "src/session_end.c"];
+const HEADER: &str = "src/server.h";
+
 fn main() {
-    println!("cargo::rerun-if-changed=src/port.c");
+    for file in C_FILES.iter().chain([&HEADER]) {
+        println!("cargo::rerun-if-changed={file}");
+    }
     println!("cargo::rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
     let major = (14..=18)
         .find(|major| std::env::var_os(format!("CARGO_FEATURE_PG{major}")).is_some())
@@ -14,7 +19,7 @@ fn main() {
     };
     println!("cargo::rerun-if-changed={includes}/pg_config.h");
     cc::Build::new()
-        .file("src/port.c")
+        .files(C_FILES)
         .include(includes)
         // The server's headers are not ours to mend.
         .flag_if_supported("-Wno-unused-parameter")

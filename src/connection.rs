@@ -7,6 +7,7 @@
 //! | Unix socket | PostgreSQL's own answer stands |
 //! | TCP, `trust`, no TLS and `require_tls` is on | refused before a token is asked for |
 //! | TCP, `trust`, replication | refused |
+//! | TCP, `trust`, the client names another cluster | refused before a token is asked for |
 //! | TCP, `trust` | a token is asked for, and everything below has to be right |
 //!
 //! A token opens the door if `iam` admits it ([`dsql_iam_core::login`]), the database is `postgres`,
@@ -16,6 +17,7 @@
 use crate::port::{self, Connection, Received, Refusal, c_string, sqlstate};
 use crate::{identities, mappings, settings};
 use data_encoding::{BASE32_NOPAD, Encoding};
+use dsql_iam_core::cluster::cluster_ids_in_options;
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::login::{ADMIN, Admission, Caller, Verdict, judge};
 use dsql_iam_core::token::{Action, MAX_TOKEN};
@@ -92,6 +94,7 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
     if settings::requires_tls() && !connection.is_tls() {
         return Err(attempt.denied(Denial::NoTls, None, None));
     }
+    check_cluster(connection).map_err(|denial| attempt.denied(denial, None, None))?;
     let password = match port::ask_password(MAX_TOKEN) {
         Received::Password(password) => password,
         Received::Nothing => port::exit_quietly(),
@@ -129,6 +132,10 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
         Ok(admission) => {
             attempt.log("admitted", Some(&admission.caller), action, None);
             connection.set_principal(&c_string(admission.caller.arn.as_str()));
+            if let Some(duration) = settings::max_connection_duration() {
+                let detail = c_string(attempt.detail());
+                port::limit_session(duration, settings::max_connection_overtime(), &detail);
+            }
             let _ = SESSION.set(Session {
                 id: attempt.session_id,
                 caller: admission.caller,
@@ -136,6 +143,24 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
             Ok(())
         }
         Err(denial) => Err(attempt.denied(denial, caller.as_ref(), action)),
+    }
+}
+
+/// Refuses a client that names another cluster, before it is asked for its token: by Server Name
+/// Indication, or by the option that is there for clients without it.
+fn check_cluster(connection: &Connection) -> Result<(), Denial> {
+    // Without a cluster the login is refused for that.
+    let Ok(cluster) = settings::cluster() else {
+        return Ok(());
+    };
+    let server_name = connection.server_name().to_string_lossy();
+    if cluster.is_anothers(&server_name) {
+        return Err(Denial::OtherCluster(format!("server name {server_name}")));
+    }
+    let options = connection.options().to_string_lossy();
+    match cluster_ids_in_options(&options).find(|id| !cluster.has_id(id)) {
+        Some(id) => Err(Denial::OtherCluster(format!("amzn-cluster-id {id}"))),
+        None => Ok(()),
     }
 }
 
@@ -201,6 +226,11 @@ impl<'c> Attempt<'c> {
         }
     }
 
+    /// The DETAIL of whatever ends the session.
+    fn detail(&self) -> String {
+        format!("Session Id: {}", self.session_id)
+    }
+
     /// What the client hears of `denial`; the log hears all.
     fn denied(&self, denial: Denial, caller: Option<&Caller>, action: Option<Action>) -> Refusal {
         self.log(
@@ -209,7 +239,7 @@ impl<'c> Attempt<'c> {
             action,
             Some((denial.check(), &denial.to_string())),
         );
-        let mut detail = format!("Session Id: {}", self.session_id);
+        let mut detail = self.detail();
         if settings::explains_denials() {
             let _ = write!(detail, "\n{denial}");
         }
@@ -231,7 +261,7 @@ impl<'c> Attempt<'c> {
         Refusal {
             sqlstate: sqlstate::PROTOCOL_VIOLATION,
             message,
-            detail: c_string(format!("Session Id: {}", self.session_id)),
+            detail: c_string(self.detail()),
             hint: c_string(""),
         }
     }

@@ -21,6 +21,9 @@ use pgrx::{PgLogLevel, ereport, function_name, pg_guard, pg_module_magic, pg_sys
 
 pg_module_magic!();
 
+// `cargo pgrx` writes the script of the extension itself, and takes this for its content.
+pgrx::extension_sql_file!("../sql/dsql_iam--0.1.0.sql", name = "dsql_iam", finalize);
+
 /// Called by PostgreSQL when it loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {

@@ -4,15 +4,7 @@
  *
  * Everything here is as thin as it can be and decides nothing. `port.rs` is its safe face.
  */
-#include "postgres.h"
-
-/*
- * libpq-be.h would drag in the headers of OpenSSL and Kerberos. Without these macros it keeps its
- * layout (it holds void pointers there by design) and needs neither.
- */
-#undef ENABLE_GSS
-#undef ENABLE_SSPI
-#undef USE_OPENSSL
+#include "server.h"
 
 #include "common/ip.h"
 #include "common/keywords.h"
@@ -28,6 +20,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 
+#include <dlfcn.h>
 #include <netdb.h>
 
 /* Mirrors `port::Connection`. */
@@ -35,6 +28,8 @@ typedef struct DsqlIamConnection
 {
 	const char *user;
 	const char *database;
+	const char *options;
+	const char *server_name;
 	char		address[NI_MAXHOST];
 	bool		is_trust;
 	bool		is_tcp;
@@ -42,12 +37,42 @@ typedef struct DsqlIamConnection
 	bool		is_replication;
 } DsqlIamConnection;
 
+/*
+ * The name that the client says it connects to (SNI), or NULL. The server has OpenSSL loaded if it
+ * was built with it; this library does not link it.
+ */
+static const char *
+server_name(Port *port)
+{
+#ifdef SERVER_HAS_OPENSSL
+	const char *(*get_servername) (const void *ssl, int type);
+	void	   *ssl;
+
+	if (!port->ssl_in_use)
+		return NULL;
+#if PG_VERSION_NUM >= 170000
+	ssl = port->ssl;
+#else
+	/* The last but one field, and not in the struct as it is known here: so what follows it. */
+	ssl = *(void **) (port + 1);
+#endif
+	*(void **) &get_servername = dlsym(RTLD_DEFAULT, "SSL_get_servername");
+	if (ssl == NULL || get_servername == NULL)
+		return NULL;
+	return get_servername(ssl, 0 /* TLSEXT_NAMETYPE_host_name */ );
+#else
+	return NULL;
+#endif
+}
+
 void
 dsql_iam_connection(Port *port, DsqlIamConnection *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->user = port->user_name;
 	out->database = port->database_name;
+	out->options = port->cmdline_options;
+	out->server_name = server_name(port);
 	out->is_trust = port->hba != NULL && port->hba->auth_method == uaTrust;
 	out->is_tcp = port->raddr.addr.ss_family != AF_UNIX;
 	out->is_tls = port->ssl_in_use;

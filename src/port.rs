@@ -4,6 +4,7 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::time::Duration;
 
 /// `NI_MAXHOST` of `netdb.h`.
 const NI_MAXHOST: usize = 1025;
@@ -13,6 +14,8 @@ const NI_MAXHOST: usize = 1025;
 struct RawConnection {
     user: *const c_char,
     database: *const c_char,
+    options: *const c_char,
+    server_name: *const c_char,
     address: [c_char; NI_MAXHOST],
     is_trust: bool,
     is_tcp: bool,
@@ -31,6 +34,7 @@ mod c {
         ) -> c_int;
         pub fn dsql_iam_wipe(password: *mut c_char, length: c_int);
         pub fn dsql_iam_set_principal(port: *mut c_void, arn: *const c_char);
+        pub fn dsql_iam_limit_session(duration_ms: i64, overtime_ms: i64, detail: *const c_char);
         pub fn dsql_iam_refuse(
             sqlstate: *const c_char,
             message: *const c_char,
@@ -87,6 +91,8 @@ impl Connection {
         let mut raw = RawConnection {
             user: std::ptr::null(),
             database: std::ptr::null(),
+            options: std::ptr::null(),
+            server_name: std::ptr::null(),
             address: [0; NI_MAXHOST],
             is_trust: false,
             is_tcp: false,
@@ -124,6 +130,18 @@ impl Connection {
     pub fn database(&self) -> &CStr {
         // SAFETY: as above.
         unsafe { or_empty(self.raw.database) }
+    }
+
+    /// The `options` of the connection string, as sent.
+    pub fn options(&self) -> &CStr {
+        // SAFETY: as above.
+        unsafe { or_empty(self.raw.options) }
+    }
+
+    /// The name in TLS's Server Name Indication; empty without it.
+    pub fn server_name(&self) -> &CStr {
+        // SAFETY: a string of OpenSSL's, which lives as long as the connection.
+        unsafe { or_empty(self.raw.server_name) }
     }
 
     /// The client's numeric address.
@@ -206,6 +224,17 @@ pub fn ask_password(max: usize) -> Received {
         (2, _) => Received::OtherMessage(detail),
         (4, _) => Received::BadSize,
         _ => Received::Broken,
+    }
+}
+
+/// Ends the session that begins after `duration`, between two statements; a transaction that is
+/// open then has `overtime` more. The client is told `detail`. See `session_end.c`.
+pub fn limit_session(duration: Duration, overtime: Duration, detail: &CStr) {
+    let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4000);
+    let (duration, overtime) = (milliseconds(duration), milliseconds(overtime));
+    // SAFETY: called once, after the timers of the process are there; the string is copied.
+    unsafe {
+        pg_guard_ffi_boundary(|| c::dsql_iam_limit_session(duration, overtime, detail.as_ptr()));
     }
 }
 

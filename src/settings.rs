@@ -6,6 +6,7 @@ use dsql_iam_core::cluster::{BadCluster, Cluster};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Directory that holds the IAM documents, relative to the data directory or absolute.
 static IAM_DIRECTORY: GucSetting<Option<CString>> =
@@ -22,6 +23,10 @@ static ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::n
 static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static MAX_CONNECTION_DURATION: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static MAX_CONNECTION_OVERTIME: GucSetting<i32> = GucSetting::<i32>::new(300);
+/// What a client may say with `options=-c amzn-cluster-id=ID`.
+static AMZN_CLUSTER_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static EXPLAIN_DENIALS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// Makes the settings known to PostgreSQL.
@@ -95,6 +100,26 @@ pub fn register() {
         &EXPLAIN_DENIALS,
         GucContext::Sighup,
     );
+    seconds(
+        c"dsql_iam.max_connection_duration",
+        c"How long a session that began with a token lasts; 0 for ever.",
+        c"It ends between two statements. Counts for sessions that begin after the change.",
+        &MAX_CONNECTION_DURATION,
+    );
+    seconds(
+        c"dsql_iam.max_connection_overtime",
+        c"How long a transaction may go on that is open when its session has to end.",
+        c"Then the session is terminated with the transaction.",
+        &MAX_CONNECTION_OVERTIME,
+    );
+    string(
+        c"amzn_cluster_id",
+        c"Id of the cluster that the client wants, for clients without Server Name Indication.",
+        c"Sent as options=-c amzn-cluster-id=ID. Another cluster's is refused.",
+        &AMZN_CLUSTER_ID,
+        GucContext::Backend,
+        None,
+    );
     // From here on a misspelled dsql_iam setting is reported instead of silently kept.
     #[cfg(feature = "pg14")]
     // SAFETY: the argument is a C string.
@@ -148,6 +173,24 @@ fn boolean(
         setting,
         context,
         GucFlags::default(),
+    );
+}
+
+fn seconds(
+    name: &'static CStr,
+    summary: &'static CStr,
+    explanation: &'static CStr,
+    setting: &'static GucSetting<i32>,
+) {
+    GucRegistry::define_int_guc(
+        name,
+        summary,
+        explanation,
+        setting,
+        0,
+        i32::MAX / 1000,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
     );
 }
 
@@ -235,6 +278,17 @@ pub fn exempt_roles() -> Vec<String> {
         .map(str::trim)
         .filter(|role| !role.is_empty());
     roles.map(str::to_owned).collect()
+}
+
+/// `dsql_iam.max_connection_duration`, if there is a limit.
+pub fn max_connection_duration() -> Option<Duration> {
+    let seconds = u64::try_from(MAX_CONNECTION_DURATION.get()).unwrap_or(0);
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+/// `dsql_iam.max_connection_overtime`
+pub fn max_connection_overtime() -> Duration {
+    Duration::from_secs(u64::try_from(MAX_CONNECTION_OVERTIME.get()).unwrap_or(0))
 }
 
 /// `dsql_iam.manage_hba`

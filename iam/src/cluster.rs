@@ -99,6 +99,22 @@ impl Cluster {
         format!("arn:{partition}:{SERVICE}:{region}:{account}:cluster/{id}")
     }
 
+    /// Whether the id of a cluster is this one's.
+    pub fn has_id(&self, id: &str) -> bool {
+        self.id == id
+    }
+
+    /// Whether a host name is one of Aurora DSQL's (`ID.dsql.REGION.on.aws`, or a PrivateLink name
+    /// `ID.dsql-….REGION.on.aws`), and another cluster's. Any other name is nobody's.
+    pub fn is_anothers(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let labels: Vec<&str> = host.split('.').collect();
+        let [id, service, region, "on", "aws"] = labels[..] else {
+            return false;
+        };
+        service.starts_with(SERVICE) && (id != self.id || region != self.region)
+    }
+
     /// Whether a token signed for `host` (with or without a port) is meant for this cluster.
     pub fn answers_to(&self, host: &str) -> bool {
         let is = |name: &str| self.endpoints.iter().any(|e| e.eq_ignore_ascii_case(name));
@@ -107,6 +123,18 @@ impl Cluster {
                 port.len() <= 5 && port.parse::<u16>().is_ok_and(|p| p > 0) && is(name)
             })
     }
+}
+
+/// The cluster ids that a client without Server Name Indication sends in the `options` of its
+/// connection string: `-c amzn-cluster-id=ID`, in each notation that PostgreSQL takes.
+pub fn cluster_ids_in_options(options: &str) -> impl Iterator<Item = &str> {
+    options.split_ascii_whitespace().filter_map(|word| {
+        let word = word.strip_prefix("--").unwrap_or(word);
+        let word = word.strip_prefix("-c").unwrap_or(word);
+        let (name, id) = word.split_once('=')?;
+        let name = name.replace('-', "_");
+        name.eq_ignore_ascii_case("amzn_cluster_id").then_some(id)
+    })
 }
 
 fn is_region(text: &str) -> bool {
@@ -152,6 +180,49 @@ mod tests {
             "abcdefghijklmnopqrstuvwxyz.dsql.us-west-2.on.aws",
         ] {
             assert!(!cluster.answers_to(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn another_clusters_names() {
+        let cluster = Cluster::new("012345678912", "us-east-1", ID, "").unwrap();
+        for (host, is_anothers) in [
+            ("abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws", false),
+            ("ABCDEFGHIJKLMNOPQRSTUVWXYZ.DSQL.US-EAST-1.ON.AWS", false),
+            (
+                "abcdefghijklmnopqrstuvwxyz.dsql-fnh4.us-east-1.on.aws",
+                false,
+            ),
+            ("bbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws", true),
+            (
+                "bbcdefghijklmnopqrstuvwxyz.dsql-fnh4.us-east-1.on.aws",
+                true,
+            ),
+            ("abcdefghijklmnopqrstuvwxyz.dsql.us-west-2.on.aws", true),
+            ("", false),
+            ("localhost", false),
+            ("db.test.us-east-1.on.aws", false),
+        ] {
+            assert_eq!(cluster.is_anothers(host), is_anothers, "{host}");
+        }
+    }
+
+    #[test]
+    fn cluster_ids_are_found_in_options() {
+        for (options, ids) in [
+            ("", vec![]),
+            ("-c amzn-cluster-id=abc", vec!["abc"]),
+            ("-camzn-cluster-id=abc", vec!["abc"]),
+            ("--amzn-cluster-id=abc", vec!["abc"]),
+            ("-c AMZN_CLUSTER_ID=abc -c a=b", vec!["abc"]),
+            (
+                "-c a=b --amzn-cluster-id=a -c amzn_cluster_id=",
+                vec!["a", ""],
+            ),
+            ("-c search_path=amzn-cluster-id", vec![]),
+        ] {
+            let found: Vec<&str> = cluster_ids_in_options(options).collect();
+            assert_eq!(found, ids, "{options}");
         }
     }
 

@@ -136,6 +136,9 @@ pub enum Denial {
         /// the ARN that would have to be mapped
         arn: String,
     },
+    /// The client says that it wants another cluster.
+    #[error("the client wants another cluster: {0}")]
+    OtherCluster(String),
     /// The connection is not encrypted.
     #[error("the connection is not encrypted, and dsql_iam.require_tls is on")]
     NoTls,
@@ -252,6 +255,7 @@ impl Denial {
             | Self::WrongDatabase(_)
             | Self::RoleUnusable { .. }
             | Self::NotMapped { .. }
+            | Self::OtherCluster(_)
             | Self::NoTls
             | Self::Internal(_) => return None,
         })
@@ -285,6 +289,7 @@ impl Denial {
             Self::WrongDatabase(_) => "database",
             Self::RoleUnusable { .. } => "role",
             Self::NotMapped { .. } => "mapping",
+            Self::OtherCluster(_) => "cluster",
             Self::NoTls => "tls",
             Self::Internal(_) => "internal",
         }

@@ -736,6 +736,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         | Denial::RoleUnusable { .. }
         | Denial::NotMapped { .. }
         | Denial::NoTls
+        | Denial::OtherCluster(_)
         | Denial::Internal(_) => return None,
     })
 }

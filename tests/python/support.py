@@ -358,13 +358,14 @@ def message(kind, body=b""):
 class Wire:
     """A client that sends exactly what it is told to."""
 
-    def __init__(self, server, tls=True):
+    def __init__(self, server, tls=True, server_name="localhost"):
         self.socket = socket.create_connection(("localhost", server.port), timeout=20)
         if tls:
             self.socket.sendall(struct.pack("!II", 8, 80877103))
             assert self.socket.recv(1) == b"S"
             context = ssl.create_default_context(cafile=server.authority)
-            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+            context.check_hostname = server_name == "localhost"
+            self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
 
     def __enter__(self):
         return self

@@ -1,0 +1,152 @@
+"""How long a session lasts, and which cluster it is for."""
+
+import time
+
+import psycopg
+import pytest
+
+from support import DENIED, EXAMPLE_ARN, SESSION_ID, Wire, until
+
+OVER = "terminating connection because it has reached its maximum duration"
+ANOTHER = "z" * 26
+
+
+@pytest.fixture(scope="module")
+def short(own):
+    """Sessions of a second, and transactions of two more."""
+    with own.settings(dsql_iam__max_connection_duration="'1s'",
+                      dsql_iam__max_connection_overtime="'2s'"):
+        yield own
+
+
+def wait_until_over(server, connection):
+    """Lets the session's second pass; the connection itself asks nothing meanwhile."""
+    age = ("SELECT clock_timestamp() - backend_start > interval '1.2 s' FROM pg_stat_activity "
+           f"WHERE pid = {connection.info.backend_pid}")
+    until(lambda: server.execute(age) == [(True,)], "the session's time is over")
+
+
+def ended(connection):
+    """The error that the session ended with."""
+    with pytest.raises(psycopg.Error) as raised:
+        for _ in range(3):  # one that was on its way when the time was over is still answered
+            connection.execute("SELECT 1")
+    return raised.value
+
+
+def is_gone(server, pid):
+    return not server.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}")
+
+
+def test_an_idle_session_ends(short):
+    mark = short.log_mark()
+    with Wire(short) as wire:
+        wire.start().asked_for_password().password(short.token("admin").encode())
+        while True:
+            kind, body = wire.receive()
+            if kind == b"E":
+                break
+            assert kind in b"RSKZN", kind
+        assert b"C57P01\0" in body and f"M{OVER}\0".encode() in body
+        session = SESSION_ID.search(body.decode())[1]
+        assert wire.is_ended()
+    short.logged(f"Session Id: {session}", mark)
+
+
+def test_a_statement_that_runs_is_finished(short):
+    connection = short.connect()
+    assert connection.execute("SELECT pg_sleep(1.5), 1").fetchone()[1] == 1
+    assert ended(connection).sqlstate == "57P01"
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_a_transaction_that_is_open_is_finished(short, role, prepare):
+    role("lasting", on=short)
+    connection = short.connect(autocommit=False)
+    connection.execute(f"AWS IAM GRANT lasting TO '{EXAMPLE_ARN}'", prepare=prepare)
+    wait_until_over(short, connection)
+    assert connection.execute("SELECT 1", prepare=prepare).fetchone() == (1,)
+    connection.commit()
+    assert ended(connection).sqlstate == "57P01"
+    assert short.execute("SELECT arn FROM sys.iam_pg_role_mappings "
+                         "WHERE pg_role_name = 'lasting'") == [(EXAMPLE_ARN,)]
+
+
+def test_a_transaction_that_failed_is_no_way_to_stay(short):
+    connection = short.connect(autocommit=False)
+    pid = connection.info.backend_pid
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        connection.execute("SELECT 1 / 0")
+    until(lambda: is_gone(short, pid), "the session ends after its overtime")
+
+
+def test_errors_do_not_stop_the_clock(short):
+    connection = short.connect()
+    pid = connection.info.backend_pid
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        connection.execute("SELECT 1 / 0")
+    until(lambda: is_gone(short, pid), "the session ends")
+
+
+def test_a_transaction_does_not_last_for_ever(short):
+    connection = short.connect(autocommit=False)
+    pid = connection.info.backend_pid
+    connection.execute("SELECT 1")
+    until(lambda: is_gone(short, pid), "the session ends after its overtime")
+    connection = short.connect()
+    started = time.monotonic()
+    with pytest.raises(psycopg.Error) as raised:
+        connection.execute("SELECT pg_sleep(60)")
+    assert raised.value.sqlstate == "57P01"
+    assert time.monotonic() - started < 30
+
+
+def test_other_sessions_and_no_limit(own):
+    with own.settings(dsql_iam__max_connection_duration="'1s'"), own.superuser() as superuser:
+        limited = own.connect()
+        until(lambda: is_gone(own, limited.info.backend_pid), "the session ends")
+        # A superuser over the socket is no session of ours.
+        assert superuser.execute("SELECT 1").fetchone() == (1,)
+    with own.settings(dsql_iam__max_connection_duration="0"):
+        with own.connect() as unlimited:
+            assert unlimited.execute("SHOW dsql_iam.max_connection_duration").fetchone() == ("0",)
+    assert own.execute("SHOW dsql_iam.max_connection_duration") == [("1h",)]
+
+
+def test_cluster_id_as_an_option(server):
+    option = f"-c amzn-cluster-id={server.cluster_id}"
+    with server.connect(options=option) as connection:
+        shown = connection.execute("SHOW amzn_cluster_id").fetchone()
+        assert shown == (server.cluster_id,)
+        with pytest.raises(psycopg.errors.CantChangeRuntimeParam):
+            connection.execute("SET amzn_cluster_id = 'x'")
+
+
+@pytest.mark.parametrize("options", [
+    f"-c amzn-cluster-id={ANOTHER}", f"--amzn-cluster-id={ANOTHER}", "-c amzn_cluster_id="])
+def test_another_clusters_id(server, options):
+    mark = server.log_mark()
+    with Wire(server) as wire:
+        error = wire.start(options=options).error()  # before a token is asked for
+    assert (error["severity"], error["sqlstate"], error["message"], error["hint"]) == (
+        "FATAL", "08006", DENIED, None)
+    session = SESSION_ID.fullmatch(error["detail"])[1]
+    assert " check=cluster " in server.logged(f"session_id={session}", mark)
+
+
+@pytest.mark.parametrize(("name", "is_admitted"), [
+    ("localhost", True),
+    ("{id}.dsql.us-east-1.on.aws", True),
+    ("{id}.dsql-fnh4.us-east-1.on.aws", True),
+    ("db.example.com", True),
+    (ANOTHER + ".dsql.us-east-1.on.aws", False),
+    ("{id}.dsql.us-west-2.on.aws", False),
+])
+def test_server_name_indication(server, name, is_admitted):
+    with Wire(server, server_name=name.format(id=server.cluster_id)) as wire:
+        wire.start()
+        if is_admitted:
+            wire.asked_for_password()
+        else:
+            error = wire.error()
+            assert (error["sqlstate"], error["message"]) == ("08006", DENIED)
