@@ -15,8 +15,9 @@
 //! principal's ARN is mapped to it. Whatever goes wrong in here refuses the connection.
 
 use crate::port::{self, Connection, Received, Refusal, c_string, sqlstate};
-use crate::{identities, mappings, settings};
+use crate::{audit, identities, mappings, settings};
 use data_encoding::{BASE32_NOPAD, Encoding};
+use dsql_iam_core::audit::Decision;
 use dsql_iam_core::cluster::cluster_ids_in_options;
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::login::{ADMIN, Admission, Caller, Verdict, judge};
@@ -25,6 +26,7 @@ use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::c_int;
 use std::fmt::Write;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use time::UtcDateTime;
@@ -130,7 +132,13 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
     });
     match admitted {
         Ok(admission) => {
-            attempt.log("admitted", Some(&admission.caller), action, None);
+            if attempt
+                .record(Some(&admission.caller), action, None)
+                .is_err()
+            {
+                let denial = Denial::Internal("writing the audit file");
+                return Err(attempt.denied(denial, Some(&admission.caller), action));
+            }
             connection.set_principal(&c_string(admission.caller.arn.as_str()));
             if let Some(duration) = settings::max_connection_duration() {
                 let detail = c_string(attempt.detail());
@@ -207,6 +215,7 @@ fn check_database_and_role(
         None => return Err(unusable("does not exist")),
         Some(found) if !found.can_login => return Err(unusable("is not permitted to log in")),
         Some(found) if found.is_superuser => return Err(unusable("is a superuser")),
+        Some(found) if found.is_over => return Err(unusable("is past its VALID UNTIL")),
         Some(_) => {}
     }
     if role != ADMIN && !is_mapped {
@@ -233,12 +242,8 @@ impl<'c> Attempt<'c> {
 
     /// What the client hears of `denial`; the log hears all.
     fn denied(&self, denial: Denial, caller: Option<&Caller>, action: Option<Action>) -> Refusal {
-        self.log(
-            "refused",
-            caller,
-            action,
-            Some((denial.check(), &denial.to_string())),
-        );
+        // What could not be recorded is refused all the same.
+        let _ = self.record(caller, action, Some(&denial));
         let mut detail = self.detail();
         if settings::explains_denials() {
             let _ = write!(detail, "\n{denial}");
@@ -256,8 +261,8 @@ impl<'c> Attempt<'c> {
     }
 
     fn protocol_violation(&self, message: &'static std::ffi::CStr, reason: &str) -> Refusal {
-        let text = format!("{}: {reason}", message.to_string_lossy());
-        self.log("refused", None, None, Some(("protocol", &text)));
+        let denial = Denial::Protocol(format!("{}: {reason}", message.to_string_lossy()));
+        let _ = self.record(None, None, Some(&denial));
         Refusal {
             sqlstate: sqlstate::PROTOCOL_VIOLATION,
             message,
@@ -266,33 +271,58 @@ impl<'c> Attempt<'c> {
         }
     }
 
-    /// One line for each decision. Values that a client chose are quoted, so that no line break
-    /// of theirs makes a line of its own.
-    fn log(
+    /// Records a decision: a line in the server's log, and one in the audit file.
+    fn record(
         &self,
-        outcome: &str,
         caller: Option<&Caller>,
         action: Option<Action>,
-        why: Option<(&str, &str)>,
-    ) {
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let mut line = format!(
-            "dsql_iam: login {outcome}: session_id={} role={} address={}",
-            self.session_id,
-            quoted(&self.connection.user().to_string_lossy()),
-            quoted(&self.connection.address().to_string_lossy()),
-        );
-        if let Some(caller) = caller {
-            line += &format!(" principal={}", quoted(&caller.arn));
-        }
-        if let Some(action) = action {
-            line += &format!(" action={}", action.iam_name());
-        }
-        if let Some((check, reason)) = why {
-            line += &format!(" check={check} reason={}", quoted(reason));
-        }
-        pgrx::log!("{line}");
+        denial: Option<&Denial>,
+    ) -> io::Result<()> {
+        let role = self.connection.user().to_string_lossy();
+        let address = self.connection.address().to_string_lossy();
+        let cluster = settings::cluster().ok();
+        let decision = Decision {
+            time: UtcDateTime::now(),
+            session_id: &self.session_id,
+            role: &role,
+            address: &address,
+            cluster: cluster.as_ref(),
+            caller,
+            action,
+            denial,
+        };
+        pgrx::log!("{}", log_line(&decision));
+        audit::record(&decision).inspect_err(|error| {
+            pgrx::log!("dsql_iam: dsql_iam.audit_file could not be written: {error}");
+        })
     }
+}
+
+/// One line for each decision. Values that a client chose are quoted, so that no line break of
+/// theirs makes a line of its own.
+fn log_line(decision: &Decision) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let outcome = match decision.denial {
+        None => "admitted",
+        Some(_) => "refused",
+    };
+    let mut line = format!(
+        "dsql_iam: login {outcome}: session_id={} role={} address={}",
+        decision.session_id,
+        quoted(decision.role),
+        quoted(decision.address),
+    );
+    if let Some(caller) = decision.caller {
+        line += &format!(" principal={}", quoted(&caller.arn));
+    }
+    if let Some(action) = decision.action {
+        line += &format!(" action={}", action.iam_name());
+    }
+    if let Some(denial) = decision.denial {
+        let reason = quoted(&denial.to_string());
+        line += &format!(" check={} reason={reason}", denial.check());
+    }
+    line
 }
 
 /// 26 characters of lower-case base32, as in Aurora DSQL's refusals.

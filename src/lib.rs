@@ -3,6 +3,7 @@
 //! This crate is the part that touches PostgreSQL; what decides is `dsql-iam-core`. `_PG_init`
 //! below puts everything in its place, in reading order.
 
+mod audit;
 mod connection;
 mod functions;
 mod guard;

@@ -25,6 +25,8 @@ pub struct LoginRole {
     pub can_login: bool,
     /// SUPERUSER
     pub is_superuser: bool,
+    /// Whether the time of VALID UNTIL is over.
+    pub is_over: bool,
 }
 
 impl LoginRole {
@@ -41,10 +43,19 @@ impl LoginRole {
                 return None;
             }
             let form: *const pg_sys::FormData_pg_authid = pg_sys::GETSTRUCT(tuple).cast();
+            let mut is_for_ever = false;
+            let valid_until = pg_sys::SysCacheGetAttr(
+                pg_sys::SysCacheIdentifier::AUTHNAME as _,
+                tuple,
+                pg_sys::Anum_pg_authid_rolvaliduntil as _,
+                &mut is_for_ever,
+            );
             let role = Self {
                 oid: (*form).oid,
                 can_login: (*form).rolcanlogin,
                 is_superuser: (*form).rolsuper,
+                is_over: !is_for_ever
+                    && (valid_until.value() as pg_sys::TimestampTz) < pg_sys::GetCurrentTimestamp(),
             };
             pg_sys::ReleaseSysCache(tuple);
             Some(role)

@@ -23,6 +23,8 @@ static ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::n
 static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
+/// Where each decision is written as a line of JSON.
+static AUDIT_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MAX_CONNECTION_DURATION: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static MAX_CONNECTION_OVERTIME: GucSetting<i32> = GucSetting::<i32>::new(300);
 /// What a client may say with `options=-c amzn-cluster-id=ID`.
@@ -99,6 +101,14 @@ pub fn register() {
         c"For development. Tells strangers which access keys, roles and mappings exist.",
         &EXPLAIN_DENIALS,
         GucContext::Sighup,
+    );
+    string(
+        c"dsql_iam.audit_file",
+        c"File to which each decision is appended as a line of JSON, in the form of AWS CloudTrail's events.",
+        c"A relative path starts at the data directory. None by default. While it cannot be written, nobody can log in with a token.",
+        &AUDIT_FILE,
+        GucContext::Sighup,
+        None,
     );
     seconds(
         c"dsql_iam.max_connection_duration",
@@ -278,6 +288,12 @@ pub fn exempt_roles() -> Vec<String> {
         .map(str::trim)
         .filter(|role| !role.is_empty());
     roles.map(str::to_owned).collect()
+}
+
+/// `dsql_iam.audit_file`, absolute, if there is one.
+pub fn audit_file() -> Option<PathBuf> {
+    let path = text(&AUDIT_FILE);
+    (!path.is_empty()).then(|| absolute(&path))
 }
 
 /// `dsql_iam.max_connection_duration`, if there is a limit.

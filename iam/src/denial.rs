@@ -142,6 +142,9 @@ pub enum Denial {
     /// The connection is not encrypted.
     #[error("the connection is not encrypted, and dsql_iam.require_tls is on")]
     NoTls,
+    /// The client did not answer with a password as the protocol has it.
+    #[error("{0}")]
+    Protocol(String),
     /// Something broke while deciding.
     #[error("an internal error occurred: {0}")]
     Internal(&'static str),
@@ -257,6 +260,7 @@ impl Denial {
             | Self::NotMapped { .. }
             | Self::OtherCluster(_)
             | Self::NoTls
+            | Self::Protocol(_)
             | Self::Internal(_) => return None,
         })
     }
@@ -291,6 +295,7 @@ impl Denial {
             Self::NotMapped { .. } => "mapping",
             Self::OtherCluster(_) => "cluster",
             Self::NoTls => "tls",
+            Self::Protocol(_) => "protocol",
             Self::Internal(_) => "internal",
         }
     }

@@ -17,11 +17,13 @@
 //! | [`cluster`] | the cluster: account, region, endpoints |
 //! | [`login`] | one login, start to end |
 //! | [`denial`] | every reason to refuse, and the sentence that goes with it |
+//! | [`audit`] | a decision in the form of AWS CloudTrail's events |
 //! | [`statement`] | the grammar of `AWS IAM GRANT` and `AWS IAM REVOKE` |
 
 #![forbid(unsafe_code)]
 
 pub mod arn;
+pub mod audit;
 pub mod cluster;
 pub mod denial;
 pub mod directory;

@@ -269,6 +269,8 @@ def test_role(server, role, attributes, reason, check):
 @pytest.mark.parametrize(("change", "reason"), [
     ("NOLOGIN", "role refused_later is not permitted to log in"),
     ("SUPERUSER", "role refused_later is a superuser"),
+    ("VALID UNTIL 'yesterday'", "role refused_later is past its VALID UNTIL"),
+    ("VALID UNTIL '-infinity'", "role refused_later is past its VALID UNTIL"),
 ])
 def test_mapped_role_that_became_another(server, role, admin, change, reason):
     name = role("refused_later")
@@ -278,6 +280,23 @@ def test_mapped_role_that_became_another(server, role, admin, change, reason):
     mark = server.log_mark()
     error = server.refusal(name, server.token("example"))
     assert_refused(server, error, mark, "28000", None, "role", reason, SESSION)
+
+
+def test_valid_until_that_is_not_over(server, role, admin):
+    name = role("refused_valid")
+    admin.execute(f"AWS IAM GRANT refused_valid TO '{EXAMPLE_ARN}'")
+    for until in ("tomorrow", "infinity"):
+        server.execute(f"ALTER ROLE refused_valid VALID UNTIL '{until}'")
+        server.connect(name).close()
+
+
+def test_connection_limit(server, role, admin):
+    name = role("refused_limit", "LOGIN CONNECTION LIMIT 1")
+    admin.execute(f"AWS IAM GRANT refused_limit TO '{EXAMPLE_ARN}'")
+    with server.connect(name):
+        error = server.refusal(name, server.token("example"))
+        assert error.sqlstate == "53300"
+        assert error.message == 'too many connections for role "refused_limit"'
 
 
 def test_a_password_does_not_open_the_door(server, role):

@@ -1,0 +1,171 @@
+//! A decision as an event in the form that AWS CloudTrail gives its events.
+//!
+//! Follows <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>.
+//! That Aurora DSQL records connection attempts as data events is documented; how such an event
+//! looks is not, so what is in it beyond CloudTrail's own fields is our choice.
+
+use crate::arn::{IamArn, IamKind, SessionArn};
+use crate::cluster::Cluster;
+use crate::denial::Denial;
+use crate::login::{ADMIN, Caller};
+use crate::token::Action;
+use serde_json::{Value, json};
+use time::UtcDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// What there is to say about one decision.
+pub struct Decision<'a> {
+    /// When it was made.
+    pub time: UtcDateTime,
+    /// The id that the client and the log have for it.
+    pub session_id: &'a str,
+    /// The database role asked for.
+    pub role: &'a str,
+    /// The client's address.
+    pub address: &'a str,
+    /// The cluster, if the settings describe one.
+    pub cluster: Option<&'a Cluster>,
+    /// Who it is, if that is proven.
+    pub caller: Option<&'a Caller>,
+    /// The token's action, if it was well formed.
+    pub action: Option<Action>,
+    /// Why not; `None` for an admission.
+    pub denial: Option<&'a Denial>,
+}
+
+/// The event: one JSON object, without secrets.
+pub fn cloudtrail_event(decision: &Decision<'_>) -> Value {
+    let action = decision.action.unwrap_or(if decision.role == ADMIN {
+        Action::DbConnectAdmin
+    } else {
+        Action::DbConnect
+    });
+    let time = decision.time.replace_nanosecond(0).unwrap_or(decision.time);
+    let account = decision.cluster.map(Cluster::account);
+    let resources = decision.cluster.map(|cluster| {
+        json!([{
+            "accountId": cluster.account(),
+            "type": "AWS::DSQL::Cluster",
+            "ARN": cluster.arn(),
+        }])
+    });
+    let mut event = json!({
+        "eventVersion": "1.11",
+        "userIdentity": user_identity(decision.caller),
+        "eventTime": time.format(&Rfc3339).unwrap_or_default(),
+        "eventSource": "dsql.amazonaws.com",
+        "eventName": action.name(),
+        "awsRegion": decision.cluster.map(Cluster::region),
+        "sourceIPAddress": decision.address,
+        "userAgent": null,
+        "requestParameters": {"user": decision.role},
+        "responseElements": null,
+        "additionalEventData": {"sessionId": decision.session_id},
+        "requestID": decision.session_id,
+        "eventID": decision.session_id,
+        "readOnly": true,
+        "resources": resources,
+        "eventType": "AwsServiceEvent",
+        "managementEvent": false,
+        "recipientAccountId": account,
+        "eventCategory": "Data",
+    });
+    if let Some(denial) = decision.denial {
+        event["errorCode"] = "AccessDenied".into();
+        event["errorMessage"] = denial.to_string().into();
+        event["additionalEventData"]["check"] = denial.check().into();
+    }
+    event
+}
+
+fn user_identity(caller: Option<&Caller>) -> Value {
+    let Some(caller) = caller else {
+        return json!({"type": "Unknown"});
+    };
+    let Ok(owner) = IamArn::parse(&caller.mapped_arn) else {
+        return json!({"type": "Unknown", "arn": caller.arn});
+    };
+    if owner.kind == IamKind::User && SessionArn::parse(&caller.arn).is_none() {
+        return json!({
+            "type": "IAMUser",
+            "arn": caller.arn,
+            "accountId": owner.account,
+            "userName": owner.name,
+        });
+    }
+    json!({
+        "type": "AssumedRole",
+        "arn": caller.arn,
+        "accountId": owner.account,
+        "sessionContext": {"sessionIssuer": {
+            "type": "Role",
+            "arn": caller.mapped_arn,
+            "accountId": owner.account,
+            "userName": owner.name,
+        }},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "abcdefghijklmnopqrstuvwxyz";
+
+    fn caller(arn: &str, mapped_arn: &str) -> Caller {
+        Caller {
+            arn: arn.into(),
+            mapped_arn: mapped_arn.into(),
+        }
+    }
+
+    #[test]
+    fn an_admission_and_a_refusal() {
+        let cluster = Cluster::new("012345678912", "us-east-1", ID, "").unwrap();
+        let user = caller(
+            "arn:aws:iam::012345678912:user/team/dba",
+            "arn:aws:iam::012345678912:user/team/dba",
+        );
+        let mut decision = Decision {
+            time: UtcDateTime::from_unix_timestamp(1_732_493_700).unwrap(),
+            session_id: "hrtcjl3zfmhx6gn4gr22mtatm4",
+            role: "admin",
+            address: "192.0.2.7",
+            cluster: Some(&cluster),
+            caller: Some(&user),
+            action: Some(Action::DbConnectAdmin),
+            denial: None,
+        };
+        let event = cloudtrail_event(&decision);
+        assert_eq!(event["eventName"], "DbConnectAdmin");
+        assert_eq!(event["eventTime"], "2024-11-25T00:15:00Z");
+        assert_eq!(event["userIdentity"]["userName"], "dba");
+        assert_eq!(event["resources"][0]["ARN"], cluster.arn());
+        assert!(event.get("errorCode").is_none());
+
+        let denial = Denial::NoTls;
+        decision.denial = Some(&denial);
+        decision.caller = None;
+        decision.action = None;
+        decision.role = "example";
+        let event = cloudtrail_event(&decision);
+        assert_eq!(event["eventName"], "DbConnect");
+        assert_eq!(event["userIdentity"], json!({"type": "Unknown"}));
+        assert_eq!(event["errorCode"], "AccessDenied");
+        assert_eq!(event["errorMessage"], denial.to_string());
+        assert_eq!(event["additionalEventData"]["check"], "tls");
+    }
+
+    #[test]
+    fn a_session_names_its_role() {
+        let session = caller(
+            "arn:aws:sts::012345678912:assumed-role/example/s",
+            "arn:aws:iam::012345678912:role/path/example",
+        );
+        let identity = user_identity(Some(&session));
+        assert_eq!(identity["type"], "AssumedRole");
+        let issuer = &identity["sessionContext"]["sessionIssuer"];
+        assert_eq!(issuer["arn"], session.mapped_arn);
+        assert_eq!(issuer["userName"], "example");
+    }
+}
