@@ -7,6 +7,7 @@
 //! | Unix socket | PostgreSQL's own answer stands |
 //! | TCP, `trust`, no TLS and `require_tls` is on | refused before a token is asked for |
 //! | TCP, `trust`, replication | refused |
+//! | TCP, `trust`, too many connections or new ones | refused before a token is asked for |
 //! | TCP, `trust`, the client names another cluster | refused before a token is asked for |
 //! | TCP, `trust` | a token is asked for, and everything below has to be right |
 //!
@@ -15,16 +16,17 @@
 //! principal's ARN is mapped to it. Whatever goes wrong in here refuses the connection.
 
 use crate::port::{self, Connection, Received, Refusal, c_string, sqlstate};
-use crate::{audit, identities, mappings, settings};
+use crate::{audit, identities, limits, mappings, settings};
 use data_encoding::{BASE32_NOPAD, Encoding};
 use dsql_iam_core::audit::Decision;
 use dsql_iam_core::cluster::cluster_ids_in_options;
 use dsql_iam_core::denial::Denial;
+use dsql_iam_core::limits::Reached;
 use dsql_iam_core::login::{ADMIN, Admission, Caller, Verdict, judge};
 use dsql_iam_core::token::{Action, MAX_TOKEN};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::fmt::Write;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +34,8 @@ use std::sync::OnceLock;
 use time::UtcDateTime;
 
 static PREVIOUS: OnceLock<libpq::ClientAuthentication_hook_type> = OnceLock::new();
+
+const ACCESS_DENIED: &CStr = c"unable to accept connection, access denied";
 
 /// Who logged in to this session with a token.
 pub struct Session {
@@ -96,6 +100,7 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
     if settings::requires_tls() && !connection.is_tls() {
         return Err(attempt.denied(Denial::NoTls, None, None));
     }
+    limits::begin().map_err(|reached| attempt.denied(Denial::Limit(reached), None, None))?;
     check_cluster(connection).map_err(|denial| attempt.denied(denial, None, None))?;
     let password = match port::ask_password(MAX_TOKEN) {
         Received::Password(password) => password,
@@ -248,19 +253,27 @@ impl<'c> Attempt<'c> {
         if settings::explains_denials() {
             let _ = write!(detail, "\n{denial}");
         }
+        let (sqlstate, message) = match denial {
+            Denial::Limit(Reached::Connections) => (
+                sqlstate::TOO_MANY_CONNECTIONS,
+                c"Unable to accept connection, too many open connections.",
+            ),
+            Denial::Limit(Reached::Rate) => (
+                sqlstate::LIMIT_EXCEEDED,
+                c"Unable to accept connection, rate exceeded.",
+            ),
+            _ if denial.is_after_iam() => (sqlstate::INVALID_AUTHORIZATION, ACCESS_DENIED),
+            _ => (sqlstate::CONNECTION_FAILURE, ACCESS_DENIED),
+        };
         Refusal {
-            sqlstate: if denial.is_after_iam() {
-                sqlstate::INVALID_AUTHORIZATION
-            } else {
-                sqlstate::CONNECTION_FAILURE
-            },
-            message: c"unable to accept connection, access denied",
+            sqlstate,
+            message,
             detail: c_string(detail),
             hint: c_string(denial.hint().unwrap_or_default()),
         }
     }
 
-    fn protocol_violation(&self, message: &'static std::ffi::CStr, reason: &str) -> Refusal {
+    fn protocol_violation(&self, message: &'static CStr, reason: &str) -> Refusal {
         let denial = Denial::Protocol(format!("{}: {reason}", message.to_string_lossy()));
         let _ = self.record(None, None, Some(&denial));
         Refusal {

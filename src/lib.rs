@@ -10,6 +10,7 @@ mod guard;
 mod hba;
 mod identities;
 mod last_good;
+mod limits;
 mod mappings;
 mod port;
 mod settings;
@@ -54,6 +55,7 @@ pub extern "C-unwind" fn _PG_init() {
             format!("dsql_iam could not make a temporary file in the data directory: {error}")
         );
     }
+    limits::install();
     identities::refresh(&settings::iam_directory());
     connection::install();
     statement::install();

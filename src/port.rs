@@ -310,6 +310,10 @@ pub mod sqlstate {
     use std::ffi::CStr;
     /// `connection_failure`
     pub const CONNECTION_FAILURE: &CStr = c"08006";
+    /// `too_many_connections`
+    pub const TOO_MANY_CONNECTIONS: &CStr = c"53300";
+    /// `configuration_limit_exceeded`
+    pub const LIMIT_EXCEEDED: &CStr = c"53400";
     /// `protocol_violation`
     pub const PROTOCOL_VIOLATION: &CStr = c"08P01";
     /// `invalid_authorization_specification`

@@ -3,6 +3,7 @@
 
 use crate::{hba, identities};
 use dsql_iam_core::cluster::{BadCluster, Cluster};
+use dsql_iam_core::limits::Limits;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
@@ -25,6 +26,9 @@ static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Where each decision is written as a line of JSON.
 static AUDIT_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static MAX_CONNECTIONS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MAX_CONNECTION_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
+static MAX_CONNECTION_BURST: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAX_CONNECTION_DURATION: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static MAX_CONNECTION_OVERTIME: GucSetting<i32> = GucSetting::<i32>::new(300);
 /// What a client may say with `options=-c amzn-cluster-id=ID`.
@@ -110,17 +114,40 @@ pub fn register() {
         GucContext::Sighup,
         None,
     );
-    seconds(
+    number(
+        c"dsql_iam.max_connections",
+        c"How many connections with a token there may be at a time; 0 for no limit of its own.",
+        c"Aurora DSQL's quota is 10000. PostgreSQL's max_connections applies as well.",
+        &MAX_CONNECTIONS,
+        GucFlags::default(),
+    );
+    number(
+        c"dsql_iam.max_connection_rate",
+        c"How many new connections a second there may be on average; 0 for no limit.",
+        c"Aurora DSQL's quota is 100.",
+        &MAX_CONNECTION_RATE,
+        GucFlags::default(),
+    );
+    number(
+        c"dsql_iam.max_connection_burst",
+        c"How many new connections there may be at once where max_connection_rate is set.",
+        c"Aurora DSQL's quota is 1000.",
+        &MAX_CONNECTION_BURST,
+        GucFlags::default(),
+    );
+    number(
         c"dsql_iam.max_connection_duration",
         c"How long a session that began with a token lasts; 0 for ever.",
         c"It ends between two statements. Counts for sessions that begin after the change.",
         &MAX_CONNECTION_DURATION,
+        GucFlags::UNIT_S,
     );
-    seconds(
+    number(
         c"dsql_iam.max_connection_overtime",
         c"How long a transaction may go on that is open when its session has to end.",
         c"Then the session is terminated with the transaction.",
         &MAX_CONNECTION_OVERTIME,
+        GucFlags::UNIT_S,
     );
     string(
         c"amzn_cluster_id",
@@ -186,11 +213,12 @@ fn boolean(
     );
 }
 
-fn seconds(
+fn number(
     name: &'static CStr,
     summary: &'static CStr,
     explanation: &'static CStr,
     setting: &'static GucSetting<i32>,
+    flags: GucFlags,
 ) {
     GucRegistry::define_int_guc(
         name,
@@ -200,7 +228,7 @@ fn seconds(
         0,
         i32::MAX / 1000,
         GucContext::Sighup,
-        GucFlags::UNIT_S,
+        flags,
     );
 }
 
@@ -294,6 +322,16 @@ pub fn exempt_roles() -> Vec<String> {
 pub fn audit_file() -> Option<PathBuf> {
     let path = text(&AUDIT_FILE);
     (!path.is_empty()).then(|| absolute(&path))
+}
+
+/// `dsql_iam.max_connections`, `max_connection_rate` and `max_connection_burst`
+pub fn limits() -> Limits {
+    let number = |setting: &GucSetting<i32>| u32::try_from(setting.get()).unwrap_or(0);
+    Limits {
+        connections: number(&MAX_CONNECTIONS),
+        rate: number(&MAX_CONNECTION_RATE),
+        burst: number(&MAX_CONNECTION_BURST),
+    }
 }
 
 /// `dsql_iam.max_connection_duration`, if there is a limit.

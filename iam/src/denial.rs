@@ -5,6 +5,7 @@
 //! holds all that helps to find the fault, but never a secret.
 
 use crate::cluster::BadCluster;
+use crate::limits::Reached;
 use crate::token::{Action, Malformed};
 
 /// Why a login is refused.
@@ -142,6 +143,9 @@ pub enum Denial {
     /// The connection is not encrypted.
     #[error("the connection is not encrypted, and dsql_iam.require_tls is on")]
     NoTls,
+    /// There are too many connections, or too many new ones.
+    #[error("{}", limit(*.0))]
+    Limit(Reached),
     /// The client did not answer with a password as the protocol has it.
     #[error("{0}")]
     Protocol(String),
@@ -163,6 +167,13 @@ pub enum Why {
     DeniedByBoundary,
     /// A policy or group that counts is in no document, so it has to be taken for a deny.
     Incomplete(String),
+}
+
+fn limit(reached: Reached) -> &'static str {
+    match reached {
+        Reached::Connections => "there are dsql_iam.max_connections connections",
+        Reached::Rate => "there are more new connections than dsql_iam.max_connection_rate allows",
+    }
 }
 
 fn not_authorized(principal: &str, action: Action, resource: &str, why: &Why) -> String {
@@ -261,6 +272,7 @@ impl Denial {
             | Self::OtherCluster(_)
             | Self::NoTls
             | Self::Protocol(_)
+            | Self::Limit(_)
             | Self::Internal(_) => return None,
         })
     }
@@ -296,6 +308,7 @@ impl Denial {
             Self::OtherCluster(_) => "cluster",
             Self::NoTls => "tls",
             Self::Protocol(_) => "protocol",
+            Self::Limit(_) => "limit",
             Self::Internal(_) => "internal",
         }
     }

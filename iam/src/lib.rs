@@ -18,6 +18,7 @@
 //! | [`login`] | one login, start to end |
 //! | [`denial`] | every reason to refuse, and the sentence that goes with it |
 //! | [`audit`] | a decision in the form of AWS CloudTrail's events |
+//! | [`limits`] | how many connections there may be |
 //! | [`statement`] | the grammar of `AWS IAM GRANT` and `AWS IAM REVOKE` |
 
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod denial;
 pub mod directory;
 pub mod documents;
 pub mod identity;
+pub mod limits;
 pub mod login;
 pub mod policy;
 pub mod signature;

@@ -737,6 +737,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         | Denial::NotMapped { .. }
         | Denial::NoTls
         | Denial::OtherCluster(_)
+        | Denial::Limit(_)
         | Denial::Protocol(_)
         | Denial::Internal(_) => return None,
     })

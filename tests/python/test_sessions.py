@@ -150,3 +150,51 @@ def test_server_name_indication(server, name, is_admitted):
         else:
             error = wire.error()
             assert (error["sqlstate"], error["message"]) == ("08006", DENIED)
+
+
+def refused_by_limit(server, sqlstate, message):
+    mark = server.log_mark()
+    with Wire(server) as wire:
+        error = wire.start().error()  # before a token is asked for
+    assert (error["severity"], error["sqlstate"], error["message"], error["hint"]) == (
+        "FATAL", sqlstate, message, None)
+    session = SESSION_ID.fullmatch(error["detail"])[1]
+    assert " check=limit " in server.logged(f"session_id={session}", mark)
+
+
+def test_limit_of_connections(own):
+    message = "Unable to accept connection, too many open connections."
+    # A connection that has just been closed may still be counted.
+    alone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'admin'"
+    until(lambda: own.execute(alone) == [(True,)], "nobody else is connected")
+    with own.settings(dsql_iam__max_connections=2):
+        first, second = own.connect(), own.connect()
+        refused_by_limit(own, "53300", message)
+        assert own.execute("SELECT 1") == [(1,)]  # no connection of ours
+        first.close()
+        until(lambda: own.admits("admin", own.token("admin")), "there is room again")
+        second.close()
+        # A process that is killed takes the server's memory with it, and the count.
+        killed = own.connect()
+        postmaster = own.postmaster()
+        own.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {killed.info.backend_pid}'")
+        until(lambda: is_up(own), "the server has recovered")
+        assert own.postmaster() == postmaster
+        own.connect().close()
+
+
+def is_up(server):
+    try:
+        return server.admits("admin", server.token("admin"))
+    except OSError:
+        return False
+
+
+def test_limit_of_new_connections(own):
+    message = "Unable to accept connection, rate exceeded."
+    with own.settings(dsql_iam__max_connection_rate=1, dsql_iam__max_connection_burst=3):
+        for _ in range(3):
+            with Wire(own) as wire:
+                wire.start().asked_for_password()
+        refused_by_limit(own, "53400", message)
+        until(lambda: own.admits("admin", own.token("admin")), "a second has passed")

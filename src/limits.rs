@@ -1,0 +1,40 @@
+//! The count of connections that all processes of the server share, for the limits in
+//! [`dsql_iam_core::limits`].
+
+use crate::settings;
+use dsql_iam_core::limits::{Reached, Usage};
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_sys};
+use std::ffi::c_int;
+
+#[derive(Clone, Copy, Default)]
+struct Shared(Usage);
+
+// SAFETY: plain numbers, without pointers.
+unsafe impl PGRXSharedMemory for Shared {}
+
+// SAFETY: the name is this extension's own.
+static USAGE: PgLwLock<Shared> = unsafe { PgLwLock::new(c"dsql_iam") };
+
+/// Asks for the shared memory. Called once, while the server starts.
+pub fn install() {
+    pgrx::pg_shmem_init!(USAGE);
+}
+
+/// Counts this process's connection until the process ends, unless a limit is reached.
+///
+/// # Errors
+/// Which one.
+pub fn begin() -> Result<(), Reached> {
+    // SAFETY: asks for the time; notes a function to be called once.
+    unsafe {
+        let now = pg_sys::GetCurrentTimestamp();
+        USAGE.exclusive().0.begin(settings::limits(), now)?;
+        pg_sys::before_shmem_exit(Some(end), pg_sys::Datum::from(0));
+    }
+    Ok(())
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn end(_code: c_int, _argument: pg_sys::Datum) {
+    USAGE.exclusive().0.end();
+}
