@@ -59,7 +59,9 @@ pub extern "C-unwind" fn _PG_init() {
     identities::refresh(&settings::iam_directory());
     connection::install();
     statement::install();
-    if let Err(fault) = syntax::install() {
+    if settings::installs_syntax()
+        && let Err(fault) = syntax::install()
+    {
         pgrx::warning!(
             "dsql_iam: AWS IAM GRANT and REVOKE are not available: {fault}; use sys.iam_grant and sys.iam_revoke"
         );

@@ -23,6 +23,7 @@ static ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::n
 /// Roles that log in with their SCRAM password.
 static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
+static INSTALL_SYNTAX: GucSetting<bool> = GucSetting::<bool>::new(true);
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Where each decision is written as a line of JSON.
 static AUDIT_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -90,6 +91,13 @@ pub fn register() {
         c"Brings the library's own hba file into force while the library is loaded.",
         c"If off, TCP connections need a line with the method trust in pg_hba.conf to be asked for a token; take that line out before the library.",
         &MANAGE_HBA,
+        GucContext::Postmaster,
+    );
+    boolean(
+        c"dsql_iam.install_syntax",
+        c"Lets AWS IAM GRANT and AWS IAM REVOKE through the server's grammar.",
+        c"If off, sys.iam_grant and sys.iam_revoke do the same, and the server's table of keywords is not touched.",
+        &INSTALL_SYNTAX,
         GucContext::Postmaster,
     );
     boolean(
@@ -348,6 +356,11 @@ pub fn max_connection_overtime() -> Duration {
 /// `dsql_iam.manage_hba`
 pub fn manages_hba() -> bool {
     MANAGE_HBA.get()
+}
+
+/// `dsql_iam.install_syntax`
+pub fn installs_syntax() -> bool {
+    INSTALL_SYNTAX.get()
 }
 
 /// `dsql_iam.require_tls`

@@ -96,6 +96,20 @@ def test_no_backtrace_reaches_a_client(own, mapped, monkeypatch):
     own.restart()
 
 
+def test_without_the_syntax(own, mapped):
+    with own.settings(dsql_iam__install_syntax="off", restart=True), own.connect() as admin:
+        with pytest.raises(psycopg.errors.SyntaxError) as raised:
+            admin.execute(f"AWS IAM REVOKE closed FROM '{EXAMPLE_ARN}'")
+        assert raised.value.diag.message_primary == 'syntax error at or near "AWS"'
+        assert raised.value.diag.statement_position == "1"
+        admin.execute(f"SELECT sys.iam_revoke('closed', '{EXAMPLE_ARN}')")
+        assert own.refusal(mapped, own.token("example")).sqlstate == "28000"
+        admin.execute(f"SELECT sys.iam_grant('closed', '{EXAMPLE_ARN}')")
+        own.connect(mapped).close()
+        with pytest.raises(psycopg.errors.DuplicateObject):
+            admin.execute(f"SELECT sys.iam_grant('closed', '{EXAMPLE_ARN}')")
+
+
 def test_manage_hba_off(own, mapped):
     with own.settings(dsql_iam__manage_hba="off", restart=True):
         assert own.execute("SHOW hba_file") == [(str(own.data / "pg_hba.conf"),)]
