@@ -50,10 +50,13 @@ server_name(Port *port)
 
 	if (!port->ssl_in_use)
 		return NULL;
-#if PG_VERSION_NUM >= 170000
+#if PG_VERSION_NUM >= 180000
 	ssl = port->ssl;
+#elif PG_VERSION_NUM >= 170000
+	/* Not in the struct as it is known here, but before this field. */
+	ssl = *(void **) &port->raw_buf;
 #else
-	/* The last but one field, and not in the struct as it is known here: so what follows it. */
+	/* Not in the struct as it is known here, but behind its other fields. */
 	ssl = *(void **) (port + 1);
 #endif
 	*(void **) &get_servername = dlsym(RTLD_DEFAULT, "SSL_get_servername");

@@ -95,7 +95,7 @@ dsql_iam_limit_session(int64 duration_ms, int64 overtime_ms, const char *detail)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	strlcpy(session_detail, detail, sizeof(session_detail));
+	snprintf(session_detail, sizeof(session_detail), "%s", detail);
 	over_at = now + duration_ms * INT64CONST(1000);
 	overtime_ends_at = over_at + overtime_ms * INT64CONST(1000);
 	over_timeout = RegisterTimeout(USER_TIMEOUT, session_is_over);
