@@ -1,4 +1,4 @@
-//! What a contributor types: `cargo xtask up`, `down`, `test` and `lint`.
+//! What a contributor types: `cargo xtask up`, `down`, `test`, `bench` and `lint`.
 //!
 //! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
 //! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it
@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod bench;
 mod certificates;
 mod directory;
 mod environment;
@@ -46,6 +47,8 @@ enum Command {
     Down(up::DownArguments),
     /// Run all tests, or some of them
     Test(test::Arguments),
+    /// Measure what authenticating costs, and print a table
+    Bench(bench::Arguments),
     /// Check the formatting and run clippy on everything
     Lint(lint::Arguments),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Up(arguments) => up::up(&arguments),
         Command::Down(arguments) => up::down(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
     };
     match result {

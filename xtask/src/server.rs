@@ -169,6 +169,11 @@ impl Server {
         self.state.port
     }
 
+    /// The folder of PostgreSQL's programs.
+    pub fn programs(&self) -> &Path {
+        &self.state.bin
+    }
+
     /// Whether it is running.
     pub fn is_running(&self) -> bool {
         running(&self.directory)

@@ -1,0 +1,516 @@
+//! `cargo xtask bench`: what authenticating costs, as ratios taken side by side in one run.
+//!
+//! One cluster, started by turns without the library (`trust` and SCRAM-SHA-256, which are
+//! PostgreSQL's own) and with it. Each figure is the median of its rounds. Machines are noisy, so
+//! what counts is the ratio, not the number.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::account::{Account, without_pg_variables};
+use crate::directory::Directory;
+use crate::samples::{ACCOUNT_ID, REGION};
+use crate::server::{self, Options, Server};
+use crate::{environment, mirror, run, workspace};
+
+/// What `bench` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// How often each figure is taken
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+
+    /// How long each takes, in seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+
+    /// The pg_config of the PostgreSQL to use [default: PGRX_PG_CONFIG_PATH, else one that is found]
+    #[arg(long, value_name = "PATH")]
+    pg_config: Option<PathBuf>,
+
+    /// Write the table to docs/performance.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// The ports of the server: away from where people, and the tests, have theirs.
+const FIRST_PORT: u16 = 25432;
+/// The role that connects, and its SCRAM password.
+const ROLE: &str = "bench";
+/// How many roles and managed policies the large directory holds, and mappings there are.
+const ENTITIES: usize = 5_000;
+const MAPPINGS: usize = 10_000;
+/// The length of the long session token.
+const LONG_TOKEN: usize = 4_096;
+
+/// An expression full of words that the lexer asks its table of keywords about.
+const WORDY: &str = "SELECT relname AS aws, relkind AS iam, relpages AS pages, reltuples AS tuples, \
+    relnatts AS attributes, relchecks AS checks, relowner AS owner, reltype AS type_of \
+    FROM pg_class AS aws WHERE relname = 'pg_class' AND relkind = 'r' AND relnatts > 0;\n";
+
+/// Runs it all and prints the table.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let target = workspace::target_directory()?;
+    let dir = target.join("bench-server");
+    server::stop_in(&dir)?;
+    Directory::remove(&dir)?;
+    let server = Server::prepare(&Options {
+        dir: Some(dir.clone()),
+        port: Some(server::free_port(FIRST_PORT)?),
+        pg_config: arguments.pg_config.clone(),
+        release: true,
+    })?;
+    let bench = Bench {
+        variables: environment::read(&dir.join("env.sh"))?,
+        scripts: tempfile::tempdir()?,
+        server,
+        arguments,
+    };
+    let figures = bench.measure();
+    bench.server.stop()?;
+    let table = report(&figures?, arguments);
+    println!("\n{table}");
+    if arguments.write {
+        let path = workspace::root().join("docs/performance.md");
+        fs::write(&path, page(&table, arguments)?)?;
+        println!("written to docs/performance.md");
+    }
+    Ok(())
+}
+
+/// What was measured, by name: one value for each round.
+type Figures = BTreeMap<&'static str, Vec<f64>>;
+
+struct Bench<'a> {
+    server: Server,
+    variables: BTreeMap<String, String>,
+    scripts: tempfile::TempDir,
+    arguments: &'a Arguments,
+}
+
+impl Bench<'_> {
+    fn measure(&self) -> Result<Figures> {
+        self.prepare()?;
+        let mut figures = Figures::new();
+        for round in 1..=self.arguments.rounds {
+            println!("round {round} of {}", self.arguments.rounds);
+            let mut take = |name, value| figures.entry(name).or_default().push(value);
+
+            self.restart(false)?;
+            for (trust, scram, tls) in [
+                ("trust, TLS", "SCRAM, TLS", true),
+                ("trust", "SCRAM", false),
+            ] {
+                take(trust, self.connections("bench_trust", "", tls)?);
+                take(scram, self.connections(ROLE, "bench", tls)?);
+            }
+            take(
+                "pgbench -S without",
+                self.throughput(&["--builtin=select-only"])?,
+            );
+            take(
+                "words without",
+                self.throughput(&[&self.script("wordy.sql", WORDY)?])?,
+            );
+            take("memory without", self.idle_memory("bench_trust", "")?);
+
+            self.restart(true)?;
+            let token = self.token(&[("AWS_PROFILE", "example")])?;
+            take("IAM, TLS", self.connections(ROLE, &token, true)?);
+            take("IAM", self.connections(ROLE, &token, false)?);
+            take(
+                "pgbench -S with",
+                self.throughput(&["--builtin=select-only"])?,
+            );
+            take(
+                "words with",
+                self.throughput(&[&self.script("wordy.sql", WORDY)?])?,
+            );
+            take("memory with", self.idle_memory(ROLE, &token)?);
+
+            let long = self.long_token()?;
+            take(
+                "IAM, long session token",
+                self.connections(ROLE, &long, false)?,
+            );
+            self.mappings(true)?;
+            take(
+                "IAM, 10,000 mappings",
+                self.connections(ROLE, &token, false)?,
+            );
+            self.mappings(false)?;
+            self.use_directory(&self.large_directory())?;
+            take(
+                "IAM, large directory",
+                self.connections(ROLE, &token, false)?,
+            );
+            self.use_directory(Path::new(&self.variables["DSQL_IAM_DIRECTORY"]))?;
+        }
+        Ok(figures)
+    }
+
+    /// Roles, tables, documents, and the hba lines for the server without the library.
+    fn prepare(&self) -> Result<()> {
+        let hba = self.server.directory.data().join("pg_hba.conf");
+        let lines = fs::read_to_string(&hba)?
+            + "host postgres bench_trust all trust\nhost postgres bench all scram-sha-256\n";
+        mirror::write(&hba, lines.as_bytes(), 0o600)?;
+        Account::find()?.own(&hba, 0o600)?;
+        self.server.start_detached()?;
+        self.server.create_extension()?;
+        let role = format!("arn:aws:iam::{ACCOUNT_ID}:role/example");
+        self.superuser(&[
+            "CREATE ROLE bench_trust LOGIN",
+            "CREATE ROLE bench LOGIN PASSWORD 'bench'",
+            &format!("AWS IAM GRANT bench TO '{role}'"),
+            "ALTER SYSTEM SET dsql_iam.require_tls = off",
+            "ALTER SYSTEM SET log_min_messages = fatal",
+            "ALTER SYSTEM SET log_connections = off",
+            "ALTER SYSTEM SET log_disconnections = off",
+        ])?;
+        let mut load = self.program("pgbench");
+        load.args(["--initialize", "--quiet", "--scale=10"])
+            .arg(&self.variables["DSQL_SUPERUSER"]);
+        run::output(&mut load)?;
+        self.write_documents()
+    }
+
+    /// A session with a long token in the directory in force, and a large directory beside it.
+    fn write_documents(&self) -> Result<()> {
+        let small = PathBuf::from(&self.variables["DSQL_IAM_DIRECTORY"]);
+        let session: Value =
+            serde_json::from_slice(&fs::read(small.join("example-session.json"))?)?;
+        let mut long = session.clone();
+        long["Credentials"]["AccessKeyId"] = "ASIABENCHBENCHBENCHB".into();
+        long["Credentials"]["SessionToken"] = "x".repeat(LONG_TOKEN).into();
+        let large = self.large_directory();
+        let account = Account::find()?;
+        account.directory(&large, 0o700)?;
+        let write = |path: PathBuf, document: &Value| -> Result<()> {
+            mirror::write(&path, document.to_string().as_bytes(), 0o600)?;
+            account.own(&path, 0o600)
+        };
+        write(small.join("long-session.json"), &long)?;
+        for entry in fs::read_dir(&small)? {
+            let path = entry?.path();
+            let name = path.file_name().context("a document has no name")?;
+            write(
+                large.join(name),
+                &serde_json::from_slice(&fs::read(&path)?)?,
+            )?;
+        }
+        write(large.join("many.json"), &many_entities())
+    }
+
+    fn large_directory(&self) -> PathBuf {
+        self.server.directory.root().join("iam-large")
+    }
+
+    fn use_directory(&self, directory: &Path) -> Result<()> {
+        let directory = directory.display();
+        self.superuser(&[
+            &format!("ALTER SYSTEM SET dsql_iam.iam_directory = '{directory}'"),
+            "SELECT pg_reload_conf()",
+        ])
+    }
+
+    fn mappings(&self, are_there: bool) -> Result<()> {
+        let (function, source) = if are_there {
+            let arn = format!("'arn:aws:iam::{ACCOUNT_ID}:role/bench-' || i");
+            (
+                format!("sys.iam_grant('bench', {arn})"),
+                format!("generate_series(1, {MAPPINGS}) i"),
+            )
+        } else {
+            (
+                "sys.iam_revoke('bench', arn)".into(),
+                "sys.iam_pg_role_mappings WHERE arn LIKE '%bench-%'".into(),
+            )
+        };
+        self.superuser(&[&format!("SELECT count({function}) FROM {source}")])
+    }
+
+    fn restart(&self, with_library: bool) -> Result<()> {
+        let library = if with_library { "dsql_iam" } else { "plpgsql" };
+        self.superuser(&[&format!(
+            "ALTER SYSTEM SET shared_preload_libraries = {library}"
+        )])?;
+        self.server.stop()?;
+        self.server.start_detached()
+    }
+
+    fn superuser(&self, statements: &[&str]) -> Result<()> {
+        let mut psql = self.program("psql");
+        psql.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--set",
+            "ON_ERROR_STOP=1",
+            "--dbname",
+        ])
+        .arg(&self.variables["DSQL_SUPERUSER"]);
+        for statement in statements {
+            psql.args(["--command", statement]);
+        }
+        run::output(&mut psql).map(drop)
+    }
+
+    /// One of PostgreSQL's programs, from where `env.sh` has them.
+    fn program(&self, name: &str) -> Command {
+        let mut command = without_pg_variables(self.server.programs().join(name));
+        command.env(
+            "PGSSLROOTCERT",
+            self.variables.get("PGSSLROOTCERT").map_or("", |v| v),
+        );
+        command
+    }
+
+    fn token(&self, variables: &[(&str, &str)]) -> Result<String> {
+        let mut command = Command::new(
+            workspace::build_command(&workspace::target_directory()?)?.join("dsql-iam"),
+        );
+        command
+            .args([
+                "token",
+                "--hostname",
+                "localhost",
+                "--region",
+                REGION,
+                "--expires-in",
+                "604800",
+            ])
+            .env("AWS_CONFIG_FILE", &self.variables["AWS_CONFIG_FILE"])
+            .env(
+                "AWS_SHARED_CREDENTIALS_FILE",
+                &self.variables["AWS_SHARED_CREDENTIALS_FILE"],
+            )
+            .envs(variables.iter().copied());
+        Ok(run::output(&mut command)?.trim().to_owned())
+    }
+
+    fn long_token(&self) -> Result<String> {
+        let path = Path::new(&self.variables["DSQL_IAM_DIRECTORY"]).join("long-session.json");
+        let session: Value = serde_json::from_slice(&fs::read(path)?)?;
+        let text = |name: &str| session["Credentials"][name].as_str().unwrap_or_default();
+        self.token(&[
+            ("AWS_ACCESS_KEY_ID", text("AccessKeyId")),
+            ("AWS_SECRET_ACCESS_KEY", text("SecretAccessKey")),
+            ("AWS_SESSION_TOKEN", text("SessionToken")),
+        ])
+    }
+
+    /// New connections a second, four clients at a time.
+    fn connections(&self, role: &str, password: &str, tls: bool) -> Result<f64> {
+        let mut pgbench = self.program("pgbench");
+        pgbench
+            .args(["--no-vacuum", "--connect", "--client=4", "--jobs=2"])
+            .arg(format!("--time={}", self.arguments.seconds))
+            .arg(format!(
+                "--file={}",
+                self.script_path("one.sql", "SELECT 1;\n")?
+            ))
+            .args(["--host=localhost", "--username", role])
+            .arg(format!("--port={}", self.server.port()))
+            .arg("postgres")
+            .env("PGPASSWORD", password)
+            .env("PGSSLMODE", if tls { "verify-full" } else { "disable" });
+        tps(&run::output(&mut pgbench)?)
+    }
+
+    /// Queries a second over two connections that stay.
+    fn throughput(&self, what: &[&str]) -> Result<f64> {
+        let mut pgbench = self.program("pgbench");
+        pgbench
+            .args(["--no-vacuum", "--client=2", "--jobs=2"])
+            .arg(format!("--time={}", self.arguments.seconds))
+            .args(what)
+            .arg(&self.variables["DSQL_SUPERUSER"]);
+        tps(&run::output(&mut pgbench)?)
+    }
+
+    /// Memory that a backend which has done nothing has for itself, in KiB.
+    fn idle_memory(&self, role: &str, password: &str) -> Result<f64> {
+        let smaps = "SELECT sum((regexp_match(line, '\\d+'))[1]::int) \
+            FROM (SELECT pid FROM pg_stat_activity WHERE application_name = 'bench_idle' LIMIT 1) p, \
+                 regexp_split_to_table(pg_read_file(format('/proc/%s/smaps_rollup', pid)), '\\n') line \
+            WHERE line LIKE 'Private_%'";
+        let mut idle = self.program("psql");
+        idle.args([
+            "--no-psqlrc",
+            "--host=localhost",
+            "--username",
+            role,
+            "--dbname=postgres",
+        ])
+        .arg(format!("--port={}", self.server.port()))
+        .env("PGPASSWORD", password)
+        .env("PGSSLMODE", "disable")
+        .env("PGAPPNAME", "bench_idle")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null());
+        let mut idle = idle.spawn()?;
+        let mut memory = None;
+        for _ in 0..100 {
+            let mut psql = self.program("psql");
+            psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--dbname"])
+                .arg(&self.variables["DSQL_SUPERUSER"])
+                .args(["--command", smaps]);
+            memory = run::output(&mut psql)?.trim().parse().ok();
+            if memory.is_some() {
+                break;
+            }
+        }
+        drop(idle.stdin.take());
+        idle.wait()?;
+        memory.context("the idle backend did not appear")
+    }
+
+    fn script_path(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.scripts.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
+    fn script(&self, name: &str, text: &str) -> Result<String> {
+        Ok(format!("--file={}", self.script_path(name, text)?))
+    }
+}
+
+/// As `aws iam get-account-authorization-details` prints it: roles with a managed policy each.
+fn many_entities() -> Value {
+    let mut roles = Vec::new();
+    let mut policies = Vec::new();
+    for number in 0..ENTITIES {
+        let policy = format!("arn:aws:iam::{ACCOUNT_ID}:policy/bench-{number}");
+        roles.push(json!({
+            "Path": "/", "RoleName": format!("bench-{number}"), "RoleId": format!("AROA{number}"),
+            "Arn": format!("arn:aws:iam::{ACCOUNT_ID}:role/bench-{number}"),
+            "RolePolicyList": [], "Tags": [], "InstanceProfileList": [],
+            "AttachedManagedPolicies": [{"PolicyName": format!("bench-{number}"), "PolicyArn": policy}],
+        }));
+        policies.push(json!({
+            "PolicyName": format!("bench-{number}"), "PolicyId": format!("ANPA{number}"),
+            "Arn": policy, "Path": "/", "DefaultVersionId": "v1",
+            "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": true, "Document": {
+                "Version": "2012-10-17",
+                "Statement": [{
+                    "Effect": "Allow", "Action": ["dsql:DbConnect", "s3:Get*"],
+                    "Resource": [format!("arn:aws:dsql:{REGION}:{ACCOUNT_ID}:cluster/bench{number}"), "arn:aws:s3:::bucket/*"],
+                }],
+            }}],
+        }));
+    }
+    json!({"UserDetailList": [], "GroupDetailList": [], "RoleDetailList": roles, "Policies": policies})
+}
+
+/// The figure in `tps = 123.4 (…)`.
+fn tps(printed: &str) -> Result<f64> {
+    let figure = printed.lines().find_map(|line| {
+        line.strip_prefix("tps = ")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    });
+    match figure {
+        Some(figure) if figure > 0.0 => Ok(figure),
+        _ => bail!("pgbench gave no figure:\n{printed}"),
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    }
+}
+
+/// The table: what, its median, against what, the ratio, and the target for it.
+fn report(figures: &Figures, arguments: &Arguments) -> String {
+    let of = |name: &str| figures.get(name).map_or(f64::NAN, |values| median(values));
+    let mut table = String::from(
+        "| figure | median | against | its median | ratio | target |\n|---|---:|---|---:|---:|---|\n",
+    );
+    for (name, base, target) in [
+        ("IAM, TLS", "trust, TLS", "≥ 0.97"),
+        ("IAM", "trust", "≥ 0.97"),
+        ("IAM, TLS", "SCRAM, TLS", "≥ 2"),
+        ("IAM", "SCRAM", "≥ 2"),
+        ("IAM, long session token", "IAM", ""),
+        ("IAM, 10,000 mappings", "IAM", ""),
+        ("IAM, large directory", "IAM", ""),
+        ("pgbench -S with", "pgbench -S without", "≥ 0.99"),
+        ("words with", "words without", "≥ 0.99"),
+    ] {
+        let (value, against) = (of(name), of(base));
+        let _ = writeln!(
+            table,
+            "| {name} | {value:.0}/s | {base} | {against:.0}/s | {:.3} | {target} |",
+            value / against
+        );
+    }
+    let (with, without) = (of("memory with"), of("memory without"));
+    let _ = writeln!(
+        table,
+        "| memory with | {with:.0} KiB | memory without | {without:.0} KiB | +{:.0} KiB | ≤ +64 KiB |",
+        with - without
+    );
+    let _ = writeln!(
+        table,
+        "\nMedians of {} rounds of {} s.",
+        arguments.rounds, arguments.seconds
+    );
+    table
+}
+
+/// The page around the table.
+fn page(table: &str, arguments: &Arguments) -> Result<String> {
+    let postgres = crate::prerequisites::postgres(arguments.pg_config.as_deref())?;
+    let version = run::output(Command::new(&postgres.pg_config).arg("--version"))?;
+    let cores = std::thread::available_parallelism()?;
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, name)| name);
+    Ok(format!(
+        "# Performance\n\nWritten by `cargo xtask bench --write`, on a machine with {cores} cores ({processor}),\n\
+         {}. Client and server share them. Numbers differ from machine to machine; the ratios\n\
+         were taken side by side, in alternating rounds on one cluster.\n\n\
+         `IAM` is a login with a token, `trust` and `SCRAM` PostgreSQL's own methods without the library;\n\
+         each in new connections a second, by `pgbench --connect` with four clients. The large directory\n\
+         holds {ENTITIES} roles and as many managed policies, the long session token {LONG_TOKEN} characters.\n\
+         `pgbench -S` and `words` (a query of many identifiers) are queries a second with and without the\n\
+         library; memory is what an idle backend has for itself.\n\n{table}",
+        version.trim()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pgbench_is_understood() {
+        let printed = "latency average = 9.1 ms\ntps = 438.25 (including reconnection times)\n";
+        assert_eq!(tps(printed).unwrap(), 438.25);
+        assert!(tps("pgbench: error").is_err());
+    }
+
+    #[test]
+    fn the_middle_of_a_list() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}
