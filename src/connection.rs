@@ -23,6 +23,7 @@ use dsql_iam_core::cluster::cluster_ids_in_options;
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
 use dsql_iam_core::login::{ADMIN, Admission, Caller, Verdict, judge};
+use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::token::{Action, MAX_TOKEN};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
@@ -122,7 +123,7 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
     };
     let role = connection.user().to_string_lossy();
     let verdict = match std::str::from_utf8(password.bytes()) {
-        Ok(password) => verdict(password, &role),
+        Ok(password) => verdict(connection, password, &role),
         Err(_) => denied(Denial::Malformed(dsql_iam_core::token::Malformed::NoUrl)),
     };
     drop(password);
@@ -185,15 +186,32 @@ fn denied(denial: Denial) -> Verdict {
     }
 }
 
-fn verdict(password: &str, role: &str) -> Verdict {
+fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
     let cluster = match settings::cluster() {
         Ok(cluster) => cluster,
         Err(fault) => return denied(Denial::Unconfigured(fault)),
     };
     let judged = identities::with_current(&settings::iam_directory(), |identities| {
-        judge(password, role, UtcDateTime::now(), &cluster, identities)
+        let circumstances = Circumstances {
+            now: UtcDateTime::now(),
+            cluster: &cluster,
+            identities,
+            connection: facts(connection),
+        };
+        judge(password, role, &circumstances)
     });
     judged.unwrap_or_else(|fault| denied(Denial::NoIdentities(fault)))
+}
+
+/// What a policy's conditions can ask about the connection.
+fn facts(connection: &Connection) -> ConnectionFacts {
+    let address = connection.address().to_string_lossy();
+    // A link-local address has its interface behind a percent sign, which is no part of it.
+    let (address, _) = address.split_once('%').unwrap_or((&address, ""));
+    ConnectionFacts {
+        source_ip: address.parse().ok(),
+        is_tls: connection.is_tls(),
+    }
 }
 
 fn check_database_and_role(

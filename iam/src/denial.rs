@@ -4,6 +4,7 @@
 //! the service is. The *reason* ([`Display`](std::fmt::Display)) is for the server's log, and
 //! holds all that helps to find the fault, but never a secret.
 
+use crate::authorization::{Decision, DecisionKind, PolicyType};
 use crate::cluster::BadCluster;
 use crate::limits::Reached;
 use crate::token::{Action, Malformed};
@@ -157,14 +158,10 @@ pub enum Denial {
 /// What in IAM forbids an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// No identity-based policy allows it.
-    NoIdentityPolicy,
-    /// An identity-based policy denies it.
-    DeniedByIdentityPolicy,
-    /// There is a permissions boundary, and it does not allow it.
-    NoBoundary,
-    /// The permissions boundary denies it.
-    DeniedByBoundary,
+    /// A policy of this type has to allow it, and none does.
+    NotAllowedBy(PolicyType),
+    /// A policy of this type denies it.
+    DeniedBy(PolicyType),
     /// A policy or group that counts is in no document, so it has to be taken for a deny.
     Incomplete(String),
 }
@@ -176,22 +173,31 @@ fn limit(reached: Reached) -> &'static str {
     }
 }
 
+impl Why {
+    /// Why a decision is a no; `None` if it is a yes.
+    pub fn of(decision: &Decision<'_>) -> Option<Self> {
+        // A no without a reason does not happen; it stays a no all the same.
+        let policy_type = decision.refused_by.unwrap_or(PolicyType::IdentityBased);
+        match decision.kind {
+            DecisionKind::Allowed => None,
+            DecisionKind::ExplicitDeny => Some(Self::DeniedBy(policy_type)),
+            DecisionKind::ImplicitDeny => Some(Self::NotAllowedBy(policy_type)),
+        }
+    }
+}
+
 fn not_authorized(principal: &str, action: Action, resource: &str, why: &Why) -> String {
     let action = action.iam_name();
-    let because = match why {
-        Why::NoIdentityPolicy => format!("no identity-based policy allows the {action} action"),
-        Why::DeniedByIdentityPolicy => "with an explicit deny in an identity-based policy".into(),
-        Why::NoBoundary => format!("no permissions boundary allows the {action} action"),
-        Why::DeniedByBoundary => "with an explicit deny in a permissions boundary".into(),
-        Why::Incomplete(missing) => format!("{missing} is in no document"),
-    };
-    let joint = if because.starts_with("with") {
-        ""
-    } else {
-        "because "
+    let reason = match why {
+        Why::NotAllowedBy(policy) => format!("because no {policy} allows the {action} action"),
+        Why::DeniedBy(policy @ PolicyType::IdentityBased) => {
+            format!("with an explicit deny in an {policy}")
+        }
+        Why::DeniedBy(policy) => format!("with an explicit deny in a {policy}"),
+        Why::Incomplete(missing) => format!("because {missing} is in no document"),
     };
     format!(
-        "User: {principal} is not authorized to perform: {action} on resource: {resource} {joint}{because}"
+        "User: {principal} is not authorized to perform: {action} on resource: {resource} {reason}"
     )
 }
 
@@ -262,7 +268,12 @@ impl Denial {
                 action,
                 resource,
                 why: Why::Incomplete(_),
-            } => not_authorized(principal, *action, resource, &Why::NoIdentityPolicy),
+            } => not_authorized(
+                principal,
+                *action,
+                resource,
+                &Why::NotAllowedBy(PolicyType::IdentityBased),
+            ),
             Self::NotAuthorized { .. } => self.to_string(),
             Self::Unconfigured(_)
             | Self::NoIdentities(_)

@@ -5,16 +5,31 @@
 //! | `aws iam get-account-authorization-details` | users, groups, roles, policies |
 //! | `aws iam create-access-key` | an access key of a user |
 //! | `aws sts assume-role` | a role session with its access key |
+//! | `aws dsql get-cluster-policy` | the resource-based policy of the cluster |
+//! | `aws dsql get-cluster` | the tags of a cluster |
+//! | `aws organizations describe-policy` | a service control policy |
+//!
+//! Two things no command prints. The output of `assume-role` does not show what the session was
+//! narrowed by; a member `Request`, in the form of the command's own `--cli-input-json`, does. And
+//! `{"ContextEntries": […]}`, in the form of `aws iam simulate-custom-policy --context-entries`,
+//! holds condition keys that cannot be known here.
 //!
 //! Further fields are AWS's to add and are passed over; what a policy may hold is checked
 //! strictly, in [`crate::policy`].
 
-use crate::arn::{IamArn, SessionArn, is_account_id};
-use crate::identity::{AccessKey, Group, Identities, Owner, Principal};
-use crate::policy::Policy;
+use crate::arn::{IamArn, IamKind, SessionArn, is_account_id};
+use crate::cluster::SERVICE;
+use crate::identity::{
+    AccessKey, ClusterDescription, Group, Identities, InlinePolicy, Owner, Principal, RoleSession,
+    SessionPolicies, Tag,
+};
+use crate::policy::{Kind, Policy, boolean, date, network, number};
+use data_encoding::BASE64;
 use serde::Deserialize;
-use time::UtcDateTime;
+use serde::de::{Deserializer, IgnoredAny};
+use std::collections::{BTreeMap, HashSet};
 use time::format_description::well_known::Rfc3339;
+use time::{Duration, UtcDateTime};
 
 /// One parsed document.
 pub enum Document {
@@ -22,6 +37,14 @@ pub enum Document {
     Account(Box<AccountDetails>),
     /// An access key, with its id.
     Key(String, Box<AccessKey>),
+    /// The resource-based policy of the cluster.
+    ClusterPolicy(Box<Policy>),
+    /// A cluster, with its ARN.
+    Cluster(String, ClusterDescription),
+    /// A service control policy, with its ARN.
+    ServiceControlPolicy(String, Box<Policy>),
+    /// Condition keys for the request context, with their values.
+    ContextEntries(Vec<(String, Vec<String>)>),
 }
 
 impl Document {
@@ -57,8 +80,11 @@ pub struct AccountDetails {
 struct UserDetail {
     user_name: String,
     arn: String,
+    user_id: Option<String>,
     #[serde(default)]
-    user_policy_list: Vec<InlinePolicy>,
+    tags: Vec<RawTag>,
+    #[serde(default)]
+    user_policy_list: Vec<RawInlinePolicy>,
     #[serde(default)]
     group_list: Vec<String>,
     #[serde(default)]
@@ -72,7 +98,7 @@ struct GroupDetail {
     group_name: String,
     arn: String,
     #[serde(default)]
-    group_policy_list: Vec<InlinePolicy>,
+    group_policy_list: Vec<RawInlinePolicy>,
     #[serde(default)]
     attached_managed_policies: Vec<AttachedPolicy>,
 }
@@ -82,8 +108,12 @@ struct GroupDetail {
 struct RoleDetail {
     role_name: String,
     arn: String,
+    assume_role_policy_document: Option<TrustPolicy>,
+    role_id: Option<String>,
     #[serde(default)]
-    role_policy_list: Vec<InlinePolicy>,
+    tags: Vec<RawTag>,
+    #[serde(default)]
+    role_policy_list: Vec<RawInlinePolicy>,
     #[serde(default)]
     attached_managed_policies: Vec<AttachedPolicy>,
     permissions_boundary: Option<Boundary>,
@@ -91,8 +121,33 @@ struct RoleDetail {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct InlinePolicy {
+struct RawInlinePolicy {
+    #[serde(default)]
+    policy_name: String,
     policy_document: Policy,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct RawTag {
+    key: String,
+    value: String,
+}
+
+struct TrustPolicy(Policy);
+
+impl<'de> Deserialize<'de> for TrustPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Policy::deserialize_as(deserializer, Kind::Trust).map(Self)
+    }
+}
+
+struct ResourceBasedPolicy(Policy);
+
+impl<'de> Deserialize<'de> for ResourceBasedPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Policy::deserialize_as(deserializer, Kind::ResourceBased).map(Self)
+    }
 }
 
 #[derive(Deserialize)]
@@ -143,6 +198,39 @@ struct AssumedRole {
     credentials: SessionCredentials,
     assumed_role_user: AssumedRoleUser,
     packed_policy_size: Option<u32>,
+    source_identity: Option<String>,
+    request: Option<AssumeRoleRequest>,
+}
+
+/// What `--cli-input-json` may hold. Nothing else may stand there: a misspelled `Policy` would
+/// otherwise be a session that nothing limits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct AssumeRoleRequest {
+    role_arn: String,
+    role_session_name: String,
+    policy: Option<Policy>,
+    #[serde(default)]
+    policy_arns: Vec<SessionPolicyArn>,
+    #[serde(default)]
+    tags: Vec<RawTag>,
+    duration_seconds: Option<u32>,
+    serial_number: Option<String>,
+    source_identity: Option<String>,
+    #[serde(rename = "TransitiveTagKeys")]
+    _transitive_tag_keys: Option<IgnoredAny>,
+    #[serde(rename = "ExternalId")]
+    _external_id: Option<IgnoredAny>,
+    #[serde(rename = "TokenCode")]
+    _token_code: Option<IgnoredAny>,
+    #[serde(rename = "ProvidedContexts")]
+    _provided_contexts: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionPolicyArn {
+    arn: String,
 }
 
 #[derive(Deserialize)]
@@ -158,16 +246,72 @@ struct SessionCredentials {
 #[serde(rename_all = "PascalCase")]
 struct AssumedRoleUser {
     arn: String,
+    assumed_role_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GetClusterPolicy {
+    policy: ResourceBasedPolicy,
+}
+
+#[derive(Deserialize)]
+struct GetCluster {
+    arn: String,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DescribePolicy {
+    policy: OrganizationsPolicy,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OrganizationsPolicy {
+    policy_summary: PolicySummary,
+    /// Read once its type is known: other types are not in IAM's language.
+    content: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PolicySummary {
+    arn: String,
+    #[serde(rename = "Type")]
+    policy_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ContextEntries {
+    context_entries: Vec<ContextEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ContextEntry {
+    context_key_name: String,
+    context_key_values: Vec<String>,
+    context_key_type: String,
 }
 
 /// The fields that tell one kind of document from another.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Shape {
-    user_detail_list: Option<serde::de::IgnoredAny>,
-    role_detail_list: Option<serde::de::IgnoredAny>,
-    access_key: Option<serde::de::IgnoredAny>,
-    assumed_role_user: Option<serde::de::IgnoredAny>,
+    user_detail_list: Option<IgnoredAny>,
+    role_detail_list: Option<IgnoredAny>,
+    access_key: Option<IgnoredAny>,
+    assumed_role_user: Option<IgnoredAny>,
+    context_entries: Option<IgnoredAny>,
+    #[serde(rename = "Policy")]
+    organizations_policy: Option<IgnoredAny>,
+    #[serde(rename = "policy")]
+    cluster_policy: Option<IgnoredAny>,
+    #[serde(rename = "identifier")]
+    cluster_identifier: Option<IgnoredAny>,
 }
 
 /// Parses one document, as the AWS CLI printed it.
@@ -195,36 +339,176 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
             expiration: None,
             is_active: access_key.status == "Active",
             owner: Owner::User(access_key.user_name),
-            has_hidden_policies: false,
         };
         return checked_key(access_key.access_key_id, key);
     }
-    if shape.assumed_role_user.is_some() {
-        let assumed: AssumedRole = from_json(text)?;
-        let expiration = UtcDateTime::parse(&assumed.credentials.expiration, &Rfc3339)
-            .map_err(|_| BadDocument("Expiration is no time (2026-01-31T12:00:00Z)".into()))?;
-        if SessionArn::parse(&assumed.assumed_role_user.arn).is_none() {
-            return Err(BadDocument(
-                "AssumedRoleUser.Arn is no ARN of a role session".into(),
-            ));
-        }
-        if assumed.credentials.session_token.is_empty() {
-            return Err(BadDocument("SessionToken is empty".into()));
-        }
-        let key = AccessKey {
-            secret: assumed.credentials.secret_access_key,
-            session_token: Some(assumed.credentials.session_token),
-            expiration: Some(expiration),
-            is_active: true,
-            owner: Owner::Session(assumed.assumed_role_user.arn),
-            has_hidden_policies: assumed.packed_policy_size.is_some_and(|size| size > 0),
-        };
-        return checked_key(assumed.credentials.access_key_id, key);
+    let parsed = if shape.assumed_role_user.is_some() {
+        return assumed_role(from_json(text)?);
+    } else if shape.cluster_policy.is_some() {
+        let GetClusterPolicy { policy } = from_json(text)?;
+        Ok(Document::ClusterPolicy(Box::new(policy.0)))
+    } else if shape.cluster_identifier.is_some() {
+        cluster(from_json(text)?)
+    } else if shape.organizations_policy.is_some() {
+        service_control_policy(from_json(text)?)
+    } else if shape.context_entries.is_some() {
+        context_entries(from_json(text)?)
+    } else {
+        Err(
+            "not the output of get-account-authorization-details, create-access-key, \
+             assume-role, get-cluster-policy, get-cluster or describe-policy, nor ContextEntries"
+                .into(),
+        )
+    };
+    parsed.map_err(BadDocument)
+}
+
+/// The longest session that `assume-role` gives.
+const MAX_SESSION: u32 = 12 * 60 * 60;
+
+fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
+    let bad = |message: &str| BadDocument(message.to_owned());
+    let expiration = UtcDateTime::parse(&assumed.credentials.expiration, &Rfc3339)
+        .map_err(|_| bad("Expiration is no time (2026-01-31T12:00:00Z)"))?;
+    let user = assumed.assumed_role_user;
+    let Some(arn) = SessionArn::parse(&user.arn) else {
+        return Err(bad("AssumedRoleUser.Arn is no ARN of a role session"));
+    };
+    if assumed.credentials.session_token.is_empty() {
+        return Err(bad("SessionToken is empty"));
     }
-    Err(BadDocument(
-        "not the output of get-account-authorization-details, create-access-key or assume-role"
-            .into(),
+    let has_packed = assumed.packed_policy_size.is_some_and(|size| size > 0);
+    let mut session = RoleSession {
+        arn: user.arn.clone(),
+        assumed_role_id: user.assumed_role_id,
+        issued_at: expiration,
+        has_mfa: false,
+        source_identity: assumed.source_identity,
+        tags: Vec::new(),
+        policies: None,
+        has_hidden_policies: has_packed,
+    };
+    // Where it is not known when a session began, the earliest time that is possible is taken, so
+    // that a policy against older sessions does not miss one.
+    let mut duration = MAX_SESSION;
+    if let Some(request) = assumed.request {
+        let role = IamArn::parse(&request.role_arn);
+        let is_of_this = role.is_ok_and(|role| {
+            role.kind == IamKind::Role && role.account == arn.account && role.name == arn.role
+        });
+        if !is_of_this || request.role_session_name != arn.session {
+            return Err(bad("Request is that of another session"));
+        }
+        duration = request.duration_seconds.unwrap_or(60 * 60);
+        if !(15 * 60..=MAX_SESSION).contains(&duration) {
+            return Err(bad("DurationSeconds is not between 900 and 43200"));
+        }
+        let shows_something =
+            request.policy.is_some() || !request.policy_arns.is_empty() || !request.tags.is_empty();
+        session.has_hidden_policies = has_packed && !shows_something;
+        if request.policy.is_some() || !request.policy_arns.is_empty() {
+            session.policies = Some(SessionPolicies {
+                inline: request.policy,
+                attached: request.policy_arns.into_iter().map(|p| p.arn).collect(),
+            });
+        }
+        session.tags = tags(request.tags).map_err(BadDocument)?;
+        session.has_mfa = request.serial_number.is_some();
+        session.source_identity = session.source_identity.or(request.source_identity);
+    }
+    session.issued_at = expiration
+        .checked_sub(Duration::seconds(duration.into()))
+        .ok_or_else(|| bad("Expiration is no time (2026-01-31T12:00:00Z)"))?;
+    let key = AccessKey {
+        secret: assumed.credentials.secret_access_key,
+        session_token: Some(assumed.credentials.session_token),
+        expiration: Some(expiration),
+        is_active: true,
+        owner: Owner::Session(Box::new(session)),
+    };
+    checked_key(assumed.credentials.access_key_id, key)
+}
+
+fn cluster(raw: GetCluster) -> Result<Document, String> {
+    if !raw.arn.starts_with("arn:") || raw.arn.split(':').nth(2) != Some(SERVICE) {
+        return Err(format!("\"{}\" is no ARN of a cluster", raw.arn));
+    }
+    let list = raw.tags.into_iter();
+    let tags = tags(list.map(|(key, value)| RawTag { key, value }).collect())?;
+    Ok(Document::Cluster(raw.arn, ClusterDescription { tags }))
+}
+
+fn service_control_policy(raw: DescribePolicy) -> Result<Document, String> {
+    let summary = raw.policy.policy_summary;
+    if summary.policy_type != "SERVICE_CONTROL_POLICY" {
+        let policy_type = summary.policy_type;
+        return Err(format!(
+            "Type is \"{policy_type}\"; of an organization's policies only \
+             SERVICE_CONTROL_POLICY is understood"
+        ));
+    }
+    let policy = Policy::parse(&raw.policy.content, Kind::IdentityBased)
+        .map_err(|fault| format!("in the policy document: {fault}"))?;
+    Ok(Document::ServiceControlPolicy(
+        summary.arn,
+        Box::new(policy),
     ))
+}
+
+/// The most context entries, the most values of one, and the longest value.
+const MAX_CONTEXT: (usize, usize, usize) = (256, 256, 2048);
+
+fn context_entries(raw: ContextEntries) -> Result<Document, String> {
+    let (max_entries, max_values, max_length) = MAX_CONTEXT;
+    if raw.context_entries.len() > max_entries {
+        return Err(format!("there are more than {max_entries} ContextEntries"));
+    }
+    let mut entries = Vec::new();
+    for entry in raw.context_entries {
+        let (name, values) = (entry.context_key_name, entry.context_key_values);
+        if name.is_empty() || name.len() > max_length {
+            return Err("a ContextKeyName is empty or too long".into());
+        }
+        let list_of = entry.context_key_type.strip_suffix("List");
+        if list_of.is_none() && values.len() != 1 {
+            return Err(format!("{name} is no list and has not one value"));
+        }
+        let is_too_much = values.len() > max_values;
+        if is_too_much || values.iter().any(|value| value.len() > max_length) {
+            return Err(format!("{name} has too many values or too long ones"));
+        }
+        let fits: fn(&str) -> bool = match list_of.unwrap_or(&entry.context_key_type) {
+            "string" => |_| true,
+            "numeric" => |text| number(text).is_some(),
+            "boolean" => |text| boolean(text).is_some(),
+            "date" => |text| date(text).is_some(),
+            "ip" => |text| network(text).is_some(),
+            "binary" => |text| BASE64.decode(text.as_bytes()).is_ok(),
+            other => return Err(format!("\"{other}\" is no ContextKeyType")),
+        };
+        if let Some(value) = values.iter().find(|value| !fits(value)) {
+            let expected = entry.context_key_type;
+            return Err(format!("\"{value}\" for {name} is not of type {expected}"));
+        }
+        entries.push((name, values));
+    }
+    Ok(Document::ContextEntries(entries))
+}
+
+/// Tags as IAM has them: no key twice, whatever the case of its letters.
+fn tags(list: Vec<RawTag>) -> Result<Vec<Tag>, String> {
+    let mut keys = HashSet::new();
+    let mut tags = Vec::with_capacity(list.len());
+    for RawTag { key, value } in list {
+        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+            return Err(format!("tag \"{key}\" is empty or longer than AWS allows"));
+        }
+        if !keys.insert(key.to_lowercase()) {
+            return Err(format!("tag \"{key}\" is there twice"));
+        }
+        tags.push((key, value));
+    }
+    Ok(tags)
 }
 
 fn checked_key(id: String, key: AccessKey) -> Result<Document, BadDocument> {
@@ -266,10 +550,48 @@ pub fn merge<'n>(
                 Some(_) => Err(format!("access key {id} is there twice")),
                 None => Ok(()),
             },
+            Document::ClusterPolicy(policy) => match all.cluster_policy.replace(*policy) {
+                Some(_) => Err("the cluster's policy is there twice".into()),
+                None => Ok(()),
+            },
+            Document::Cluster(arn, cluster) => match all.clusters.insert(arn.clone(), cluster) {
+                Some(_) => Err(format!("{arn} is there twice")),
+                None => Ok(()),
+            },
+            Document::ServiceControlPolicy(arn, policy) => {
+                add_service_control_policy(&mut all, arn, *policy)
+            }
+            Document::ContextEntries(entries) => add_context_entries(&mut all, entries),
         };
         merged.map_err(|message| (name, BadDocument(message)))?;
     }
     Ok(all)
+}
+
+fn add_service_control_policy(
+    all: &mut Identities,
+    arn: String,
+    policy: Policy,
+) -> Result<(), String> {
+    if all.service_control.iter().any(|(known, _)| *known == arn) {
+        return Err(format!("{arn} is there twice"));
+    }
+    all.service_control.push((arn, policy));
+    Ok(())
+}
+
+fn add_context_entries(
+    all: &mut Identities,
+    entries: Vec<(String, Vec<String>)>,
+) -> Result<(), String> {
+    for (key, values) in entries {
+        let mut known = all.context_entries.iter();
+        if known.any(|(k, _)| k.eq_ignore_ascii_case(&key)) {
+            return Err(format!("{key} is there twice"));
+        }
+        all.context_entries.push((key, values));
+    }
+    Ok(())
 }
 
 fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), String> {
@@ -277,9 +599,12 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
         check_name(&user.arn, &user.user_name)?;
         all.add_principal(Principal {
             arn: user.arn,
+            unique_id: user.user_id,
+            tags: tags(user.tags)?,
             inline: documents(user.user_policy_list),
             attached: arns(user.attached_managed_policies),
             groups: user.group_list,
+            trust_policy: None,
             boundary: user
                 .permissions_boundary
                 .map(|b| b.permissions_boundary_arn),
@@ -289,9 +614,12 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
         check_name(&role.arn, &role.role_name)?;
         all.add_principal(Principal {
             arn: role.arn,
+            unique_id: role.role_id,
+            tags: tags(role.tags)?,
             inline: documents(role.role_policy_list),
             attached: arns(role.attached_managed_policies),
             groups: Vec::new(),
+            trust_policy: role.assume_role_policy_document.map(|trust| trust.0),
             boundary: role
                 .permissions_boundary
                 .map(|b| b.permissions_boundary_arn),
@@ -304,6 +632,7 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
         }
         let key = (account.to_owned(), group.group_name);
         let value = Group {
+            arn: group.arn.clone(),
             inline: documents(group.group_policy_list),
             attached: arns(group.attached_managed_policies),
         };
@@ -345,10 +674,12 @@ fn check_name(arn: &str, name: &str) -> Result<(), String> {
     }
 }
 
-fn documents(list: Vec<InlinePolicy>) -> Vec<Policy> {
-    list.into_iter()
-        .map(|policy| policy.policy_document)
-        .collect()
+fn documents(list: Vec<RawInlinePolicy>) -> Vec<InlinePolicy> {
+    let inline = list.into_iter().map(|raw| InlinePolicy {
+        name: raw.policy_name,
+        policy: raw.policy_document,
+    });
+    inline.collect()
 }
 
 fn arns(list: Vec<AttachedPolicy>) -> Vec<String> {
@@ -444,6 +775,9 @@ mod tests {
         let document = parse(&details.to_string()).ok().unwrap();
         let all = merge([("a.json", document)]).ok().unwrap();
         let policy = &all.policies["arn:aws:iam::aws:policy/P"];
-        assert_eq!(policy.decide("a:b", "x"), crate::policy::Decision::Allow);
+        assert_eq!(
+            policy.statements()[0].effect(),
+            crate::policy::Effect::Allow
+        );
     }
 }

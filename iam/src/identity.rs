@@ -1,8 +1,9 @@
 //! The identities that were loaded: users, groups, roles, their policies, and access keys.
 
 use crate::arn::{IamArn, IamKind};
+use crate::authorization::{Policies, Source, Sourced};
 use crate::denial::Why;
-use crate::policy::{Decision, Policy, decide_all};
+use crate::policy::Policy;
 use std::collections::HashMap;
 use time::UtcDateTime;
 
@@ -11,38 +12,95 @@ use time::UtcDateTime;
 pub struct Principal {
     /// The ARN of the user or role, path included.
     pub arn: String,
+    /// `UserId` or `RoleId`, if the document holds it.
+    pub unique_id: Option<String>,
+    /// Key and value of each tag.
+    pub tags: Vec<Tag>,
     /// Policies that are written into the user or role itself.
-    pub inline: Vec<Policy>,
+    pub inline: Vec<InlinePolicy>,
     /// ARNs of the managed policies that are attached.
     pub attached: Vec<String>,
     /// Names of the groups that the user is in.
     pub groups: Vec<String>,
     /// ARN of the managed policy that is the permissions boundary.
     pub boundary: Option<String>,
+    /// Who may assume the role, if it is one and the document holds it.
+    pub trust_policy: Option<Policy>,
+}
+
+/// Key and value of a tag.
+pub type Tag = (String, String);
+
+/// A policy that is written into a user, group or role.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InlinePolicy {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub policy: Policy,
 }
 
 /// A group of users.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
+    /// The ARN of the group.
+    pub arn: String,
     /// Policies that are written into the group itself.
-    pub inline: Vec<Policy>,
+    pub inline: Vec<InlinePolicy>,
     /// ARNs of the managed policies that are attached.
     pub attached: Vec<String>,
 }
 
+/// A role session, as far as its document tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoleSession {
+    /// The ARN of the session.
+    pub arn: String,
+    /// The role's id, a colon, and the session's name.
+    pub assumed_role_id: Option<String>,
+    /// When it began.
+    pub issued_at: UtcDateTime,
+    /// Whether it was begun with a device for multi-factor authentication.
+    pub has_mfa: bool,
+    /// The source identity that it was begun with.
+    pub source_identity: Option<String>,
+    /// Session tags; each takes the place of the role's tag of that key.
+    pub tags: Vec<Tag>,
+    /// The session policies, if it was given any.
+    pub policies: Option<SessionPolicies>,
+    /// Whether the session was narrowed by policies or tags that the document does not show.
+    pub has_hidden_policies: bool,
+}
+
+/// The session policies of a session.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SessionPolicies {
+    /// The one that was written into the request.
+    pub inline: Option<Policy>,
+    /// ARNs of the managed policies that the request named.
+    pub attached: Vec<String>,
+}
+
+/// A cluster as `aws dsql get-cluster` describes it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClusterDescription {
+    /// Key and value of each tag.
+    pub tags: Vec<Tag>,
+}
+
 /// Whose access key it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Owner {
     /// A user, by name: AWS does not tell the account.
     User(String),
-    /// A role session, by its ARN.
-    Session(String),
+    /// A role session.
+    Session(Box<RoleSession>),
 }
 
 /// An access key with its secret.
 ///
 /// Deliberately without `Debug`, so that no secret can be printed by mistake.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct AccessKey {
     /// The secret access key.
     pub secret: String,
@@ -54,8 +112,6 @@ pub struct AccessKey {
     pub is_active: bool,
     /// Whose key it is.
     pub owner: Owner,
-    /// Whether the session was narrowed by policies or tags that the document does not show.
-    pub has_hidden_policies: bool,
 }
 
 /// Everything that the documents say. Build one with [`crate::documents::merge`].
@@ -71,6 +127,16 @@ pub struct Identities {
     pub(crate) access_keys: HashMap<String, AccessKey>,
     /// ARNs by kind (`true` for a user), account and name, since sessions and keys show no path.
     pub(crate) by_name: HashMap<(bool, String, String), String>,
+    /// ARNs of users by name alone, `None` where several accounts have one of that name.
+    pub(crate) users_by_name: HashMap<String, Option<String>>,
+    /// Service control policies, each with its name.
+    pub(crate) service_control: Vec<(String, Policy)>,
+    /// The resource-based policy of the cluster.
+    pub(crate) cluster_policy: Option<Policy>,
+    /// Clusters by ARN.
+    pub(crate) clusters: HashMap<String, ClusterDescription>,
+    /// Condition keys that a document adds to the request context.
+    pub(crate) context_entries: Vec<(String, Vec<String>)>,
 }
 
 impl Identities {
@@ -91,13 +157,7 @@ impl Identities {
         if let Some(arn) = self.by_name.get(&key) {
             return self.principals.get(arn);
         }
-        let mut named = self
-            .by_name
-            .iter()
-            .filter(|((user, _, n), _)| *user && n == name)
-            .filter_map(|(_, arn)| self.principals.get(arn));
-        let one = named.next();
-        named.next().is_none().then_some(one).flatten()
+        self.principals.get(self.users_by_name.get(name)?.as_ref()?)
     }
 
     /// The role of that name in `account`.
@@ -122,50 +182,111 @@ impl Identities {
         if self.by_name.insert(key, arn.clone()).is_some() {
             return Err(format!("{arn} is there twice"));
         }
+        if parsed.kind == IamKind::User {
+            let named = self.users_by_name.entry(parsed.name.to_owned());
+            named
+                .and_modify(|several| *several = None)
+                .or_insert_with(|| Some(arn.clone()));
+        }
         self.principals.insert(arn, principal);
         Ok(())
     }
 
-    /// Whether the policies of `principal` allow `action` on `resource`.
+    /// The policies that have a say in what a user, or a session of a role, may do: all but those
+    /// of the resource. Takes as long as these are many, however many others there are.
     ///
     /// # Errors
-    /// [`Why`] not. A policy or group that no document holds counts as a deny.
-    pub(crate) fn allow(
-        &self,
-        principal: &Principal,
-        action: &str,
-        resource: &str,
-    ) -> Result<(), Why> {
-        let mut policies: Vec<&Policy> = principal.inline.iter().collect();
+    /// [`Why::Incomplete`] if one that counts is in no document.
+    pub fn policies<'i>(
+        &'i self,
+        principal: &'i Principal,
+        session: Option<&'i RoleSession>,
+    ) -> Result<Policies<'i>, Why> {
+        let mut identity = Vec::new();
+        inline(&mut identity, &principal.arn, &principal.inline);
         let mut attached: Vec<&String> = principal.attached.iter().collect();
         let account = IamArn::parse(&principal.arn).map_or("", |arn| arn.account);
         for name in &principal.groups {
             let key = (account.to_owned(), name.clone());
             let missing = || Why::Incomplete(format!("group {name}"));
             let group = self.groups.get(&key).ok_or_else(missing)?;
-            policies.extend(&group.inline);
+            inline(&mut identity, &group.arn, &group.inline);
             attached.extend(&group.attached);
         }
         for arn in attached {
-            policies.push(self.managed(arn)?);
+            identity.push(self.managed(arn)?);
         }
-        match decide_all(policies, action, resource) {
-            Decision::ExplicitDeny => return Err(Why::DeniedByIdentityPolicy),
-            Decision::ImplicitDeny => return Err(Why::NoIdentityPolicy),
-            Decision::Allow => {}
-        }
-        match &principal.boundary {
-            None => Ok(()),
-            Some(arn) => match self.managed(arn)?.decide(action, resource) {
-                Decision::Allow => Ok(()),
-                Decision::ExplicitDeny => Err(Why::DeniedByBoundary),
-                Decision::ImplicitDeny => Err(Why::NoBoundary),
-            },
-        }
+        let boundary = principal.boundary.as_ref();
+        let service_control = self.service_control.iter().map(|(name, policy)| Sourced {
+            source: Source::Other(name),
+            policy,
+        });
+        Ok(Policies {
+            identity,
+            boundary: boundary.map(|arn| self.managed(arn)).transpose()?,
+            session: self.session_policies(session)?,
+            resource: None,
+            resource_must_allow: false,
+            service_control: service_control.collect(),
+        })
     }
 
-    fn managed(&self, arn: &str) -> Result<&Policy, Why> {
-        let missing = || Why::Incomplete(format!("policy {arn}"));
-        self.policies.get(arn).ok_or_else(missing)
+    fn session_policies<'i>(
+        &'i self,
+        session: Option<&'i RoleSession>,
+    ) -> Result<Option<Vec<Sourced<'i>>>, Why> {
+        let Some(session) = session else {
+            return Ok(None);
+        };
+        if session.has_hidden_policies {
+            return Err(Why::Incomplete("the session policy of the session".into()));
+        }
+        let Some(policies) = &session.policies else {
+            return Ok(None);
+        };
+        let mut all = Vec::new();
+        if let Some(policy) = &policies.inline {
+            let source = Source::Other("the session's inline policy");
+            all.push(Sourced { source, policy });
+        }
+        for arn in &policies.attached {
+            all.push(self.managed(arn)?);
+        }
+        Ok(Some(all))
     }
+
+    /// The resource-based policy of the cluster, if a document holds one.
+    pub fn cluster_policy(&self) -> Option<Sourced<'_>> {
+        let policy = self.cluster_policy.as_ref()?;
+        let source = Source::Other("the cluster's policy");
+        Some(Sourced { source, policy })
+    }
+
+    /// What the documents say of the cluster with this ARN.
+    pub fn cluster(&self, arn: &str) -> Option<&ClusterDescription> {
+        self.clusters.get(arn)
+    }
+
+    /// Condition keys that the documents add to the request context, with their values.
+    pub fn context_entries(&self) -> &[(String, Vec<String>)] {
+        &self.context_entries
+    }
+
+    fn managed<'i>(&'i self, arn: &'i str) -> Result<Sourced<'i>, Why> {
+        let missing = || Why::Incomplete(format!("policy {arn}"));
+        Ok(Sourced {
+            source: Source::Managed(arn),
+            policy: self.policies.get(arn).ok_or_else(missing)?,
+        })
+    }
+}
+
+fn inline<'i>(all: &mut Vec<Sourced<'i>>, owner: &'i str, policies: &'i [InlinePolicy]) {
+    all.extend(policies.iter().map(|inline| Sourced {
+        source: Source::Inline {
+            owner,
+            name: &inline.name,
+        },
+        policy: &inline.policy,
+    }));
 }

@@ -10,12 +10,14 @@
 //! | [`token`] | the presigned URL that is sent as the password |
 //! | [`signature`] | Signature Version 4: canonical request, string to sign, constant-time check |
 //! | [`arn`] | ARNs of users, roles and role sessions |
-//! | [`policy`] | policy documents and what a statement says about a request |
+//! | [`policy`] | policy documents: the language, and when a statement applies to a request |
+//! | [`authorization`] | what all policies of an account decide together |
 //! | [`identity`] | users, groups, roles, access keys of the accounts that were loaded |
 //! | [`documents`] | the JSON that AWS's command line prints, turned into identities |
 //! | [`directory`] | the directory that holds those documents |
 //! | [`cluster`] | the cluster: account, region, endpoints |
 //! | [`login`] | one login, start to end |
+//! | [`request_context`] | what policies can ask about a login |
 //! | [`denial`] | every reason to refuse, and the sentence that goes with it |
 //! | [`audit`] | a decision in the form of AWS CloudTrail's events |
 //! | [`limits`] | how many connections there may be |
@@ -25,6 +27,7 @@
 
 pub mod arn;
 pub mod audit;
+pub mod authorization;
 pub mod cluster;
 pub mod denial;
 pub mod directory;
@@ -33,6 +36,7 @@ pub mod identity;
 pub mod limits;
 pub mod login;
 pub mod policy;
+pub mod request_context;
 pub mod signature;
 pub mod statement;
 pub mod token;

@@ -13,9 +13,12 @@
 //! 8. the principal is of the cluster's account, and its policies allow the action
 
 use crate::arn::{IamArn, SessionArn};
+use crate::authorization::{Decision, Request, authorize};
 use crate::cluster::{Cluster, SERVICE};
 use crate::denial::{Denial, Why};
-use crate::identity::{AccessKey, Identities, Owner, Principal};
+use crate::identity::{Owner, Principal, RoleSession};
+use crate::policy;
+use crate::request_context::{Circumstances, request_context};
 use crate::signature::is_signed_with;
 use crate::token::{Action, Token, format_date};
 use subtle::ConstantTimeEq;
@@ -57,16 +60,10 @@ pub struct Verdict {
 
 /// Judges one login.
 ///
-/// `password` is what the client sent; `role` the database role it asks for; `now` the time.
-pub fn judge(
-    password: &str,
-    role: &str,
-    now: UtcDateTime,
-    cluster: &Cluster,
-    identities: &Identities,
-) -> Verdict {
+/// `password` is what the client sent; `role` the database role it asks for.
+pub fn judge(password: &str, role: &str, circumstances: &Circumstances<'_>) -> Verdict {
     let mut seen = Seen::default();
-    let outcome = checked(password, role, now, cluster, identities, &mut seen);
+    let outcome = checked(password, role, circumstances, &mut seen);
     Verdict {
         caller: seen.caller,
         action: seen.action,
@@ -84,11 +81,10 @@ struct Seen {
 fn checked(
     password: &str,
     role: &str,
-    now: UtcDateTime,
-    cluster: &Cluster,
-    identities: &Identities,
+    circumstances: &Circumstances<'_>,
     seen: &mut Seen,
 ) -> Result<Admission, Denial> {
+    let Circumstances { now, cluster, .. } = *circumstances;
     let token = Token::parse(password)?;
     seen.action = Some(token.action);
     check_scope(&token, cluster)?;
@@ -97,11 +93,11 @@ fn checked(
         return Err(Denial::WrongHost(token.host.to_owned()));
     }
     check_time(&token, now)?;
-    let caller = authenticate(&token, now, cluster, identities)?;
-    seen.caller = Some(caller.caller.clone());
-    authorize(&token, &caller, cluster, identities)?;
+    let authenticated = authenticate(&token, circumstances)?;
+    seen.caller = Some(authenticated.caller.clone());
+    check_policies(&token, &authenticated, circumstances)?;
     Ok(Admission {
-        caller: caller.caller,
+        caller: authenticated.caller,
         action: token.action,
     })
 }
@@ -185,15 +181,19 @@ fn shown(id: &str) -> &str {
 struct Authenticated<'i> {
     caller: Caller,
     principal: &'i Principal,
-    key: &'i AccessKey,
+    session: Option<&'i RoleSession>,
 }
 
 fn authenticate<'i>(
     token: &Token<'_>,
-    now: UtcDateTime,
-    cluster: &Cluster,
-    identities: &'i Identities,
+    circumstances: &Circumstances<'i>,
 ) -> Result<Authenticated<'i>, Denial> {
+    let Circumstances {
+        now,
+        cluster,
+        identities,
+        ..
+    } = *circumstances;
     let id = token.access_key_id();
     let Some(key) = identities.access_key(id) else {
         // The same work as for a known key, so that time does not tell the two apart.
@@ -222,49 +222,81 @@ fn authenticate<'i>(
         access_key: id.to_owned(),
         owner: owner.to_owned(),
     };
-    let (arn, principal) = match &key.owner {
+    let (arn, principal, session) = match &key.owner {
         Owner::User(name) => {
             let user = identities.user(cluster.account(), name);
             let user = user.ok_or_else(|| unknown(&format!("user {name}")))?;
-            (user.arn.clone(), user)
+            (&user.arn, user, None)
         }
-        Owner::Session(arn) => {
-            let session = SessionArn::parse(arn).ok_or_else(|| unknown(arn))?;
-            let role = identities.role(session.account, session.role);
-            (arn.clone(), role.ok_or_else(|| unknown(arn))?)
+        Owner::Session(session) => {
+            let missing = || unknown(&session.arn);
+            let arn = SessionArn::parse(&session.arn).ok_or_else(missing)?;
+            let role = identities.role(arn.account, arn.role);
+            (&session.arn, role.ok_or_else(missing)?, Some(&**session))
         }
     };
-    let mapped_arn = principal.arn.clone();
     Ok(Authenticated {
-        caller: Caller { arn, mapped_arn },
+        caller: Caller {
+            arn: arn.clone(),
+            mapped_arn: principal.arn.clone(),
+        },
         principal,
-        key,
+        session,
     })
 }
 
-fn authorize(
+fn check_policies(
     token: &Token<'_>,
-    caller: &Authenticated<'_>,
-    cluster: &Cluster,
-    identities: &Identities,
+    authenticated: &Authenticated<'_>,
+    circumstances: &Circumstances<'_>,
 ) -> Result<(), Denial> {
-    let arn = &caller.caller.arn;
-    let account = IamArn::parse(&caller.principal.arn).map(|arn| arn.account);
-    if account != Ok(cluster.account()) {
-        return Err(Denial::OtherAccount(arn.clone()));
+    let Authenticated {
+        caller,
+        principal,
+        session,
+    } = authenticated;
+    let account = IamArn::parse(&principal.arn).map(|arn| arn.account);
+    if account != Ok(circumstances.cluster.account()) {
+        return Err(Denial::OtherAccount(caller.arn.clone()));
     }
-    let resource = cluster.arn();
-    let decision = if caller.key.has_hidden_policies {
-        Err(Why::Incomplete("the session policy of the session".into()))
-    } else {
-        identities.allow(caller.principal, token.action.iam_name(), &resource)
+    let why = match decide(principal, *session, token.action, circumstances) {
+        Ok(decision) => Why::of(&decision),
+        Err(why) => Some(why),
     };
-    decision.map_err(|why| Denial::NotAuthorized {
-        principal: arn.clone(),
-        action: token.action,
-        resource,
-        why,
-    })
+    match why {
+        None => Ok(()),
+        Some(why) => Err(Denial::NotAuthorized {
+            principal: caller.arn.clone(),
+            action: token.action,
+            resource: circumstances.cluster.arn(),
+            why,
+        }),
+    }
+}
+
+/// What the policies say about a login as `principal`, or as a session of it, with all that the
+/// decision rests on.
+///
+/// # Errors
+/// [`Why::Incomplete`] if a policy that counts is in no document.
+pub fn decide<'i>(
+    principal: &'i Principal,
+    session: Option<&'i RoleSession>,
+    action: Action,
+    circumstances: &Circumstances<'i>,
+) -> Result<Decision<'i>, Why> {
+    let mut policies = circumstances.identities.policies(principal, session)?;
+    policies.resource = circumstances.identities.cluster_policy();
+    let caller = policy::Caller {
+        arn: session.map_or(&principal.arn, |session| &session.arn),
+        role_arn: session.map(|_| principal.arn.as_str()),
+    };
+    let request = Request {
+        action: action.iam_name(),
+        resource: &circumstances.cluster.arn(),
+        context: &request_context(circumstances, principal, session),
+    };
+    Ok(authorize(&policies, &caller, &request))
 }
 
 #[cfg(test)]

@@ -8,11 +8,13 @@ use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
+use dsql_iam_core::authorization::PolicyType;
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::denial::{Denial, Why};
 use dsql_iam_core::documents;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::{Verdict, judge};
+use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::token::{Action, Malformed};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -30,15 +32,17 @@ const NOW: UtcDateTime = utc_datetime!(2024-11-25 00:05:00);
 const SESSION_END: &str = "2024-11-25T01:00:00+00:00";
 
 /// Users of `data/account.json`, of `data/other_account.json`, and of none.
-const USERS: [&str; 13] = [
+const USERS: [&str; 18] = [
     "alice", "bob", "carol", "dave", "dora", "erin", "frank", "gina", "hugo", "ivan", "judy",
-    "eve", "mallory",
+    "eve", "mallory", "near", "far", "otto", "paul", "quinn",
 ];
 /// Sessions: account, role, name, end, and `PackedPolicySize` (0: not printed).
-const SESSIONS: [(&str, &str, &str, &str, u32); 7] = [
+const SESSIONS: [(&str, &str, &str, &str, u32); 9] = [
     (ACCOUNT, "App", "web", SESSION_END, 0),
     (ACCOUNT, "App", "over", "2024-11-25T00:04:00+00:00", 0),
     (ACCOUNT, "App", "packed", SESSION_END, 6),
+    (ACCOUNT, "App", "narrowed", SESSION_END, 6),
+    (ACCOUNT, "App", "forbidden", SESSION_END, 6),
     (ACCOUNT, "Bounded", "bounded", SESSION_END, 0),
     (ACCOUNT, "Idle", "idle", SESSION_END, 0),
     (ACCOUNT, "Nowhere", "lost", SESSION_END, 0),
@@ -96,6 +100,67 @@ fn session(account: &str, role: &str, name: &str, end: &str, packed: u32) -> Val
     document
 }
 
+/// The same, with the request for it: a session policy with these statements.
+fn narrowed_session(name: &str, statement: Value) -> Value {
+    let mut document = session(ACCOUNT, "App", name, SESSION_END, 6);
+    document["Request"] = json!({
+        "RoleArn": format!("arn:aws:iam::{ACCOUNT}:role/service/team/App"),
+        "RoleSessionName": name,
+        "Policy": json!({"Version": "2012-10-17", "Statement": statement}).to_string(),
+    });
+    document
+}
+
+fn statement(effect: &str, condition: Value) -> Value {
+    json!({"Effect": effect, "Action": "*", "Resource": "*", "Condition": condition})
+}
+
+/// Users whom conditions, the cluster's policy or a service control policy concern.
+fn conditional_account() -> Value {
+    let user = |name: &str, condition: Value| {
+        json!({
+            "UserName": name,
+            "Arn": user_arn(name),
+            "UserPolicyList": [{"PolicyName": "connect", "PolicyDocument":
+                {"Version": "2012-10-17", "Statement": statement("Allow", condition)}}]
+        })
+    };
+    json!({"UserDetailList": [
+        user("near", json!({"IpAddress": {"aws:SourceIp": "10.1.0.0/16"},
+            "DateLessThan": {"aws:CurrentTime": "2024-11-25T00:20:00Z"}})),
+        user("far", json!({"IpAddress": {"aws:SourceIp": "192.168.0.0/16"}})),
+        user("otto", json!({})),
+        user("paul", json!({})),
+        user("quinn", json!({}))
+    ]})
+}
+
+/// Output of `aws dsql get-cluster-policy`: keeps out one user, lets in another.
+fn cluster_policy() -> Value {
+    let principal = |name: &str, effect: &str| {
+        let mut statement = statement(effect, json!({}));
+        statement["Principal"] = json!({"AWS": user_arn(name)});
+        statement
+    };
+    let statements = [principal("otto", "Deny"), principal("gina", "Allow")];
+    json!({"policy": json!({"Version": "2012-10-17", "Statement": statements}).to_string(),
+        "policyVersion": "1"})
+}
+
+/// Output of `aws organizations describe-policy`: denies one user, and does not allow another.
+fn service_control_policy() -> Value {
+    let names = |name: &str| json!({"aws:PrincipalArn": user_arn(name)});
+    let statements = [
+        statement("Deny", json!({"ArnEquals": names("paul")})),
+        statement("Allow", json!({"ArnNotEquals": names("quinn")})),
+    ];
+    json!({"Policy": {
+        "PolicySummary": {"Id": "p-1", "Arn": "arn:aws:organizations::1:policy/p-1",
+            "Type": "SERVICE_CONTROL_POLICY", "AwsManaged": false},
+        "Content": json!({"Version": "2012-10-17", "Statement": statements}).to_string()
+    }})
+}
+
 fn merged(texts: &[String]) -> Identities {
     let parsed = texts.iter().map(|text| {
         let document = documents::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -112,7 +177,23 @@ fn everybody() -> Identities {
         access_key("alice", "retired", "Inactive").to_string(),
     ];
     texts.extend(USERS.map(|user| access_key(user, user, "Active").to_string()));
-    texts.extend(SESSIONS.map(|(a, r, n, e, p)| session(a, r, n, e, p).to_string()));
+    texts.extend(SESSIONS.map(|(a, r, n, e, p)| {
+        let document = match n {
+            "narrowed" => narrowed_session(
+                n,
+                json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*"}),
+            ),
+            "forbidden" => narrowed_session(n, statement("Deny", json!({}))),
+            _ => session(a, r, n, e, p),
+        };
+        document.to_string()
+    }));
+    let further = [
+        conditional_account(),
+        cluster_policy(),
+        service_control_policy(),
+    ];
+    texts.extend(further.map(|document| document.to_string()));
     merged(&texts)
 }
 
@@ -244,13 +325,16 @@ impl Login {
     }
 
     fn verdict(&self, identities: &Identities) -> Verdict {
-        judge(
-            &self.password(),
-            self.role,
-            self.now,
-            &cluster(),
+        let circumstances = Circumstances {
+            now: self.now,
+            cluster: &cluster(),
             identities,
-        )
+            connection: ConnectionFacts {
+                source_ip: Some("10.1.2.3".parse().unwrap()),
+                is_tls: true,
+            },
+        };
+        judge(&self.password(), self.role, &circumstances)
     }
 }
 
@@ -285,6 +369,10 @@ fn users_are_admitted() {
         (Login::user("carol"), user_arn("carol")),
         // Within a boundary that denies the other action.
         (Login::user("dora"), user_arn("dora")),
+        // By a condition on the address and the time.
+        (Login::user("near"), user_arn("near")),
+        // By the cluster's policy alone.
+        (Login::user("gina"), user_arn("gina")),
         (
             Login {
                 host: "localhost:5432",
@@ -589,62 +677,92 @@ fn policy_cases() -> Vec<Case> {
             Login::session("guest"),
             session_arn(OTHER_ACCOUNT, "Guest", "guest"),
         ),
-        // Policies of other services only, inline and attached to a group.
+        // A condition that does not hold.
         refused(
-            Login::user("gina"),
-            user_arn("gina"),
-            Why::NoIdentityPolicy,
+            Login::user("far"),
+            user_arn("far"),
+            Why::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
+        ),
+        refused(
+            Login::user("otto"),
+            user_arn("otto"),
+            Why::DeniedBy(PolicyType::ResourceBased),
+            "with an explicit deny in a resource-based policy",
+        ),
+        refused(
+            Login::user("paul"),
+            user_arn("paul"),
+            Why::DeniedBy(PolicyType::ServiceControl),
+            "with an explicit deny in a service control policy",
+        ),
+        refused(
+            Login::user("quinn"),
+            user_arn("quinn"),
+            Why::NotAllowedBy(PolicyType::ServiceControl),
+            "because no service control policy allows the dsql:DbConnect action",
+        ),
+        refused(
+            Login::session("narrowed"),
+            session_arn(ACCOUNT, "App", "narrowed"),
+            Why::NotAllowedBy(PolicyType::Session),
+            "because no session policy allows the dsql:DbConnect action",
+        ),
+        refused(
+            Login::session("forbidden"),
+            session_arn(ACCOUNT, "App", "forbidden"),
+            Why::DeniedBy(PolicyType::Session),
+            "with an explicit deny in a session policy",
         ),
         // A newer version than the default one would allow it.
         refused(
             Login::user("ivan"),
             user_arn("ivan"),
-            Why::NoIdentityPolicy,
+            Why::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
         ),
         // The one action does not help the other.
         refused(
             Login::user("alice").admin(),
             user_arn("alice"),
-            Why::NoIdentityPolicy,
+            Why::NotAllowedBy(PolicyType::IdentityBased),
             no_policy_admin,
         ),
         refused(
             Login::session("idle"),
             session_arn(ACCOUNT, "Idle", "idle"),
-            Why::NoIdentityPolicy,
+            Why::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
         ),
         // An inline deny beside an inline allow; a deny attached to a group.
         refused(
             Login::user("carol").admin(),
             user_arn("carol"),
-            Why::DeniedByIdentityPolicy,
+            Why::DeniedBy(PolicyType::IdentityBased),
             denied,
         ),
         refused(
             Login::user("judy"),
             user_arn("judy"),
-            Why::DeniedByIdentityPolicy,
+            Why::DeniedBy(PolicyType::IdentityBased),
             denied,
         ),
         refused(
             Login::user("dave"),
             user_arn("dave"),
-            Why::NoBoundary,
+            Why::NotAllowedBy(PolicyType::PermissionsBoundary),
             no_boundary,
         ),
         refused(
             Login::session("bounded"),
             session_arn(ACCOUNT, "Bounded", "bounded"),
-            Why::NoBoundary,
+            Why::NotAllowedBy(PolicyType::PermissionsBoundary),
             no_boundary,
         ),
         refused(
             Login::user("dora").admin(),
             user_arn("dora"),
-            Why::DeniedByBoundary,
+            Why::DeniedBy(PolicyType::PermissionsBoundary),
             denied_by_boundary,
         ),
         // What is missing is told to the log, not to the client.
@@ -724,10 +842,17 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         Denial::WrongSignature(_) => "WrongSignature",
         Denial::OtherAccount(_) => "OtherAccount",
         Denial::NotAuthorized { why, .. } => match why {
-            Why::NoIdentityPolicy => "NotAuthorized::NoIdentityPolicy",
-            Why::DeniedByIdentityPolicy => "NotAuthorized::DeniedByIdentityPolicy",
-            Why::NoBoundary => "NotAuthorized::NoBoundary",
-            Why::DeniedByBoundary => "NotAuthorized::DeniedByBoundary",
+            Why::NotAllowedBy(PolicyType::IdentityBased) => "NotAuthorized::NoIdentityPolicy",
+            Why::DeniedBy(PolicyType::IdentityBased) => "NotAuthorized::DeniedByIdentityPolicy",
+            Why::NotAllowedBy(PolicyType::PermissionsBoundary) => "NotAuthorized::NoBoundary",
+            Why::DeniedBy(PolicyType::PermissionsBoundary) => "NotAuthorized::DeniedByBoundary",
+            Why::NotAllowedBy(PolicyType::Session) => "NotAuthorized::NoSessionPolicy",
+            Why::DeniedBy(PolicyType::Session) => "NotAuthorized::DeniedBySessionPolicy",
+            Why::NotAllowedBy(PolicyType::ServiceControl) => "NotAuthorized::NoServiceControl",
+            Why::DeniedBy(PolicyType::ServiceControl) => "NotAuthorized::DeniedByServiceControl",
+            Why::DeniedBy(PolicyType::ResourceBased) => "NotAuthorized::DeniedByClusterPolicy",
+            // The cluster's policy need not allow anything.
+            Why::NotAllowedBy(PolicyType::ResourceBased) => return None,
             Why::Incomplete(_) => "NotAuthorized::Incomplete",
         },
         Denial::Unconfigured(_)
@@ -750,7 +875,7 @@ fn no_denial_lacks_a_case() {
         .map(|(_, denial, ..)| judged(denial).unwrap())
         .collect();
     // As many as `judged` names.
-    assert_eq!(covered.len(), 27, "{covered:#?}");
+    assert_eq!(covered.len(), 32, "{covered:#?}");
 }
 
 #[test]
@@ -792,6 +917,20 @@ fn outcome_at(login: &Login, now: UtcDateTime, identities: &Identities) -> &'sta
         Ok(_) => "admitted",
         Err(denial) => judged(&denial).unwrap(),
     }
+}
+
+#[test]
+fn a_condition_is_asked_at_each_login() {
+    let identities = everybody();
+    let near = Login {
+        expires: 3600,
+        ..Login::user("near")
+    };
+    let before = utc_datetime!(2024-11-25 00:19:59);
+    assert_eq!(outcome_at(&near, before, &identities), "admitted");
+    let after = utc_datetime!(2024-11-25 00:20:00);
+    let refused = "NotAuthorized::NoIdentityPolicy";
+    assert_eq!(outcome_at(&near, after, &identities), refused);
 }
 
 #[test]

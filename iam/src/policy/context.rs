@@ -1,0 +1,73 @@
+//! The request context: what is known of a request, by condition key.
+//!
+//! Follows
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html>.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// A condition key, as it was written and as it is compared: without case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConditionKey {
+    pub(crate) written: String,
+    pub(crate) folded: String,
+}
+
+impl ConditionKey {
+    pub(crate) fn new(written: &str) -> Self {
+        Self {
+            written: written.to_owned(),
+            folded: written.to_ascii_lowercase(),
+        }
+    }
+}
+
+/// The values of condition keys for one request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    values: HashMap<String, Vec<String>>,
+}
+
+impl Context {
+    /// Gives `key` (in any case) the one value `value`, whatever it had before.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.set_all(key, vec![value.into()]);
+    }
+
+    /// Gives `key` (in any case) these values, whatever it had before. A key without any value is
+    /// there, but empty.
+    pub fn set_all(&mut self, key: &str, values: Vec<String>) {
+        self.values.insert(key.to_ascii_lowercase(), values);
+    }
+
+    /// Takes `key` out.
+    pub fn remove(&mut self, key: &str) {
+        self.values.remove(&key.to_ascii_lowercase());
+    }
+
+    /// The values of `key` (in any case); `None` if it is not in the context.
+    pub fn values(&self, key: &str) -> Option<&[String]> {
+        self.values
+            .get(&key.to_ascii_lowercase())
+            .map(Vec::as_slice)
+    }
+
+    /// The values of a key; an absent key has none.
+    pub(crate) fn of(&self, key: &ConditionKey) -> &[String] {
+        self.values.get(&key.folded).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Condition keys that policies asked for and the context does not have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Missing(BTreeMap<String, String>);
+
+impl Missing {
+    pub(crate) fn add(&mut self, key: &ConditionKey) {
+        let entry = self.0.entry(key.folded.clone());
+        entry.or_insert_with(|| key.written.clone());
+    }
+
+    pub(crate) fn into_names(self) -> Vec<String> {
+        self.0.into_values().collect()
+    }
+}

@@ -1,0 +1,587 @@
+//! Policy documents, and what their statements say about one request.
+//!
+//! Follows
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html>. How
+//! several policies decide together is in [`crate::authorization`].
+//!
+//! | part | holds |
+//! |---|---|
+//! | this file | the document: what it may hold, and when a statement applies |
+//! | `pattern` | wildcards, and how they match an ARN |
+//! | `variable` | policy variables |
+//! | `condition` | condition operators |
+//! | `principal` | Principal and NotPrincipal |
+//! | `context` | the request context |
+//!
+//! A document is bounded when it is read (statements, characters, the length of a pattern), and
+//! matching takes no more than the length of a pattern times the length of what it is matched
+//! with, so that no document makes a login expensive.
+
+mod condition;
+mod context;
+mod pattern;
+mod principal;
+mod variable;
+
+pub use context::Context;
+pub use principal::Caller;
+
+pub(crate) use condition::{boolean, date, network, number};
+pub(crate) use context::Missing;
+pub(crate) use principal::Naming;
+
+use condition::{Condition, Operator};
+use pattern::{Token, is_anything, matches, matches_arn, tokens};
+use principal::{Principals, RawPrincipals};
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use std::collections::BTreeSet;
+use variable::Template;
+
+/// The longest pattern or value that is accepted; IAM's own limits are far below.
+const MAX_PATTERN: usize = 2048;
+/// The most statements in a document.
+const MAX_STATEMENTS: usize = 1000;
+/// The most characters of all patterns, keys and values of a document together. IAM's largest
+/// policies have 10,240.
+const MAX_CHARACTERS: usize = 128 * 1024;
+
+/// A policy document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    statements: Vec<Statement>,
+}
+
+/// What kind of document it is, which says what it has to have and must not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Attached to a user, group, role, session, organization or account: no Principal.
+    IdentityBased,
+    /// Attached to a resource: a Principal in each statement.
+    ResourceBased,
+    /// The trust policy of a role: a Principal in each statement, and no Resource.
+    Trust,
+}
+
+/// Whether a statement allows or denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Effect {
+    /// `Allow`
+    Allow,
+    /// `Deny`
+    Deny,
+}
+
+/// One statement of a policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    sid: Option<String>,
+    effect: Effect,
+    principals: Option<Principals>,
+    actions: Elements<Vec<Token>>,
+    /// Not there in a trust policy.
+    resources: Option<Elements<Template>>,
+    conditions: Vec<Condition>,
+}
+
+/// A list of patterns: one of them must match, or, negated, none may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Elements<T> {
+    any_of: Vec<T>,
+    is_negated: bool,
+}
+
+/// A request, in the form that patterns are matched with.
+pub(crate) struct Question<'q> {
+    action: Vec<char>,
+    resource: Vec<char>,
+    context: &'q Context,
+    caller: Caller<'q>,
+    has_boundary: bool,
+}
+
+impl<'q> Question<'q> {
+    pub(crate) fn new(
+        action: &str,
+        resource: &str,
+        context: &'q Context,
+        caller: Caller<'q>,
+        has_boundary: bool,
+    ) -> Self {
+        Self {
+            action: action.to_ascii_lowercase().chars().collect(),
+            resource: resource.chars().collect(),
+            context,
+            caller,
+            has_boundary,
+        }
+    }
+}
+
+impl Policy {
+    /// Reads a document from JSON.
+    ///
+    /// # Errors
+    /// A sentence, with line and column where there is one.
+    pub fn parse(text: &str, kind: Kind) -> Result<Self, String> {
+        let raw: RawPolicy = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Self::from_raw(raw, kind)
+    }
+
+    /// Reads a document as AWS's command line prints it, an object, or as the API sends it, text
+    /// that may be URL-encoded. Errors of an object carry the position in the file.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the document.
+    pub fn deserialize_as<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        kind: Kind,
+    ) -> Result<Self, D::Error> {
+        let raw = deserializer.deserialize_any(RawVisitor)?;
+        Self::from_raw(raw, kind).map_err(de::Error::custom)
+    }
+
+    /// Its statements, in their order.
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+
+    /// The condition keys that its conditions and variables ask for, as they are written.
+    pub fn context_keys(&self) -> BTreeSet<&str> {
+        let mut keys = BTreeSet::new();
+        for statement in &self.statements {
+            let conditions = statement.conditions.iter().flat_map(Condition::keys);
+            let resources = statement.resources.iter().flat_map(|list| &list.any_of);
+            keys.extend(
+                conditions
+                    .chain(resources.flat_map(Template::keys))
+                    .map(|key| key.written.as_str()),
+            );
+        }
+        keys
+    }
+}
+
+impl Statement {
+    /// The Sid, if it has one.
+    pub fn sid(&self) -> Option<&str> {
+        self.sid.as_deref()
+    }
+
+    /// Whether it allows or denies.
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    /// How closely the statement names the caller, if it applies to the request, otherwise
+    /// [`Naming::None`]. One without a Principal is the caller's own, and so names it.
+    pub(crate) fn apply(&self, question: &Question<'_>, missing: &mut Missing) -> Naming {
+        let naming = match &self.principals {
+            Some(principals) => principals.apply(&question.caller, question.has_boundary),
+            None => Naming::Caller,
+        };
+        let applies = naming != Naming::None
+            && self.fits_action(&question.action)
+            && self.fits_resource(question, missing)
+            && self.conditions_hold(question, missing);
+        if applies { naming } else { Naming::None }
+    }
+
+    fn fits_action(&self, action: &[char]) -> bool {
+        let found = self.actions.any_of.iter().any(|p| matches(p, action));
+        found != self.actions.is_negated
+    }
+
+    fn fits_resource(&self, question: &Question<'_>, missing: &mut Missing) -> bool {
+        let Some(resources) = &self.resources else {
+            return true;
+        };
+        let mut is_whole = true;
+        for template in &resources.any_of {
+            match template.fill_in(question.context, missing) {
+                Some(pattern) if matches_arn(&pattern, &question.resource) => {
+                    return !resources.is_negated;
+                }
+                Some(_) => {}
+                // AWS: it matches no resource.
+                None => is_whole = false,
+            }
+        }
+        // "All but a resource that cannot be named" allows nothing here, and denies all.
+        resources.is_negated && (is_whole || self.effect == Effect::Deny)
+    }
+
+    /// All of them are asked, so that all missing keys are noted.
+    fn conditions_hold(&self, question: &Question<'_>, missing: &mut Missing) -> bool {
+        self.conditions.iter().fold(true, |so_far, condition| {
+            condition.holds(question.context, missing) && so_far
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct RawPolicy {
+    version: Option<String>,
+    #[serde(rename = "Id")]
+    _id: Option<String>,
+    statement: OneOrMany<RawStatement>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct RawStatement {
+    sid: Option<String>,
+    effect: Effect,
+    principal: Option<RawPrincipals>,
+    not_principal: Option<RawPrincipals>,
+    action: Option<OneOrMany<String>>,
+    not_action: Option<OneOrMany<String>>,
+    resource: Option<OneOrMany<String>>,
+    not_resource: Option<OneOrMany<String>>,
+    condition: Option<Entries<Entries<OneOrMany<Scalar>>>>,
+}
+
+/// AWS writes a list of one as the one itself.
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = OneOrMany<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("one element or a list of them")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                one(de::value::StrDeserializer::new(text))
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+                one(de::value::BoolDeserializer::new(value))
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                one(de::value::I64Deserializer::new(value))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                one(de::value::U64Deserializer::new(value))
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+                one(de::value::F64Deserializer::new(value))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                one(de::value::MapAccessDeserializer::new(map))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut many = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    many.push(element);
+                }
+                Ok(OneOrMany(many))
+            }
+        }
+        fn one<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<OneOrMany<T>, D::Error> {
+            Ok(OneOrMany(vec![T::deserialize(deserializer)?]))
+        }
+        deserializer.deserialize_any(Visitor(std::marker::PhantomData))
+    }
+}
+
+/// A value in a condition. AWS takes numbers and booleans without quotation marks too.
+struct Scalar(String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Scalar;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("text, a number or a boolean")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scalar, E> {
+                Ok(Scalar(value.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// An object, in its order, and with entries of the same name still there to be found.
+struct Entries<T>(Vec<(String, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
+            type Value = Entries<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Visitor(std::marker::PhantomData))
+    }
+}
+
+/// Reads a document from an object or from text.
+struct RawVisitor;
+
+impl<'de> de::Visitor<'de> for RawVisitor {
+    type Value = RawPolicy;
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a policy document")
+    }
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        RawPolicy::deserialize(de::value::MapAccessDeserializer::new(map))
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        let decoded = if text.trim_start().starts_with('{') {
+            text.into()
+        } else {
+            percent_encoding::percent_decode_str(text)
+                .decode_utf8()
+                .map_err(|_| E::custom("the policy document is not UTF-8"))?
+        };
+        serde_json::from_str(&decoded)
+            .map_err(|e| E::custom(format_args!("in the policy document: {e}")))
+    }
+}
+
+/// Reads an identity-based policy; the others are read with [`Policy::deserialize_as`].
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize_as(deserializer, Kind::IdentityBased)
+    }
+}
+
+/// What a document may hold is checked here, so that a misspelled element is an error and not a
+/// statement that silently never matches.
+impl Policy {
+    fn from_raw(raw: RawPolicy, kind: Kind) -> Result<Self, String> {
+        // Version 2012-10-17 knows policy variables, 2008-10-17 (the default) does not.
+        let has_variables = match raw.version.as_deref() {
+            Some("2012-10-17") => true,
+            Some("2008-10-17") | None => false,
+            Some(other) => {
+                return Err(format!(
+                    "Version is \"{other}\", neither 2012-10-17 nor 2008-10-17"
+                ));
+            }
+        };
+        let raw_statements = raw.statement.0;
+        if raw_statements.len() > MAX_STATEMENTS {
+            return Err(format!("there are more than {MAX_STATEMENTS} statements"));
+        }
+        let mut budget = Budget(MAX_CHARACTERS);
+        let mut sids = BTreeSet::new();
+        let mut statements = Vec::with_capacity(raw_statements.len());
+        for raw in raw_statements {
+            let statement = Statement::from_raw(raw, kind, has_variables, &mut budget)?;
+            let sid = statement.sid.clone().unwrap_or_default();
+            if !sid.is_empty() && !sids.insert(sid.clone()) {
+                return Err(format!("Sid \"{sid}\" is there twice"));
+            }
+            statements.push(statement);
+        }
+        Ok(Self { statements })
+    }
+}
+
+/// How many characters a document may still have.
+struct Budget(usize);
+
+impl Budget {
+    fn spend(&mut self, name: &str, text: &str) -> Result<(), String> {
+        if text.len() > MAX_PATTERN {
+            return Err(format!("{name} holds more than {MAX_PATTERN} characters"));
+        }
+        self.0 = self.0.checked_sub(text.len()).ok_or_else(|| {
+            format!("the policy document holds more than {MAX_CHARACTERS} characters")
+        })?;
+        Ok(())
+    }
+}
+
+impl Statement {
+    fn from_raw(
+        raw: RawStatement,
+        kind: Kind,
+        has_variables: bool,
+        budget: &mut Budget,
+    ) -> Result<Self, String> {
+        let resources = if kind == Kind::Trust {
+            if raw.resource.is_some() || raw.not_resource.is_some() {
+                return Err("the trust policy of a role has no Resource".into());
+            }
+            None
+        } else {
+            let lists = one_of("Resource", raw.resource, "NotResource", raw.not_resource)?;
+            Some(lists.read(|text| {
+                budget.spend("Resource", text)?;
+                resource(text, has_variables)
+            })?)
+        };
+        let actions = one_of("Action", raw.action, "NotAction", raw.not_action)?;
+        Ok(Self {
+            principals: principals(raw.principal, raw.not_principal, raw.effect, kind)?,
+            sid: raw.sid,
+            effect: raw.effect,
+            actions: actions.read(|text| {
+                budget.spend("Action", text)?;
+                action(text)
+            })?,
+            resources,
+            conditions: conditions(raw.condition, has_variables, budget)?,
+        })
+    }
+}
+
+fn principals(
+    plain: Option<RawPrincipals>,
+    not: Option<RawPrincipals>,
+    effect: Effect,
+    kind: Kind,
+) -> Result<Option<Principals>, String> {
+    let (raw, is_negated) = match (plain, not) {
+        (None, None) if kind == Kind::IdentityBased => return Ok(None),
+        _ if kind == Kind::IdentityBased => {
+            return Err("an identity-based policy has no Principal".into());
+        }
+        (None, None) => return Err("a statement has no Principal".into()),
+        (Some(_), Some(_)) => {
+            return Err("a statement has both Principal and NotPrincipal".into());
+        }
+        (Some(plain), None) => (plain, false),
+        (None, Some(not)) => (not, true),
+    };
+    if is_negated && kind == Kind::Trust {
+        return Err("the trust policy of a role has no NotPrincipal".into());
+    }
+    // AWS does not support it; it would let in everybody whom nobody thought of.
+    if is_negated && effect == Effect::Allow {
+        return Err("NotPrincipal goes with Deny only".into());
+    }
+    Ok(Some(Principals {
+        listed: raw.0,
+        is_negated,
+    }))
+}
+
+fn action(text: &str) -> Result<Vec<Token>, String> {
+    let is_action = text == "*"
+        || text
+            .split_once(':')
+            .is_some_and(|(service, name)| !service.is_empty() && !name.is_empty());
+    if !is_action {
+        return Err(format!("Action \"{text}\" is neither SERVICE:NAME nor *"));
+    }
+    Ok(tokens(&text.to_ascii_lowercase()))
+}
+
+/// AWS completes an ARN of fewer than six parts by wildcards.
+fn resource(text: &str, has_variables: bool) -> Result<Template, String> {
+    let no_arn = || format!("Resource \"{text}\" is neither an ARN nor *");
+    if is_anything(&tokens(text)) {
+        return Ok(Template::fixed(text, true));
+    }
+    if !text.starts_with("arn:") {
+        return Err(no_arn());
+    }
+    let parse = |text: &str| {
+        if has_variables {
+            Template::parse(text, true)
+        } else {
+            Ok(Template::fixed(text, true))
+        }
+    };
+    let template = parse(text)?;
+    match template.colons() {
+        5.. => Ok(template),
+        colons => parse(&format!("{text}{}", ":*".repeat(5 - colons))),
+    }
+}
+
+fn conditions(
+    raw: Option<Entries<Entries<OneOrMany<Scalar>>>>,
+    has_variables: bool,
+    budget: &mut Budget,
+) -> Result<Vec<Condition>, String> {
+    let mut conditions = Vec::new();
+    let mut operators = BTreeSet::new();
+    for (name, keys) in raw.into_iter().flat_map(|entries| entries.0) {
+        let operator = Operator::named(&name)
+            .ok_or_else(|| format!("there is no condition operator \"{name}\""))?;
+        if !operators.insert(name.to_ascii_lowercase()) {
+            return Err(format!("{name} is in a Condition twice"));
+        }
+        let mut known = BTreeSet::new();
+        for (key, values) in keys.0 {
+            if !known.insert(key.to_ascii_lowercase()) {
+                return Err(format!("{key} is under {name} twice"));
+            }
+            budget.spend("a condition key", &key)?;
+            let mut texts = Vec::with_capacity(values.0.len());
+            for Scalar(text) in values.0 {
+                budget.spend("a condition", &text)?;
+                texts.push(text);
+            }
+            conditions.push(Condition::new(operator, &key, &texts, has_variables)?);
+        }
+    }
+    Ok(conditions)
+}
+
+fn one_of(
+    name: &str,
+    plain: Option<OneOrMany<String>>,
+    not_name: &str,
+    not: Option<OneOrMany<String>>,
+) -> Result<Elements<String>, String> {
+    let (any_of, is_negated) = match (plain, not) {
+        (Some(plain), None) => (plain.0, false),
+        (None, Some(not)) => (not.0, true),
+        (Some(_), Some(_)) => {
+            return Err(format!("a statement has both {name} and {not_name}"));
+        }
+        (None, None) => return Err(format!("a statement has neither {name} nor {not_name}")),
+    };
+    if any_of.is_empty() {
+        return Err(format!("{name} is an empty list"));
+    }
+    Ok(Elements { any_of, is_negated })
+}
+
+impl Elements<String> {
+    fn read<T>(
+        self,
+        mut read: impl FnMut(&str) -> Result<T, String>,
+    ) -> Result<Elements<T>, String> {
+        let any_of = self.any_of.iter().map(|text| read(text));
+        Ok(Elements {
+            any_of: any_of.collect::<Result<_, _>>()?,
+            is_negated: self.is_negated,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

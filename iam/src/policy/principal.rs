@@ -1,0 +1,306 @@
+//! The Principal and NotPrincipal elements of resource-based policies and trust policies.
+//!
+//! Follows
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>.
+
+use super::OneOrMany;
+use crate::arn::{SessionArn, is_account_id};
+use serde::de::{self, Deserialize, Deserializer};
+
+/// Who makes a request: a user or a role session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller<'c> {
+    /// The ARN of the user, or of the role session.
+    pub arn: &'c str,
+    /// The ARN of the session's role, path included.
+    pub role_arn: Option<&'c str>,
+}
+
+impl<'c> Caller<'c> {
+    /// The account that the caller belongs to.
+    pub fn account(&self) -> &'c str {
+        self.arn.split(':').nth(4).unwrap_or("")
+    }
+}
+
+/// How closely a policy names the caller. In this order: the later the closer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Naming {
+    /// Not at all.
+    None,
+    /// By its account, which leaves it to the account's own policies.
+    Account,
+    /// By the role of the session.
+    Role,
+    /// Itself: by the ARN of the user or the session, or as everybody.
+    Caller,
+}
+
+/// A Principal or NotPrincipal element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Principals {
+    pub(crate) listed: Vec<Listed>,
+    pub(crate) is_negated: bool,
+}
+
+/// One entry of the element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// `*`
+    Everybody,
+    /// Twelve digits, or the account's root.
+    Account(String),
+    /// The ARN of a user, a role or a session.
+    Arn(String),
+    /// A service, an identity provider, a canonical user, or the id of somebody who was deleted:
+    /// nobody who can log in.
+    Somebody,
+}
+
+impl Principals {
+    /// How closely the list names the caller.
+    fn naming(&self, caller: &Caller<'_>) -> Naming {
+        let naming = |listed: &Listed| match listed {
+            Listed::Everybody => Naming::Caller,
+            Listed::Arn(arn) if arn == caller.arn => Naming::Caller,
+            Listed::Arn(arn) if caller.role_arn == Some(arn) => Naming::Role,
+            Listed::Account(account) if account == caller.account() => Naming::Account,
+            _ => Naming::None,
+        };
+        self.listed.iter().map(naming).max().unwrap_or(Naming::None)
+    }
+
+    /// How closely the statement names the caller; [`Naming::None`] if it is not about it.
+    pub(crate) fn apply(&self, caller: &Caller<'_>, has_boundary: bool) -> Naming {
+        if !self.is_negated {
+            return self.naming(caller);
+        }
+        // AWS: a Deny with NotPrincipal denies whoever has a permissions boundary, always.
+        if has_boundary || !self.exempts(caller) {
+            Naming::Caller
+        } else {
+            Naming::None
+        }
+    }
+
+    /// Whether NotPrincipal takes the caller out. AWS may validate the account first, then the
+    /// role, then the session, so each of them has to be listed.
+    fn exempts(&self, caller: &Caller<'_>) -> bool {
+        let has = |wanted: &dyn Fn(&Listed) -> bool| self.listed.iter().any(wanted);
+        let everybody = has(&|listed| *listed == Listed::Everybody);
+        let account = has(
+            &|listed| matches!(listed, Listed::Account(account) if account == caller.account()),
+        );
+        let arn = |arn: &str| has(&|listed| matches!(listed, Listed::Arn(a) if a == arn));
+        everybody || account && arn(caller.arn) && caller.role_arn.is_none_or(arn)
+    }
+}
+
+/// The element as it is written: `"*"`, or lists by kind.
+pub(crate) struct RawPrincipals(pub(crate) Vec<Listed>);
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByKind {
+    #[serde(rename = "AWS")]
+    aws: Option<OneOrMany<String>>,
+    #[serde(rename = "Service")]
+    service: Option<OneOrMany<String>>,
+    #[serde(rename = "Federated")]
+    federated: Option<OneOrMany<String>>,
+    #[serde(rename = "CanonicalUser")]
+    canonical_user: Option<OneOrMany<String>>,
+}
+
+impl<'de> Deserialize<'de> for RawPrincipals {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = RawPrincipals;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"*\" or principals by kind")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                match text {
+                    "*" => Ok(RawPrincipals(vec![Listed::Everybody])),
+                    _ => Err(E::custom(
+                        "Principal is neither \"*\" nor principals by kind",
+                    )),
+                }
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let kinds = ByKind::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let mut listed = Vec::new();
+                for text in kinds.aws.into_iter().flat_map(|list| list.0) {
+                    let one = aws_principal(&text).ok_or_else(|| {
+                        de::Error::custom(format_args!("\"{text}\" is no principal of AWS"))
+                    })?;
+                    listed.push(one);
+                }
+                let others = [kinds.service, kinds.federated, kinds.canonical_user];
+                for text in others.into_iter().flatten().flat_map(|list| list.0) {
+                    if text.is_empty() {
+                        return Err(de::Error::custom("a principal is empty"));
+                    }
+                    listed.push(Listed::Somebody);
+                }
+                if listed.is_empty() {
+                    return Err(de::Error::custom("Principal names nobody"));
+                }
+                Ok(RawPrincipals(listed))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// An entry under `AWS`. Wildcards are none of AWS's, but for the `*` alone.
+fn aws_principal(text: &str) -> Option<Listed> {
+    if text == "*" {
+        return Some(Listed::Everybody);
+    }
+    if is_account_id(text) {
+        return Some(Listed::Account(text.to_owned()));
+    }
+    if text.contains(['*', '?']) {
+        return None;
+    }
+    // What AWS writes in the place of a user or role that was deleted.
+    let is_unique_id = text.len() >= 16
+        && (text.starts_with("AIDA") || text.starts_with("AROA"))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    if is_unique_id {
+        return Some(Listed::Somebody);
+    }
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let &["arn", partition, service, "", account, resource] = parts.as_slice() else {
+        return None;
+    };
+    if partition.is_empty() || resource.is_empty() {
+        return None;
+    }
+    match (service, resource) {
+        ("iam", "root") if is_account_id(account) => Some(Listed::Account(account.to_owned())),
+        ("sts", _) if resource.starts_with("assumed-role/") => {
+            SessionArn::parse(text).map(|_| Listed::Arn(text.to_owned()))
+        }
+        // Compared as a whole, so that whatever it is, it names nobody else.
+        ("iam" | "sts", _) => Some(Listed::Arn(text.to_owned())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const USER: Caller<'_> = Caller {
+        arn: "arn:aws:iam::012345678912:user/a/alice",
+        role_arn: None,
+    };
+    const SESSION: Caller<'_> = Caller {
+        arn: "arn:aws:sts::012345678912:assumed-role/App/s",
+        role_arn: Some("arn:aws:iam::012345678912:role/x/App"),
+    };
+
+    fn principals(value: serde_json::Value, is_negated: bool) -> Principals {
+        let RawPrincipals(listed) = serde_json::from_value(value).unwrap();
+        Principals { listed, is_negated }
+    }
+
+    #[test]
+    fn how_closely_a_caller_is_named() {
+        for (value, user, session) in [
+            (json!("*"), Naming::Caller, Naming::Caller),
+            (json!({"AWS": "*"}), Naming::Caller, Naming::Caller),
+            (
+                json!({"AWS": "012345678912"}),
+                Naming::Account,
+                Naming::Account,
+            ),
+            (
+                json!({"AWS": ["arn:aws:iam::012345678912:root", USER.arn]}),
+                Naming::Caller,
+                Naming::Account,
+            ),
+            (
+                json!({"AWS": SESSION.role_arn.unwrap()}),
+                Naming::None,
+                Naming::Role,
+            ),
+            (json!({"AWS": SESSION.arn}), Naming::None, Naming::Caller),
+            (
+                json!({"AWS": "arn:aws:sts::012345678912:assumed-role/App/t"}),
+                Naming::None,
+                Naming::None,
+            ),
+            (json!({"AWS": "210987654321"}), Naming::None, Naming::None),
+            (
+                json!({"Service": ["ec2.amazonaws.com"], "Federated": "x", "CanonicalUser": "y"}),
+                Naming::None,
+                Naming::None,
+            ),
+            (
+                json!({"AWS": "AIDACKCEVSQ6C2EXAMPLE"}),
+                Naming::None,
+                Naming::None,
+            ),
+        ] {
+            let named = principals(value.clone(), false);
+            assert_eq!(named.apply(&USER, false), user, "{value}");
+            assert_eq!(named.apply(&SESSION, false), session, "{value}");
+        }
+    }
+
+    #[test]
+    fn not_principal_takes_out_who_is_listed_with_role_and_account() {
+        let root = "arn:aws:iam::012345678912:root";
+        let role = SESSION.role_arn.unwrap();
+        for (value, user_is_out, session_is_out) in [
+            (json!({"AWS": [USER.arn, root]}), true, false),
+            (json!({"AWS": USER.arn}), false, false),
+            (json!({"AWS": root}), false, false),
+            (json!({"AWS": [SESSION.arn, role, root]}), false, true),
+            (json!({"AWS": [role, root]}), false, false),
+            (json!("*"), true, true),
+        ] {
+            let others = principals(value.clone(), true);
+            assert_eq!(
+                others.apply(&USER, false) == Naming::None,
+                user_is_out,
+                "{value}"
+            );
+            assert_eq!(
+                others.apply(&SESSION, false) == Naming::None,
+                session_is_out,
+                "{value}"
+            );
+            assert_eq!(others.apply(&USER, true), Naming::Caller, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_names_nobody_is_an_error() {
+        for value in [
+            json!("alice"),
+            json!({}),
+            json!({"AWS": []}),
+            json!({"AWS": "alice"}),
+            json!({"AWS": "arn:aws:iam::012345678912:user/*"}),
+            json!({"AWS": "arn:aws:sts::012345678912:assumed-role/App"}),
+            json!({"AWS": "arn:aws:s3:::bucket"}),
+            json!({"Aws": "*"}),
+            json!({"Service": ""}),
+            json!(["*"]),
+            json!(7),
+        ] {
+            assert!(
+                serde_json::from_value::<RawPrincipals>(value.clone()).is_err(),
+                "{value}"
+            );
+        }
+    }
+}

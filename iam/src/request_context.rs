@@ -1,0 +1,257 @@
+//! What policies can ask about a login: its request context.
+//!
+//! Follows
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html>. What
+//! cannot be known here (`aws:SourceVpc`, `aws:PrincipalOrgID`, …) a document can add; what is
+//! known here no document can change.
+
+use crate::cluster::Cluster;
+use crate::identity::{Identities, Principal, RoleSession};
+use crate::policy::Context;
+use std::net::IpAddr;
+use time::UtcDateTime;
+
+/// What is known of the connection that a login comes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionFacts {
+    /// The client's address, if it has one.
+    pub source_ip: Option<IpAddr>,
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+}
+
+/// All that a login is judged by, but for what the client sent.
+#[derive(Clone, Copy)]
+pub struct Circumstances<'c> {
+    /// The time.
+    pub now: UtcDateTime,
+    /// The cluster.
+    pub cluster: &'c Cluster,
+    /// What the documents say.
+    pub identities: &'c Identities,
+    /// The connection.
+    pub connection: ConnectionFacts,
+}
+
+/// The request context of a login as `principal`, or as a session of it.
+pub fn request_context(
+    circumstances: &Circumstances<'_>,
+    principal: &Principal,
+    session: Option<&RoleSession>,
+) -> Context {
+    let Circumstances {
+        now,
+        cluster,
+        identities,
+        connection,
+    } = *circumstances;
+    let mut context = Context::default();
+    for (key, values) in identities.context_entries() {
+        context.set_all(key, values.clone());
+    }
+    context.set("aws:CurrentTime", iso8601(now));
+    context.set("aws:EpochTime", now.unix_timestamp().to_string());
+    context.set("aws:SecureTransport", connection.is_tls.to_string());
+    context.set("aws:RequestedRegion", cluster.region());
+    context.set("aws:ViaAWSService", "false");
+    context.set("aws:PrincipalIsAWSService", "false");
+    context.remove("aws:SourceIp");
+    if let Some(address) = connection.source_ip {
+        context.set("aws:SourceIp", address.to_canonical().to_string());
+    }
+    context.set("aws:ResourceAccount", cluster.account());
+    if let Some(description) = identities.cluster(&cluster.arn()) {
+        for (key, value) in &description.tags {
+            context.set(&format!("aws:ResourceTag/{key}"), value);
+        }
+    }
+    let account = principal.arn.split(':').nth(4).unwrap_or("");
+    context.set("aws:PrincipalArn", &principal.arn);
+    context.set("aws:PrincipalAccount", account);
+    for (key, value) in &principal.tags {
+        context.set(&format!("aws:PrincipalTag/{key}"), value);
+    }
+    for key in ["aws:username", "aws:userid", "aws:TokenIssueTime"] {
+        context.remove(key);
+    }
+    let name = |arn: &str| arn.rsplit('/').next().unwrap_or("").to_owned();
+    match session {
+        None => {
+            context.set("aws:PrincipalType", "User");
+            context.set("aws:username", name(&principal.arn));
+            if let Some(id) = &principal.unique_id {
+                context.set("aws:userid", id);
+            }
+        }
+        Some(session) => {
+            context.set("aws:PrincipalType", "AssumedRole");
+            let from_role = || {
+                Some(format!(
+                    "{}:{}",
+                    principal.unique_id.as_ref()?,
+                    name(&session.arn)
+                ))
+            };
+            if let Some(id) = session.assumed_role_id.clone().or_else(from_role) {
+                context.set("aws:userid", id);
+            }
+            context.set("aws:TokenIssueTime", iso8601(session.issued_at));
+            context.set("aws:MultiFactorAuthPresent", session.has_mfa.to_string());
+            if session.has_mfa {
+                let age = now - session.issued_at;
+                context.set("aws:MultiFactorAuthAge", age.whole_seconds().to_string());
+            }
+            if let Some(identity) = &session.source_identity {
+                context.set("aws:SourceIdentity", identity);
+            }
+            for (key, value) in &session.tags {
+                context.set(&format!("aws:PrincipalTag/{key}"), value);
+            }
+        }
+    }
+    context
+}
+
+/// `2024-11-25T00:05:00Z`
+fn iso8601(time: UtcDateTime) -> String {
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        time.year(),
+        u8::from(time.month()),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents;
+    use crate::identity::Owner;
+    use serde_json::json;
+    use time::macros::utc_datetime;
+
+    const ARN: &str = "arn:aws:dsql:us-east-1:012345678912:cluster/abcdefghijklmnopqrstuvwxyz";
+
+    fn identities() -> Identities {
+        let account = json!({
+            "UserDetailList": [{"UserName": "alice", "UserId": "AIDAALICE",
+                "Arn": "arn:aws:iam::012345678912:user/staff/alice",
+                "Tags": [{"Key": "Team", "Value": "blue"}]}],
+            "RoleDetailList": [{"RoleName": "App", "RoleId": "AROAAPP",
+                "Arn": "arn:aws:iam::012345678912:role/x/App",
+                "Tags": [{"Key": "Team", "Value": "red"}, {"Key": "stage", "Value": "dev"}]}],
+        });
+        let session = json!({
+            "Credentials": {"AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t",
+                "Expiration": "2024-11-25T01:00:00Z"},
+            "AssumedRoleUser": {"AssumedRoleId": "AROAAPP:web",
+                "Arn": "arn:aws:sts::012345678912:assumed-role/App/web"},
+            "PackedPolicySize": 6,
+            "Request": {"RoleArn": "arn:aws:iam::012345678912:role/x/App",
+                "RoleSessionName": "web", "DurationSeconds": 7200, "SourceIdentity": "bob",
+                "SerialNumber": "arn:aws:iam::012345678912:mfa/bob", "TokenCode": "123456",
+                "Tags": [{"Key": "team", "Value": "green"}]},
+        });
+        let cluster = json!({"identifier": "abcdefghijklmnopqrstuvwxyz", "arn": ARN,
+            "status": "ACTIVE", "tags": {"Env": "test"}});
+        let entries = json!({"ContextEntries": [
+            {"ContextKeyName": "aws:SourceVpc", "ContextKeyValues": ["vpc-1"],
+             "ContextKeyType": "string"},
+            {"ContextKeyName": "AWS:username", "ContextKeyValues": ["root"],
+             "ContextKeyType": "string"},
+            {"ContextKeyName": "aws:PrincipalOrgPaths", "ContextKeyValues": ["o/r/", "o/s/"],
+             "ContextKeyType": "stringList"}]});
+        let parsed = [account, session, cluster, entries].map(|document| {
+            let document = documents::parse(&document.to_string());
+            (
+                "a document",
+                document.unwrap_or_else(|error| panic!("{error}")),
+            )
+        });
+        documents::merge(parsed).unwrap_or_else(|(_, error)| panic!("{error}"))
+    }
+
+    fn context(identities: &Identities, is_session: bool) -> Context {
+        let id = "abcdefghijklmnopqrstuvwxyz";
+        let cluster = Cluster::new("012345678912", "us-east-1", id, "").unwrap();
+        let circumstances = Circumstances {
+            now: utc_datetime!(2024-11-25 00:30:00),
+            cluster: &cluster,
+            identities,
+            connection: ConnectionFacts {
+                source_ip: Some("::ffff:10.1.2.3".parse().unwrap()),
+                is_tls: true,
+            },
+        };
+        if !is_session {
+            let user = identities.user("012345678912", "alice").unwrap();
+            return request_context(&circumstances, user, None);
+        }
+        let Owner::Session(session) = &identities.access_key("ASIA").unwrap().owner else {
+            panic!("a session")
+        };
+        let role = identities.role("012345678912", "App").unwrap();
+        request_context(&circumstances, role, Some(session))
+    }
+
+    #[test]
+    fn what_a_user_brings() {
+        let identities = identities();
+        let context = context(&identities, false);
+        for (key, value) in [
+            (
+                "aws:PrincipalArn",
+                Some("arn:aws:iam::012345678912:user/staff/alice"),
+            ),
+            ("aws:PrincipalAccount", Some("012345678912")),
+            ("aws:PrincipalType", Some("User")),
+            ("aws:PrincipalTag/team", Some("blue")),
+            ("aws:userid", Some("AIDAALICE")),
+            ("aws:username", Some("alice")),
+            ("aws:SourceIp", Some("10.1.2.3")),
+            ("aws:CurrentTime", Some("2024-11-25T00:30:00Z")),
+            ("aws:EpochTime", Some("1732494600")),
+            ("aws:SecureTransport", Some("true")),
+            ("aws:ResourceTag/env", Some("test")),
+            ("aws:ResourceAccount", Some("012345678912")),
+            ("aws:RequestedRegion", Some("us-east-1")),
+            ("aws:ViaAWSService", Some("false")),
+            ("aws:PrincipalIsAWSService", Some("false")),
+            ("aws:SourceVpc", Some("vpc-1")),
+            ("aws:TokenIssueTime", None),
+            ("aws:MultiFactorAuthPresent", None),
+        ] {
+            let expected = value.map(|value| vec![value.to_owned()]);
+            assert_eq!(context.values(key), expected.as_deref(), "{key}");
+        }
+        assert_eq!(context.values("aws:PrincipalOrgPaths").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_a_session_brings() {
+        let identities = identities();
+        let context = context(&identities, true);
+        for (key, value) in [
+            (
+                "aws:PrincipalArn",
+                Some("arn:aws:iam::012345678912:role/x/App"),
+            ),
+            ("aws:PrincipalType", Some("AssumedRole")),
+            ("aws:PrincipalTag/Team", Some("green")),
+            ("aws:PrincipalTag/stage", Some("dev")),
+            ("aws:userid", Some("AROAAPP:web")),
+            // No document makes a session a user.
+            ("aws:username", None),
+            ("aws:TokenIssueTime", Some("2024-11-24T23:00:00Z")),
+            ("aws:MultiFactorAuthPresent", Some("true")),
+            ("aws:MultiFactorAuthAge", Some("5400")),
+            ("aws:SourceIdentity", Some("bob")),
+        ] {
+            let expected = value.map(|value| vec![value.to_owned()]);
+            assert_eq!(context.values(key), expected.as_deref(), "{key}");
+        }
+    }
+}
