@@ -455,14 +455,11 @@ fn service_control_policy(raw: DescribePolicy) -> Result<Document, String> {
     ))
 }
 
-/// The most context entries, the most values of one, and the longest value.
+/// The most context entries of all documents together, the most values of one, and the longest value.
 const MAX_CONTEXT: (usize, usize, usize) = (256, 256, 2048);
 
 fn context_entries(raw: ContextEntries) -> Result<Document, String> {
-    let (max_entries, max_values, max_length) = MAX_CONTEXT;
-    if raw.context_entries.len() > max_entries {
-        return Err(format!("there are more than {max_entries} ContextEntries"));
-    }
+    let (_, max_values, max_length) = MAX_CONTEXT;
     let mut entries = Vec::new();
     for entry in raw.context_entries {
         let (name, values) = (entry.context_key_name, entry.context_key_values);
@@ -584,6 +581,10 @@ fn add_context_entries(
     all: &mut Identities,
     entries: Vec<(String, Vec<String>)>,
 ) -> Result<(), String> {
+    let (max_entries, ..) = MAX_CONTEXT;
+    if all.context_entries.len() + entries.len() > max_entries {
+        return Err(format!("there are more than {max_entries} ContextEntries"));
+    }
     for (key, values) in entries {
         let mut known = all.context_entries.iter();
         if known.any(|(k, _)| k.eq_ignore_ascii_case(&key)) {
@@ -758,6 +759,194 @@ mod tests {
         ] {
             let message = fault(document);
             assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    fn session(packed: u32, request: serde_json::Value) -> serde_json::Value {
+        json!({
+            "Credentials": {"AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t",
+                "Expiration": "2024-11-25T12:00:00+00:00"},
+            "AssumedRoleUser": {"AssumedRoleId": "AROA:web",
+                "Arn": "arn:aws:sts::012345678912:assumed-role/App/web"},
+            "PackedPolicySize": packed,
+            "Request": request,
+        })
+    }
+
+    fn request(more: serde_json::Value) -> serde_json::Value {
+        let mut request = json!({"RoleArn": "arn:aws:iam::012345678912:role/x/App",
+            "RoleSessionName": "web"});
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        request
+    }
+
+    #[test]
+    fn what_a_session_was_narrowed_by() {
+        let policy = json!({"Version": "2012-10-17", "Statement": []}).to_string();
+        let parsed = |packed, request| {
+            let Ok(Document::Key(_, key)) = parse(&session(packed, request).to_string()) else {
+                panic!("a key")
+            };
+            match key.owner {
+                Owner::Session(session) => session,
+                Owner::User(_) => panic!("a session"),
+            }
+        };
+        // The earliest time that is possible, the usual one, and the one that was asked for.
+        let hour = |hour| time::macros::utc_datetime!(2024-11-25 00:00:00) + Duration::hours(hour);
+        assert_eq!(parsed(0, json!(null)).issued_at, hour(0));
+        assert_eq!(parsed(0, request(json!({}))).issued_at, hour(11));
+        let asked_for = request(json!({"DurationSeconds": 7200}));
+        assert_eq!(parsed(0, asked_for).issued_at, hour(10));
+
+        assert!(parsed(6, json!(null)).has_hidden_policies);
+        assert!(parsed(6, request(json!({}))).has_hidden_policies);
+        assert!(parsed(0, json!(null)).policies.is_none());
+        let tagged = parsed(6, request(json!({"Tags": [{"Key": "a", "Value": "b"}]})));
+        assert!(!tagged.has_hidden_policies && tagged.policies.is_none());
+        let narrowed = parsed(
+            6,
+            request(json!({"Policy": policy,
+            "PolicyArns": [{"arn": "arn:aws:iam::aws:policy/P"}]})),
+        );
+        assert!(!narrowed.has_hidden_policies);
+        let policies = narrowed.policies.unwrap();
+        assert!(policies.inline.is_some());
+        assert_eq!(policies.attached, ["arn:aws:iam::aws:policy/P"]);
+    }
+
+    #[test]
+    fn faults_of_the_other_documents_are_named() {
+        let entry = |name: &str, values: serde_json::Value, kind: &str| {
+            json!({"ContextEntries": [{"ContextKeyName": name, "ContextKeyValues": values,
+                "ContextKeyType": kind}]})
+        };
+        let organization = |kind: &str, content: &str| {
+            json!({"Policy": {"PolicySummary": {"Arn": "arn:aws:organizations::1:policy/p", "Type": kind},
+                "Content": content}})
+        };
+        let role = |trust: serde_json::Value| {
+            json!({"RoleDetailList": [{"RoleName": "App", "AssumeRolePolicyDocument": trust,
+                "Arn": "arn:aws:iam::012345678912:role/App"}]})
+        };
+        let user = |tags: serde_json::Value| {
+            json!({"UserDetailList": [{"UserName": "a", "Tags": tags,
+                "Arn": "arn:aws:iam::012345678912:user/a"}]})
+        };
+        let cluster = "arn:aws:dsql:us-east-1:012345678912:cluster/abc";
+        for (document, expected) in [
+            (
+                session(0, request(json!({"Polcy": "{}"}))),
+                "unknown field `Polcy`",
+            ),
+            (
+                session(0, request(json!({"Policy": "{}"}))),
+                "missing field `Statement`",
+            ),
+            (
+                session(0, request(json!({"DurationSeconds": 60}))),
+                "DurationSeconds",
+            ),
+            (
+                session(0, request(json!({"RoleSessionName": "other"}))),
+                "another session",
+            ),
+            (
+                session(
+                    0,
+                    request(json!({"RoleArn": "arn:aws:iam::012345678912:role/Other"})),
+                ),
+                "another session",
+            ),
+            (
+                json!({"policy": "{}", "policyVersion": "1"}),
+                "missing field `Statement`",
+            ),
+            (
+                json!({"policy": "{\"Statement\": {\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"}}"}),
+                "a statement has no Principal",
+            ),
+            (
+                json!({"identifier": "a", "arn": "arn:aws:s3:::a"}),
+                "no ARN of a cluster",
+            ),
+            (
+                json!({"identifier": "a", "arn": cluster, "tags": {"a": "1", "A": "2"}}),
+                "is there twice",
+            ),
+            (
+                organization("TAG_POLICY", "{}"),
+                "only SERVICE_CONTROL_POLICY",
+            ),
+            (
+                organization("SERVICE_CONTROL_POLICY", "{}"),
+                "missing field `Statement`",
+            ),
+            (entry("", json!(["a"]), "string"), "ContextKeyName is empty"),
+            (
+                entry("a:b", json!(["a", "b"]), "string"),
+                "has not one value",
+            ),
+            (
+                entry("a:b", json!(["x"]), "numeric"),
+                "\"x\" for a:b is not of type numeric",
+            ),
+            (
+                entry("a:b", json!(["true", "x"]), "booleanList"),
+                "not of type booleanList",
+            ),
+            (
+                entry("a:b", json!(["x"]), "dateList"),
+                "not of type dateList",
+            ),
+            (entry("a:b", json!(["x"]), "ip"), "not of type ip"),
+            (entry("a:b", json!(["x"]), "binary"), "not of type binary"),
+            (entry("a:b", json!(["x"]), "text"), "no ContextKeyType"),
+            (
+                entry("a:b", json!(vec!["x"; 300]), "stringList"),
+                "too many values",
+            ),
+            (
+                role(json!({"Statement": {"Effect": "Allow"}})),
+                "a statement has neither Action",
+            ),
+            (
+                role(json!(
+                    "%7B%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%7D"
+                )),
+                "a statement has no Principal",
+            ),
+            (
+                user(json!([{"Key": "Team", "Value": "a"}, {"Key": "team", "Value": "b"}])),
+                "tag \"team\" is there twice",
+            ),
+        ] {
+            let message = fault(document.clone());
+            assert!(message.contains(expected), "{document}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_there_once_only() {
+        let policy = json!({"policy": "{\"Statement\": []}"}).to_string();
+        let entries = json!({"ContextEntries": [{"ContextKeyName": "a:B", "ContextKeyType": "string",
+            "ContextKeyValues": ["x"]}]});
+        let cluster = json!({"identifier": "a", "arn": "arn:aws:dsql:us-east-1:1:cluster/a"});
+        let organization = json!({"Policy": {"Content": "{\"Statement\": []}",
+            "PolicySummary": {"Arn": "arn:p", "Type": "SERVICE_CONTROL_POLICY"}}});
+        for text in [
+            policy,
+            entries.to_string(),
+            cluster.to_string(),
+            organization.to_string(),
+        ] {
+            let twice = ["a.json", "b.json"].map(|name| (name, parse(&text).ok().unwrap()));
+            let (name, error) = merge(twice).err().unwrap();
+            assert_eq!(name, "b.json");
+            assert!(error.to_string().ends_with("is there twice"), "{error}");
         }
     }
 

@@ -251,8 +251,8 @@ def test_changes_are_seen_by_the_next_connection(own, mapped):
 @pytest.mark.parametrize(("text", "fault"), [
     ('{\n  "AccessKey": {\n    "UserName" "x"\n  }\n}', "expected `:` at line 3 column 16"),
     ("", "EOF while parsing a value at line 1 column 0"),
-    ("{}", "not the output of get-account-authorization-details, create-access-key or "
-           "assume-role"),
+    ("{}", "not the output of get-account-authorization-details, create-access-key, "
+           "assume-role, get-cluster-policy, get-cluster or describe-policy, nor ContextEntries"),
 ])
 def test_broken_document(own, mapped, text, fault):
     """What was loaded before stays in force, and the fault is named, until it is mended."""
@@ -310,15 +310,32 @@ def test_secret_that_others_can_read(own):
         path.unlink()
 
 
-@pytest.mark.parametrize("policies", [
-    [policy("dsql:DbConnect", Condition={"StringEquals": {"aws:RequestedRegion": "eu-west-1"}})],
-    [policy("dsql:DbConnect", Condition={"NoSuchOperator": {"aws:SourceIp": "127.0.0.1"}})],
-    [policy("dsql:DbConnect"),
-     policy("dsql:DbConnect", effect="Deny",
-            Condition={"StringEquals": {"aws:RequestedRegion": "us-east-1"}})],
-    [policy("dsql:DbConnect"),
-     policy("dsql:DbConnect", effect="Deny", Condition={"NoSuchOperator": {"a:b": "c"}})],
-], ids=["allow, not met", "allow, unknown", "deny, met", "deny, unknown"])
-def test_conditions_err_on_the_closed_side(own, mapped, policies):
+HERE = {"IpAddress": {"aws:SourceIp": ["127.0.0.0/8", "::1/128"]}}
+ELSEWHERE = {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}
+
+
+@pytest.mark.parametrize(("policies", "is_admitted"), [
+    ([policy("dsql:DbConnect", Condition=HERE)], True),
+    ([policy("dsql:DbConnect", Condition=ELSEWHERE)], False),
+    ([policy("dsql:DbConnect"), policy("dsql:DbConnect", effect="Deny", Condition=HERE)], False),
+    ([policy("dsql:DbConnect"), policy("dsql:DbConnect", effect="Deny", Condition=ELSEWHERE)],
+     True),
+    ([policy("dsql:DbConnect", Condition={
+        "Bool": {"aws:SecureTransport": "true"},
+        "StringEquals": {"aws:username": "closed", "aws:RequestedRegion": "us-east-1"}})], True),
+    ([policy("dsql:DbConnect", Condition={"StringEquals": {"aws:SourceVpc": "vpc-1"}})], False),
+], ids=["allow, met", "allow, not met", "deny, met", "deny, not met", "allow, several",
+        "allow, key not known"])
+def test_conditions(own, mapped, policies, is_admitted):
     with own.documents(a=account(users={"closed": policies}), k=access_key("closed", KEY)):
+        assert own.admits(mapped, sign(KEY, "DbConnect")) == is_admitted
+
+
+def test_a_condition_operator_that_is_none_keeps_the_change_out(own, mapped):
+    mark = own.log_mark()
+    unknown = policy("dsql:DbConnect", Condition={"NoSuchOperator": {"aws:SourceIp": "::1"}})
+    with own.documents(a=account(users={"closed": [unknown]}), k=access_key("closed", KEY)):
         assert own.refusal(mapped, sign(KEY, "DbConnect")).sqlstate == "08006"
+        assert 'there is no condition operator "NoSuchOperator"' in own.logged(
+            "the identities loaded before stay in force", mark)
+        own.connect(mapped).close()

@@ -213,9 +213,11 @@ impl Statement {
 
     /// All of them are asked, so that all missing keys are noted.
     fn conditions_hold(&self, question: &Question<'_>, missing: &mut Missing) -> bool {
-        self.conditions.iter().fold(true, |so_far, condition| {
-            condition.holds(question.context, missing) && so_far
-        })
+        let mut all_hold = true;
+        for condition in &self.conditions {
+            all_hold &= condition.holds(question.context, missing);
+        }
+        all_hold
     }
 }
 
