@@ -10,7 +10,7 @@
 //! 5. it has not expired and is not from the future
 //! 6. its access key is known and active, its session token right, its session not over
 //! 7. its signature is right
-//! 8. the principal is of the cluster's account, and its policies allow the action
+//! 8. the principal is of the cluster's account, and the policies allow the action
 
 use crate::arn::{IamArn, SessionArn};
 use crate::authorization::{Decision, Request, authorize};

@@ -55,9 +55,17 @@ pub fn request_context(
     context.set("aws:RequestedRegion", cluster.region());
     context.set("aws:ViaAWSService", "false");
     context.set("aws:PrincipalIsAWSService", "false");
+    // Through a VPC endpoint AWS gives the address as another key.
+    let through_vpc = ["aws:SourceVpc", "aws:SourceVpce"].map(|key| context.values(key).is_some());
+    let address_key = if through_vpc.contains(&true) {
+        "aws:VpcSourceIp"
+    } else {
+        "aws:SourceIp"
+    };
     context.remove("aws:SourceIp");
+    context.remove("aws:VpcSourceIp");
     if let Some(address) = connection.source_ip {
-        context.set("aws:SourceIp", address.to_canonical().to_string());
+        context.set(address_key, address.to_canonical().to_string());
     }
     context.set("aws:ResourceAccount", cluster.account());
     if let Some(description) = identities.cluster(&cluster.arn()) {
@@ -158,7 +166,7 @@ mod tests {
         let cluster = json!({"identifier": "abcdefghijklmnopqrstuvwxyz", "arn": ARN,
             "status": "ACTIVE", "tags": {"Env": "test"}});
         let entries = json!({"ContextEntries": [
-            {"ContextKeyName": "aws:SourceVpc", "ContextKeyValues": ["vpc-1"],
+            {"ContextKeyName": "aws:PrincipalOrgID", "ContextKeyValues": ["o-1"],
              "ContextKeyType": "string"},
             {"ContextKeyName": "AWS:username", "ContextKeyValues": ["root"],
              "ContextKeyType": "string"},
@@ -220,7 +228,8 @@ mod tests {
             ("aws:RequestedRegion", Some("us-east-1")),
             ("aws:ViaAWSService", Some("false")),
             ("aws:PrincipalIsAWSService", Some("false")),
-            ("aws:SourceVpc", Some("vpc-1")),
+            ("aws:PrincipalOrgID", Some("o-1")),
+            ("aws:VpcSourceIp", None),
             ("aws:TokenIssueTime", None),
             ("aws:MultiFactorAuthPresent", None),
         ] {
@@ -253,5 +262,15 @@ mod tests {
             let expected = value.map(|value| vec![value.to_owned()]);
             assert_eq!(context.values(key), expected.as_deref(), "{key}");
         }
+    }
+
+    #[test]
+    fn the_address_behind_a_vpc_endpoint() {
+        let mut identities = identities();
+        let entry = ("AWS:SourceVPC".to_owned(), vec!["vpc-1".to_owned()]);
+        identities.context_entries.push(entry);
+        let context = context(&identities, false);
+        assert_eq!(context.values("aws:SourceIp"), None);
+        assert_eq!(context.values("aws:VpcSourceIp").unwrap(), ["10.1.2.3"]);
     }
 }
