@@ -447,7 +447,7 @@ fn service_control_policy(raw: DescribePolicy) -> Result<Document, String> {
              SERVICE_CONTROL_POLICY is understood"
         ));
     }
-    let policy = Policy::parse(&raw.policy.content, Kind::IdentityBased)
+    let policy = Policy::parse(&raw.policy.content, Kind::ServiceControl)
         .map_err(|fault| format!("in the policy document: {fault}"))?;
     Ok(Document::ServiceControlPolicy(
         summary.arn,

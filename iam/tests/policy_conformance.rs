@@ -115,19 +115,24 @@ impl Case {
     }
 
     fn documents(&self) -> Result<Documents, String> {
-        let plain = |value: &Value| Policy::parse(&value.to_string(), Kind::IdentityBased);
-        let list = |values: &[Value]| values.iter().map(plain).collect::<Result<Vec<_>, _>>();
-        let resource_based = |value: &Value| Policy::parse(&value.to_string(), Kind::ResourceBased);
+        let one = |value: &Value, kind| Policy::parse(&value.to_string(), kind);
+        let list = |values: &[Value], kind| {
+            let read = values.iter().map(|value| one(value, kind));
+            read.collect::<Result<Vec<_>, _>>()
+        };
+        let optional = |value: &Option<Value>, kind| {
+            let read = value.as_ref().map(|value| one(value, kind));
+            read.transpose()
+        };
+        let session = self.session.as_ref();
         Ok(Documents {
-            identity: list(&self.identity)?,
-            boundary: self.boundary.as_ref().map(plain).transpose()?,
-            session: self.session.as_deref().map(list).transpose()?,
-            resource: self
-                .resource_policy
-                .as_ref()
-                .map(resource_based)
+            identity: list(&self.identity, Kind::IdentityBased)?,
+            boundary: optional(&self.boundary, Kind::IdentityBased)?,
+            session: session
+                .map(|values| list(values, Kind::IdentityBased))
                 .transpose()?,
-            service_control: list(&self.service_control)?,
+            resource: optional(&self.resource_policy, Kind::ResourceBased)?,
+            service_control: list(&self.service_control, Kind::ServiceControl)?,
         })
     }
 

@@ -55,8 +55,10 @@ pub struct Policy {
 /// What kind of document it is, which says what it has to have and must not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Attached to a user, group, role, session, organization or account: no Principal.
+    /// Of a user, group, role or session: no Principal, and only letters and digits in a Sid.
     IdentityBased,
+    /// Of an organization or account: no Principal.
+    ServiceControl,
     /// Attached to a resource: a Principal in each statement.
     ResourceBased,
     /// The trust policy of a role: a Principal in each statement, and no Resource.
@@ -399,6 +401,10 @@ impl Policy {
         for raw in raw_statements {
             let statement = Statement::from_raw(raw, kind, has_variables, &mut budget)?;
             let sid = statement.sid.clone().unwrap_or_default();
+            let is_alphanumeric = sid.bytes().all(|b| b.is_ascii_alphanumeric());
+            if kind == Kind::IdentityBased && !is_alphanumeric {
+                return Err(format!("Sid \"{sid}\" is not of letters and digits alone"));
+            }
             if !sid.is_empty() && !sids.insert(sid.clone()) {
                 return Err(format!("Sid \"{sid}\" is there twice"));
             }
@@ -463,11 +469,10 @@ fn principals(
     effect: Effect,
     kind: Kind,
 ) -> Result<Option<Principals>, String> {
+    let has_none = matches!(kind, Kind::IdentityBased | Kind::ServiceControl);
     let (raw, is_negated) = match (plain, not) {
-        (None, None) if kind == Kind::IdentityBased => return Ok(None),
-        _ if kind == Kind::IdentityBased => {
-            return Err("an identity-based policy has no Principal".into());
-        }
+        (None, None) if has_none => return Ok(None),
+        _ if has_none => return Err("a policy of this kind has no Principal".into()),
         (None, None) => return Err("a statement has no Principal".into()),
         (Some(_), Some(_)) => {
             return Err("a statement has both Principal and NotPrincipal".into());

@@ -191,6 +191,7 @@ fn a_document_with_a_fault_is_refused_and_the_fault_named() {
                 {"Sid": "A", "Effect": "Deny", "Action": "*", "Resource": "*"}]}),
             "Sid \"A\" is there twice",
         ),
+        (with("Sid", json!("a b")), "not of letters and digits"),
         (
             json!({"Statement": vec![ok.clone(); MAX_STATEMENTS + 1]}),
             "more than 1000 statements",
@@ -231,6 +232,7 @@ fn each_kind_of_policy_has_what_it_has_to_have() {
     ] {
         for (kind, is_ok) in [
             (Kind::IdentityBased, identity_based),
+            (Kind::ServiceControl, identity_based),
             (Kind::ResourceBased, is_resource_based),
             (Kind::Trust, is_trust),
         ] {
