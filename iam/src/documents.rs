@@ -314,6 +314,22 @@ struct Shape {
     cluster_identifier: Option<IgnoredAny>,
 }
 
+impl Shape {
+    /// How many kinds of documents it is at once.
+    fn count(&self) -> usize {
+        let kinds = [
+            self.user_detail_list.is_some() || self.role_detail_list.is_some(),
+            self.access_key.is_some(),
+            self.assumed_role_user.is_some(),
+            self.context_entries.is_some(),
+            self.organizations_policy.is_some(),
+            self.cluster_policy.is_some(),
+            self.cluster_identifier.is_some(),
+        ];
+        kinds.into_iter().filter(|is_there| *is_there).count()
+    }
+}
+
 /// Parses one document, as the AWS CLI printed it.
 ///
 /// # Errors
@@ -321,6 +337,12 @@ struct Shape {
 /// of the document that could be a secret.
 pub fn parse(text: &str) -> Result<Document, BadDocument> {
     let shape: Shape = from_json(text)?;
+    // Only one of them would be read, and the others could deny.
+    if shape.count() > 1 {
+        return Err(BadDocument(
+            "holds the output of more than one command; each needs a file of its own".into(),
+        ));
+    }
     if shape.user_detail_list.is_some() || shape.role_detail_list.is_some() {
         let details: AccountDetails = from_json(text)?;
         if details.is_truncated {
@@ -839,6 +861,10 @@ mod tests {
         let cluster = "arn:aws:dsql:us-east-1:012345678912:cluster/abc";
         for (document, expected) in [
             (
+                json!({"UserDetailList": [], "policy": "{}"}),
+                "more than one command",
+            ),
+            (
                 session(0, request(json!({"Polcy": "{}"}))),
                 "unknown field `Polcy`",
             ),
@@ -968,5 +994,23 @@ mod tests {
             policy.statements()[0].effect(),
             crate::policy::Effect::Allow
         );
+    }
+
+    #[test]
+    fn a_key_whose_user_is_in_several_other_accounts_is_nobodys() {
+        let account = |number: &str| {
+            let arn = format!("arn:aws:iam::{number}:user/x/alice");
+            let document = json!({"UserDetailList": [{"UserName": "alice", "Arn": arn}]});
+            ("a document", parse(&document.to_string()).ok().unwrap())
+        };
+        let (one, two) = ("111111111111", "222222222222");
+        let all = merge([account(one)]).ok().unwrap();
+        let found =
+            |all: &Identities, own: &str| all.user(own, "alice").map(|user| user.arn.clone());
+        let arn_of_one = Some("arn:aws:iam::111111111111:user/x/alice".to_owned());
+        assert_eq!(found(&all, "333333333333"), arn_of_one);
+        let all = merge([account(one), account(two)]).ok().unwrap();
+        assert_eq!(found(&all, "333333333333"), None);
+        assert_eq!(found(&all, one), arn_of_one);
     }
 }

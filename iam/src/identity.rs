@@ -152,7 +152,7 @@ impl Identities {
     }
 
     /// The user of that name: the one in `account`, else the one in the only other account.
-    pub(crate) fn user(&self, account: &str, name: &str) -> Option<&Principal> {
+    pub fn user(&self, account: &str, name: &str) -> Option<&Principal> {
         let key = (true, account.to_owned(), name.to_owned());
         if let Some(arn) = self.by_name.get(&key) {
             return self.principals.get(arn);
@@ -160,8 +160,13 @@ impl Identities {
         self.principals.get(self.users_by_name.get(name)?.as_ref()?)
     }
 
+    /// The user or role with this ARN.
+    pub fn principal(&self, arn: &str) -> Option<&Principal> {
+        self.principals.get(arn)
+    }
+
     /// The role of that name in `account`.
-    pub(crate) fn role(&self, account: &str, name: &str) -> Option<&Principal> {
+    pub fn role(&self, account: &str, name: &str) -> Option<&Principal> {
         let key = (false, account.to_owned(), name.to_owned());
         self.principals.get(self.by_name.get(&key)?)
     }
