@@ -7,6 +7,7 @@
 
 mod offline;
 mod region;
+mod simulate;
 mod token;
 
 use std::process::ExitCode;
@@ -26,14 +27,25 @@ struct Cli {
 enum Command {
     /// Print an authentication token: the password for one role on one cluster
     Token(token::Arguments),
+    /// Say what policies given here allow, as `aws iam simulate-custom-policy` does
+    SimulateCustomPolicy(simulate::Custom),
+    /// Say what the policies of a user or role allow, as `aws iam simulate-principal-policy` does
+    SimulatePrincipalPolicy(simulate::Principal),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Command::Token(arguments) = Cli::parse().command;
-    match token::generate(arguments).await {
-        Ok(token) => {
-            println!("{token}");
+    let printed = match Cli::parse().command {
+        Command::Token(arguments) => token::generate(arguments)
+            .await
+            .map(|token| token.as_str().to_owned())
+            .map_err(|error| error.to_string()),
+        Command::SimulateCustomPolicy(arguments) => answer(simulate::custom(arguments)),
+        Command::SimulatePrincipalPolicy(arguments) => answer(simulate::principal(arguments)),
+    };
+    match printed {
+        Ok(text) => {
+            println!("{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -41,4 +53,11 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// An answer as AWS's command line prints it.
+fn answer(answer: Result<serde_json::Value, simulate::Error>) -> Result<String, String> {
+    answer
+        .map(|value| format!("{value:#}"))
+        .map_err(|error| error.to_string())
 }
