@@ -42,9 +42,11 @@ use variable::Template;
 const MAX_PATTERN: usize = 2048;
 /// The most statements in a document.
 const MAX_STATEMENTS: usize = 1000;
-/// The most characters of all patterns, keys and values of a document together. IAM's largest
-/// policies have 10,240.
-const MAX_CHARACTERS: usize = 128 * 1024;
+/// The most characters of all actions and resources of a document together. What users write may
+/// have 10,240; of the policies that AWS itself publishes the largest has some 120,000, and grows.
+const MAX_ELEMENTS: usize = 1024 * 1024;
+/// The most characters of all condition keys and values of a document together.
+const MAX_CONDITIONS: usize = 64 * 1024;
 
 /// A policy document.
 #[derive(Debug, Clone, PartialEq)]
@@ -395,7 +397,10 @@ impl Policy {
         if raw_statements.len() > MAX_STATEMENTS {
             return Err(format!("there are more than {MAX_STATEMENTS} statements"));
         }
-        let mut budget = Budget(MAX_CHARACTERS);
+        let mut budget = Budget {
+            elements: MAX_ELEMENTS,
+            conditions: MAX_CONDITIONS,
+        };
         let mut sids = BTreeSet::new();
         let mut statements = Vec::with_capacity(raw_statements.len());
         for raw in raw_statements {
@@ -415,18 +420,19 @@ impl Policy {
 }
 
 /// How many characters a document may still have.
-struct Budget(usize);
+struct Budget {
+    elements: usize,
+    conditions: usize,
+}
 
-impl Budget {
-    fn spend(&mut self, name: &str, text: &str) -> Result<(), String> {
-        if text.len() > MAX_PATTERN {
-            return Err(format!("{name} holds more than {MAX_PATTERN} characters"));
-        }
-        self.0 = self.0.checked_sub(text.len()).ok_or_else(|| {
-            format!("the policy document holds more than {MAX_CHARACTERS} characters")
-        })?;
-        Ok(())
+/// Takes the characters of `text` off what is `left`.
+fn spend(left: &mut usize, name: &str, text: &str) -> Result<(), String> {
+    if text.len() > MAX_PATTERN {
+        return Err(format!("{name} holds more than {MAX_PATTERN} characters"));
     }
+    let rest = left.checked_sub(text.len());
+    *left = rest.ok_or("the policy document holds too many characters")?;
+    Ok(())
 }
 
 impl Statement {
@@ -444,7 +450,7 @@ impl Statement {
         } else {
             let lists = one_of("Resource", raw.resource, "NotResource", raw.not_resource)?;
             Some(lists.read(|text| {
-                budget.spend("Resource", text)?;
+                spend(&mut budget.elements, "Resource", text)?;
                 resource(text, has_variables)
             })?)
         };
@@ -454,7 +460,7 @@ impl Statement {
             sid: raw.sid,
             effect: raw.effect,
             actions: actions.read(|text| {
-                budget.spend("Action", text)?;
+                spend(&mut budget.elements, "Action", text)?;
                 action(text)
             })?,
             resources,
@@ -545,10 +551,10 @@ fn conditions(
             if !known.insert(key.to_ascii_lowercase()) {
                 return Err(format!("{key} is under {name} twice"));
             }
-            budget.spend("a condition key", &key)?;
+            spend(&mut budget.conditions, "a condition key", &key)?;
             let mut texts = Vec::with_capacity(values.0.len());
             for Scalar(text) in values.0 {
-                budget.spend("a condition", &text)?;
+                spend(&mut budget.conditions, "a condition", &text)?;
                 texts.push(text);
             }
             conditions.push(Condition::new(operator, &key, &texts, has_variables)?);
