@@ -401,58 +401,33 @@ fn evaluate(input: &Input, given: &Given, policies: Policies<'_>, source: Option
         arn,
         role_arn: None,
     };
-    let owner = input.resource_owner.as_deref().map(|owner| {
-        let account = owner.split(':').nth(4);
-        account.unwrap_or(owner)
-    });
-    let is_anothers = owner.is_some_and(|owner| owner != caller.account());
+    let owner = input.resource_owner.as_deref();
+    let owner = owner.map(|owner| account_in(owner).unwrap_or(owner));
     let mut results = Vec::new();
     for action in &input.action_names {
         for resource in &input.resource_arns {
             let request = Request {
                 action,
                 resource,
+                resource_account: match arn {
+                    // Whoever is not named is of whatever account it takes.
+                    "" => Some(""),
+                    _ => account_in(resource).or(owner),
+                },
                 context: &context,
             };
             let decision = authorize(&policies, &caller, &request);
-            let decision = if is_anothers {
-                across_accounts(decision, &policies, &caller, &request)
-            } else {
-                decision
-            };
             results.push(result(&decision, &request, given));
         }
     }
     json!({"EvaluationResults": results, "IsTruncated": false})
 }
 
-/// Another account's resource takes both: the caller's own policies and the resource's.
-fn across_accounts<'p>(
-    together: Decision<'p>,
-    policies: &Policies<'p>,
-    caller: &Caller<'_>,
-    request: &Request<'_>,
-) -> Decision<'p> {
-    let own = Policies {
-        resource: None,
-        ..policies.clone()
-    };
-    let own = authorize(&own, caller, request).kind;
-    let resources = Policies {
-        resource: policies.resource,
-        resource_must_allow: true,
-        ..Policies::default()
-    };
-    let is_named = authorize(&resources, caller, request)
-        .matched
-        .iter()
-        .any(|statement| statement.effect == dsql_iam_core::policy::Effect::Allow);
-    let kind = match together.kind {
-        DecisionKind::Allowed if own == DecisionKind::Allowed && is_named => DecisionKind::Allowed,
-        DecisionKind::Allowed => DecisionKind::ImplicitDeny,
-        kind => kind,
-    };
-    Decision { kind, ..together }
+/// The account in an ARN, if there is one in it.
+fn account_in(arn: &str) -> Option<&str> {
+    arn.split(':')
+        .nth(4)
+        .filter(|account| !account.is_empty() && *account != "*")
 }
 
 fn result(decision: &Decision<'_>, request: &Request<'_>, given: &Given) -> Value {

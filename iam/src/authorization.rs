@@ -1,4 +1,4 @@
-//! Whether a request is allowed: all policies that have a say in it, within one account.
+//! Whether a request is allowed: all policies that have a say in it.
 //!
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html>:
@@ -11,6 +11,9 @@
 //!    session's role
 //! 5. if there is a permissions boundary, it has to allow it
 //! 6. if there are session policies, one of them has to allow it
+//!
+//! For a resource of another account, 3 is no way: both the resource-based policy and the caller's
+//! own have to allow it.
 //!
 //! A resource-based policy that names the account leaves the decision to the account's
 //! identity-based policies. Nothing here belongs to one service; which policies there are is the
@@ -104,8 +107,21 @@ pub struct Request<'r> {
     pub action: &'r str,
     /// The ARN of the resource, or `*`.
     pub resource: &'r str,
+    /// The account that owns the resource; `None` if it is the one in the ARN, or, where there is
+    /// none in it, the caller's.
+    pub resource_account: Option<&'r str>,
     /// What else is known.
     pub context: &'r Context,
+}
+
+impl<'r> Request<'r> {
+    fn resource_account(&self, caller: &Caller<'r>) -> &'r str {
+        let in_arn = self.resource.split(':').nth(4);
+        let in_arn = in_arn.filter(|account| !account.is_empty() && *account != "*");
+        self.resource_account
+            .or(in_arn)
+            .unwrap_or_else(|| caller.account())
+    }
 }
 
 /// Yes, or one of the two kinds of no.
@@ -153,11 +169,11 @@ pub struct Decision<'p> {
     pub allowed_by_session: Option<bool>,
 }
 
-/// Decides one request of a caller on a resource of its own account.
-pub fn authorize<'p>(
+/// Decides one request of a caller.
+pub fn authorize<'p, 'r>(
     policies: &Policies<'p>,
-    caller: &Caller<'_>,
-    request: &Request<'_>,
+    caller: &Caller<'r>,
+    request: &Request<'r>,
 ) -> Decision<'p> {
     let question = Question::new(
         request.action,
@@ -190,6 +206,8 @@ pub fn authorize<'p>(
     let allowed_by_boundary = limit(policies.boundary.is_some(), boundary);
     let allowed_by_session = limit(policies.session.is_some(), session);
 
+    // Another account's resource takes both: its own policy, and those of the caller.
+    let is_anothers = request.resource_account(caller) != caller.account();
     let denied_by = matched
         .iter()
         .find(|statement| statement.effect == Effect::Deny)
@@ -199,12 +217,12 @@ pub fn authorize<'p>(
     } else {
         let lacking = if allowed_by_service_control == Some(false) {
             Some(PolicyType::ServiceControl)
-        } else if policies.resource_must_allow && !allows(resource) {
+        } else if (policies.resource_must_allow || is_anothers) && !allows(resource) {
             Some(PolicyType::ResourceBased)
-        } else if resource == Naming::Caller {
+        } else if resource == Naming::Caller && !is_anothers {
             // Granted to the caller itself: what the others do not say is no limit.
             None
-        } else if !allows(identity) && resource != Naming::Role {
+        } else if !allows(identity) && (is_anothers || resource != Naming::Role) {
             Some(PolicyType::IdentityBased)
         } else if allowed_by_boundary == Some(false) {
             Some(PolicyType::PermissionsBoundary)
@@ -328,6 +346,7 @@ mod tests {
         let request = Request {
             action: "dsql:DbConnect",
             resource: CLUSTER,
+            resource_account: None,
             context: &context,
         };
         let decision = authorize(&policies, caller, &request);
@@ -472,6 +491,7 @@ mod tests {
         let request = Request {
             action: "DSQL:dbconnect",
             resource: CLUSTER,
+            resource_account: None,
             context: &context,
         };
         let decision = authorize(&policies, &USER, &request);

@@ -294,6 +294,7 @@ pub fn decide<'i>(
     let request = Request {
         action: action.iam_name(),
         resource: &circumstances.cluster.arn(),
+        resource_account: None,
         context: &request_context(circumstances, principal, session),
     };
     Ok(authorize(&policies, &caller, &request))

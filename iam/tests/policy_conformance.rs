@@ -169,6 +169,7 @@ impl Case {
         let request = Request {
             action: &self.action,
             resource: &self.resource,
+            resource_account: None,
             context: &self.context(),
         };
         let decision = authorize(&policies, &caller, &request);
