@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod explain;
 mod offline;
 mod region;
 mod simulate;
@@ -27,6 +28,8 @@ struct Cli {
 enum Command {
     /// Print an authentication token: the password for one role on one cluster
     Token(token::Arguments),
+    /// Tell why the token on standard input is let in or not, check by check
+    Explain(explain::Arguments),
     /// Say what policies given here allow, as `aws iam simulate-custom-policy` does
     SimulateCustomPolicy(simulate::Custom),
     /// Say what the policies of a user or role allow, as `aws iam simulate-principal-policy` does
@@ -36,6 +39,13 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let printed = match Cli::parse().command {
+        Command::Explain(arguments) => match explain::run(&arguments) {
+            Ok(explanation) if !explanation.is_admitted() => {
+                print!("{explanation}");
+                return ExitCode::FAILURE;
+            }
+            explained => explained.map(|explanation| explanation.to_string().trim_end().to_owned()),
+        },
         Command::Token(arguments) => token::generate(arguments)
             .await
             .map(|token| token.as_str().to_owned())

@@ -150,6 +150,26 @@ pub struct Matched<'p> {
     pub effect: Effect,
 }
 
+impl fmt::Display for Matched<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let effect = match self.effect {
+            Effect::Allow => "Allow",
+            Effect::Deny => "Deny",
+        };
+        write!(
+            f,
+            "{effect}: {} {}, statement {}",
+            self.policy_type,
+            self.source,
+            self.index + 1
+        )?;
+        match self.sid {
+            Some(sid) => write!(f, " ({sid})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The outcome, and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision<'p> {

@@ -83,6 +83,11 @@ impl Cluster {
         &self.account
     }
 
+    /// The host names that tokens may be signed for.
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
     /// The cluster's region.
     pub fn region(&self) -> &str {
         &self.region

@@ -178,13 +178,14 @@ fn shown(id: &str) -> &str {
     }
 }
 
-struct Authenticated<'i> {
+/// Who proved to have signed the token.
+pub(crate) struct Authenticated<'i> {
     caller: Caller,
-    principal: &'i Principal,
-    session: Option<&'i RoleSession>,
+    pub(crate) principal: &'i Principal,
+    pub(crate) session: Option<&'i RoleSession>,
 }
 
-fn authenticate<'i>(
+pub(crate) fn authenticate<'i>(
     token: &Token<'_>,
     circumstances: &Circumstances<'i>,
 ) -> Result<Authenticated<'i>, Denial> {

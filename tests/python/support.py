@@ -124,6 +124,16 @@ class Server:
         return cls(variables)
 
     @property
+    def command(self):
+        """The command `dsql-iam`."""
+        text = (self.dir / "env.sh").read_text()
+        words = shlex.split(text, comments=True)
+        path = next(word for word in words if word.startswith("PATH="))
+        folders = path.removeprefix("PATH=").split(":")
+        return next(found for folder in folders
+                    if (found := pathlib.Path(folder) / "dsql-iam").exists())
+
+    @property
     def log(self):
         return (self.dir / "log").read_text(errors="replace")
 
