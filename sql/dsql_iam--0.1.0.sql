@@ -46,6 +46,14 @@ CREATE FUNCTION sys.current_session_id() RETURNS text
     AS 'MODULE_PATHNAME', 'current_session_id_wrapper' LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION sys.current_session_id() IS 'id of this session in the server log';
 
+CREATE FUNCTION sys.explain_token(role text, token text)
+    RETURNS TABLE (check_name text, outcome text, reason text)
+    AS 'MODULE_PATHNAME', 'explain_token_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sys.explain_token(text, text) IS 'each check that a login with this token would have to pass';
+-- It tells which access keys, policies and roles there are.
+REVOKE ALL ON FUNCTION sys.explain_token(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sys.explain_token(text, text) TO admin;
+
 -- The grantor is looked up by name first, which survives a dump, then by OID, which survives a
 -- rename.
 CREATE VIEW sys.iam_pg_role_mappings AS

@@ -22,7 +22,7 @@ use dsql_iam_core::audit::Decision;
 use dsql_iam_core::cluster::cluster_ids_in_options;
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
-use dsql_iam_core::login::{ADMIN, Admission, Caller, Verdict, judge};
+use dsql_iam_core::login::{ADMIN, Caller, Verdict, judge};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::token::{Action, MAX_TOKEN};
 use pgrx::pg_sys::libpq;
@@ -133,7 +133,8 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
         outcome,
     } = verdict;
     let admitted = outcome.and_then(|admission| {
-        check_database_and_role(connection, &role, &admission)?;
+        check_database(connection)?;
+        check_role(connection.user(), &admission.caller.mapped_arn)?;
         Ok(admission)
     });
     match admitted {
@@ -187,24 +188,34 @@ fn denied(denial: Denial) -> Verdict {
 }
 
 fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
-    let cluster = match settings::cluster() {
-        Ok(cluster) => cluster,
-        Err(fault) => return denied(Denial::Unconfigured(fault)),
-    };
-    let judged = identities::with_current(&settings::iam_directory(), |identities| {
-        let circumstances = Circumstances {
+    let judged = with_circumstances(facts(connection), |circumstances| {
+        judge(password, role, circumstances)
+    });
+    judged.unwrap_or_else(denied)
+}
+
+/// Calls `use_them` with what a login is judged by at this moment.
+///
+/// # Errors
+/// If the settings or the documents do not allow any login.
+pub fn with_circumstances<T>(
+    connection: ConnectionFacts,
+    use_them: impl FnOnce(&Circumstances) -> T,
+) -> Result<T, Denial> {
+    let cluster = settings::cluster()?;
+    let used = identities::with_current(&settings::iam_directory(), |identities| {
+        use_them(&Circumstances {
             now: UtcDateTime::now(),
             cluster: &cluster,
             identities,
-            connection: facts(connection),
-        };
-        judge(password, role, &circumstances)
+            connection,
+        })
     });
-    judged.unwrap_or_else(|fault| denied(Denial::NoIdentities(fault)))
+    used.map_err(Denial::NoIdentities)
 }
 
 /// What a policy's conditions can ask about the connection.
-fn facts(connection: &Connection) -> ConnectionFacts {
+pub fn facts(connection: &Connection) -> ConnectionFacts {
     let address = connection.address().to_string_lossy();
     // A link-local address has its interface behind a percent sign, which is no part of it.
     let (address, _) = address.split_once('%').unwrap_or((&address, ""));
@@ -214,11 +225,7 @@ fn facts(connection: &Connection) -> ConnectionFacts {
     }
 }
 
-fn check_database_and_role(
-    connection: &Connection,
-    role: &str,
-    admission: &Admission,
-) -> Result<(), Denial> {
+fn check_database(connection: &Connection) -> Result<(), Denial> {
     if connection.is_replication() {
         return Err(Denial::WrongDatabase("replication".into()));
     }
@@ -226,14 +233,23 @@ fn check_database_and_role(
         let database = connection.database().to_string_lossy().into_owned();
         return Err(Denial::WrongDatabase(database));
     }
+    Ok(())
+}
+
+/// Whether whoever has this IAM ARN may be this role: the checks that follow IAM's.
+///
+/// # Errors
+/// Why not.
+pub fn check_role(name: &CStr, arn: &str) -> Result<(), Denial> {
+    let role = name.to_string_lossy();
     let unusable = |fault| Denial::RoleUnusable {
-        role: role.to_owned(),
+        role: role.clone().into_owned(),
         fault,
     };
-    let found = mappings::LoginRole::find(connection.user());
+    let found = mappings::LoginRole::find(name);
     // Looked up for an unknown role too, so that time does not tell it from an unmapped one.
     let oid = found.as_ref().map_or(pg_sys::InvalidOid, |found| found.oid);
-    let is_mapped = mappings::is_mapped(oid, &admission.caller.mapped_arn);
+    let is_mapped = mappings::is_mapped(oid, arn);
     match found {
         None => return Err(unusable("does not exist")),
         Some(found) if !found.can_login => return Err(unusable("is not permitted to log in")),
@@ -243,8 +259,8 @@ fn check_database_and_role(
     }
     if role != ADMIN && !is_mapped {
         return Err(Denial::NotMapped {
-            role: role.to_owned(),
-            arn: admission.caller.mapped_arn.clone(),
+            role: role.into_owned(),
+            arn: arn.to_owned(),
         });
     }
     Ok(())

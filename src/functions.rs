@@ -1,8 +1,12 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
 use crate::{connection, mappings, port};
+use dsql_iam_core::denial::Denial;
+use dsql_iam_core::explain::{Outcome, explain};
+use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::statement::Verb;
-use pgrx::pg_extern;
+use pgrx::iter::TableIterator;
+use pgrx::{name, pg_extern};
 
 /// `sys.iam_grant(role, arn)`: does what `AWS IAM GRANT` does.
 #[pg_extern(sql = false)]
@@ -26,4 +30,63 @@ fn iam_session_user() -> Option<&'static str> {
 #[pg_extern(sql = false)]
 fn current_session_id() -> Option<&'static str> {
     connection::session().map(|session| session.id.as_str())
+}
+
+/// `sys.explain_token(role, token)`: each check that a login with this token would have to pass,
+/// over this connection, as Aurora DSQL's clients never hear it.
+#[pg_extern(sql = false)]
+fn explain_token(
+    role: &str,
+    token: &str,
+) -> TableIterator<
+    'static,
+    (
+        name!(check_name, String),
+        name!(outcome, String),
+        name!(reason, Option<String>),
+    ),
+> {
+    // Over a Unix socket there is no address, and no TLS is needed.
+    let facts = port::current().map_or(
+        ConnectionFacts {
+            source_ip: None,
+            is_tls: false,
+        },
+        |current| connection::facts(&current),
+    );
+    let explained =
+        connection::with_circumstances(facts, |circumstances| explain(token, role, circumstances));
+    let row = |check: &str, outcome: &str, reason: Option<String>| {
+        (check.to_owned(), outcome.to_owned(), reason)
+    };
+    let failed = |denial: &Denial| row(denial.check(), "failed", Some(denial.to_string()));
+    let explanation = match explained {
+        Ok(explanation) => explanation,
+        Err(denial) => return TableIterator::new(vec![failed(&denial)]),
+    };
+    let mut rows: Vec<_> = explanation
+        .checks
+        .iter()
+        .map(|(check, outcome)| match outcome {
+            Outcome::Passed => row(check, "passed", None),
+            Outcome::Failed(reason) => row(check, "failed", Some(reason.clone())),
+            Outcome::NotReached => row(check, "not reached", None),
+        })
+        .collect();
+    let database = explanation
+        .is_admitted()
+        .then_some(explanation.mapped_arn.as_deref())
+        .flatten()
+        .map(|arn| connection::check_role(&port::c_string(role), arn));
+    rows.extend(match database {
+        None => ["role", "mapping"].map(|check| row(check, "not reached", None)),
+        Some(Ok(())) => ["role", "mapping"].map(|check| row(check, "passed", None)),
+        Some(Err(denial)) if denial.check() == "role" => {
+            [failed(&denial), row("mapping", "not reached", None)]
+        }
+        Some(Err(denial)) => [row("role", "passed", None), failed(&denial)],
+    });
+    let statements = explanation.statements.into_iter();
+    rows.extend(statements.map(|statement| row("policy", "statement", Some(statement))));
+    TableIterator::new(rows)
 }

@@ -157,6 +157,15 @@ impl Connection {
     }
 }
 
+/// The connection of this session; `None` in a process that has none.
+pub fn current() -> Option<Connection> {
+    // SAFETY: a pointer of the server's, to the Port that this process was started for.
+    unsafe {
+        let port = pg_sys::MyProcPort;
+        (!port.is_null()).then(|| Connection::new(port.cast()))
+    }
+}
+
 /// The string at `text`, or an empty one for a null pointer.
 ///
 /// # Safety

@@ -42,6 +42,8 @@ pub struct Explanation {
     pub checks: Vec<(&'static str, Outcome)>,
     /// The principal's ARN, if the signature verifies.
     pub principal: Option<String>,
+    /// The ARN that a mapping names, if the signature verifies.
+    pub mapped_arn: Option<String>,
     /// Every statement that applies, if it came to that.
     pub statements: Vec<String>,
     /// Condition keys that policies asked for and that nobody knows here.
@@ -74,7 +76,8 @@ pub fn explain(password: &str, role: &str, circumstances: &Circumstances<'_>) ->
     let mut explanation = Explanation {
         signed: Vec::new(),
         checks,
-        principal: verdict.caller.map(|caller| caller.arn),
+        principal: verdict.caller.as_ref().map(|caller| caller.arn.clone()),
+        mapped_arn: verdict.caller.map(|caller| caller.mapped_arn),
         statements: Vec::new(),
         missing_context: Vec::new(),
     };

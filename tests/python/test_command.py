@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 
+import psycopg
 import pytest
 
 from support import ACCOUNT, EXAMPLE_ARN, Key, sign
@@ -79,3 +80,39 @@ def test_faults_are_named(server):
     done = explain(server, "admin", "", "--cluster-arn", "nonsense")
     assert (done.returncode, done.stderr) == (
         1, "dsql-iam: nonsense is not the ARN of a cluster\n")
+
+
+# The same, asked of the server
+
+def explained(server, role, token, connection):
+    rows = connection.execute("SELECT * FROM sys.explain_token(%s, %s)", (role, token)).fetchall()
+    return {name: (outcome, reason) for name, outcome, reason in rows if outcome != "statement"}
+
+
+def test_explain_token(server, role):
+    name = role("explained")
+    with server.connect() as admin:
+        rows = explained(server, name, server.token("example"), admin)
+        assert rows["policy"] == ("passed", None)
+        assert rows["role"] == ("passed", None)
+        assert rows["mapping"] == (
+            "failed", f"{EXAMPLE_ARN} is not mapped to role {name} (AWS IAM GRANT)")
+        admin.execute(f"AWS IAM GRANT explained TO '{EXAMPLE_ARN}'")
+        rows = explained(server, name, server.token("example"), admin)
+        assert {outcome for outcome, _ in rows.values()} == {"passed"}
+        rows = explained(server, "nobody", server.token("example"), admin)
+        assert rows["role"] == ("failed", "role nobody does not exist")
+        rows = explained(server, name, server.token("denied", admin=False), admin)
+        assert rows["policy"][0] == "failed"
+        assert rows["mapping"] == ("not reached", None)
+        rows = explained(server, name, "hunter2", admin)
+        assert rows["token"][0] == "failed"
+        statement = admin.execute(
+            "SELECT reason FROM sys.explain_token(%s, %s) WHERE outcome = 'statement'",
+            (name, server.token("example"))).fetchone()
+        assert statement[0].startswith("Allow: identity-based policy ")
+    with server.superuser() as superuser:
+        assert explained(server, "admin", server.token("admin"), superuser)["policy"][0] == "passed"
+    with server.connect(name) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            explained(server, name, server.token("example"), connection)
