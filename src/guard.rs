@@ -13,14 +13,15 @@
 //! | drop a role that is mapped | nobody, superusers neither | Aurora DSQL refuses it with 2BP01 |
 //!
 //! A superuser gets a warning where `admin` is concerned, since the server is then no longer as
-//! Aurora DSQL would have it.
+//! Aurora DSQL would have it. Whoever drops the extension gets a notice if mappings stay behind.
 
 use crate::mappings;
 use crate::statement::{string_value, text};
 use dsql_iam_core::login::ADMIN;
 use pg_sys::{NodeTag, Oid, RoleSpec};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{PgList, PgLogLevel, ereport, pg_sys};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgList, PgLogLevel, ereport, function_name, pg_sys};
 use std::ffi::{CStr, c_char};
 
 /// Whether [`check`] has to see statements with this tag.
@@ -34,6 +35,7 @@ pub fn watches(tag: NodeTag) -> bool {
             | NodeTag::T_CreateRoleStmt
             | NodeTag::T_DropOwnedStmt
             | NodeTag::T_DropRoleStmt
+            | NodeTag::T_DropStmt
             | NodeTag::T_GrantRoleStmt
             | NodeTag::T_GrantStmt
             | NodeTag::T_ReassignOwnedStmt
@@ -52,6 +54,7 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     unsafe {
         match (*node).type_ {
             NodeTag::T_DropRoleStmt => refuse_to_drop_mapped(node.cast()),
+            NodeTag::T_DropStmt => return tell_that_mappings_stay(node.cast()),
             NodeTag::T_GrantRoleStmt => refuse_predefined_roles(granted_roles(node.cast())),
             NodeTag::T_AlterRoleStmt => refuse_predefined_roles(altered_role(node.cast())),
             NodeTag::T_CreateRoleStmt => refuse_predefined_roles(joined_roles(node.cast())),
@@ -296,17 +299,9 @@ unsafe fn refuse_to_drop_mapped(statement: *mut pg_sys::DropRoleStmt) {
             if (*specification).roletype != pg_sys::RoleSpecType::ROLESPEC_CSTRING {
                 continue;
             }
-            let role = pg_sys::get_role_oid((*specification).rolename, true);
-            if role == pg_sys::InvalidOid {
+            let Some(role) = lock_to_drop((*specification).rolename) else {
                 continue;
-            }
-            pg_sys::LockSharedObject(
-                pg_sys::AuthIdRelationId,
-                role,
-                0,
-                pg_sys::AccessExclusiveLock as _,
-            );
-            pg_sys::AcceptInvalidationMessages();
+            };
             if mappings::has_mappings(role) {
                 let name = CStr::from_ptr((*specification).rolename).to_string_lossy();
                 ereport!(
@@ -317,6 +312,66 @@ unsafe fn refuse_to_drop_mapped(statement: *mut pg_sys::DropRoleStmt) {
                 );
             }
         }
+    }
+}
+
+/// Finds a role, if it is there, and locks it as `DROP ROLE` does.
+///
+/// # Safety
+/// `name` must be a C string.
+unsafe fn lock_to_drop(name: *const c_char) -> Option<Oid> {
+    // SAFETY: the caller's promise; takes a lock and looks at what others did meanwhile.
+    unsafe {
+        let mut role = pg_sys::get_role_oid(name, true);
+        while role != pg_sys::InvalidOid {
+            pg_sys::LockSharedObject(
+                pg_sys::AuthIdRelationId,
+                role,
+                0,
+                pg_sys::AccessExclusiveLock as _,
+            );
+            pg_sys::AcceptInvalidationMessages();
+            // PostgreSQL goes by the name, which may have gone to another role while this waited.
+            let found = pg_sys::get_role_oid(name, true);
+            if found == role {
+                return Some(role);
+            }
+            role = found;
+        }
+        None
+    }
+}
+
+/// Sends a notice at a `DROP EXTENSION` of this one, if there are mappings: they are the server's,
+/// not the extension's, and count for as long as the library is loaded.
+///
+/// The extension's schema cannot be dropped by itself, so nothing but this statement drops it from
+/// an open database.
+///
+/// # Safety
+/// `statement` must be a `DROP` statement.
+unsafe fn tell_that_mappings_stay(statement: *mut pg_sys::DropStmt) {
+    // SAFETY: the list of extensions holds Strings; looks up one by its name.
+    let drops_ours = unsafe {
+        (*statement).removeType == pg_sys::ObjectType::OBJECT_EXTENSION
+            && PgList::<pg_sys::Node>::from_pg((*statement).objects)
+                .iter_ptr()
+                .any(|name| text(string_value(name)).is_some_and(|name| name == c"dsql_iam"))
+            && pg_sys::get_extension_oid(c"dsql_iam".as_ptr(), true) != pg_sys::InvalidOid
+    };
+    if drops_ours && mappings::any() {
+        let message = "IAM mappings stay when the extension dsql_iam is dropped";
+        ErrorReport::new(
+            Code::ERRCODE_SUCCESSFUL_COMPLETION,
+            message,
+            function_name!(),
+        )
+        .set_detail("They count for as long as the library is loaded.")
+        .set_hint(
+            "To remove them all, before the drop: SELECT sys.iam_revoke(pg_role_name, arn) \
+                 FROM sys.iam_pg_role_mappings",
+        )
+        .report(PgLogLevel::NOTICE);
     }
 }
 

@@ -84,13 +84,22 @@ pub fn is_mapped(role: pg_sys::Oid, arn: &str) -> bool {
 
 /// Whether any ARN is mapped to `role`. Needs an open database.
 pub fn has_mappings(role: pg_sys::Oid) -> bool {
+    any_mapping(&format!("objoid OPERATOR(pg_catalog.=) {}", role.to_u32()))
+}
+
+/// Whether any ARN is mapped to any role. Needs an open database.
+pub fn any() -> bool {
+    any_mapping("true")
+}
+
+/// Whether there is a mapping for which `condition` holds.
+fn any_mapping(condition: &str) -> bool {
     // Everything is qualified: the search path is the user's.
     let query = format!(
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_shseclabel \
-         WHERE classoid OPERATOR(pg_catalog.=) {} AND objoid OPERATOR(pg_catalog.=) {} \
+         WHERE classoid OPERATOR(pg_catalog.=) {} AND {condition} \
          AND pg_catalog.starts_with(provider, '{PROVIDER_PREFIX}')",
-        pg_sys::AuthIdRelationId.to_u32(),
-        role.to_u32()
+        pg_sys::AuthIdRelationId.to_u32()
     );
     match pgrx::Spi::get_one::<i64>(&query) {
         Ok(count) => count != Some(0),

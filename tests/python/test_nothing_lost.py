@@ -1,0 +1,419 @@
+"""Mappings are as reported, whatever happens: a crash, others at the same time, a dropped extension."""
+
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import random
+import signal
+import threading
+import time
+
+import psycopg
+import pytest
+
+from conftest import own_server
+from support import ACCOUNT, EXAMPLE_ARN as ARN, until
+
+OTHER_ARN = f"arn:aws:iam::{ACCOUNT}:user/team/dba"
+REMOVE_ALL = "SELECT sys.iam_revoke(pg_role_name, arn) FROM sys.iam_pg_role_mappings"
+
+
+def mappings(server, role):
+    return [arn for arn, in server.execute(
+        f"SELECT arn FROM sys.iam_pg_role_mappings WHERE pg_role_name = '{role}' ORDER BY arn")]
+
+
+def assert_no_orphan(server):
+    """The view joins the roles, so it would not show a label whose role is gone."""
+    assert server.execute("SELECT * FROM pg_shseclabel WHERE provider LIKE 'dsql_iam:%' "
+                          "AND objoid NOT IN (SELECT oid FROM pg_authid)") == []
+
+
+# A crash at any moment
+
+CRASHES = 100
+# On a slow machine there are fewer.
+CRASHES_END_AFTER = 75
+FEWEST_CRASHES = 20
+CRASHING = [f"crashed_{number}" for number in range(4)]
+
+
+@pytest.fixture
+def crashing(tmp_path_factory):
+    for server in own_server(tmp_path_factory, "crashing"):
+        # What dies are processes, not the machine: what was written to a file is there.
+        server.execute("ALTER SYSTEM SET fsync = off",
+                       *(f"CREATE ROLE {role} WITH LOGIN" for role in CRASHING))
+        server.restart()
+        yield server
+
+
+class Client(threading.Thread):
+    """Grants and revokes until the connection breaks, and knows what it was told."""
+
+    def __init__(self, server, roles, chance):
+        super().__init__(daemon=True)
+        self.connection = server.connect()
+        self.pairs = [(role, arn) for role in roles for arn in (ARN, OTHER_ARN)]
+        self.granted = {row for row in view(server) if row in self.pairs}
+        self.in_flight = None
+        self.reported = 0
+        self.chance = chance
+        self.failure = None
+
+    def run(self):
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                role, arn = self.in_flight = self.chance.choice(self.pairs)
+                if self.in_flight in self.granted:
+                    self.try_it(f"AWS IAM REVOKE {role} FROM '{arn}'")
+                    self.granted.discard(self.in_flight)
+                else:
+                    self.try_it(f"AWS IAM GRANT {role} TO '{arn}'")
+                    self.granted.add(self.in_flight)
+                self.in_flight = None
+                self.reported += 1
+
+    def try_it(self, statement):
+        try:
+            self.connection.execute(statement)
+        except psycopg.Error as error:
+            if not self.connection.broken:
+                self.failure = error
+            raise psycopg.OperationalError from error
+
+
+def view(server):
+    return {(role, arn) for role, arn in server.execute(
+        "SELECT pg_role_name, arn FROM sys.iam_pg_role_mappings")}
+
+
+def state_and_parent(pid):
+    """What /proc says of a process; one that is only waiting to be collected is gone."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, parent = status.rpartition(") ")[2].split()[:2]
+    return None if state in "ZX" else (state, int(parent))
+
+
+def crash(server):
+    """All of the server's processes die with SIGKILL. Each backend leads a process group of its
+    own, so they are found by their parent."""
+    postmaster = server.postmaster()
+    os.kill(postmaster, signal.SIGSTOP)
+    until(lambda: state_and_parent(postmaster)[0] == "T", "no more backends are made")
+    everybody = (int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*"))
+    processes = [pid for pid in everybody if (state_and_parent(pid) or (0, 0))[1] == postmaster]
+    for pid in [postmaster, *processes]:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(map(state_and_parent, [postmaster, *processes])), "the end of them all")
+
+
+def test_crash_at_any_moment(crashing):
+    server = crashing
+    program = server.program
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    deadline = time.monotonic() + CRASHES_END_AFTER
+    crashes = in_flight = 0
+    while crashes < CRASHES and time.monotonic() < deadline:
+        clients = [Client(server, CRASHING[half::2], chance) for half in range(2)]
+        for client in clients:
+            client.start()
+        until(lambda: all(client.reported for client in clients), "a first statement each")
+        time.sleep(chance.uniform(0, 0.04))  # the moment of the crash
+        crash(server)
+        for client in clients:
+            client.join(20)
+            assert not client.is_alive()
+            assert client.failure is None
+            client.connection.close()
+        server.pg_ctl("start", "-p", program, "-l", server.dir / "log")
+
+        found = view(server)
+        for client in clients:
+            in_flight += client.in_flight is not None
+            for pair in client.pairs:
+                if pair != client.in_flight:
+                    assert (pair in found) == (pair in client.granted), (crashes, pair)
+        whole = server.execute("SELECT count(*), count(DISTINCT iam_oid), count(pg_role_oid), "
+                               "count(*) FILTER (WHERE grantor_pg_role_name = 'admin'), "
+                               "(SELECT count(*) FROM pg_shseclabel) "
+                               "FROM sys.iam_pg_role_mappings")
+        assert whole == [(len(found),) * 5]
+        for role in CRASHING:
+            assert server.admits(role, server.token("example")) == ((role, ARN) in found)
+        crashes += 1
+    print(f"{crashes} crashes, {in_flight} statements in flight")
+    assert crashes >= FEWEST_CRASHES
+    assert in_flight > 0
+
+
+# At the same time as others
+
+@pytest.fixture
+def racing(server, role):
+    yield role("raced")
+    assert_no_orphan(server)
+
+
+@pytest.fixture
+def first(server):
+    with server.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def second(server):
+    """If it waits for what never comes, the test fails rather than hangs."""
+    with server.connect(options="-c statement_timeout=15s") as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def waiting(server, connection, statement):
+    """Runs a statement that has to wait for a lock. In the block it waits; what this gives is the
+    future of its outcome."""
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        outcome = executor.submit(connection.execute, statement)
+        until(lambda: outcome.done() or server.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            f"AND pid = {connection.info.backend_pid}"), f"{statement} waits")
+        assert not outcome.done(), f"{statement} did not wait: {outcome.exception()}"
+        yield outcome
+
+
+def assert_error(outcome, sqlstate, text):
+    error = outcome.exception(20)
+    assert error is not None
+    assert (error.diag.sqlstate, error.diag.message_primary) == (sqlstate, text)
+
+
+GRANT = f"AWS IAM GRANT raced TO '{ARN}'"
+GRANT_OTHER = f"AWS IAM GRANT raced TO '{OTHER_ARN}'"
+REVOKE = f"AWS IAM REVOKE raced FROM '{ARN}'"
+DROP = "DROP ROLE raced"
+MISSING = ("42704", "Role raced does not exist")
+DEPENDENT = ("2BP01", 'role "raced" cannot be dropped because some objects depend on it')
+GRANTED = ("42710", f"IAM role {ARN} is already granted to role raced")
+REVOKED = ("42704", f"IAM role {ARN} does not exist")
+
+# A statement in an open transaction, one that waits for it, and what becomes of that after COMMIT
+# and after ROLLBACK: an error, or the mappings that are there then; None without the role.
+RACES = {
+    "GRANT, then DROP ROLE": (None, GRANT, DROP, DEPENDENT, None),
+    "DROP ROLE, then GRANT": (None, DROP, GRANT, MISSING, [ARN]),
+    "DROP ROLE, then REVOKE": (None, DROP, REVOKE, MISSING, REVOKED),
+    "REVOKE, then DROP ROLE": (GRANT, REVOKE, DROP, None, DEPENDENT),
+    "GRANT twice": (None, GRANT, GRANT, GRANTED, [ARN]),
+    "GRANT of two ARNs": (None, GRANT, GRANT_OTHER, [ARN, OTHER_ARN], [OTHER_ARN]),
+    "REVOKE twice": (GRANT, REVOKE, REVOKE, REVOKED, []),
+    "GRANT, then REVOKE": (None, GRANT, REVOKE, [], REVOKED),
+    "REVOKE, then GRANT": (GRANT, REVOKE, GRANT, [ARN], GRANTED),
+}
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("race", RACES)
+def test_one_waits_for_the_other(server, racing, first, second, race, end):
+    before, statement, waits, *expected = RACES[race]
+    if before:
+        first.execute(before)
+    first.execute("BEGIN")
+    first.execute(statement)
+    with waiting(server, second, waits) as outcome:
+        first.execute(end)
+    expected = expected[end == "ROLLBACK"]
+    if isinstance(expected, tuple):
+        assert_error(outcome, *expected)
+    else:
+        outcome.result(20)
+        exists = server.execute("SELECT 1 FROM pg_roles WHERE rolname = 'raced'") != []
+        assert (mappings(server, "raced") if exists else None) == expected
+
+
+@pytest.mark.parametrize("race", RACES)
+def test_lock_timeout(server, racing, first, second, race):
+    before, statement, waits, *_ = RACES[race]
+    if before:
+        first.execute(before)
+    first.execute("BEGIN")
+    first.execute(statement)
+    second.execute("SET lock_timeout = '20ms'")
+    with pytest.raises(psycopg.errors.LockNotAvailable) as raised:
+        second.execute(waits)
+    assert raised.value.diag.sqlstate == "55P03"
+
+
+def test_a_role_that_takes_the_name_meanwhile(server, racing, first, second):
+    """Who waited for a role that is dropped looks again, and finds the new one, with its mapping."""
+    with server.superuser() as superuser:
+        superuser.execute("BEGIN")
+        superuser.execute(DROP)
+        with waiting(server, second, DROP) as outcome:
+            superuser.execute("CREATE ROLE raced WITH LOGIN")
+            superuser.execute(GRANT)
+            superuser.execute("COMMIT")
+        assert_error(outcome, *DEPENDENT)
+        assert mappings(server, "raced") == [ARN]
+        superuser.execute("BEGIN")
+        superuser.execute(REVOKE)
+        superuser.execute(DROP)
+        with waiting(server, second, GRANT_OTHER) as outcome:
+            superuser.execute("CREATE ROLE raced WITH LOGIN")
+            superuser.execute("COMMIT")
+        outcome.result(20)
+        assert mappings(server, "raced") == [OTHER_ARN]
+
+
+def test_opposite_order_is_a_deadlock(server, role, racing, first, second):
+    """PostgreSQL's own outcome for any two transactions that lock in opposite order."""
+    role("raced_too")
+    first.execute("BEGIN")
+    first.execute(GRANT)
+    second.execute("BEGIN")
+    second.execute(f"AWS IAM GRANT raced_too TO '{ARN}'")
+    with waiting(server, first, f"AWS IAM GRANT raced_too TO '{OTHER_ARN}'") as outcome:
+        error = None
+        try:
+            second.execute(GRANT_OTHER)
+        except psycopg.errors.DeadlockDetected as raised:
+            error = raised
+        second.execute("ROLLBACK")
+    if error is None:
+        assert isinstance(outcome.exception(20), psycopg.errors.DeadlockDetected)
+        first.execute("ROLLBACK")
+    else:
+        outcome.result(20)
+        first.execute("COMMIT")
+    assert mappings(server, "raced") == ([ARN] if error else [])
+    assert mappings(server, "raced_too") == ([OTHER_ARN] if error else [])
+
+
+def test_login_at_the_same_time(server, racing, first):
+    """A login sees what is committed, and waits for nobody."""
+    token = server.token("example")
+    first.execute(GRANT)
+    first.execute("BEGIN")
+    first.execute(REVOKE)
+    server.connect("raced", token).close()
+    first.execute("ROLLBACK")
+    server.connect("raced", token).close()
+    first.execute(REVOKE)
+    assert server.refusal("raced", token).sqlstate == "28000"
+    first.execute("BEGIN")
+    first.execute(GRANT)
+    assert server.refusal("raced", token).sqlstate == "28000"
+    first.execute("COMMIT")
+    server.connect("raced", token).close()
+    first.execute(REVOKE)
+    first.execute("BEGIN")
+    first.execute(DROP)
+    assert server.refusal("raced", token).sqlstate == "28000"
+    first.execute("ROLLBACK")
+
+
+def test_many_at_once(server, racing):
+    """Each statement ends with one of the outcomes above: no deadlock, nothing internal."""
+    statements = [GRANT, GRANT_OTHER, REVOKE, f"AWS IAM REVOKE raced FROM '{OTHER_ARN}'", DROP,
+                  "CREATE ROLE raced WITH LOGIN"]
+    stated = {MISSING, DEPENDENT, GRANTED, REVOKED,
+              ("42710", f"IAM role {OTHER_ARN} is already granted to role raced"),
+              ("42704", f"IAM role {OTHER_ARN} does not exist"),
+              # PostgreSQL's own for DROP ROLE and CREATE ROLE.
+              ("42704", 'role "raced" does not exist'),
+              ("42710", 'role "raced" already exists'),
+              ("23505", 'duplicate key value violates unique constraint "pg_authid_rolname_index"')}
+
+    def work(number):
+        chance = random.Random(number)
+        heard = set()
+        with server.connect() as connection:
+            for _ in range(300):
+                try:
+                    connection.execute(chance.choice(statements))
+                except psycopg.Error as error:
+                    heard.add((error.diag.sqlstate, error.diag.message_primary))
+        return heard
+
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        heard = set().union(*executor.map(work, range(4)))
+    assert heard <= stated
+    assert {MISSING, DEPENDENT, GRANTED, REVOKED} <= heard
+
+
+# Without the extension, and with it again
+
+STAY = ("NOTICE", "IAM mappings stay when the extension dsql_iam is dropped",
+        "They count for as long as the library is loaded.",
+        f"To remove them all, before the drop: {REMOVE_ALL}")
+
+
+@pytest.fixture
+def superuser(own):
+    """On a server whose extension is put back."""
+    with own.superuser() as connection:
+        connection.notices = []
+        connection.add_notice_handler(
+            lambda notice: connection.notices.append((
+                notice.severity, notice.message_primary, notice.message_detail,
+                notice.message_hint)))
+        yield connection
+        connection.execute("ROLLBACK")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS dsql_iam")
+
+
+def test_drop_extension_keeps_the_mappings(own, role, superuser):
+    role("kept", on=own)
+    with own.connect() as admin:
+        admin.execute(f"AWS IAM GRANT kept TO '{ARN}'")
+    before = own.execute("SELECT * FROM sys.iam_pg_role_mappings")
+    superuser.execute("DROP EXTENSION dsql_iam")
+    assert superuser.notices == [STAY]
+    token = own.token("example")
+    own.connect("kept", token).close()
+    # The statements need the library, not the extension.
+    with own.connect() as admin:
+        admin.execute(f"AWS IAM GRANT kept TO '{OTHER_ARN}'")
+        admin.execute(f"AWS IAM REVOKE kept FROM '{OTHER_ARN}'")
+    superuser.execute("CREATE EXTENSION dsql_iam")
+    assert own.execute("SELECT * FROM sys.iam_pg_role_mappings") == before
+    own.connect("kept", token).close()
+
+
+def test_the_notice_in_every_notation(own, role, superuser):
+    role("kept", on=own)
+    own.execute(f"SELECT sys.iam_grant('kept', '{ARN}')")
+    for drop in ("DROP EXTENSION IF EXISTS dsql_iam CASCADE", 'DROP EXTENSION "dsql_iam", plpgsql',
+                 "DROP EXTENSION IF EXISTS nonsense, dsql_iam RESTRICT",
+                 "DO $$ BEGIN DROP EXTENSION dsql_iam; END $$"):
+        superuser.notices.clear()
+        superuser.execute("BEGIN")
+        superuser.execute(drop)
+        assert STAY in superuser.notices, drop
+        superuser.execute("ROLLBACK")
+    superuser.notices.clear()
+    for drop in ("DROP SCHEMA sys", "DROP SCHEMA sys CASCADE"):
+        with pytest.raises(psycopg.errors.DependentObjectsStillExist):
+            superuser.execute(drop)
+    superuser.execute("DROP EXTENSION IF EXISTS nonsense")
+    assert STAY not in superuser.notices
+
+
+def test_all_mappings_are_removed_as_documented(own, role, superuser):
+    readme = (pathlib.Path(os.environ["WORKSPACE"]) / "README.md").read_text()
+    assert REMOVE_ALL in " ".join(readme.split())
+    for name in ("kept", "kept_too"):
+        role(name, on=own)
+        own.execute(f"SELECT sys.iam_grant('{name}', '{ARN}')")
+        own.execute(f"SELECT sys.iam_grant('{name}', '{OTHER_ARN}')")
+    superuser.execute(REMOVE_ALL)
+    assert own.execute("SELECT * FROM pg_shseclabel") == []
+    superuser.execute("DROP EXTENSION dsql_iam")
+    superuser.execute("DROP EXTENSION IF EXISTS dsql_iam")
+    assert STAY not in superuser.notices
+    assert own.refusal("kept", own.token("example")).sqlstate == "28000"
