@@ -232,15 +232,19 @@ class Server:
     def postmaster(self):
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
+    @property
+    def owner(self):
+        """For subprocess: to run something as the user that the server runs as."""
+        if os.geteuid() != 0:
+            return {}
+        owner = self.iam.stat()
+        return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+
     def as_owner(self, program, *arguments):
         """Runs one of PostgreSQL's programs as the user that the server runs as."""
-        owner = self.iam.stat()
-        as_owner = {}
-        if os.geteuid() == 0:
-            as_owner = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
         subprocess.run([self.bin / program, *arguments], check=True, cwd=self.dir,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, **as_owner)
+                       stderr=subprocess.DEVNULL, **self.owner)
 
     @property
     def program(self):

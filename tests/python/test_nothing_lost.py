@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import signal
+import subprocess
 import threading
 import time
 
@@ -45,8 +46,11 @@ def crashing(tmp_path_factory):
         # What dies are processes, not the machine: what was written to a file is there.
         server.execute("ALTER SYSTEM SET fsync = off",
                        *(f"CREATE ROLE {role} WITH LOGIN" for role in CRASHING))
-        server.restart()
-        yield server
+        postmaster = Postmaster(server)
+        server.pg_ctl("stop")
+        postmaster.start()
+        yield server, postmaster
+        postmaster.stop()
 
 
 class Client(threading.Thread):
@@ -89,32 +93,58 @@ def view(server):
         "SELECT pg_role_name, arn FROM sys.iam_pg_role_mappings")}
 
 
+class Postmaster:
+    """The server as a child of this process, which learns at once when it is gone."""
+
+    def __init__(self, server):
+        self.server = server
+        self.command = [server.program, "-D", server.data]
+
+    def start(self):
+        with open(self.server.dir / "log", "a") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log,
+                                            cwd=self.server.dir, **self.server.owner)
+        until(self.is_ready, "the server is ready")
+
+    def is_ready(self):
+        assert self.process.poll() is None, "the server did not start"
+        try:
+            lines = (self.server.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return lines[:1] == [str(self.process.pid)] and "ready" in map(str.strip, lines[7:])
+
+    def crash(self):
+        """All of the server's processes die with SIGKILL. Each backend leads a process group of
+        its own, so they are found by their parent."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        until(lambda: state_and_parent(self.process.pid)[0] == "T", "no more backends are made")
+        everybody = (int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*"))
+        backends = [pid for pid in everybody if state_and_parent(pid)[1] == self.process.pid]
+        for pid in [self.process.pid, *backends]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait(20)
+        # One that is dead and waits to be collected has let go of everything.
+        until(lambda: all(state_and_parent(pid)[0] in (None, "Z", "X") for pid in backends),
+              "the end of the backends")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
+
 def state_and_parent(pid):
-    """What /proc says of a process; one that is only waiting to be collected is gone."""
+    """What /proc says of a process, if it is there."""
     try:
         status = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        return None, None
     state, parent = status.rpartition(") ")[2].split()[:2]
-    return None if state in "ZX" else (state, int(parent))
-
-
-def crash(server):
-    """All of the server's processes die with SIGKILL. Each backend leads a process group of its
-    own, so they are found by their parent."""
-    postmaster = server.postmaster()
-    os.kill(postmaster, signal.SIGSTOP)
-    until(lambda: state_and_parent(postmaster)[0] == "T", "no more backends are made")
-    everybody = (int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*"))
-    processes = [pid for pid in everybody if (state_and_parent(pid) or (0, 0))[1] == postmaster]
-    for pid in [postmaster, *processes]:
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(map(state_and_parent, [postmaster, *processes])), "the end of them all")
+    return state, int(parent)
 
 
 def test_crash_at_any_moment(crashing):
-    server = crashing
-    program = server.program
+    server, postmaster = crashing
     seed = time.time_ns()
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -126,13 +156,13 @@ def test_crash_at_any_moment(crashing):
             client.start()
         until(lambda: all(client.reported for client in clients), "a first statement each")
         time.sleep(chance.uniform(0, 0.04))  # the moment of the crash
-        crash(server)
+        postmaster.crash()
         for client in clients:
             client.join(20)
             assert not client.is_alive()
             assert client.failure is None
             client.connection.close()
-        server.pg_ctl("start", "-p", program, "-l", server.dir / "log")
+        postmaster.start()
 
         found = view(server)
         for client in clients:
