@@ -9,6 +9,7 @@
 mod account;
 mod bench;
 mod certificates;
+mod core;
 mod directory;
 mod environment;
 mod in_server;

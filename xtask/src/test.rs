@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 
 use crate::directory::Directory;
 use crate::server::{self, Options};
-use crate::{environment, in_server, prerequisites, readme, run, up, workspace};
+use crate::{core, environment, in_server, prerequisites, readme, run, up, workspace};
 
 /// What `test` takes.
 #[derive(Args)]
@@ -27,9 +27,18 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     pg_config: Option<PathBuf>,
 
-    /// Write what the in-server tests print into their expected files, instead of comparing
+    /// Write what the in-server tests print into their expected files, instead of comparing; the
+    /// same for what the library changes in PostgreSQL's own suite
     #[arg(long)]
     accept: bool,
+
+    /// Fail, rather than skip the step `core`, if the source of PostgreSQL's own suite is not there
+    #[arg(long)]
+    core: bool,
+
+    /// The folder of PostgreSQL's source, for the step `core` [default: downloaded, on Debian]
+    #[arg(long, value_name = "PATH")]
+    postgres_source: Option<PathBuf>,
 }
 
 /// The steps, in the order in which they run.
@@ -51,6 +60,8 @@ enum Name {
     Readme,
     /// The end of the server
     Down,
+    /// PostgreSQL's own regression suite, on servers of its own
+    Core,
 }
 
 /// The ports of the test server: away from where people have theirs.
@@ -65,6 +76,10 @@ struct Suite {
     directory: PathBuf,
     pg_config: PathBuf,
     accept: bool,
+    /// The source of PostgreSQL, if the user named it.
+    source: Option<PathBuf>,
+    /// Whether `core` may be skipped.
+    core_is_optional: bool,
     /// The variables of the server's `env.sh`, and those that tell tests where things are; nothing
     /// until the server is up.
     variables: Option<BTreeMap<String, OsString>>,
@@ -74,12 +89,13 @@ struct Suite {
 enum Outcome {
     Passed,
     Failed,
-    Skipped,
+    /// With the reason.
+    Skipped(&'static str),
 }
 
 impl Name {
     fn needs_server(self) -> bool {
-        !matches!(self, Self::Unit | Self::Server | Self::Down)
+        !matches!(self, Self::Unit | Self::Server | Self::Down | Self::Core)
     }
 }
 
@@ -92,11 +108,11 @@ impl fmt::Display for Name {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Passed => "passed",
-            Self::Failed => "FAILED",
-            Self::Skipped => "skipped, since there is no server",
-        })
+        match self {
+            Self::Passed => formatter.write_str("passed"),
+            Self::Failed => formatter.write_str("FAILED"),
+            Self::Skipped(reason) => write!(formatter, "skipped, since {reason}"),
+        }
     }
 }
 
@@ -109,6 +125,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         target,
         pg_config: prerequisites::postgres(arguments.pg_config.as_deref())?.pg_config,
         accept: arguments.accept,
+        source: arguments.postgres_source.clone(),
+        core_is_optional: !arguments.core && !arguments.only.contains(&Name::Core),
         variables: None,
     };
 
@@ -117,10 +135,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("\n=== {step} ===");
         let start = Instant::now();
         let outcome = if step.needs_server() && suite.variables.is_none() {
-            Outcome::Skipped
+            Outcome::Skipped("there is no server")
         } else {
             match suite.run(step) {
-                Ok(()) => Outcome::Passed,
+                Ok(outcome) => outcome,
                 Err(error) => {
                     eprintln!("error: {error:#}");
                     Outcome::Failed
@@ -162,7 +180,7 @@ fn conclude(results: &[(Name, Duration, Outcome)]) -> Result<()> {
     };
     let passed = count(|outcome| matches!(outcome, Outcome::Passed));
     let failed = count(|outcome| matches!(outcome, Outcome::Failed));
-    let skipped = count(|outcome| matches!(outcome, Outcome::Skipped));
+    let skipped = count(|outcome| matches!(outcome, Outcome::Skipped(_)));
     let skipped_too = match skipped {
         0 => String::new(),
         number => format!(", {number} skipped"),
@@ -175,7 +193,7 @@ fn conclude(results: &[(Name, Duration, Outcome)]) -> Result<()> {
 }
 
 impl Suite {
-    fn run(&mut self, step: Name) -> Result<()> {
+    fn run(&mut self, step: Name) -> Result<Outcome> {
         match step {
             Name::Unit => unit(),
             Name::Server => self.server(),
@@ -185,7 +203,24 @@ impl Suite {
             Name::Rust => self.rust(),
             Name::Readme => readme::run(self.variables()),
             Name::Down => up::stop(&self.directory),
-        }
+            Name::Core => return self.core(),
+        }?;
+        Ok(Outcome::Passed)
+    }
+
+    /// Runs PostgreSQL's own suite, if its source can be had.
+    fn core(&self) -> Result<Outcome> {
+        let postgres = prerequisites::postgres(Some(&self.pg_config))?;
+        let source = match core::source(self.source.as_deref(), &postgres, &self.target) {
+            Ok(source) => source,
+            Err(error) if self.core_is_optional => {
+                eprintln!("{error:#}");
+                return Ok(Outcome::Skipped("there is no source of PostgreSQL"));
+            }
+            Err(error) => return Err(error),
+        };
+        core::run(&source, postgres, &self.target, self.accept)?;
+        Ok(Outcome::Passed)
     }
 
     fn variables(&self) -> &BTreeMap<String, OsString> {
@@ -315,9 +350,10 @@ mod tests {
     fn a_step_brings_the_server_it_needs() {
         assert_eq!(names(&[Name::Unit]), "unit");
         assert_eq!(names(&[Name::Rust]), "server rust down");
+        assert_eq!(names(&[Name::Core]), "core");
         assert_eq!(
             names(&[]),
-            "unit server in-server python node rust readme down"
+            "unit server in-server python node rust readme down core"
         );
     }
 

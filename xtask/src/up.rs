@@ -91,8 +91,9 @@ pub fn down(arguments: &DownArguments) -> Result<()> {
     }
 }
 
-/// Files that are not private are for the server's user too, whatever the invoking shell's umask.
-fn prepare(options: &Options) -> Result<Server> {
+/// Makes a server's files ready. Those that are not private are for the server's user too, whatever
+/// the invoking shell's umask.
+pub fn prepare(options: &Options) -> Result<Server> {
     umask(Mode::from_bits_truncate(0o022));
     Server::prepare(options)
 }
