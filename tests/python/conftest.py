@@ -27,13 +27,13 @@ def server():
     return server
 
 
-def bring_up(directory):
+def bring_up(directory, pg_config=os.environ.get("PG_CONFIG")):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [os.environ["XTASK"], "up", "--detach", "--dir", directory, "--port", str(port)]
-    if "PG_CONFIG" in os.environ:
-        command += ["--pg-config", os.environ["PG_CONFIG"]]
+    if pg_config:
+        command += ["--pg-config", pg_config]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     done = subprocess.run(command, cwd=os.environ["WORKSPACE"], env=environment, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -240,9 +240,9 @@ class Server:
         owner = self.iam.stat()
         return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
 
-    def as_owner(self, program, *arguments):
+    def as_owner(self, program, *arguments, cwd=None):
         """Runs one of PostgreSQL's programs as the user that the server runs as."""
-        subprocess.run([self.bin / program, *arguments], check=True, cwd=self.dir,
+        subprocess.run([self.bin / program, *arguments], check=True, cwd=cwd or self.dir,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, **self.owner)
 

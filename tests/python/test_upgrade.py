@@ -1,0 +1,89 @@
+"""pg_upgrade from an older major version keeps the mappings."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import bring_up
+from support import EXAMPLE_ARN
+
+# Where Debian has its installations.
+OLDER = pathlib.Path("/usr/lib/postgresql")
+
+
+def complete_mirror(server):
+    """The folder of the running `postgres`, with PostgreSQL's other programs beside it, as
+    pg_upgrade wants them. pg_ctl looks for `postgres` where it really is itself, so it is told."""
+    folder = pathlib.Path(server.program).parent
+    for program in server.bin.iterdir():
+        if not (folder / program.name).exists():
+            (folder / program.name).symlink_to(program)
+    pg_ctl = folder / "pg_ctl"
+    pg_ctl.unlink()
+    pg_ctl.write_text(f"""#!/bin/sh
+case "$1" in
+    -V) exec '{server.bin}/pg_ctl' -V ;;
+    *) exec '{server.bin}/pg_ctl' "$@" -p '{server.program}' ;;
+esac
+""")
+    pg_ctl.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def servers(server, tmp_path_factory):
+    """One of an older version, and a new one of the version under test."""
+    older = [version for version in (17, 16, 15, 14)
+             if version < server.version and (OLDER / f"{version}/bin/pg_config").exists()]
+    if not older:
+        pytest.skip(f"there is no PostgreSQL older than {server.version} to upgrade from")
+    directory = tmp_path_factory.mktemp("upgrade")
+    for folder in [directory, *directory.parents]:
+        if folder == pathlib.Path("/tmp") or folder.stat().st_uid != os.geteuid():
+            break
+        folder.chmod(folder.stat().st_mode | 0o011)
+    running = []
+    try:
+        old_config = OLDER / f"{older[0]}/bin/pg_config"
+        for name, pg_config in ("old", old_config), ("new", os.environ["PG_CONFIG"]):
+            running.append(bring_up(directory / name, pg_config))
+        yield running
+    finally:
+        for one in running:
+            subprocess.run([os.environ["XTASK"], "down", "--dir", one.dir], check=True,
+                           cwd=os.environ["WORKSPACE"], stdout=subprocess.DEVNULL)
+
+
+def test_mappings_live_through_pg_upgrade(servers):
+    old, new = servers
+    old.execute("CREATE ROLE upgraded LOGIN")
+    with old.superuser() as superuser:
+        superuser.execute(f"AWS IAM GRANT upgraded TO '{EXAMPLE_ARN}'")
+    view = "SELECT arn, pg_role_name, iam_oid FROM sys.iam_pg_role_mappings"
+    before = old.execute(view)
+    programs = {one: complete_mirror(one) for one in servers}
+    for one in servers:
+        one.pg_ctl("stop", "-m", "fast")
+
+    # An empty cluster like the old one, with the settings of the new server.
+    data = new.data
+    kept = ("postgresql.conf", "dsql_iam.conf", "pg_hba.conf", "pg_ident.conf")
+    settings = {name: (data / name).read_text() for name in kept}
+    shutil.rmtree(data)
+    new.folder("data")
+    without_checksums = ["--no-data-checksums"] if new.version >= 18 else []
+    new.as_owner("initdb", "-U", "postgres", "-D", data, "-E", "UTF8", "--locale", "C.UTF-8",
+                 *without_checksums)
+    for name, text in settings.items():
+        new.write(data / name, text)
+    work = new.folder("work")
+    new.as_owner("pg_upgrade", "-U", "postgres", "-b", programs[old], "-B", programs[new],
+                 "-d", old.data, "-D", data, cwd=work)
+    new.pg_ctl("start", "-p", programs[new] / "postgres", "-l", new.dir / "log")
+    assert new.execute(view) == before
+    arguments = {} if new.authority else {"sslmode": "disable"}
+    with new.connect("upgraded", new.token("example"), **arguments) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("upgraded",)
