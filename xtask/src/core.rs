@@ -16,8 +16,8 @@ use anyhow::{Context, Result, bail};
 use crate::account::Account;
 use crate::directory::Directory;
 use crate::postgres::Postgres;
-use crate::server::{self, Options};
-use crate::{run, up, workspace};
+use crate::server::{self, Options, Server};
+use crate::{run, workspace};
 
 /// The port of the server, which only its socket is used of.
 const FIRST_PORT: u16 = 16432;
@@ -173,7 +173,7 @@ impl Suite {
     /// Runs it against a fresh server; `expected` replaces the suite's own files.
     fn run(&self, library: Library, expected: &BTreeMap<String, Vec<u8>>) -> Result<Results> {
         self.remove_server()?;
-        let server = up::prepare(&Options {
+        let server = Server::prepare(&Options {
             dir: Some(self.directory.clone()),
             port: Some(server::free_port(FIRST_PORT)?),
             pg_config: Some(self.postgres.pg_config.clone()),

@@ -12,6 +12,7 @@ mod certificates;
 mod core;
 mod directory;
 mod environment;
+mod fetched;
 mod in_server;
 mod lint;
 mod mirror;
@@ -30,6 +31,7 @@ mod workspace;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 
 /// Builds, runs and tests dsql_iam.
 #[derive(Parser)]
@@ -55,6 +57,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Files that are not private are for the server's user too, whatever the invoking shell's umask.
+    umask(Mode::from_bits_truncate(0o022));
     let result = match Cli::parse().command {
         Command::Up(arguments) => up::up(&arguments),
         Command::Down(arguments) => up::down(&arguments),

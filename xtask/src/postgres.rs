@@ -101,6 +101,13 @@ impl Postgres {
         missing
     }
 
+    /// Whether its programs find their shared libraries.
+    pub fn runs(&self) -> bool {
+        NEEDED_PROGRAMS
+            .iter()
+            .all(|program| run::succeeds(Command::new(self.bin.join(program)).arg("--version")))
+    }
+
     /// The version whose Debian packages make up this installation, if it is where they put it.
     pub fn debian_version(&self) -> Option<u32> {
         let expected = format!("/usr/lib/postgresql/{}/bin", self.major);

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::postgres::{Postgres, SUPPORTED};
-use crate::run;
+use crate::{fetched, run, workspace};
 
 /// Installs packages. `postgresql-@` and `postgresql-server-dev-@` stand for the distribution's own
 /// version. The drop-in keeps Debian from starting a server of its own as a side effect, and goes
@@ -29,6 +29,17 @@ for package in "$@"; do
 done
 apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $packages
 "#;
+
+/// What a fetched PostgreSQL needs of the system, as Debian's packages.
+const LIBRARIES: [&str; 7] = [
+    "libgssapi-krb5-2",
+    "liblz4-1",
+    "libreadline8",
+    "libssl3",
+    "libxml2",
+    "libzstd1",
+    "tzdata",
+];
 
 /// Finds a PostgreSQL to build against and to run, and the compilers; installs what is missing.
 ///
@@ -59,7 +70,7 @@ pub fn postgres(named: Option<&Path>) -> Result<Postgres> {
             }
         }
         None => {
-            if complete_postgres().is_none() {
+            if complete_postgres(|_| true).is_none() {
                 packages.insert("postgresql-@".into());
                 packages.insert("postgresql-server-dev-@".into());
             }
@@ -69,11 +80,26 @@ pub fn postgres(named: Option<&Path>) -> Result<Postgres> {
 
     match named {
         Some(path) => Postgres::ask(&path),
-        None => complete_postgres().context(
+        None => complete_postgres(|_| true).context(
             "no PostgreSQL 14 to 18 with its server headers was found: name its pg_config with \
              --pg-config",
         ),
     }
+}
+
+/// Finds a PostgreSQL of one major version: the system's if it has everything, else one that is
+/// fetched.
+pub fn postgres_of(major: u32) -> Result<Postgres> {
+    install(&compilers_to_install())?;
+    if let Some(postgres) = complete_postgres(|postgres| postgres.major == major) {
+        return Ok(postgres);
+    }
+    let pg_config = fetched::pg_config(major, &workspace::target_directory()?)?;
+    let postgres = Postgres::ask(&pg_config)?;
+    if !postgres.runs() {
+        install(&LIBRARIES.map(str::to_owned).into())?;
+    }
+    Ok(postgres)
 }
 
 /// Installs Python with its venv module, for the tests.
@@ -94,8 +120,9 @@ pub fn node() -> Result<()> {
     install(&BTreeSet::from(["nodejs".into(), "npm".into()]))
 }
 
-/// The first PostgreSQL of those that can be found without being told that has all its parts.
-fn complete_postgres() -> Option<Postgres> {
+/// The first PostgreSQL of those that can be found without being told that is wanted and has all its
+/// parts.
+fn complete_postgres(is_wanted: impl Fn(&Postgres) -> bool) -> Option<Postgres> {
     let in_path = which::which("pg_config").ok();
     let debian = SUPPORTED
         .rev()
@@ -105,7 +132,8 @@ fn complete_postgres() -> Option<Postgres> {
         .chain(debian)
         .filter(|pg_config| pg_config.exists())
         .filter_map(|pg_config| Postgres::ask(&pg_config).ok())
-        .find(|postgres| postgres.check_supported().is_ok() && postgres.missing().is_empty())
+        .filter(|postgres| postgres.check_supported().is_ok() && postgres.missing().is_empty())
+        .find(|postgres| is_wanted(postgres))
 }
 
 /// The packages of the compilers that are not there: pgrx reads the server's headers with libclang,

