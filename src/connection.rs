@@ -60,6 +60,7 @@ pub fn install() {
         PREVIOUS.get_or_init(|| libpq::ClientAuthentication_hook);
         libpq::ClientAuthentication_hook = Some(authenticate);
     }
+    port::install_log_filter();
 }
 
 /// Outside of any guard while the previous hook runs, so that its ERROR passes as it is.

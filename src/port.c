@@ -17,6 +17,9 @@
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
 #include "replication/walsender.h"
+#if PG_VERSION_NUM >= 180000
+#include "tcop/backend_startup.h"
+#endif
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 
@@ -68,6 +71,18 @@ server_name(Port *port)
 #endif
 }
 
+static bool
+is_trusted(Port *port)
+{
+	return port->hba != NULL && port->hba->auth_method == uaTrust;
+}
+
+static bool
+is_tcp(Port *port)
+{
+	return port->raddr.addr.ss_family != AF_UNIX;
+}
+
 void
 dsql_iam_connection(Port *port, DsqlIamConnection *out)
 {
@@ -76,8 +91,8 @@ dsql_iam_connection(Port *port, DsqlIamConnection *out)
 	out->database = port->database_name;
 	out->options = port->cmdline_options;
 	out->server_name = server_name(port);
-	out->is_trust = port->hba != NULL && port->hba->auth_method == uaTrust;
-	out->is_tcp = port->raddr.addr.ss_family != AF_UNIX;
+	out->is_trust = is_trusted(port);
+	out->is_tcp = is_tcp(port);
 	out->is_tls = port->ssl_in_use;
 	out->is_replication = am_walsender;
 	if (pg_getnameinfo_all(&port->raddr.addr, port->raddr.salen,
@@ -137,23 +152,62 @@ dsql_iam_wipe(char *password, int length)
 	pfree(password);
 }
 
-/* The principal, as PostgreSQL knows it: log_connections, and SYSTEM_USER from 16 on. */
+/*
+ * The principal, as PostgreSQL knows it: log_connections, and SYSTEM_USER from 16 on. This is what
+ * set_authn_id() does, which is static before 18, and which takes the method for `trust`.
+ */
 void
 dsql_iam_set_principal(Port *port, const char *arn)
 {
-#if PG_VERSION_NUM >= 180000
-	set_authn_id(port, arn);
-#else
-	/* set_authn_id() is static here; this is what it does. */
+	bool		is_logged;
+
 #if PG_VERSION_NUM >= 160000
 	MyClientConnectionInfo.authn_id = MemoryContextStrdup(TopMemoryContext, arn);
 	MyClientConnectionInfo.auth_method = port->hba->auth_method;
 #else
 	port->authn_id = MemoryContextStrdup(TopMemoryContext, arn);
 #endif
-	if (Log_connections)
+#if PG_VERSION_NUM >= 180000
+	is_logged = (log_connections & LOG_CONNECTION_AUTHENTICATION) != 0;
+#else
+	is_logged = Log_connections;
+#endif
+	if (is_logged)
 		ereport(LOG,
 				errmsg("connection authenticated: identity=\"%s\" method=dsql_iam", arn));
+}
+
+#if PG_VERSION_NUM >= 170000
+static emit_log_hook_type next_emit_log = NULL;
+
+/*
+ * From 17 on log_connections has a line for whom the method `trust` lets in, before this library is
+ * asked. Nobody is authenticated then, and who is refused must not be logged as if he were.
+ */
+static void
+leave_out_trust(ErrorData *edata)
+{
+	static const char line[] = "connection authenticated: user=";
+
+	if (ClientAuthInProgress && edata->elevel == LOG && edata->message_id != NULL &&
+		strncmp(edata->message_id, line, sizeof(line) - 1) == 0 &&
+		MyProcPort != NULL && is_trusted(MyProcPort) && is_tcp(MyProcPort))
+	{
+		edata->output_to_server = false;
+		return;
+	}
+	if (next_emit_log)
+		next_emit_log(edata);
+}
+#endif
+
+/* Keeps the server from logging as authenticated whom the library has not seen. */
+void
+dsql_iam_install_log_filter(void)
+{
+#if PG_VERSION_NUM >= 170000
+	next_emit_log = emit_log_hook;
+	emit_log_hook = leave_out_trust;
 #endif
 }
 

@@ -34,6 +34,7 @@ mod c {
         ) -> c_int;
         pub fn dsql_iam_wipe(password: *mut c_char, length: c_int);
         pub fn dsql_iam_set_principal(port: *mut c_void, arn: *const c_char);
+        pub fn dsql_iam_install_log_filter();
         pub fn dsql_iam_limit_session(duration_ms: i64, overtime_ms: i64, detail: *const c_char);
         pub fn dsql_iam_refuse(
             sqlstate: *const c_char,
@@ -176,6 +177,12 @@ unsafe fn or_empty<'a>(text: *const c_char) -> &'a CStr {
     }
     // SAFETY: the caller's promise.
     unsafe { CStr::from_ptr(text) }
+}
+
+/// Keeps PostgreSQL from logging somebody as authenticated before the library is asked.
+pub fn install_log_filter() {
+    // SAFETY: sets a hook; called while the server loads libraries.
+    unsafe { c::dsql_iam_install_log_filter() };
 }
 
 /// What the client answered when it was asked for its password.

@@ -429,3 +429,17 @@ def test_no_secret_is_in_any_log():
         assert "login refused" in log or "login admitted" in log
         assert not [secret for secret in SECRETS if secret in log]
         assert not re.search(r"X-Amz-(Signature|Security-Token)=", log)
+
+
+def test_only_who_is_let_in_is_logged_as_authenticated(server):
+    mark = server.log_mark()
+
+    def authenticated(pid):
+        return [line for line in server.log_since(mark).splitlines()
+                if f"[{pid}]" in line and "connection authenticated" in line]
+    session = SESSION_ID.fullmatch(server.refusal("admin", "hunter2").detail)[1]
+    pid = re.search(r"\[(\d+)\]", server.logged(f"session_id={session}", mark))[1]
+    assert authenticated(pid) == []
+    with server.connect() as admin:
+        line, = authenticated(admin.info.backend_pid)
+    assert line.endswith(f'connection authenticated: identity="{DBA}" method=dsql_iam')
