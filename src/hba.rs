@@ -12,9 +12,10 @@
 
 use crate::settings;
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -38,10 +39,17 @@ pub fn install() -> Result<(), String> {
         if value.is_null() {
             return Err("hba_file is not set".into());
         }
-        PathBuf::from(CStr::from_ptr(value).to_string_lossy().into_owned())
+        PathBuf::from(OsStr::from_bytes(CStr::from_ptr(value).to_bytes()))
     };
-    let users_file = USERS_FILE.get_or_init(|| users_file);
     let ours = settings::data_directory().join(FILE_NAME);
+    if is_same_file(&users_file, &ours) {
+        return Err(format!(
+            "hba_file is set to \"{}\", which lets in everybody once the library is not loaded; \
+             set it to a file of your own, or not at all",
+            users_file.display()
+        ));
+    }
+    let users_file = USERS_FILE.get_or_init(|| users_file);
     write_if_changed(&ours, &contents(users_file)?)
         .map_err(|error| format!("could not write \"{}\": {error}", ours.display()))?;
     let path = crate::port::c_string(ours.to_string_lossy().as_bytes());
@@ -55,6 +63,14 @@ pub fn install() -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// Whether two names are of one file, by whatever way.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::canonicalize(one), fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
 }
 
 /// Brings changes of the user's file into ours. Called by the postmaster on a reload, before it
@@ -71,7 +87,7 @@ pub fn refresh() {
     }
 }
 
-fn contents(users_file: &Path) -> Result<String, String> {
+fn contents(users_file: &Path) -> Result<Vec<u8>, String> {
     let mut text = String::from(
         "# Written by dsql_iam at every start and reload. Changes made here are lost.\n\
          # dsql_iam stands behind the line that says trust, and asks for a token.\n",
@@ -86,62 +102,105 @@ fn contents(users_file: &Path) -> Result<String, String> {
         text += &format!("host all \"{role}\" all scram-sha-256\n");
     }
     text += "host all all all trust\n";
-    text += &format!(
-        "# Unix sockets and replication, from {}:\n",
-        users_file.display()
-    );
-    text += &users_lines(users_file)?;
-    Ok(text)
+    text += &format!("# Unix sockets and replication, from {:?}:\n", users_file);
+    let mut bytes = text.into_bytes();
+    bytes.extend(users_lines(users_file)?);
+    Ok(bytes)
 }
 
-/// From 16 on a file can include another, so that the user's changes arrive by themselves. Its
-/// `host` lines come too late to matter, but for replication.
+// All of the user's lines come behind ours, in their order: one that is left out could be the one
+// that keeps somebody from a line further down. His `host` lines come too late to matter, but for
+// replication, for which `all` does not stand.
+
+/// From 16 on a file can include another, so that the user's changes arrive by themselves.
 #[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
-fn users_lines(users_file: &Path) -> Result<String, String> {
-    let path = users_file.display().to_string();
-    if path.contains(['"', '\n']) {
-        return Err(format!(
-            "hba_file \"{path}\" has a quote or line break in its name"
-        ));
-    }
-    Ok(format!("include \"{path}\"\n"))
+fn users_lines(users_file: &Path) -> Result<Vec<u8>, String> {
+    let path = quotable(users_file)?;
+    let mut line = b"include \"".to_vec();
+    line.extend(path);
+    line.extend(b"\"\n");
+    Ok(line)
 }
 
-/// The `local` and `replication` lines of the user's file, word for word.
+/// The user's file byte for byte, but for the files that it names by `@`: a relative name starts at
+/// the file it stands in, which is now ours.
 #[cfg(any(feature = "pg14", feature = "pg15"))]
-fn users_lines(users_file: &Path) -> Result<String, String> {
+fn users_lines(users_file: &Path) -> Result<Vec<u8>, String> {
     let read = fs::read(users_file)
         .map_err(|error| format!("could not read \"{}\": {error}", users_file.display()))?;
-    let mut kept = String::new();
-    // A backslash at the end of a line joins it with the next.
-    let joined = String::from_utf8_lossy(&read)
-        .replace("\\\r\n", "")
-        .replace("\\\n", "");
-    for line in joined.lines() {
-        let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
-        let kind = fields.next().unwrap_or("");
-        let databases = fields.next().unwrap_or("");
-        let is_replication =
-            kind.starts_with("host") && databases.split(',').any(|name| name == "replication");
-        if kind != "local" && !is_replication {
-            continue;
-        }
-        if line.contains('@') {
-            // The file it names is looked for beside the file it is named in, which is now ours.
-            pgrx::warning!(
-                "dsql_iam: a line with @ in \"{}\" is left out",
-                users_file.display()
-            );
-            continue;
-        }
-        kept += line;
-        kept.push('\n');
-    }
-    Ok(kept)
+    let folder = users_file.parent().unwrap_or(Path::new("/"));
+    let mut lines = with_absolute_inclusions(&read, quotable(folder)?);
+    lines.push(b'\n');
+    Ok(lines)
 }
 
-fn write_if_changed(path: &Path, text: &str) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+/// A path as it can stand between quotes in an hba file.
+fn quotable(path: &Path) -> Result<&[u8], String> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.iter().any(|byte| b"\"\r\n\\".contains(byte)) {
+        return Err(format!(
+            "\"{}\" has a quote, a backslash or a line break in its name",
+            path.display()
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Puts `folder` before each relative name behind an `@` that begins a word. Words end as they do for
+/// PostgreSQL: at white space or a comma outside of quotes, or where the line does, unless a
+/// backslash stands there.
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+fn with_absolute_inclusions(text: &[u8], folder: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let (mut is_quoted, mut is_comment, mut begins_word) = (false, false, true);
+    let mut rest = text;
+    while let [byte, behind @ ..] = rest {
+        out.push(*byte);
+        let continued = [&b"\\\n"[..], b"\\\r\n"]
+            .into_iter()
+            .find(|end| rest.starts_with(end));
+        if let Some(end) = continued {
+            out.extend(&end[1..]);
+            rest = &rest[end.len()..];
+            continue;
+        }
+        let is_space = matches!(byte, b' ' | b'\t' | b'\r' | b',');
+        match byte {
+            b'\n' => (is_quoted, is_comment, begins_word) = (false, false, true),
+            _ if is_comment => {}
+            b'"' => (is_quoted, begins_word) = (!is_quoted, false),
+            b'#' if !is_quoted => is_comment = true,
+            _ if is_space && !is_quoted => begins_word = true,
+            b'@' if begins_word && !is_quoted => {
+                // A lone `@` is a name.
+                let names_file = !matches!(
+                    behind.first(),
+                    None | Some(b' ' | b'\t' | b'\r' | b'\n' | b',' | b'#')
+                );
+                let is_absolute = behind.starts_with(b"/") || behind.starts_with(b"\"/");
+                if names_file && !is_absolute {
+                    out.push(b'"');
+                    out.extend(folder);
+                    out.push(b'/');
+                    if let [b'"', inside @ ..] = behind {
+                        is_quoted = true;
+                        rest = inside;
+                        begins_word = false;
+                        continue;
+                    }
+                    out.push(b'"');
+                }
+                begins_word = false;
+            }
+            _ => begins_word = false,
+        }
+        rest = behind;
+    }
+    out
+}
+
+fn write_if_changed(path: &Path, text: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
     let new = path.with_extension("conf.new");
@@ -151,7 +210,7 @@ fn write_if_changed(path: &Path, text: &str) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&new)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&new, path)
 }

@@ -1,0 +1,463 @@
+"""As a property: however it is set up, nobody comes in over TCP whom neither IAM lets in nor the
+server let in without the library.
+
+Configurations are drawn from lists of settings and of faults, and put in force at the start of the
+server or while it runs. For each, everybody tries to log in with everything. Who got in is held
+against two sets: whom the tokens and the documents allow, and whom the same hba file lets in while
+the library is not loaded, with its `trust` lines taken out.
+"""
+
+import functools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+
+import psycopg
+import pytest
+
+from support import EXAMPLE_ARN, Key, account, policy
+
+# Others than these are for a longer search by hand; a failure tells which it was.
+SEED = os.environ.get("FAIL_CLOSED_SEED", "1")
+COUNT = int(os.environ.get("FAIL_CLOSED_COUNT", "30"))
+
+PASSWORD = "hunter2"
+ROLES = ("admin", "postgres", "fc_mapped", "fc_exempt", "fc_unmapped", "fc_super", "fc_nologin",
+         "fc_nobody")
+CREDENTIALS = ("password", "good", "denied", "forged")
+MAPPED = {"admin", "fc_mapped", "fc_exempt"}
+EVERYBODY = {(role, credential, tls)
+             for role in ROLES for credential in CREDENTIALS for tls in (True, False)}
+
+KEY = Key("AKIAFAILCLOSEDCLOSED", "the-secret-in-documents-that-are-never-good")
+
+# The lines for TCP of an hba file of the user's; those with `trust` wait for a token.
+HBA = {
+    "no line": [],
+    "trust": ["host all all all trust"],
+    "trust with TLS": ["hostssl all all all trust"],
+    "trust without TLS": ["hostnossl all all all trust"],
+    "scram": ["host all all all scram-sha-256"],
+    "md5": ["host all all all md5"],
+    "password": ["host all all all password"],
+    "reject": ["host all all all reject"],
+    "reject before trust": ["host all fc_mapped all reject", "host all all all trust"],
+    "cert": ["hostssl all all all cert"],
+    "ident": ["host all all all ident"],
+    "scram for one, trust": ["host all fc_exempt all scram-sha-256", "host all all all trust"],
+    "trust for one, scram": ["host all admin all trust", "host all all all scram-sha-256"],
+    "trust for another database": ["host template1 all all trust"],
+    "trust for another address": ["host all all 192.0.2.0/24 trust"],
+    "trust for replication": ["host replication all all trust"],
+}
+
+
+# Faults of the documents. Each takes the folder; it is put back as it was.
+
+def broken(text):
+    return lambda own: own.write(own.iam / "zz-fault.json", text)
+
+
+def truncated(own):
+    text = (own.iam / "account.json").read_text()
+    own.write(own.iam / "account.json", text[:len(text) // 2])
+
+
+def unreadable(own):
+    own.write(own.iam / "zz-fault.json", "{}", mode=0)
+
+
+def of_another_user(own):
+    own.write(own.iam / "zz-fault.json", "{}")
+    os.chown(own.iam / "zz-fault.json", 0, 0)
+
+
+def exposed(own):
+    text = '{"AccessKey": {"UserName": "admin", "AccessKeyId": "%s", "Status": "Active", ' \
+        '"SecretAccessKey": "%s", "CreateDate": "2026-01-01T00:00:00+00:00"}}'
+    own.write(own.iam / "zz-fault.json", text % (KEY.id, KEY.secret), mode=0o644)
+
+
+DOCUMENT_FAULTS = {
+    "empty": broken(""),
+    "no document": broken("{}"),
+    "nested": broken("[" * 100_000),
+    "NULs": broken("\0" * 4096),
+    "truncated": truncated,
+    "a directory": lambda own: (own.iam / "zz-fault.json").mkdir(),
+    "a pipe": lambda own: os.mkfifo(own.iam / "zz-fault.json"),
+    "a link to nowhere": lambda own: (own.iam / "zz-fault.json").symlink_to("nowhere"),
+    "a link to itself": lambda own: (own.iam / "zz-fault.json").symlink_to("zz-fault.json"),
+    "a device": lambda own: (own.iam / "zz-fault.json").symlink_to("/dev/zero"),
+    "unreadable": unreadable,
+    "readable by others": exposed,
+    "folder without any right": lambda own: own.iam.chmod(0),
+}
+if os.geteuid() == 0:
+    DOCUMENT_FAULTS["of another user"] = of_another_user
+
+# Settings with which no token is good, whatever the documents say.
+SETTING_FAULTS = {
+    "no account": {"dsql_iam.account_id": ""},
+    "another account": {"dsql_iam.account_id": "999999999999"},
+    "half an account": {"dsql_iam.account_id": "0123456"},
+    "no region": {"dsql_iam.region": ""},
+    "another region": {"dsql_iam.region": "eu-west-1"},
+    "no cluster": {"dsql_iam.cluster_id": ""},
+    "bad endpoint": {"dsql_iam.endpoints": "a b"},
+    "audit file in no folder": {"dsql_iam.audit_file": "/nonexistent/audit.json"},
+    "audit file is a folder": {"dsql_iam.audit_file": "base"},
+    "audit file is a device": {"dsql_iam.audit_file": "/dev/null"},
+    "audit file on a full device": {"dsql_iam.audit_file": "/dev/full"},
+    "no connections": {"dsql_iam.max_connection_rate": "1", "dsql_iam.max_connection_burst": "0"},
+}
+
+# Settings with which no documents are found, so that those that were loaded before stay in force.
+DIRECTORY_FAULTS = {
+    "nowhere": {"dsql_iam.iam_directory": "/nonexistent"},
+    "a file": {"dsql_iam.iam_directory": "postgresql.conf"},
+}
+
+# What becomes of the hba file that the library wrote, while the server runs.
+OUR_FILE_FAULTS = {
+    "deleted": lambda path, own: path.unlink(),
+    "empty": lambda path, own: path.write_text(""),
+    "changed": lambda path, own: path.write_text("host all all all trust\nlocal all all trust\n"),
+    "no hba file": lambda path, own: path.write_text("open sesame\n"),
+    "unreadable": lambda path, own: path.chmod(0),
+    "a directory": lambda path, own: (path.unlink(), path.mkdir()),
+}
+
+
+class World:
+    """The server, its roles, and what everybody got in with before."""
+
+    def __init__(self, own):
+        self.own, self.program = own, own.program
+        self.auto = own.data / "postgresql.auto.conf"
+        self.hba = own.data / "pg_hba.conf"
+        self.ours = own.data / "dsql_iam_hba.conf"
+        self.auto_before, self.hba_before = self.auto.read_text(), self.hba.read_text()
+        self.documents = {path: (path.read_bytes(), path.stat()) for path in own.iam.iterdir()}
+        self.folder = own.iam.stat()
+        for name in ROLES[2:-1]:
+            own.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+            if name != "fc_unmapped":
+                own.execute(f"AWS IAM GRANT {name} TO '{EXAMPLE_ARN}'")
+        own.execute("ALTER ROLE fc_super SUPERUSER", "ALTER ROLE fc_nologin NOLOGIN",
+                    f"ALTER ROLE admin PASSWORD '{PASSWORD}'")
+        own.write(own.iam / "account.json", json.dumps(
+            account(users={"fc_other": [policy("dsql:DbConnect")]})))
+        self.documents[own.iam / "account.json"] = (
+            (own.iam / "account.json").read_bytes(), (own.iam / "account.json").stat())
+
+    def credential(self, kind, role):
+        """What is sent as the password."""
+        if kind == "password":
+            return PASSWORD
+        is_admin = role == "admin"
+        profile = "denied" if kind == "denied" else "admin" if is_admin else "example"
+        token = self.own.token(profile, admin=is_admin)
+        if kind == "forged":
+            token = token[:-1] + ("0" if token[-1] != "0" else "1")
+        return token
+
+    def gets_in(self, role, credential, tls):
+        try:
+            connection = psycopg.connect(
+                host="localhost", hostaddr="127.0.0.1", port=self.own.port, user=role,
+                password=self.credential(credential, role), dbname="postgres",
+                sslmode="require" if tls else "disable", sslrootcert=self.own.authority,
+                gssencmode="disable",
+                connect_timeout=20)
+        except psycopg.OperationalError:
+            return False
+        with connection:
+            assert connection.execute("SELECT session_user").fetchone() == (role,)
+        connection.close()
+        return True
+
+    def who_gets_in(self):
+        return {attempt for attempt in sorted(EVERYBODY) if self.gets_in(*attempt)}
+
+    # Setting it up
+
+    def is_running(self):
+        done = subprocess.run([self.own.bin / "pg_ctl", "-D", self.own.data, "status"],
+                              stdout=subprocess.DEVNULL, **self.own.owner)
+        return done.returncode == 0
+
+    def stop(self):
+        if self.is_running():
+            self.own.pg_ctl("stop", "-m", "fast")
+
+    def start(self):
+        """Whether it started."""
+        try:
+            self.own.pg_ctl("start", "-p", self.program, "-l", self.own.dir / "log")
+        except subprocess.CalledProcessError:
+            assert not self.is_running()
+            return False
+        return True
+
+    def configure(self, settings, lines=()):
+        text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+        self.own.write(self.auto, self.auto_before + text)
+        self.own.write(self.hba, self.hba_before + "\n".join(lines) + "\n")
+
+    def mend(self):
+        """Documents and hba file as they were."""
+        os.chmod(self.own.iam, self.folder.st_mode)
+        remove(self.own.iam / "zz-fault.json")
+        for path, (content, status) in self.documents.items():
+            if not path.is_file() or path.read_bytes() != content:
+                remove(path)
+                self.own.write(path, content.decode())
+            path.chmod(status.st_mode)
+        if self.ours.is_dir():
+            remove(self.ours)
+        self.configure({})
+
+
+def remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def world(own):
+    world = World(own)
+    yield world
+    world.stop()
+    world.mend()
+    (own.iam / "account.json").unlink()
+    assert world.start()
+    own.connect().close()
+    for name in ROLES[2:-1]:
+        own.execute(f"SELECT sys.iam_revoke(pg_role_name, arn) FROM sys.iam_pg_role_mappings "
+                    f"WHERE pg_role_name = '{name}'", f"DROP ROLE {name}")
+    own.execute("ALTER ROLE admin PASSWORD NULL")
+
+
+@pytest.fixture(autouse=True)
+def mended(world):
+    yield
+    world.stop()
+    world.mend()
+
+
+def without_trust(lines):
+    """Lines that let in whom these do, but for those who would come in by `trust`."""
+    return tuple(re.sub(r"\btrust$", "reject", line) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def before(world):
+    """Whom these lines let in while the library is not loaded."""
+    @functools.cache
+    def let_in(lines):
+        world.stop()
+        world.configure({"shared_preload_libraries": "", **CERTIFICATES}, lines)
+        assert world.start()
+        found = world.who_gets_in()
+        world.stop()
+        return found
+    return let_in
+
+
+# The server's own certificate signs no client's; `cert` needs one to be named.
+CERTIFICATES = {"ssl_ca_file": "tls-authority.crt"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def authority(world):
+    path = world.own.data / "tls-authority.crt"
+    with open(world.own.authority) as certificate:
+        world.own.write(path, certificate.read())
+    yield
+    path.unlink()
+
+
+def with_tokens(requires_tls):
+    """Whom the tokens and the documents allow."""
+    return {(role, "good", tls) for role in MAPPED for tls in (True, False)
+            if tls or not requires_tls}
+
+
+def drawn(number):
+    """The configuration with this number: always the same."""
+    draw = random.Random(f"{SEED}/{number}")
+    some = lambda choices, chance: draw.choice(sorted(choices)) if draw.random() < chance else None
+    return {
+        "hba": draw.choice(sorted(HBA)),
+        "manage_hba": draw.random() < 0.4,
+        "exempt": draw.random() < 0.3,
+        "require_tls": draw.random() < 0.6,
+        "install_syntax": draw.random() < 0.7,
+        "explain_denials": draw.random() < 0.3,
+        "extension": draw.random() < 0.8,
+        "setting": some(SETTING_FAULTS, 0.25),
+        "directory": some(DIRECTORY_FAULTS, 0.15),
+        "document": some(DOCUMENT_FAULTS, 0.4),
+        "our_file": some(OUR_FILE_FAULTS, 0.3),
+        "when": draw.choice(["at the start", "while it runs"]),
+    }
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+def test_nobody_else_gets_in(world, before, number):
+    hold(world, before, drawn(number), f"FAIL_CLOSED_SEED={SEED}, number {number}")
+
+
+def hold(world, before, drawn, name="named"):
+    """Puts a configuration in force, and sees who gets in."""
+    own, lines = world.own, HBA[drawn["hba"]]
+    allowed_before = before(without_trust(lines))
+    world.stop()
+    world.mend()
+    on_off = lambda name: "on" if drawn[name] else "off"
+    settings = {"dsql_iam.manage_hba": on_off("manage_hba"),
+                "dsql_iam.install_syntax": on_off("install_syntax"),
+                "dsql_iam.exempt_roles": "fc_exempt" if drawn["exempt"] else "",
+                "dsql_iam.require_tls": on_off("require_tls"),
+                "dsql_iam.explain_denials": on_off("explain_denials"), **CERTIFICATES}
+    faults = (SETTING_FAULTS.get(drawn["setting"], {})
+              | DIRECTORY_FAULTS.get(drawn["directory"], {}))
+    spoil = DOCUMENT_FAULTS.get(drawn["document"], lambda own: None)
+    is_at_start = drawn["when"] == "at the start"
+    if is_at_start:
+        spoil(own)
+        world.configure(settings | faults, lines)
+        has_started = world.start()
+    else:
+        world.configure(settings, lines)
+        assert world.start(), name
+        spoil(own)
+        world.configure(settings | faults, lines)
+        own.reload()
+        has_started = True
+    try:
+        if has_started and not drawn["extension"]:
+            own.execute("DROP EXTENSION dsql_iam")
+        if has_started and (spoil_file := OUR_FILE_FAULTS.get(drawn["our_file"])):
+            if world.ours.exists():
+                spoil_file(world.ours, own)
+            own.execute("SELECT pg_reload_conf()")
+            # Each connection from here on is of a postmaster that has read the signal or not: both
+            # have to hold.
+        got_in = world.who_gets_in() if has_started else set()
+    finally:
+        if has_started and not drawn["extension"]:
+            own.execute("CREATE EXTENSION dsql_iam")
+
+    by_token = with_tokens(drawn["require_tls"])
+    is_asked_for_token = drawn["manage_hba"] or any(line.endswith("trust") for line in lines)
+    is_lost = drawn["setting"] or (is_at_start and (drawn["document"] or drawn["directory"]))
+    if not is_asked_for_token or is_lost:
+        by_token = set()
+    if not drawn["manage_hba"]:
+        otherwise = allowed_before
+    elif drawn["exempt"]:
+        otherwise = {("fc_exempt", "password", tls) for tls in (True, False)}
+        by_token = {attempt for attempt in by_token if attempt[0] != "fc_exempt"}
+    else:
+        otherwise = set()
+    extra = got_in - by_token - otherwise
+    assert not extra, (name, drawn, sorted(extra))
+    # The other way round where all is in order: a door that is always shut proves nothing.
+    if drawn["manage_hba"] and not drawn["our_file"]:
+        assert has_started
+        assert got_in == by_token | otherwise, (name, drawn, sorted(got_in))
+    return got_in
+
+
+GOOD = {"hba": "no line", "manage_hba": True, "exempt": False, "require_tls": True,
+        "install_syntax": True, "explain_denials": False, "extension": True, "setting": None,
+        "directory": None, "document": None, "our_file": None, "when": "at the start"}
+
+
+def test_the_attempts_get_in_where_they_should(world, before):
+    assert hold(world, before, GOOD) == with_tokens(True)
+    assert hold(world, before, GOOD | {"require_tls": False}) == with_tokens(False)
+    assert hold(world, before, GOOD | {"manage_hba": False, "hba": "scram"}) == {
+        (role, "password", tls) for role in ("admin", "fc_mapped", "fc_exempt", "fc_unmapped",
+                                             "fc_super")
+        for tls in (True, False)}
+
+
+@pytest.mark.parametrize("hba", HBA)
+def test_manage_hba_off(world, before, hba):
+    """Each kind of line of the user's."""
+    hold(world, before, GOOD | {"manage_hba": False, "hba": hba})
+
+
+@pytest.mark.parametrize("fault", OUR_FILE_FAULTS)
+def test_our_hba_file(world, before, fault):
+    got_in = hold(world, before, GOOD | {"our_file": fault})
+    assert got_in == with_tokens(True)
+    # The next start brings it back, or there is none.
+    own = world.own
+    if world.is_running():
+        world.stop()
+    if world.start():
+        assert world.who_gets_in() == with_tokens(True)
+        assert "scram" not in world.ours.read_text().split("# Unix")[0]
+    else:
+        assert fault == "a directory"
+        own.logged("dsql_iam could not put its hba file in force")
+
+
+# Holes that were found
+
+REPLICATOR = "fc_replicator"
+
+
+def test_a_line_that_names_a_file_keeps_its_place(world):
+    """Left out, it would let in by a line further down whom it is there to keep out."""
+    own = world.own
+    listed = own.data / "kept out"
+    own.write(listed, f"{REPLICATOR}\n@another\n")
+    own.write(own.data / "another", "fc_other\n")
+    lines = ['local all @"kept out" reject',
+             "local all all scram-sha-256",
+             "host replication \\", '  nobody,@"kept out" all reject # @nothing',
+             "host template1, replication all all scram-sha-256",
+             f'local @ @"{listed}" reject']
+
+    def refused(host, role, **more):
+        with pytest.raises(psycopg.OperationalError) as raised:
+            psycopg.connect(host=host, port=own.port, user=role, password=PASSWORD,
+                            dbname="postgres", sslmode="disable", **more)
+        return "rejects" in str(raised.value)
+    socket = re.search(r"host='?([^ ']*)", own.conninfo)[1]
+    try:
+        for library in ("", "dsql_iam"):
+            world.stop()
+            world.configure({"shared_preload_libraries": library}, lines)
+            assert world.start()
+            own.execute(f"DROP ROLE IF EXISTS {REPLICATOR}",
+                        f"CREATE ROLE {REPLICATOR} LOGIN REPLICATION PASSWORD '{PASSWORD}'")
+            assert refused(socket, REPLICATOR)
+            assert refused("127.0.0.1", REPLICATOR, replication="true")
+            psycopg.connect(host=socket, port=own.port, user="fc_unmapped", password=PASSWORD,
+                            dbname="postgres").close()
+        own.execute(f"DROP ROLE {REPLICATOR}")
+    finally:
+        listed.unlink()
+        (own.data / "another").unlink()
+
+
+def test_hba_file_is_ours(world):
+    """A setting that points to the library's file would stay when the library goes, and be open."""
+    for name in ("data/dsql_iam_hba.conf", "data/../data/dsql_iam_hba.conf", world.ours):
+        world.stop()
+        world.configure({"hba_file": name})
+        mark = world.own.log_mark()
+        assert not world.start()
+        line = world.own.logged("could not put its hba file in force", mark)
+        assert "which lets in everybody once the library is not loaded" in line
