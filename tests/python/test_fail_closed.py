@@ -7,6 +7,7 @@ against two sets: whom the tokens and the documents allow, and whom the same hba
 the library is not loaded, with its `trust` lines taken out.
 """
 
+import errno
 import functools
 import json
 import os
@@ -18,7 +19,7 @@ import subprocess
 import psycopg
 import pytest
 
-from support import EXAMPLE_ARN, Key, account, policy
+from support import EXAMPLE_ARN, Key, account, policy, until
 
 # Others than these are for a longer search by hand; a failure tells which it was.
 SEED = os.environ.get("FAIL_CLOSED_SEED", "1")
@@ -246,6 +247,8 @@ def world(own):
 
 @pytest.fixture(autouse=True)
 def mended(world):
+    """Each test begins and ends with a server that does not run, and that lacks nothing."""
+    world.stop()
     yield
     world.stop()
     world.mend()
@@ -461,3 +464,144 @@ def test_hba_file_is_ours(world):
         assert not world.start()
         line = world.own.logged("could not put its hba file in force", mark)
         assert "which lets in everybody once the library is not loaded" in line
+
+
+# The library loaded in other ways
+
+@pytest.mark.parametrize("setting", ["session_preload_libraries", "local_preload_libraries"])
+@pytest.mark.parametrize("hba", ["trust", "scram", "no line"])
+def test_loaded_by_each_session_only(world, before, setting, hba):
+    """It is not there when the server asks who it is; such a session does not begin at all."""
+    world.stop()
+    world.configure({"shared_preload_libraries": "", setting: "dsql_iam"}, HBA[hba])
+    mark = world.own.log_mark()
+    assert world.start()
+    assert world.who_gets_in() == set()
+    if hba == "trust" and setting == "session_preload_libraries":
+        world.own.logged("FATAL:  dsql_iam has to be loaded when the server starts", mark)
+
+
+def test_loaded_by_each_session_too(world):
+    world.stop()
+    world.configure({"session_preload_libraries": "dsql_iam"})
+    assert world.start()
+    assert world.who_gets_in() == with_tokens(True)
+
+
+def test_loaded_by_load_only(world, before):
+    """A superuser's LOAD changes neither this session nor those that follow."""
+    own, lines = world.own, HBA["scram"]
+    expected = before(tuple(lines))
+    world.stop()
+    world.configure({"shared_preload_libraries": ""}, lines)
+    assert world.start()
+    with own.superuser() as superuser:
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+            superuser.execute("LOAD 'dsql_iam'")
+        assert superuser.execute("SHOW hba_file").fetchone() == (str(world.hba),)
+        assert world.who_gets_in() == expected
+        with pytest.raises(psycopg.errors.SyntaxError):
+            superuser.execute(f"AWS IAM GRANT fc_unmapped TO '{EXAMPLE_ARN}'")
+
+
+def test_extension_that_was_never_created(world):
+    """Neither its role `admin` nor its schema: mappings count, and nobody is `admin`."""
+    own = world.own
+    assert world.start()
+    own.execute("DROP EXTENSION dsql_iam", "ALTER ROLE admin RENAME TO fc_former_admin")
+    try:
+        assert world.who_gets_in() == {
+            attempt for attempt in with_tokens(True) if attempt[0] != "admin"}
+        assert own.refusal("admin", own.token("admin")).sqlstate == "28000"
+        assert own.refusal("fc_former_admin", own.token("admin")).sqlstate == "08006"
+    finally:
+        own.execute("ALTER ROLE fc_former_admin RENAME TO admin", "CREATE EXTENSION dsql_iam")
+
+
+def test_role_admin_of_somebody_else(world):
+    """A superuser of that name, made before the extension, is not reached by a token."""
+    own = world.own
+    assert world.start()
+    own.execute("ALTER ROLE admin SUPERUSER")
+    try:
+        assert own.refusal("admin", own.token("admin")).sqlstate == "28000"
+    finally:
+        own.execute("ALTER ROLE admin NOSUPERUSER")
+
+
+# A full disk
+
+@pytest.fixture
+def small_disk(world, mended):
+    """Puts the data directory on a file system of its own; gives what fills it to the last byte."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    own = world.own
+    data, aside = own.data, own.data.with_name("data-aside")
+    owner = data.stat()
+    data.rename(aside)
+    data.mkdir(mode=0o700)
+    size = sum(path.lstat().st_blocks * 512 for path in aside.rglob("*")) + 48 * 2**20
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700,uid={owner.st_uid},gid={owner.st_gid}",
+         "tmpfs", data], stderr=subprocess.DEVNULL).returncode == 0
+    try:
+        if not mounted:
+            pytest.skip("file systems cannot be mounted here")
+        subprocess.run(["cp", "-a", f"{aside}/.", data], check=True)
+        yield lambda: fill(data / "ballast")
+    finally:
+        world.stop()
+        if mounted:
+            subprocess.run(["umount", data], check=True)
+        data.rmdir()
+        aside.rename(data)
+
+
+def fill(path):
+    with open(path, "wb", buffering=0) as ballast:
+        size = 2**20
+        while size:
+            try:
+                ballast.write(b"x" * size)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+                size //= 2
+
+
+def test_full_disk_while_it_runs(world, small_disk):
+    own = world.own
+    world.configure({"dsql_iam.audit_file": ""})
+    assert world.start()
+    assert world.who_gets_in() == with_tokens(True)
+    small_disk()
+    assert world.who_gets_in() == with_tokens(True)
+    # A change that takes a right away cannot be kept for others.
+    mark = own.log_mark()
+    own.write(own.iam / "account.json", json.dumps(
+        account(roles={"nobody": [policy("dsql:*", effect="Deny")]}, users={
+            f"user{number}": [policy("dsql:*", effect="Deny", Resource="arn:aws:s3:::" + "x" * 1000)]
+            for number in range(100)})))
+    assert world.who_gets_in() == with_tokens(True)
+    own.logged("could not be kept for later connections: No space left on device", mark)
+    # So nothing older comes back once a document is broken.
+    own.write(own.iam / "zz-fault.json", "{")
+    assert world.who_gets_in() == set()
+    own.logged("no identities are in force", mark)
+    (own.data / "ballast").unlink()
+    assert world.who_gets_in() == set()
+    (own.iam / "zz-fault.json").unlink()
+    assert world.who_gets_in() == with_tokens(True)
+
+
+def test_full_disk_under_the_audit_file(world, small_disk):
+    own = world.own
+    world.configure({"dsql_iam.audit_file": "audit.json"})
+    assert world.start()
+    assert world.who_gets_in() == with_tokens(True)
+    small_disk()
+    # What is left of the page that the file ends in; then there is no room for a whole line.
+    until(lambda: not own.admits("admin", own.token("admin")), "a full audit file")
+    assert world.who_gets_in() == set()
+    (own.data / "ballast").unlink()
+    assert world.who_gets_in() == with_tokens(True)
