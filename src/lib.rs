@@ -12,6 +12,7 @@ mod identities;
 mod last_good;
 mod limits;
 mod mappings;
+mod memory;
 mod port;
 mod settings;
 mod statement;

@@ -223,6 +223,17 @@ dsql_iam_refuse(const char *sqlstate, const char *message, const char *detail, c
 	abort();					/* ereport(FATAL) does not come back */
 }
 
+/* Ends a backend. Comes back in other processes, the postmaster above all. */
+void
+dsql_iam_out_of_memory(size_t size)
+{
+	if (IsUnderPostmaster && MyProcPort != NULL)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail_internal("dsql_iam failed on a request of size %zu.", size)));
+}
+
 /* 42601 for `len` bytes at byte `at` of `query`, as scanner_yyerror() words it. */
 void
 dsql_iam_syntax_error(const char *query, int at, int len)

@@ -42,6 +42,7 @@ mod c {
             detail: *const c_char,
             hint: *const c_char,
         ) -> !;
+        pub fn dsql_iam_out_of_memory(size: usize);
         pub fn dsql_iam_syntax_error(query: *const c_char, at: c_int, len: c_int) -> !;
         pub fn dsql_iam_log_ddl(query: *const c_char);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
@@ -293,6 +294,14 @@ pub fn refuse(refusal: Refusal) -> ! {
             hint.into_raw(),
         )
     }
+}
+
+/// Ends the process with FATAL if it serves a client; otherwise does nothing.
+///
+/// Without a guard, which would need memory.
+pub fn out_of_memory(size: usize) {
+    // SAFETY: does not come back, or does nothing; never raises an ERROR.
+    unsafe { c::dsql_iam_out_of_memory(size) };
 }
 
 /// Raises 42601 for the `len` bytes at byte `at` of `query`; no bytes stand for its end.
