@@ -377,6 +377,8 @@ class Wire:
 
     def __init__(self, server, tls=True, server_name="localhost"):
         self.socket = socket.create_connection(("localhost", server.port), timeout=20)
+        # As libpq does: the first packet behind a handshake would wait 40 ms for an answer to it.
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             context = ssl.create_default_context(cafile=server.authority)
             if tls == "direct":
