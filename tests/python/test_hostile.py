@@ -76,12 +76,14 @@ def everything(wire):
                          ids=["startup", "startup and password", "SSLRequest", "TLS", "a byte"])
 def test_bytes_behind_an_ssl_request(server, stuffed):
     """CVE-2021-23214: what was sent in clear must not count as if it had come encrypted."""
+    mark = server.log_mark()
     with Raw(server) as wire:
         wire.send(SSL_REQUEST + stuffed)
-        assert wire.exactly(1) == b"S"
-        error = wire.encrypt(server).error()
-    assert (error["severity"], error["sqlstate"]) == ("FATAL", "08P01")
-    assert error["message"] == "received unencrypted data after SSL request"
+        # Before 17 the client hears of it once there is TLS; from 17 on it does not come to that.
+        with contextlib.suppress(OSError):
+            assert wire.exactly(1) == b"S"
+            assert wire.encrypt(server).error()["sqlstate"] == "08P01"
+    server.logged("received unencrypted data after SSL request", mark)
 
 
 def test_ssl_request_again(server):
