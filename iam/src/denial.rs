@@ -108,7 +108,7 @@ pub enum Denial {
     #[error("{0} belongs to another account than the cluster")]
     OtherAccount(String),
     /// IAM does not allow the action.
-    #[error("{}", not_authorized(.principal, *.action, .resource, .why))]
+    #[error("{}", not_authorized(.principal, .action.iam_name(), .resource, .why))]
     NotAuthorized {
         /// the principal's ARN; for a role, the session's
         principal: String,
@@ -186,8 +186,8 @@ impl Why {
     }
 }
 
-fn not_authorized(principal: &str, action: Action, resource: &str, why: &Why) -> String {
-    let action = action.iam_name();
+/// AWS's sentence for whoever is not allowed an action.
+pub(crate) fn not_authorized(principal: &str, action: &str, resource: &str, why: &Why) -> String {
     let reason = match why {
         Why::NotAllowedBy(policy) => format!("because no {policy} allows the {action} action"),
         Why::DeniedBy(policy @ PolicyType::IdentityBased) => {
@@ -270,7 +270,7 @@ impl Denial {
                 why: Why::Incomplete(_),
             } => not_authorized(
                 principal,
-                *action,
+                action.iam_name(),
                 resource,
                 &Why::NotAllowedBy(PolicyType::IdentityBased),
             ),
