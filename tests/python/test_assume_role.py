@@ -1,14 +1,16 @@
-"""`dsql-iam assume-role`, as a shell runs it."""
+"""`dsql-iam assume-role`, and profiles that get their credentials from it."""
 
 import datetime
 import json
 import os
+import shlex
 import subprocess
 
 import boto3
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 
-from support import ACCOUNT, Key, access_key, account, assumed_role, policy
+from support import ACCOUNT, EXAMPLE_ARN, Key, access_key, account, assumed_role, policy
 
 OTHER_ACCOUNT = "210987654321"
 PREFIX = "dsql-iam-session-"
@@ -270,3 +272,59 @@ def test_what_is_passed_on(iam):
         iam, key, "--source-identity", "bob")
     # Nor does it get into a role that is not to be tagged.
     assert "to perform: sts:TagSession" in refusal(iam, key, role="untagged")
+
+
+# Profiles with credential_process
+
+
+def frozen_key(credentials):
+    frozen = credentials.get_frozen_credentials()
+    return Key(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+@pytest.fixture
+def variables(own, monkeypatch):
+    for name, value in own.variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_profile_of_up(own, role, variables):
+    role("reader", on=own)
+    own.execute(f"AWS IAM GRANT reader TO '{EXAMPLE_ARN}'")
+    session = boto3.Session(profile_name="assumed")
+    credentials = session.get_credentials()
+    dsql = session.client("dsql")
+    key = frozen_key(credentials)
+    with own.connect("reader", dsql.generate_db_connect_auth_token("localhost")) as connection:
+        assert connection.execute("SELECT sys.iam_session_user()").fetchone() == (
+            f"arn:aws:sts::{ACCOUNT}:assumed-role/example/assumed",)
+    # botocore asks again ten minutes before the end: the end is made to come.
+    path = own.iam / f"{PREFIX}{key.id}.json"
+    document = json.loads(path.read_text())
+    end = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1)
+    document["Credentials"]["Expiration"] = end.isoformat(timespec="seconds")
+    own.write(path, json.dumps(document))
+    assert "is expired" in own.refusal("reader", dsql.generate_db_connect_auth_token("localhost")).hint
+    credentials._expiry_time = end
+    again = dsql.generate_db_connect_auth_token("localhost")
+    assert frozen_key(credentials).id != key.id
+    assert own.admits("reader", again)
+
+
+def test_the_command_signs_with_that_profile(own, role, variables):
+    role("reader", on=own)
+    own.execute(f"AWS IAM GRANT reader TO '{EXAMPLE_ARN}'")
+    done = subprocess.run([own.command, "token", "--hostname", "localhost"], text=True,
+                          env=os.environ | {"AWS_PROFILE": "assumed"}, capture_output=True,
+                          timeout=60, check=True)
+    assert own.admits("reader", done.stdout.strip())
+
+
+def test_a_profile_that_is_refused_says_why(own, variables, tmp_path, monkeypatch):
+    config = tmp_path / "config"
+    line = shlex.join([str(own.command), "assume-role", "--profile", "denied", "--role-arn",
+                       EXAMPLE_ARN, "--role-session-name", "s1", "--format", "credential-process"])
+    config.write_text(f"[profile refused]\nregion = us-east-1\ncredential_process = {line}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    with pytest.raises(CredentialRetrievalError, match=r"\(AccessDenied\)"):
+        boto3.Session(profile_name="refused").get_credentials().get_frozen_credentials()
