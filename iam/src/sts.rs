@@ -172,7 +172,7 @@ impl<'i> Caller<'i> {
         surroundings: &Surroundings<'i>,
     ) -> Result<Self, Refusal> {
         Self::proven(presented, surroundings, |wanted| {
-            secret.as_bytes().ct_eq(wanted.as_bytes()).into()
+            is_same_secret(secret, wanted)
         })
     }
 
@@ -200,7 +200,7 @@ impl<'i> Caller<'i> {
         }
         let sent = presented.session_token.unwrap_or("");
         let wanted = key.session_token.as_deref().unwrap_or("");
-        if !bool::from(sent.as_bytes().ct_eq(wanted.as_bytes())) {
+        if !is_same_secret(sent, wanted) {
             return Err(unknown(
                 "the session token is not the one that belongs to the access key",
             ));
@@ -434,6 +434,11 @@ pub fn assume_role(
             source_identity,
         ),
     })
+}
+
+/// Whether two secrets are the same. Compares in constant time.
+pub fn is_same_secret(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 /// AWS's words for a parameter that is not as it has to be.
