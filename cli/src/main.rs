@@ -11,6 +11,7 @@ mod offline;
 mod region;
 mod sessions;
 mod simulate;
+mod sts;
 mod token;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Begin a session of a role, as `aws sts assume-role` does
     AssumeRole(assume_role::Arguments),
+    /// Be a Security Token Service for this machine, which SDKs assume roles with
+    Sts(sts::Arguments),
     /// Say what policies given here allow, as `aws iam simulate-custom-policy` does
     SimulateCustomPolicy(simulate::Custom),
     /// Say what the policies of a user or role allow, as `aws iam simulate-principal-policy` does
@@ -55,6 +58,9 @@ async fn main() -> ExitCode {
             .map(|token| token.as_str().to_owned())
             .map_err(|error| error.to_string()),
         Command::AssumeRole(arguments) => assume_role::run(arguments).await,
+        Command::Sts(arguments) => match sts::run(arguments).await {
+            Err(error) => Err(error),
+        },
         Command::SimulateCustomPolicy(arguments) => answer(simulate::custom(arguments)),
         Command::SimulatePrincipalPolicy(arguments) => answer(simulate::principal(arguments)),
     };

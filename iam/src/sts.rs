@@ -110,7 +110,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+    /// A refusal with AWS's words alone.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -118,7 +119,9 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
+    /// The same, with a reason for whoever can read the documents.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
     }

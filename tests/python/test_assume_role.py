@@ -10,72 +10,15 @@ import boto3
 import pytest
 from botocore.exceptions import CredentialRetrievalError
 
-from support import ACCOUNT, EXAMPLE_ARN, Key, access_key, account, assumed_role, policy
-
-OTHER_ACCOUNT = "210987654321"
-PREFIX = "dsql-iam-session-"
-
-
-def role_arn(name, number=ACCOUNT):
-    return f"arn:aws:iam::{number}:role/{name}"
-
-
-def trust(principal, *actions, **more):
-    return {"Version": "2012-10-17", "Statement": [
-        {"Effect": "Allow", "Principal": {"AWS": principal},
-         "Action": list(actions or ["sts:AssumeRole"])} | more]}
-
-
-def with_roles(number=ACCOUNT, users=None, **roles):
-    """An export with these users, and roles that may connect: names with trust policies."""
-    connect = [policy("dsql:DbConnect", "sts:*")]
-    export = account(users=users, roles=dict.fromkeys(roles, connect), number=number)
-    for role in export["RoleDetailList"]:
-        role["AssumeRolePolicyDocument"] = roles[role["RoleName"]]
-    return export
-
-
-USER = f"arn:aws:iam::{ACCOUNT}:user/"
-ALICE = Key("AKIA" + "A" * 16, "the secret of alice, of forty characters")
-BOB = Key("AKIA" + "B" * 16, "the secret of bob, with forty characters")
-STRANGER = Key("AKIA" + "S" * 16, "the secret of somebody elsewhere, of for")
-OVER = Key("ASIA" + "E" * 16, "the secret of a session that is over now", "the-token-of-" * 10)
-CHAINED = Key("ASIA" + "C" * 16, "the secret of a session that goes on now", "another-token-" * 9)
-
+from assumable import (ALICE, BOB, CHAINED, OTHER_ACCOUNT, OVER, PREFIX, STRANGER, end_session,
+                       five_minutes_before_the_end, frozen_key, identities, role_arn, session_key,
+                       stored, token)
+from support import ACCOUNT, EXAMPLE_ARN, Key, policy
 
 @pytest.fixture(scope="module")
 def iam(own):
-    """Users: alice may assume roles, bob may nothing. Roles: by what they are for."""
-    may = [policy("sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity")]
-    root = f"arn:aws:iam::{ACCOUNT}:root"
-    export = with_roles(
-        users={"alice": may, "bob": []},
-        delegating=trust(root, "sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"),
-        naming=trust(f"{USER}bob"),
-        refusing=trust(f"{USER}nobody"),
-        untagged=trust(root),
-        secretive=trust(root, Condition={"StringEquals": {"sts:ExternalId": "open:sesame"}}),
-        named=trust(root, Condition={"StringLike": {"sts:RoleSessionName": "${aws:username}-*"}}),
-        tagged=trust(root, "sts:AssumeRole", "sts:TagSession", Condition={
-            "StringEquals": {"aws:RequestTag/team": "blue"},
-            "ForAllValues:StringEquals": {"aws:TagKeys": ["team"]},
-            "ForAnyValue:StringEquals": {"sts:TransitiveTagKeys": ["team"]}}),
-        long=trust(root), denying=trust(root))
-    for role in export["RoleDetailList"]:
-        if role["RoleName"] == "long":
-            role["MaxSessionDuration"] = 7200
-        if role["RoleName"] == "denying":
-            role["AssumeRolePolicyDocument"]["Statement"].append(
-                {"Effect": "Deny", "Principal": {"AWS": f"{USER}alice"}, "Action": "sts:*"})
-    elsewhere = with_roles(OTHER_ACCOUNT, {"stranger": []}, foreign=trust(f"{OTHER_ACCOUNT}"))
-    with own.documents(assumable=export, elsewhere=elsewhere, alice=access_key("alice", ALICE),
-                       bob=access_key("bob", BOB), stranger=access_key("stranger", STRANGER),
-                       over=assumed_role("delegating", OVER,
-                                         expiration="2026-01-01T00:00:00+00:00"),
-                       chained=assumed_role("delegating", CHAINED)):
-        yield own
-        for path in own.iam.glob(f"{PREFIX}*"):
-            path.unlink()
+    with identities(own) as server:
+        yield server
 
 
 def environment(server, key=None):
@@ -98,10 +41,6 @@ def run(server, key, *arguments, role="delegating", name="s1", **more):
     return done
 
 
-def stored(server):
-    return {path.name for path in server.iam.glob(f"{PREFIX}*")}
-
-
 def refusal(server, key, *arguments, **more):
     before = stored(server)
     done = run(server, key, *arguments, **more)
@@ -116,16 +55,6 @@ def assume(server, key, *arguments, **more):
     assert (done.returncode, done.stderr) == (0, "")
     response = json.loads(done.stdout)
     return response, session_key(response["Credentials"])
-
-
-def session_key(credentials):
-    return Key(credentials["AccessKeyId"], credentials["SecretAccessKey"],
-               credentials["SessionToken"])
-
-
-def token(server, key):
-    session = boto3.Session(key.id, key.secret, key.session_token, region_name="us-east-1")
-    return session.client("dsql").generate_db_connect_auth_token("localhost")
 
 
 @pytest.mark.parametrize(("key", "code"), [
@@ -207,17 +136,13 @@ def test_a_session_logs_in(iam, role):
     path = iam.iam / f"{PREFIX}{key.id}.json"
     found, folder = path.stat(), iam.iam.stat()
     assert (found.st_mode & 0o7777, found.st_uid) == (0o600, folder.st_uid)
-    with iam.connect("assumer", token(iam, key)) as connection:
+    with iam.connect("assumer", token(key)) as connection:
         assert connection.execute("SELECT sys.iam_session_user()").fetchone() == (
             response["AssumedRoleUser"]["Arn"],)
-    # When it is over it does not, and its document goes with the next session but one.
-    document = json.loads(path.read_text())
-    for age, is_kept in [(datetime.timedelta(minutes=30), True),
-                         (datetime.timedelta(minutes=61), False)]:
-        end = datetime.datetime.now(datetime.UTC) - age
-        document["Credentials"]["Expiration"] = end.isoformat(timespec="seconds")
-        iam.write(path, json.dumps(document))
-        assert "is expired" in iam.refusal("assumer", token(iam, key)).hint
+    # When it is over it does not; its document stays for an hour, so that it can be told.
+    for minutes, is_kept in [(30, True), (61, False)]:
+        end_session(iam, key, datetime.timedelta(minutes=minutes))
+        assert "is expired" in iam.refusal("assumer", token(key)).hint
         assert "(ExpiredToken)" in refusal(iam, key)
         assume(iam, ALICE)
         assert path.exists() == is_kept
@@ -245,8 +170,8 @@ def test_a_session_policy_narrows(iam, role, tmp_path):
         narrow.write_text(json.dumps(policy(action)["PolicyDocument"]))
         response, key = assume(iam, ALICE, "--policy", str(narrow))
         assert response["PackedPolicySize"] >= 1
-        assert iam.admits("narrow", token(iam, key)) == is_admitted
-    assert "no session policy allows" in iam.refusal("narrow", token(iam, key)).hint
+        assert iam.admits("narrow", token(key)) == is_admitted
+    assert "no session policy allows" in iam.refusal("narrow", token(key)).hint
 
 
 def test_how_long_a_session_may_last(iam):
@@ -277,11 +202,6 @@ def test_what_is_passed_on(iam):
 # Profiles with credential_process
 
 
-def frozen_key(credentials):
-    frozen = credentials.get_frozen_credentials()
-    return Key(frozen.access_key, frozen.secret_key, frozen.token)
-
-
 @pytest.fixture
 def variables(own, monkeypatch):
     for name, value in own.variables.items():
@@ -298,15 +218,10 @@ def test_the_profile_of_up(own, role, variables):
     with own.connect("reader", dsql.generate_db_connect_auth_token("localhost")) as connection:
         assert connection.execute("SELECT sys.iam_session_user()").fetchone() == (
             f"arn:aws:sts::{ACCOUNT}:assumed-role/example/assumed",)
-    # botocore asks again ten minutes before the end: the end is made to come.
-    path = own.iam / f"{PREFIX}{key.id}.json"
-    document = json.loads(path.read_text())
-    end = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1)
-    document["Credentials"]["Expiration"] = end.isoformat(timespec="seconds")
-    own.write(path, json.dumps(document))
+    end_session(own, key)
     assert "is expired" in own.refusal("reader", dsql.generate_db_connect_auth_token("localhost")).hint
-    credentials._expiry_time = end
-    again = dsql.generate_db_connect_auth_token("localhost")
+    with five_minutes_before_the_end(credentials):
+        again = dsql.generate_db_connect_auth_token("localhost")
     assert frozen_key(credentials).id != key.id
     assert own.admits("reader", again)
 
