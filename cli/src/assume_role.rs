@@ -156,9 +156,9 @@ pub async fn run(arguments: Arguments) -> Result<String, String> {
 }
 
 /// A refusal for whoever can read the documents.
-fn sentence(refusal: &Refusal) -> String {
+pub fn sentence(refusal: &Refusal) -> String {
     match &refusal.reason {
-        Some(reason) => format!("{refusal}: {reason}"),
+        Some(reason) => format!("{refusal} ({reason})"),
         None => refusal.to_string(),
     }
 }

@@ -187,18 +187,23 @@ impl Why {
 }
 
 /// AWS's sentence for whoever is not allowed an action.
-pub(crate) fn not_authorized(principal: &str, action: &str, resource: &str, why: &Why) -> String {
-    let reason = match why {
+fn not_authorized(principal: &str, action: &str, resource: &str, why: &Why) -> String {
+    let reason = reason(action, why);
+    format!(
+        "User: {principal} is not authorized to perform: {action} on resource: {resource} {reason}"
+    )
+}
+
+/// The end of that sentence.
+pub(crate) fn reason(action: &str, why: &Why) -> String {
+    match why {
         Why::NotAllowedBy(policy) => format!("because no {policy} allows the {action} action"),
         Why::DeniedBy(policy @ PolicyType::IdentityBased) => {
             format!("with an explicit deny in an {policy}")
         }
         Why::DeniedBy(policy) => format!("with an explicit deny in a {policy}"),
         Why::Incomplete(missing) => format!("because {missing} is in no document"),
-    };
-    format!(
-        "User: {principal} is not authorized to perform: {action} on resource: {resource} {reason}"
-    )
+    }
 }
 
 impl Denial {

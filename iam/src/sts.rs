@@ -12,7 +12,7 @@
 
 use crate::arn::{IamArn, IamKind, SessionArn, is_account_id};
 use crate::authorization::{Request, Source, Sourced, authorize};
-use crate::denial::{Why, not_authorized};
+use crate::denial::{Why, reason};
 use crate::documents::MAX_SESSION;
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession, Tag};
 use crate::policy::{self, Context, Kind, Policy};
@@ -99,7 +99,7 @@ impl Code {
 
 /// Why there is no session, or no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{} ({})", .message, .code.name())]
+#[error("{}: {}", .code.name(), .message)]
 pub struct Refusal {
     /// AWS's code.
     pub code: Code,
@@ -379,7 +379,7 @@ pub fn assume_role(
         // AWS: whether there is such a role is told to nobody.
         let message = not_allowed(caller, "sts:AssumeRole", request);
         return Err(Refusal::new(Code::AccessDenied, message)
-            .because(format!("{} is in no document", request.role_arn)));
+            .because(format!("because {} is in no document", request.role_arn)));
     };
     let context = context(
         caller,
@@ -692,13 +692,11 @@ fn check_allowed(
 ) -> Result<(), Refusal> {
     let refused = |reason: String| {
         let message = not_allowed(caller, action, request);
-        Err(Refusal::new(Code::AccessDenied, message).because(reason))
+        Refusal::new(Code::AccessDenied, message).because(reason)
     };
-    let mut policies = match identities.policies(caller.principal, caller.session) {
-        Ok(policies) => policies,
-        Err(Why::Incomplete(missing)) => return refused(format!("{missing} is in no document")),
-        Err(why) => return refused(not_authorized(caller.arn(), action, &role.arn, &why)),
-    };
+    let mut policies = identities
+        .policies(caller.principal, caller.session)
+        .map_err(|why| refused(reason(action, &why)))?;
     let source = Source::Other("the role's trust policy");
     let trust = role.trust_policy.as_ref();
     policies.resource = trust.map(|policy| Sourced { source, policy });
@@ -717,12 +715,11 @@ fn check_allowed(
     match Why::of(&decision) {
         None => Ok(()),
         Some(why) => {
-            let applies: Vec<String> = decision.matched.iter().map(ToString::to_string).collect();
-            let mut reason = not_authorized(caller.arn(), action, &role.arn, &why);
-            for statement in applies {
-                reason.push_str(&format!("; {statement}"));
+            let mut text = reason(action, &why);
+            for statement in &decision.matched {
+                text.push_str(&format!("; {statement}"));
             }
-            refused(reason)
+            Err(refused(text))
         }
     }
 }

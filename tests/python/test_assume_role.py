@@ -67,7 +67,7 @@ def assume(server, key, *arguments, **more):
     (OVER, "ExpiredToken"),
 ], ids=["secret", "unknown", "token of a user", "wrong token", "no token", "over"])
 def test_who_asks_is_checked(iam, key, code):
-    assert f" ({code})" in refusal(iam, key)
+    assert f"dsql-iam: {code}: " in refusal(iam, key)
 
 
 @pytest.mark.parametrize(("key", "role", "reason"), [
@@ -84,19 +84,19 @@ def test_who_asks_is_checked(iam, key, code):
 def test_what_policies_refuse(iam, key, role, reason):
     said = refusal(iam, key, role=role)
     assert "is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::" in said
-    assert " (AccessDenied): " in said and reason in said
+    assert said.startswith("dsql-iam: AccessDenied: User: ") and reason in said
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--duration-seconds", "899"], "Value '899' at 'durationSeconds'"),
     (["--duration-seconds", "43201"], "Value '43201' at 'durationSeconds'"),
-    (["--duration-seconds", "3601"], "exceeds the MaxSessionDuration set for this role. (Valid"),
-    (["--policy", "{}"], "(MalformedPolicyDocument)"),
+    (["--duration-seconds", "3601"], "exceeds the MaxSessionDuration set for this role."),
+    (["--policy", "{}"], "dsql-iam: MalformedPolicyDocument: "),
     (["--policy", "{" + " " * 2048 + "}"], "at 'policy' failed"),
     (["--policy-arns", "arn:aws:iam::aws:policy/Nowhere"], "policy/Nowhere is in no document"),
     (["--tags", "Key=a,Value=1", "Key=A,Value=2"], "Duplicate tag keys found: A."),
     (["--tags", "Key=aws:a,Value=1"], "Member must not start with aws:"),
-    (["--transitive-tag-keys", "a"], "must be included in the requested tags: a (Valid"),
+    (["--transitive-tag-keys", "a"], "must be included in the requested tags: a"),
     (["--external-id", "?"], "at 'externalId'"),
 ])
 def test_what_cannot_be_asked_for(iam, arguments, said):
@@ -143,7 +143,7 @@ def test_a_session_logs_in(iam, role):
     for minutes, is_kept in [(30, True), (61, False)]:
         end_session(iam, key, datetime.timedelta(minutes=minutes))
         assert "is expired" in iam.refusal("assumer", token(key)).hint
-        assert "(ExpiredToken)" in refusal(iam, key)
+        assert "ExpiredToken: " in refusal(iam, key)
         assume(iam, ALICE)
         assert path.exists() == is_kept
 
@@ -159,7 +159,7 @@ def test_conditions_on_the_request(iam):
     assume(iam, ALICE, *tags, "--transitive-tag-keys", "team", role="tagged")
     for arguments in (tags, ["--tags", "Key=team,Value=red", "--transitive-tag-keys", "team"],
                       [*tags, "Key=more,Value=1", "--transitive-tag-keys", "team"]):
-        assert "(AccessDenied)" in refusal(iam, ALICE, *arguments, role="tagged")
+        assert "AccessDenied: " in refusal(iam, ALICE, *arguments, role="tagged")
 
 
 def test_a_session_policy_narrows(iam, role, tmp_path):
@@ -179,7 +179,7 @@ def test_how_long_a_session_may_last(iam):
     assert "exceeds the MaxSessionDuration" in refusal(
         iam, ALICE, "--duration-seconds", "7201", role="long")
     # A session that begins another can do so for an hour.
-    assert "1 hour session limit for roles assumed by role chaining. (Valid" in refusal(
+    assert "1 hour session limit for roles assumed by role chaining." in refusal(
         iam, CHAINED, "--duration-seconds", "3601", role="long")
     assume(iam, CHAINED, "--duration-seconds", "3600", role="long")
 
@@ -241,5 +241,5 @@ def test_a_profile_that_is_refused_says_why(own, variables, tmp_path, monkeypatc
                        EXAMPLE_ARN, "--role-session-name", "s1", "--format", "credential-process"])
     config.write_text(f"[profile refused]\nregion = us-east-1\ncredential_process = {line}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    with pytest.raises(CredentialRetrievalError, match=r"\(AccessDenied\)"):
+    with pytest.raises(CredentialRetrievalError, match="AccessDenied: "):
         boto3.Session(profile_name="refused").get_credentials().get_frozen_credentials()

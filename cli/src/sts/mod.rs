@@ -25,8 +25,7 @@ use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::signed_request::{ReceivedRequest, SignedRequest};
 use dsql_iam_core::sts::{
-    AssumeRole, Caller, Grant, NewKey, Presented, Refusal, Surroundings, assume_role,
-    is_same_secret,
+    AssumeRole, Caller, Grant, NewKey, Presented, Refusal, Surroundings, is_same_secret,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -44,7 +43,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::assume_role::{DEFAULT_REGION, Place};
-use crate::{region, sessions, token};
+use crate::{assume_role, region, sessions, token};
 use query::Action;
 
 /// The service that requests are signed for.
@@ -328,7 +327,7 @@ impl State {
         request: &AssumeRole,
         surroundings: &Surroundings<'_>,
     ) -> Result<(Grant, NewKey), Fault> {
-        let grant = assume_role(caller, request, surroundings)?;
+        let grant = dsql_iam_core::sts::assume_role(caller, request, surroundings)?;
         let directory = &self.arguments.place.iam_directory;
         let key = sessions::begin(&grant, directory, surroundings.now).map_err(Fault::Failed)?;
         let end = grant.expiration_text();
@@ -353,9 +352,8 @@ impl From<Refusal> for Fault {
 
 /// One line, whatever the request tried to put into it.
 fn log(peer: SocketAddr, refusal: &Refusal) {
-    let reason = refusal.reason.as_deref().unwrap_or_default();
-    let line = query::printable(&format!("{refusal} {reason}"));
-    eprintln!("dsql-iam: refused, from {}: {}", peer.ip(), line.trim_end());
+    let line = query::printable(&assume_role::sentence(refusal));
+    eprintln!("dsql-iam: refused, from {}: {line}", peer.ip());
 }
 
 /// Names and values; `None` if one cannot be read as text.
