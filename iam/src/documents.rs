@@ -14,6 +14,8 @@
 //! `{"ContextEntries": […]}`, in the form of `aws iam simulate-custom-policy --context-entries`,
 //! holds condition keys that cannot be known here.
 //!
+//! `MaxSessionDuration`, which `aws iam get-role` prints and the export does not, may be added to a role.
+//!
 //! Further fields are AWS's to add and are passed over; what a policy may hold is checked
 //! strictly, in [`crate::policy`].
 

@@ -5,6 +5,7 @@ import datetime
 import http.client
 import json
 import os
+import socket
 import subprocess
 import threading
 import urllib.parse
@@ -198,6 +199,17 @@ def test_other_requests(sts, method, path, body, status):
     assert sts.send(body, sts.signed(), method, path)[0] == status
 
 
+def test_connections_that_say_nothing_end(sts):
+    address = urllib.parse.urlsplit(sts.url)
+    head = b"POST / HTTP/1.1\r\n"
+    with contextlib.ExitStack() as stack:
+        for sent in [b"", head, head + b"Content-Length: 9\r\n\r\n"] * 25:
+            silent = socket.create_connection((address.hostname, address.port), timeout=20)
+            stack.enter_context(silent).sendall(sent)
+        # More of them than there may be at a time: the others wait until the first are ended.
+        assert sts.send(headers=sts.signed())[0] == 200
+
+
 def test_actions_that_there_are_not(sts):
     for body in ["Action=GetSessionToken&Version=2011-06-15", "Action=AssumeRole&Version=1", ""]:
         status, text = sts.send(body, sts.signed(body))
@@ -323,7 +335,7 @@ def test_container_credentials_need_the_token(iam, container):
 
 
 @pytest.mark.parametrize(("arguments", "variables", "said"), [
-    ([], {}, "--container-token <TOKEN>"),
+    ([], {}, "at least 16 characters"),
     ([], {"AWS_CONTAINER_AUTHORIZATION_TOKEN": ""}, "at least 16 characters"),
     ([], {"AWS_CONTAINER_AUTHORIZATION_TOKEN": "short"}, "at least 16 characters"),
     (["--listen", "0.0.0.0:0"], {"AWS_CONTAINER_AUTHORIZATION_TOKEN": CONTAINER_TOKEN},

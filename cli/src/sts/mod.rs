@@ -51,7 +51,7 @@ const SERVICE: &str = "sts";
 /// The longest body, in bytes: more than all parameters that AWS allows can have.
 const MAX_BODY: usize = 64 * 1024;
 /// How long a request may take to arrive, head and body each.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How many connections there may be at a time; others wait.
 const MAX_CONNECTIONS: usize = 64;
 /// The shortest token for container credentials: whoever has it gets the role.
@@ -71,8 +71,8 @@ and in AWS_CONFIG_FILE, beside the profile admin:
   role_arn = arn:aws:iam::012345678912:role/example
   source_profile = admin
 
-With --container-role, credentials for AWS_CONTAINER_CREDENTIALS_FULL_URI too. There is no TLS: it
-is made for one machine.")]
+With --container-role, credentials for AWS_CONTAINER_CREDENTIALS_FULL_URI too, for whoever shows the
+token in AWS_CONTAINER_AUTHORIZATION_TOKEN. There is no TLS: it is made for one machine.")]
 pub struct Arguments {
     /// The address to listen on; a port of 0 is any that is free
     #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8300))]
@@ -82,27 +82,20 @@ pub struct Arguments {
     place: Place,
 
     /// The role that container credentials are for
-    #[arg(long, value_name = "ARN", requires = "container_token")]
+    #[arg(long, value_name = "ARN")]
     container_role: Option<String>,
 
     /// The AWS profile that assumes that role; credentials in the environment are then not looked
     /// at
     #[arg(long)]
     profile: Option<String>,
-
-    /// What a container has to show to get credentials
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-        hide_env_values = true
-    )]
-    container_token: Option<String>,
 }
 
 /// What all connections share.
 struct State {
     arguments: Arguments,
+    /// The role that container credentials are for, and the token that they are given for.
+    container: Option<(String, String)>,
     loaded: Mutex<Option<(Fingerprint, Arc<Identities>)>>,
 }
 
@@ -112,8 +105,10 @@ struct State {
 /// A sentence, if it cannot begin.
 pub async fn run(arguments: Arguments) -> Result<Infallible, String> {
     let is_loopback = arguments.listen.ip().is_loopback();
-    if arguments.container_role.is_some() {
-        let token = arguments.container_token.as_deref().unwrap_or_default();
+    let mut container = None;
+    if let Some(role) = &arguments.container_role {
+        // Not an option, since others can see those.
+        let token = std::env::var("AWS_CONTAINER_AUTHORIZATION_TOKEN").unwrap_or_default();
         if token.len() < MIN_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(format!(
                 "AWS_CONTAINER_AUTHORIZATION_TOKEN has to have at least {MIN_TOKEN} characters, \
@@ -126,9 +121,11 @@ pub async fn run(arguments: Arguments) -> Result<Infallible, String> {
                 arguments.listen
             ));
         }
+        container = Some((role.clone(), token));
     }
     let state = Arc::new(State {
         arguments,
+        container,
         loaded: Mutex::new(None),
     });
     state.identities()?;
@@ -137,7 +134,7 @@ pub async fn run(arguments: Arguments) -> Result<Infallible, String> {
     let listener = listener.map_err(|fault| format!("could not listen on {wanted}: {fault}"))?;
     let address = listener.local_addr().map_err(|fault| fault.to_string())?;
     println!("export AWS_ENDPOINT_URL_STS=http://{address}");
-    if state.arguments.container_role.is_some() {
+    if state.container.is_some() {
         println!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}{CREDENTIALS_PATH}");
     }
     if is_loopback {
@@ -175,13 +172,15 @@ async fn serve(stream: TcpStream, peer: SocketAddr, state: Arc<State>) {
         let state = Arc::clone(&state);
         async move { Ok::<_, Infallible>(answer(state, peer, request).await) }
     });
-    // A client that goes away or breaks the protocol is its own affair.
-    let _ = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
+        .keep_alive(false)
         .max_buf_size(MAX_BODY)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    // One request; a client that goes away, breaks the protocol or does not read its answer is its
+    // own affair.
+    let _ = timeout(PATIENCE * 4, connection).await;
 }
 
 /// An answer: its status, the type of its content, and that.
@@ -370,19 +369,17 @@ async fn container_credentials(state: Arc<State>, peer: SocketAddr, parts: Parts
     let failed = |status: u16, code: &str, message: &str| {
         Answer::json(status, &json!({ "code": code, "message": message }))
     };
-    let Some(role) = state.arguments.container_role.clone() else {
+    let Some((role, expected)) = state.container.clone() else {
         return failed(404, "NotFound", "No --container-role was given.");
     };
     if parts.method != Method::GET {
         return failed(405, "MethodNotAllowed", "Credentials are read with GET.");
     }
-    let expected = state.arguments.container_token.as_deref();
     let mut sent = parts.headers.get_all(AUTHORIZATION).iter();
     let only = sent.next().filter(|_| sent.next().is_none());
     let is_allowed = only
         .and_then(|value| value.to_str().ok())
-        .zip(expected)
-        .is_some_and(|(sent, expected)| is_same_secret(sent, expected));
+        .is_some_and(|sent| is_same_secret(sent, &expected));
     if !is_allowed {
         eprintln!(
             "dsql-iam: refused, from {}: not the token for container credentials",
