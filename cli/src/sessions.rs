@@ -108,7 +108,9 @@ fn remove_expired(directory: &Path, now: UtcDateTime) {
         Some(end.checked_add(KEPT)? < now)
     };
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path()).filter(is_ours);
+    // Nothing else is opened: a pipe would be waited for.
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|found| found.is_file()));
+    let paths = files.map(|entry| entry.path()).filter(is_ours);
     for path in paths.filter(|path| is_over(path) == Some(true)) {
         let _ = fs::remove_file(path);
     }
