@@ -5,10 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod assume_role;
 mod explain;
 mod offline;
 mod region;
+mod sessions;
 mod simulate;
+mod sts;
 mod token;
 
 use std::process::ExitCode;
@@ -30,6 +33,10 @@ enum Command {
     Token(token::Arguments),
     /// Tell why the token on standard input is let in or not, check by check
     Explain(explain::Arguments),
+    /// Begin a session of a role, as `aws sts assume-role` does
+    AssumeRole(assume_role::Arguments),
+    /// Be a Security Token Service for this machine, which SDKs assume roles with
+    Sts(sts::Arguments),
     /// Say what policies given here allow, as `aws iam simulate-custom-policy` does
     SimulateCustomPolicy(simulate::Custom),
     /// Say what the policies of a user or role allow, as `aws iam simulate-principal-policy` does
@@ -50,6 +57,10 @@ async fn main() -> ExitCode {
             .await
             .map(|token| token.as_str().to_owned())
             .map_err(|error| error.to_string()),
+        Command::AssumeRole(arguments) => assume_role::run(arguments).await,
+        Command::Sts(arguments) => match sts::run(arguments).await {
+            Err(error) => Err(error),
+        },
         Command::SimulateCustomPolicy(arguments) => answer(simulate::custom(arguments)),
         Command::SimulatePrincipalPolicy(arguments) => answer(simulate::principal(arguments)),
     };

@@ -109,7 +109,10 @@ pub async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
 
 /// Finds credentials where AWS's tools find them, as far as that needs no network: in the
 /// environment, then in the profile; with `--profile`, in the profile alone.
-async fn credentials(profile: Option<&str>, region: Option<Region>) -> Result<Credentials, Error> {
+pub async fn credentials(
+    profile: Option<&str>,
+    region: Option<Region>,
+) -> Result<Credentials, Error> {
     let offline = ProviderConfig::default()
         .with_region(region)
         .with_http_client(offline::client());

@@ -108,7 +108,7 @@ pub enum Denial {
     #[error("{0} belongs to another account than the cluster")]
     OtherAccount(String),
     /// IAM does not allow the action.
-    #[error("{}", not_authorized(.principal, *.action, .resource, .why))]
+    #[error("{}", not_authorized(.principal, .action.iam_name(), .resource, .why))]
     NotAuthorized {
         /// the principal's ARN; for a role, the session's
         principal: String,
@@ -186,19 +186,24 @@ impl Why {
     }
 }
 
-fn not_authorized(principal: &str, action: Action, resource: &str, why: &Why) -> String {
-    let action = action.iam_name();
-    let reason = match why {
+/// AWS's sentence for whoever is not allowed an action.
+fn not_authorized(principal: &str, action: &str, resource: &str, why: &Why) -> String {
+    let reason = reason(action, why);
+    format!(
+        "User: {principal} is not authorized to perform: {action} on resource: {resource} {reason}"
+    )
+}
+
+/// The end of that sentence.
+pub(crate) fn reason(action: &str, why: &Why) -> String {
+    match why {
         Why::NotAllowedBy(policy) => format!("because no {policy} allows the {action} action"),
         Why::DeniedBy(policy @ PolicyType::IdentityBased) => {
             format!("with an explicit deny in an {policy}")
         }
         Why::DeniedBy(policy) => format!("with an explicit deny in a {policy}"),
         Why::Incomplete(missing) => format!("because {missing} is in no document"),
-    };
-    format!(
-        "User: {principal} is not authorized to perform: {action} on resource: {resource} {reason}"
-    )
+    }
 }
 
 impl Denial {
@@ -270,7 +275,7 @@ impl Denial {
                 why: Why::Incomplete(_),
             } => not_authorized(
                 principal,
-                *action,
+                action.iam_name(),
                 resource,
                 &Why::NotAllowedBy(PolicyType::IdentityBased),
             ),

@@ -18,6 +18,9 @@ const MAX_DOCUMENT: u64 = 64 * 1024 * 1024;
 /// The most documents that a directory may hold.
 const MAX_DOCUMENTS: usize = 10_000;
 
+/// How often a directory is looked at again if a document went away meanwhile.
+const ATTEMPTS: usize = 10;
+
 /// What a directory looked like: changes whenever a document does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
@@ -70,6 +73,23 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError::Directory`] or [`LoadError::Unreadable`].
 pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
+    settled(|| fingerprint_once(directory))
+}
+
+/// Tries again if a document went away between the list and the look at it, as that of a session
+/// does which is over.
+fn settled<T>(attempt: impl Fn() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(LoadError::Unreadable { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+            }
+            settled => return settled,
+        }
+    }
+    attempt()
+}
+
+fn fingerprint_once(directory: &Path) -> Result<Fingerprint, LoadError> {
     let mut hash = Sha256::new();
     for path in list(directory)? {
         let metadata = fs::metadata(&path).map_err(|error| LoadError::Unreadable {
@@ -103,6 +123,10 @@ impl Snapshot {
     /// # Errors
     /// [`LoadError`] for the first document that cannot be read.
     pub fn read(directory: &Path) -> Result<Self, LoadError> {
+        settled(|| Self::read_once(directory))
+    }
+
+    fn read_once(directory: &Path) -> Result<Self, LoadError> {
         let mut hash = Sha256::new();
         let mut documents = Vec::new();
         for path in list(directory)? {

@@ -14,6 +14,8 @@
 //! `{"ContextEntries": […]}`, in the form of `aws iam simulate-custom-policy --context-entries`,
 //! holds condition keys that cannot be known here.
 //!
+//! `MaxSessionDuration`, which `aws iam get-role` prints and the export does not, may be added to a role.
+//!
 //! Further fields are AWS's to add and are passed over; what a policy may hold is checked
 //! strictly, in [`crate::policy`].
 
@@ -110,6 +112,8 @@ struct RoleDetail {
     arn: String,
     assume_role_policy_document: Option<TrustPolicy>,
     role_id: Option<String>,
+    /// Printed by `aws iam get-role` alone.
+    max_session_duration: Option<u32>,
     #[serde(default)]
     tags: Vec<RawTag>,
     #[serde(default)]
@@ -217,8 +221,8 @@ struct AssumeRoleRequest {
     duration_seconds: Option<u32>,
     serial_number: Option<String>,
     source_identity: Option<String>,
-    #[serde(rename = "TransitiveTagKeys")]
-    _transitive_tag_keys: Option<IgnoredAny>,
+    #[serde(default)]
+    transitive_tag_keys: Vec<String>,
     #[serde(rename = "ExternalId")]
     _external_id: Option<IgnoredAny>,
     #[serde(rename = "TokenCode")]
@@ -386,7 +390,7 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
 }
 
 /// The longest session that `assume-role` gives.
-const MAX_SESSION: u32 = 12 * 60 * 60;
+pub(crate) const MAX_SESSION: u32 = 12 * 60 * 60;
 
 fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
     let bad = |message: &str| BadDocument(message.to_owned());
@@ -407,6 +411,7 @@ fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
         has_mfa: false,
         source_identity: assumed.source_identity,
         tags: Vec::new(),
+        transitive_tag_keys: Vec::new(),
         policies: None,
         has_hidden_policies: has_packed,
     };
@@ -435,6 +440,7 @@ fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
             });
         }
         session.tags = tags(request.tags).map_err(BadDocument)?;
+        session.transitive_tag_keys = request.transitive_tag_keys;
         session.has_mfa = request.serial_number.is_some();
         session.source_identity = session.source_identity.or(request.source_identity);
     }
@@ -631,6 +637,7 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
             attached: arns(user.attached_managed_policies),
             groups: user.group_list,
             trust_policy: None,
+            max_session_duration: None,
             boundary: user
                 .permissions_boundary
                 .map(|b| b.permissions_boundary_arn),
@@ -638,6 +645,13 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
     }
     for role in details.role_detail_list {
         check_name(&role.arn, &role.role_name)?;
+        let duration = role.max_session_duration;
+        if duration.is_some_and(|seconds| !(60 * 60..=MAX_SESSION).contains(&seconds)) {
+            return Err(format!(
+                "MaxSessionDuration of {} is not between 3600 and 43200",
+                role.arn
+            ));
+        }
         all.add_principal(Principal {
             arn: role.arn,
             unique_id: role.role_id,
@@ -646,6 +660,7 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
             attached: arns(role.attached_managed_policies),
             groups: Vec::new(),
             trust_policy: role.assume_role_policy_document.map(|trust| trust.0),
+            max_session_duration: duration,
             boundary: role
                 .permissions_boundary
                 .map(|b| b.permissions_boundary_arn),

@@ -26,6 +26,8 @@ pub struct Principal {
     pub boundary: Option<String>,
     /// Who may assume the role, if it is one and the document holds it.
     pub trust_policy: Option<Policy>,
+    /// How many seconds a session of the role may last, if the document says it.
+    pub max_session_duration: Option<u32>,
 }
 
 /// Key and value of a tag.
@@ -66,6 +68,8 @@ pub struct RoleSession {
     pub source_identity: Option<String>,
     /// Session tags; each takes the place of the role's tag of that key.
     pub tags: Vec<Tag>,
+    /// Keys of those tags that the next session gets too, if this one assumes a role.
+    pub transitive_tag_keys: Vec<String>,
     /// The session policies, if it was given any.
     pub policies: Option<SessionPolicies>,
     /// Whether the session was narrowed by policies or tags that the document does not show.
@@ -275,6 +279,11 @@ impl Identities {
     /// Condition keys that the documents add to the request context, with their values.
     pub fn context_entries(&self) -> &[(String, Vec<String>)] {
         &self.context_entries
+    }
+
+    /// Whether a document holds the managed policy with this ARN.
+    pub(crate) fn has_managed(&self, arn: &str) -> bool {
+        self.policies.contains_key(arn)
     }
 
     fn managed<'i>(&'i self, arn: &'i str) -> Result<Sourced<'i>, Why> {

@@ -21,6 +21,8 @@
 //! | [`denial`] | every reason to refuse, and the sentence that goes with it |
 //! | [`explain`] | every check of a login with its outcome |
 //! | [`audit`] | a decision in the form of AWS CloudTrail's events |
+//! | [`sts`] | who may assume a role, and what the session is then |
+//! | [`signed_request`] | a request that carries its signature in a header |
 //! | [`limits`] | how many connections there may be |
 //! | [`statement`] | the grammar of `AWS IAM GRANT` and `AWS IAM REVOKE` |
 
@@ -40,5 +42,7 @@ pub mod login;
 pub mod policy;
 pub mod request_context;
 pub mod signature;
+pub mod signed_request;
 pub mod statement;
+pub mod sts;
 pub mod token;

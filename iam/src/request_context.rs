@@ -45,6 +45,24 @@ pub fn request_context(
         identities,
         connection,
     } = *circumstances;
+    let mut context = request_facts(now, identities, connection, cluster.region());
+    context.set("aws:ResourceAccount", cluster.account());
+    if let Some(description) = identities.cluster(&cluster.arn()) {
+        for (key, value) in &description.tags {
+            context.set(&format!("aws:ResourceTag/{key}"), value);
+        }
+    }
+    add_principal(&mut context, now, principal, session);
+    context
+}
+
+/// What is known of any request: the keys that documents add, the time, the connection.
+pub(crate) fn request_facts(
+    now: UtcDateTime,
+    identities: &Identities,
+    connection: ConnectionFacts,
+    region: &str,
+) -> Context {
     let mut context = Context::default();
     for (key, values) in identities.context_entries() {
         context.set_all(key, values.clone());
@@ -52,7 +70,7 @@ pub fn request_context(
     context.set("aws:CurrentTime", iso8601(now));
     context.set("aws:EpochTime", now.unix_timestamp().to_string());
     context.set("aws:SecureTransport", connection.is_tls.to_string());
-    context.set("aws:RequestedRegion", cluster.region());
+    context.set("aws:RequestedRegion", region);
     context.set("aws:ViaAWSService", "false");
     context.set("aws:PrincipalIsAWSService", "false");
     // Through a VPC endpoint AWS gives the address as another key.
@@ -67,12 +85,16 @@ pub fn request_context(
     if let Some(address) = connection.source_ip {
         context.set(address_key, address.to_canonical().to_string());
     }
-    context.set("aws:ResourceAccount", cluster.account());
-    if let Some(description) = identities.cluster(&cluster.arn()) {
-        for (key, value) in &description.tags {
-            context.set(&format!("aws:ResourceTag/{key}"), value);
-        }
-    }
+    context
+}
+
+/// Adds what is known of a user, or of a session of a role.
+pub(crate) fn add_principal(
+    context: &mut Context,
+    now: UtcDateTime,
+    principal: &Principal,
+    session: Option<&RoleSession>,
+) {
     let account = principal.arn.split(':').nth(4).unwrap_or("");
     context.set("aws:PrincipalArn", &principal.arn);
     context.set("aws:PrincipalAccount", account);
@@ -117,7 +139,6 @@ pub fn request_context(
             }
         }
     }
-    context
 }
 
 /// `2024-11-25T00:05:00Z`

@@ -293,7 +293,7 @@ fn split_credential(text: &str) -> Option<(&str, CredentialScope<'_>)> {
     parts.next().is_none().then_some((key, scope))
 }
 
-fn parse_date(text: &str) -> Option<UtcDateTime> {
+pub(crate) fn parse_date(text: &str) -> Option<UtcDateTime> {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     if text.len() != 16 {
         return None;

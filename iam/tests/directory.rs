@@ -332,3 +332,32 @@ fn a_pipe_is_not_waited_for() {
         )
     );
 }
+
+#[test]
+fn documents_that_come_and_go_do_no_harm() {
+    let directory = directory(&[("users.json", USERS, 0o644)]);
+    let path = directory.path();
+    let loads = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // As sessions do: they appear whole, and are removed when they are over.
+            let (hidden, session) = (path.join(".session.json"), path.join("session.json"));
+            while loads.load(std::sync::atomic::Ordering::Relaxed) {
+                fs::write(&hidden, SESSION).unwrap();
+                set_mode(&hidden, 0o600);
+                fs::rename(&hidden, &session).unwrap();
+                fs::remove_file(&session).unwrap();
+            }
+        });
+        let outcomes: Vec<_> = (0..500)
+            .map(|_| load(path).map(|(identities, _)| identities.counts().0))
+            .collect();
+        loads.store(false, std::sync::atomic::Ordering::Relaxed);
+        for outcome in outcomes {
+            assert_eq!(outcome.unwrap_or_else(|error| panic!("{error}")), 1);
+        }
+    });
+    // One that is gone for good is still named.
+    symlink(path.join("nowhere"), path.join("gone.json")).unwrap();
+    assert!(matches!(error_of(path), LoadError::Unreadable { .. }));
+}

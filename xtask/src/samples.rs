@@ -1,7 +1,8 @@
 //! Sample identities, in documents as the AWS CLI prints them, and AWS profiles to use them with.
 //!
 //! Three of them, so that each outcome can be tried: `dba` may connect as `admin`, the role
-//! `example` as any other role that is mapped to it, and `visitor` as nobody.
+//! `example` as any other role that is mapped to it, and `visitor` as nobody. `dba` may assume the
+//! role `example`, which the profile `assumed` does.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -59,8 +60,9 @@ pub fn prepare(folder: &Path, account: &Account, now: OffsetDateTime) -> Result<
 }
 
 /// Writes the AWS profiles `admin`, `example` and `denied` into `folder`, each if its document is
-/// still in `documents`. They belong to whoever runs this: clients read them, the server does not.
-pub fn write_profiles(folder: &Path, documents: &Path) -> Result<()> {
+/// still in `documents`; and `assumed`, whose sessions `command`, which is `dsql-iam`, begins as
+/// they are asked for. They belong to whoever runs this: clients read them, the server does not.
+pub fn write_profiles(folder: &Path, documents: &Path, command: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     let mut config = "# Written by cargo xtask up; changes are lost at the next one.\n".to_owned();
@@ -87,10 +89,37 @@ pub fn write_profiles(folder: &Path, documents: &Path) -> Result<()> {
                 credentials.push_str(&format!("{setting} = {value}\n"));
             }
         }
+        if profile == "admin" {
+            config.push_str(&assumed_profile(profile, documents, command)?);
+        }
     }
     mirror::write(&folder.join("config"), config.as_bytes(), 0o600)?;
     mirror::write(&folder.join("credentials"), credentials.as_bytes(), 0o600)?;
     Ok(())
+}
+
+/// The profile `assumed`, whose credentials come from `dsql-iam assume-role`.
+fn assumed_profile(source: &str, documents: &Path, command: &Path) -> Result<String> {
+    let (command, documents) = (command.to_string_lossy(), documents.to_string_lossy());
+    let role = format!("arn:aws:iam::{ACCOUNT_ID}:role/example");
+    let words = [
+        &*command,
+        "assume-role",
+        "--profile",
+        source,
+        "--role-arn",
+        &role,
+        "--role-session-name",
+        "assumed",
+        "--iam-directory",
+        &*documents,
+        "--format",
+        "credential-process",
+    ];
+    let line = shlex::try_join(words)?;
+    Ok(format!(
+        "\n[profile assumed]\nregion = {REGION}\ncredential_process = {line}\n"
+    ))
 }
 
 /// The name and the content of each document.
@@ -135,11 +164,18 @@ fn authorization_details(role_id: &str, now: OffsetDateTime) -> Result<Value> {
             "Tags": [],
         }))
     };
-    let connect_as_admin = json!([{
+    let connect_as_admin = json!({
         "PolicyName": "connect-as-admin",
         "PolicyDocument": allow("dsql:DbConnectAdmin"),
-    }]);
-    let users = [user("dba", connect_as_admin)?, user("visitor", json!([]))?];
+    });
+    let mut assume_example = json!({
+        "PolicyName": "assume-example",
+        "PolicyDocument": allow("sts:AssumeRole"),
+    });
+    assume_example["PolicyDocument"]["Statement"][0]["Resource"] =
+        json!(format!("arn:aws:iam::{ACCOUNT_ID}:role/example"));
+    let dba = json!([connect_as_admin, assume_example]);
+    let users = [user("dba", dba)?, user("visitor", json!([]))?];
     Ok(json!({
         "UserDetailList": users,
         "GroupDetailList": [],
@@ -317,7 +353,7 @@ mod tests {
         let iam = fixture.folder.path().join("iam");
         fs::remove_file(iam.join("visitor-access-key.json")).unwrap();
         let aws = fixture.folder.path().join("aws");
-        write_profiles(&aws, &iam).unwrap();
+        write_profiles(&aws, &iam, Path::new("/a b/dsql-iam")).unwrap();
         let credentials = fs::read_to_string(aws.join("credentials")).unwrap();
         let key = fixture.read("dba-access-key.json")["AccessKey"]["AccessKeyId"].clone();
         assert!(credentials.contains(&format!(
@@ -326,5 +362,18 @@ mod tests {
         )));
         assert!(credentials.contains("aws_session_token = "));
         assert!(!credentials.contains("[denied]"));
+        let config = fs::read_to_string(aws.join("config")).unwrap();
+        let line = config
+            .lines()
+            .find(|line| line.starts_with("credential_process = "));
+        let line = line.unwrap().trim_start_matches("credential_process = ");
+        assert_eq!(
+            &shlex::split(line).unwrap()[..2],
+            ["/a b/dsql-iam", "assume-role"]
+        );
+        fs::remove_file(iam.join("dba-access-key.json")).unwrap();
+        write_profiles(&aws, &iam, Path::new("dsql-iam")).unwrap();
+        let config = fs::read_to_string(aws.join("config")).unwrap();
+        assert!(!config.contains("[profile assumed]"));
     }
 }

@@ -104,7 +104,8 @@ impl Server {
         let installed = mirror::install(&postgres, &library, &directory.installation())?;
         let certificates = certificates::prepare(&directory.tls(), &account, now)?;
         samples::prepare(&directory.iam(), &account, now)?;
-        samples::write_profiles(&directory.aws(), &directory.iam())?;
+        let program = command.join("dsql-iam");
+        samples::write_profiles(&directory.aws(), &directory.iam(), &program)?;
         if !directory.data().exists() {
             create_cluster(&directory, &account, &postgres.bin)?;
         }

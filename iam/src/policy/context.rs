@@ -44,6 +44,11 @@ impl Context {
         self.values.remove(&key.to_ascii_lowercase());
     }
 
+    /// Takes out every key that starts with `prefix`, which is in lower case.
+    pub(crate) fn remove_prefix(&mut self, prefix: &str) {
+        self.values.retain(|key, _| !key.starts_with(prefix));
+    }
+
     /// The values of `key` (in any case); `None` if it is not in the context.
     pub fn values(&self, key: &str) -> Option<&[String]> {
         self.values

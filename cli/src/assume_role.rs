@@ -1,0 +1,227 @@
+//! `dsql-iam assume-role`: begins a session of a role without AWS, and stores it where the server
+//! finds it.
+//!
+//! Follows <https://docs.aws.amazon.com/cli/latest/reference/sts/assume-role.html> and, for
+//! `credential_process`,
+//! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use dsql_iam_core::directory::Snapshot;
+use dsql_iam_core::request_context::ConnectionFacts;
+use dsql_iam_core::sts::{
+    AssumeRole, Caller, Grant, NewKey, Presented, Refusal, Surroundings, assume_role,
+};
+use serde_json::{Value, json};
+use time::UtcDateTime;
+
+use crate::{region, sessions, token};
+
+/// The region that AWS's own service of this kind is in, if none is named.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// What `dsql-iam assume-role` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  dsql-iam assume-role --profile admin --role-session-name me \\
+    --role-arn arn:aws:iam::012345678912:role/example
+
+As a profile in AWS_CONFIG_FILE, whose sessions every SDK renews:
+  [profile assumed]
+  credential_process = dsql-iam assume-role --profile admin --role-session-name me --role-arn \\
+    arn:aws:iam::012345678912:role/example --format credential-process
+
+(in one line). Nothing is asked of AWS: who may assume the role stands in the IAM directory.")]
+pub struct Arguments {
+    /// The role
+    #[arg(long, value_name = "ARN")]
+    role_arn: String,
+
+    /// The name of the session, for its ARN
+    #[arg(long, value_name = "NAME")]
+    role_session_name: String,
+
+    /// How long it lasts, in seconds, from 900 to what the role allows [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    duration_seconds: Option<u32>,
+
+    /// A session policy: as JSON, or the file that holds it
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<String>,
+
+    /// Managed policies that are session policies too
+    #[arg(long, value_name = "ARN", num_args = 1..)]
+    policy_arns: Vec<String>,
+
+    /// Session tags, each as Key=KEY,Value=VALUE
+    #[arg(long, value_name = "TAG", num_args = 1.., value_parser = tag)]
+    tags: Vec<(String, String)>,
+
+    /// Keys of tags that sessions begun by this one get too
+    #[arg(long, value_name = "KEY", num_args = 1..)]
+    transitive_tag_keys: Vec<String>,
+
+    /// What the role's trust policy asks for as sts:ExternalId
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
+
+    /// Who is behind the session, for its whole life
+    #[arg(long, value_name = "NAME")]
+    source_identity: Option<String>,
+
+    /// The AWS profile that asks; credentials in the environment are then not looked at
+    #[arg(long)]
+    profile: Option<String>,
+
+    #[command(flatten)]
+    place: Place,
+
+    /// What is printed
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+/// Where the identities are.
+#[derive(Args, Clone)]
+pub struct Place {
+    /// The directory of the IAM documents
+    #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
+    pub iam_directory: PathBuf,
+
+    /// The cluster, whose account counts if several have a user of the same name
+    #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
+    pub cluster_arn: Option<String>,
+}
+
+impl Place {
+    /// The account in the cluster's ARN.
+    pub fn account(&self) -> Option<&str> {
+        self.cluster_arn.as_deref()?.split(':').nth(4)
+    }
+}
+
+/// What `--format` takes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// As `aws sts assume-role` prints it
+    Json,
+    /// As a profile's `credential_process` has to print it
+    CredentialProcess,
+}
+
+/// Begins the session, gives what is to be printed.
+///
+/// # Errors
+/// A sentence: AWS's, with the reason that the documents give.
+pub async fn run(arguments: Arguments) -> Result<String, String> {
+    let profile = arguments.profile.as_deref();
+    let region = region::configured(profile).await;
+    let credentials = token::credentials(profile, region.clone())
+        .await
+        .map_err(|fault| fault.to_string())?;
+    let request = arguments.request()?;
+    let directory = &arguments.place.iam_directory;
+    let identities = Snapshot::read(directory)
+        .and_then(|snapshot| snapshot.identities())
+        .map_err(|fault| fault.to_string())?;
+    let now = UtcDateTime::now();
+    let surroundings = Surroundings {
+        now,
+        identities: &identities,
+        account: arguments.place.account(),
+        region: region.as_ref().map_or(DEFAULT_REGION, AsRef::as_ref),
+        // Nothing goes over a network here, so nobody can listen.
+        connection: ConnectionFacts {
+            source_ip: None,
+            is_tls: true,
+        },
+    };
+    let presented = Presented {
+        access_key_id: credentials.access_key_id(),
+        session_token: credentials.session_token(),
+    };
+    let caller = Caller::with_secret(presented, credentials.secret_access_key(), &surroundings)
+        .map_err(|refusal| sentence(&refusal))?;
+    let grant =
+        assume_role(&caller, &request, &surroundings).map_err(|refusal| sentence(&refusal))?;
+    let key = sessions::begin(&grant, directory, now)?;
+    let printed = match arguments.format {
+        Format::Json => grant.response(&key),
+        Format::CredentialProcess => for_credential_process(&grant, &key),
+    };
+    Ok(format!("{printed:#}"))
+}
+
+/// A refusal for whoever can read the documents.
+pub fn sentence(refusal: &Refusal) -> String {
+    match &refusal.reason {
+        Some(reason) => format!("{refusal} ({reason})"),
+        None => refusal.to_string(),
+    }
+}
+
+fn for_credential_process(grant: &Grant, key: &NewKey) -> Value {
+    json!({
+        "Version": 1,
+        "AccessKeyId": key.id,
+        "SecretAccessKey": key.secret,
+        "SessionToken": key.session_token,
+        "Expiration": grant.expiration_text(),
+    })
+}
+
+impl Arguments {
+    fn request(&self) -> Result<AssumeRole, String> {
+        let arns = self.policy_arns.iter();
+        Ok(AssumeRole {
+            role_arn: self.role_arn.clone(),
+            role_session_name: self.role_session_name.clone(),
+            duration_seconds: self.duration_seconds,
+            policy: self.policy.as_deref().map(policy).transpose()?,
+            // The AWS CLI has them as `arn=ARN`.
+            policy_arns: arns
+                .map(|arn| arn.strip_prefix("arn=").unwrap_or(arn).to_owned())
+                .collect(),
+            tags: self.tags.clone(),
+            transitive_tag_keys: self.transitive_tag_keys.clone(),
+            external_id: self.external_id.clone(),
+            source_identity: self.source_identity.clone(),
+        })
+    }
+}
+
+/// The policy itself, or the content of the file that is named.
+fn policy(text: &str) -> Result<String, String> {
+    if text.trim_start().starts_with('{') {
+        return Ok(text.to_owned());
+    }
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    fs::read_to_string(path).map_err(|fault| format!("--policy: {path}: {fault}"))
+}
+
+fn tag(text: &str) -> Result<(String, String), String> {
+    let parts = text
+        .strip_prefix("Key=")
+        .and_then(|rest| rest.split_once(",Value="));
+    parts
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "it is written as Key=KEY,Value=VALUE".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_written_as_in_the_aws_cli() {
+        let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+        assert_eq!(tag("Key=team,Value=a,b=c"), pair("team", "a,b=c"));
+        assert_eq!(tag("Key=team,Value="), pair("team", ""));
+        for text in ["", "team=blue", "Key=team", "Value=a,Key=b"] {
+            assert!(tag(text).is_err(), "{text}");
+        }
+    }
+}

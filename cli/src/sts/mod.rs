@@ -1,0 +1,452 @@
+//! `dsql-iam sts`: a Security Token Service of one's own, which SDKs find through
+//! `AWS_ENDPOINT_URL_STS`, and credentials as a container gets them.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /`, signed, `Action=AssumeRole` | a session of a role, stored where the server finds it |
+//! | `POST /`, signed, `Action=GetCallerIdentity` | who signed it |
+//! | `GET /credentials` with the token | a session of the role of `--container-role`, if that is given |
+//!
+//! Anything else is refused. A request has bounded size and time, and there is a bounded number of
+//! connections. Each refusal is a line on standard error with the reason that the documents give;
+//! whoever asked hears AWS's words. No secret is ever part of either.
+
+mod query;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use data_encoding::HEXLOWER;
+use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
+use dsql_iam_core::identity::Identities;
+use dsql_iam_core::request_context::ConnectionFacts;
+use dsql_iam_core::signed_request::{ReceivedRequest, SignedRequest};
+use dsql_iam_core::sts::{
+    AssumeRole, Caller, Grant, NewKey, Presented, Refusal, Surroundings, is_same_secret,
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use time::UtcDateTime;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::assume_role::{DEFAULT_REGION, Place};
+use crate::{assume_role, region, sessions, token};
+use query::Action;
+
+/// The service that requests are signed for.
+const SERVICE: &str = "sts";
+/// The longest body, in bytes: more than all parameters that AWS allows can have.
+const MAX_BODY: usize = 64 * 1024;
+/// How long a request may take to arrive, head and body each.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many connections there may be at a time; others wait.
+const MAX_CONNECTIONS: usize = 64;
+/// The shortest token for container credentials: whoever has it gets the role.
+const MIN_TOKEN: usize = 16;
+/// Where container credentials are.
+const CREDENTIALS_PATH: &str = "/credentials";
+
+/// What `dsql-iam sts` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  dsql-iam sts --listen 127.0.0.1:8300 &
+  export AWS_ENDPOINT_URL_STS=http://127.0.0.1:8300
+
+and in AWS_CONFIG_FILE, beside the profile admin:
+  [profile assumed]
+  role_arn = arn:aws:iam::012345678912:role/example
+  source_profile = admin
+
+With --container-role, credentials for AWS_CONTAINER_CREDENTIALS_FULL_URI too, for whoever shows the
+token in AWS_CONTAINER_AUTHORIZATION_TOKEN. There is no TLS: it is made for one machine.")]
+pub struct Arguments {
+    /// The address to listen on; a port of 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8300))]
+    listen: SocketAddr,
+
+    #[command(flatten)]
+    place: Place,
+
+    /// The role that container credentials are for
+    #[arg(long, value_name = "ARN")]
+    container_role: Option<String>,
+
+    /// The AWS profile that assumes that role; credentials in the environment are then not looked
+    /// at
+    #[arg(long)]
+    profile: Option<String>,
+}
+
+/// What all connections share.
+struct State {
+    arguments: Arguments,
+    /// The role that container credentials are for, and the token that they are given for.
+    container: Option<(String, String)>,
+    loaded: Mutex<Option<(Fingerprint, Arc<Identities>)>>,
+}
+
+/// Serves until the process is ended.
+///
+/// # Errors
+/// A sentence, if it cannot begin.
+pub async fn run(arguments: Arguments) -> Result<Infallible, String> {
+    let is_loopback = arguments.listen.ip().is_loopback();
+    let mut container = None;
+    if let Some(role) = &arguments.container_role {
+        // Not an option, since others can see those.
+        let token = std::env::var("AWS_CONTAINER_AUTHORIZATION_TOKEN").unwrap_or_default();
+        if token.len() < MIN_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!(
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN has to have at least {MIN_TOKEN} characters, \
+                 none of them a space: whoever has it gets the role"
+            ));
+        }
+        if !is_loopback {
+            return Err(format!(
+                "{} is not a loopback address, and container credentials are for loopback only",
+                arguments.listen
+            ));
+        }
+        container = Some((role.clone(), token));
+    }
+    let state = Arc::new(State {
+        arguments,
+        container,
+        loaded: Mutex::new(None),
+    });
+    state.identities()?;
+    let wanted = state.arguments.listen;
+    let listener = TcpListener::bind(wanted).await;
+    let listener = listener.map_err(|fault| format!("could not listen on {wanted}: {fault}"))?;
+    let address = listener.local_addr().map_err(|fault| fault.to_string())?;
+    println!("export AWS_ENDPOINT_URL_STS=http://{address}");
+    if state.container.is_some() {
+        println!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}{CREDENTIALS_PATH}");
+    }
+    if is_loopback {
+        eprintln!("dsql-iam: listening on {address}, which only this machine can reach");
+    } else {
+        eprintln!(
+            "dsql-iam: warning: listening on {address}, which other machines can reach, without \
+             TLS: whoever can read along sees the sessions that begin"
+        );
+    }
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return Err("there are no connections left".into());
+        };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(fault) => {
+                eprintln!("dsql-iam: a connection could not be accepted: {fault}");
+                // Out of file descriptors, say: that takes a moment to get better.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            serve(stream, peer, state).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, state: Arc<State>) {
+    let service = service_fn(|request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(answer(state, peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .keep_alive(false)
+        .max_buf_size(MAX_BODY)
+        .serve_connection(TokioIo::new(stream), service);
+    // One request; a client that goes away, breaks the protocol or does not read its answer is its
+    // own affair.
+    let _ = timeout(PATIENCE * 4, connection).await;
+}
+
+/// An answer: its status, the type of its content, and that.
+struct Answer(u16, &'static str, String);
+
+impl Answer {
+    fn xml(status: u16, text: String) -> Self {
+        Self(status, "text/xml", text)
+    }
+
+    fn json(status: u16, value: &serde_json::Value) -> Self {
+        Self(status, "application/json", value.to_string())
+    }
+}
+
+async fn answer(
+    state: Arc<State>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    let is_for_container = parts.uri.path() == CREDENTIALS_PATH;
+    let Answer(status, content_type, text) =
+        match timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
+            Err(_) => query::fault(
+                408,
+                "RequestTimeout",
+                "The request took too long to arrive.",
+            ),
+            Ok(Err(_)) => query::fault(
+                413,
+                "RequestEntityTooLarge",
+                "The request is incomplete or too large.",
+            ),
+            Ok(Ok(_)) if is_for_container => container_credentials(state, peer, parts).await,
+            Ok(Ok(body)) => {
+                let body = body.to_bytes();
+                let answered = spawn_blocking(move || state.sts(&parts, &body, peer)).await;
+                answered.unwrap_or_else(|_| query::internal_failure())
+            }
+        };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = hyper::header::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+impl State {
+    /// What the documents say now. They are read again if they have changed.
+    fn identities(&self) -> Result<Arc<Identities>, String> {
+        let path = &self.arguments.place.iam_directory;
+        let found = directory::fingerprint(path).map_err(|fault| fault.to_string())?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((fingerprint, identities)) = &*loaded
+            && *fingerprint == found
+        {
+            return Ok(Arc::clone(identities));
+        }
+        let snapshot = Snapshot::read(path).map_err(|fault| fault.to_string())?;
+        let identities = Arc::new(snapshot.identities().map_err(|fault| fault.to_string())?);
+        *loaded = Some((snapshot.fingerprint(), Arc::clone(&identities)));
+        Ok(identities)
+    }
+
+    /// Answers a request of the service's own protocol.
+    fn sts(&self, parts: &Parts, body: &[u8], peer: SocketAddr) -> Answer {
+        if parts.uri.path() != "/" || parts.method != Method::POST || parts.uri.query().is_some() {
+            let message = "Requests are sent with POST to /, with their parameters in the body.";
+            return query::fault(404, "InvalidAction", message);
+        }
+        let Some(headers) = headers(&parts.headers) else {
+            let message = "The headers are not of printable ASCII characters.";
+            return query::fault(400, "IncompleteSignature", message);
+        };
+        let received = ReceivedRequest {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            headers: &headers,
+            body,
+        };
+        let identities = match self.identities() {
+            Ok(identities) => identities,
+            Err(fault) => {
+                eprintln!("dsql-iam: {fault}");
+                return query::internal_failure();
+            }
+        };
+        match self.perform(received, &identities, peer) {
+            Ok(answer) => answer,
+            Err(Fault::Refused(refusal)) => {
+                log(peer, &refusal);
+                let code = refusal.code;
+                query::fault(code.status(), code.name(), &refusal.message)
+            }
+            Err(Fault::Failed(fault)) => {
+                eprintln!("dsql-iam: {fault}");
+                query::internal_failure()
+            }
+        }
+    }
+
+    fn perform(
+        &self,
+        received: ReceivedRequest<'_>,
+        identities: &Identities,
+        peer: SocketAddr,
+    ) -> Result<Answer, Fault> {
+        let signed = SignedRequest::parse(received)?;
+        let surroundings = self.surroundings(identities, signed.region(), peer);
+        let caller = signed.caller(SERVICE, &surroundings)?;
+        match query::parse(&received)? {
+            Action::GetCallerIdentity => Ok(query::caller_identity(&caller)),
+            Action::AssumeRole(request) => {
+                let (grant, key) = self.begin(&caller, &request, &surroundings)?;
+                Ok(query::assumed_role(&grant, &key))
+            }
+        }
+    }
+
+    fn surroundings<'s>(
+        &'s self,
+        identities: &'s Identities,
+        region: &'s str,
+        peer: SocketAddr,
+    ) -> Surroundings<'s> {
+        Surroundings {
+            now: UtcDateTime::now(),
+            identities,
+            account: self.arguments.place.account(),
+            region,
+            connection: ConnectionFacts {
+                source_ip: Some(peer.ip()),
+                is_tls: false,
+            },
+        }
+    }
+
+    fn begin(
+        &self,
+        caller: &Caller<'_>,
+        request: &AssumeRole,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(Grant, NewKey), Fault> {
+        let grant = dsql_iam_core::sts::assume_role(caller, request, surroundings)?;
+        let directory = &self.arguments.place.iam_directory;
+        let key = sessions::begin(&grant, directory, surroundings.now).map_err(Fault::Failed)?;
+        let end = grant.expiration_text();
+        eprintln!("dsql-iam: {} began {} until {end}", caller.arn(), grant.arn);
+        Ok((grant, key))
+    }
+}
+
+/// Why there is no answer.
+enum Fault {
+    /// The caller is refused.
+    Refused(Refusal),
+    /// Something is wrong here, which the caller need not know.
+    Failed(String),
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// One line, whatever the request tried to put into it.
+fn log(peer: SocketAddr, refusal: &Refusal) {
+    let line = query::printable(&assume_role::sentence(refusal));
+    eprintln!("dsql-iam: refused, from {}: {line}", peer.ip());
+}
+
+/// Names and values; `None` if one cannot be read as text.
+fn headers(map: &HeaderMap) -> Option<Vec<(&str, &str)>> {
+    let pairs = map.iter();
+    pairs
+        .map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .collect()
+}
+
+/// Answers as a container's credentials endpoint does:
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>.
+async fn container_credentials(state: Arc<State>, peer: SocketAddr, parts: Parts) -> Answer {
+    let failed = |status: u16, code: &str, message: &str| {
+        Answer::json(status, &json!({ "code": code, "message": message }))
+    };
+    let Some((role, expected)) = state.container.clone() else {
+        return failed(404, "NotFound", "No --container-role was given.");
+    };
+    if parts.method != Method::GET {
+        return failed(405, "MethodNotAllowed", "Credentials are read with GET.");
+    }
+    let mut sent = parts.headers.get_all(AUTHORIZATION).iter();
+    let only = sent.next().filter(|_| sent.next().is_none());
+    let is_allowed = only
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|sent| is_same_secret(sent, &expected));
+    if !is_allowed {
+        eprintln!(
+            "dsql-iam: refused, from {}: not the token for container credentials",
+            peer.ip()
+        );
+        return failed(401, "AccessDenied", "The authorization token is not right.");
+    }
+    let profile = state.arguments.profile.as_deref();
+    let region = region::configured(profile).await;
+    let credentials = match token::credentials(profile, region.clone()).await {
+        Ok(credentials) => credentials,
+        Err(fault) => {
+            eprintln!("dsql-iam: {fault}");
+            return failed(
+                500,
+                "InternalFailure",
+                "There are no credentials to ask with.",
+            );
+        }
+    };
+    let begun = spawn_blocking(move || -> Result<_, Fault> {
+        let identities = state.identities().map_err(Fault::Failed)?;
+        let region = region.as_ref().map_or(DEFAULT_REGION, AsRef::as_ref);
+        let surroundings = state.surroundings(&identities, region, peer);
+        let presented = Presented {
+            access_key_id: credentials.access_key_id(),
+            session_token: credentials.session_token(),
+        };
+        let secret = credentials.secret_access_key();
+        let caller = Caller::with_secret(presented, secret, &surroundings)?;
+        let request = AssumeRole {
+            role_arn: role.clone(),
+            role_session_name: "container".to_owned(),
+            ..AssumeRole::default()
+        };
+        let (grant, key) = state.begin(&caller, &request, &surroundings)?;
+        Ok((role, grant, key))
+    });
+    match begun.await {
+        Ok(Ok((role, grant, key))) => Answer::json(
+            200,
+            &json!({
+                "RoleArn": role,
+                "AccessKeyId": key.id,
+                "SecretAccessKey": key.secret,
+                "Token": key.session_token,
+                "Expiration": query::expiration(&grant),
+            }),
+        ),
+        Ok(Err(Fault::Refused(refusal))) => {
+            log(peer, &refusal);
+            failed(refusal.code.status(), refusal.code.name(), &refusal.message)
+        }
+        Ok(Err(Fault::Failed(fault))) => {
+            eprintln!("dsql-iam: {fault}");
+            failed(500, "InternalFailure", "The session could not be begun.")
+        }
+        Err(_) => failed(500, "InternalFailure", "The session could not be begun."),
+    }
+}
+
+/// The id of a request, for its answer.
+fn request_id() -> String {
+    let mut bytes = [0; 16];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => HEXLOWER.encode(&bytes),
+        // It is there to be told apart, and nothing rests on it.
+        Err(_) => String::new(),
+    }
+}

@@ -1,0 +1,324 @@
+//! AWS's query protocol as the Security Token Service has it: parameters in a form, answers in XML.
+//!
+//! Follows <https://docs.aws.amazon.com/STS/latest/APIReference/CommonParameters.html> and
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>.
+
+use std::collections::BTreeMap;
+
+use aws_smithy_xml::encode::{ScopeWriter, XmlWriter};
+use dsql_iam_core::signed_request::ReceivedRequest;
+use dsql_iam_core::sts::{AssumeRole, Caller, Code, Grant, NewKey, Refusal};
+
+use super::{Answer, request_id};
+
+/// The version of the interface, which requests name.
+const VERSION: &str = "2011-06-15";
+/// The namespace of the answers.
+const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+/// The content type of requests.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// What a request asks for.
+pub enum Action {
+    /// A session of a role.
+    AssumeRole(AssumeRole),
+    /// Who asks.
+    GetCallerIdentity,
+}
+
+/// The parameters of a request, each once.
+struct Parameters(BTreeMap<String, String>);
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Code::ValidationError, message)
+}
+
+/// Reads what a request asks for. A parameter that is not known is an error: it could have been
+/// meant to narrow the session.
+///
+/// # Errors
+/// [`Code::InvalidAction`] or [`Code::ValidationError`].
+pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, Refusal> {
+    let mut types = received.headers.iter();
+    let content_type = types.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    let is_form = content_type.is_some_and(|(_, value)| {
+        let kind = value.split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case(FORM)
+    });
+    if !is_form {
+        return Err(invalid(format!("The content type has to be {FORM}.")));
+    }
+    let mut parameters = BTreeMap::new();
+    for (name, value) in form_urlencoded::parse(received.body) {
+        if parameters
+            .insert(name.to_string(), value.into_owned())
+            .is_some()
+        {
+            return Err(invalid(format!("Parameter {name} is there twice.")));
+        }
+    }
+    let mut parameters = Parameters(parameters);
+    let (action, version) = (parameters.take("Action"), parameters.take("Version"));
+    let (action, version) = (action.unwrap_or_default(), version.unwrap_or_default());
+    let parsed = match (action.as_str(), version.as_str()) {
+        ("AssumeRole", VERSION) => Action::AssumeRole(parameters.assume_role()?),
+        ("GetCallerIdentity", VERSION) => Action::GetCallerIdentity,
+        _ => {
+            let message = format!("Could not find operation {action} for version {version}");
+            return Err(Refusal::new(Code::InvalidAction, message));
+        }
+    };
+    match parameters.0.keys().next() {
+        None => Ok(parsed),
+        Some(name) => Err(invalid(format!("Parameter {name} is not known."))),
+    }
+}
+
+impl Parameters {
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    fn needed(&mut self, name: &str) -> Result<String, Refusal> {
+        self.take(name).ok_or_else(|| {
+            invalid(format!(
+                "1 validation error detected: Value null at '{name}' failed to satisfy \
+                 constraint: Member must not be null"
+            ))
+        })
+    }
+
+    /// `NAME.member.1…`, `NAME.member.2…`, …, as far as they go.
+    fn members<T>(
+        &mut self,
+        name: &str,
+        mut read: impl FnMut(&mut Self, &str) -> Result<Option<T>, Refusal>,
+    ) -> Result<Vec<T>, Refusal> {
+        // Some clients write an empty list so.
+        if self.0.get(name).is_some_and(String::is_empty) {
+            self.take(name);
+        }
+        let mut list = Vec::new();
+        while let Some(member) = read(self, &format!("{name}.member.{}", list.len() + 1))? {
+            list.push(member);
+        }
+        Ok(list)
+    }
+
+    fn assume_role(&mut self) -> Result<AssumeRole, Refusal> {
+        if self.take("SerialNumber").is_some() | self.take("TokenCode").is_some() {
+            // Nobody here knows the device's secret.
+            return Err(Refusal::new(
+                Code::AccessDenied,
+                "MultiFactorAuthentication failed with invalid MFA one time pass code.",
+            )
+            .because("codes of devices for multi-factor authentication cannot be checked here"));
+        }
+        let duration = self.take("DurationSeconds").map(|text| {
+            let fault = |_| invalid("DurationSeconds is not a whole number of seconds");
+            text.parse::<u32>().map_err(fault)
+        });
+        Ok(AssumeRole {
+            role_arn: self.needed("RoleArn")?,
+            role_session_name: self.needed("RoleSessionName")?,
+            duration_seconds: duration.transpose()?,
+            policy: self.take("Policy"),
+            policy_arns: self.members("PolicyArns", |parameters, member| {
+                Ok(parameters.take(&format!("{member}.arn")))
+            })?,
+            tags: self.members("Tags", |parameters, member| {
+                let Some(key) = parameters.take(&format!("{member}.Key")) else {
+                    return Ok(None);
+                };
+                let value = parameters.needed(&format!("{member}.Value"))?;
+                Ok(Some((key, value)))
+            })?,
+            transitive_tag_keys: self.members("TransitiveTagKeys", |parameters, member| {
+                Ok(parameters.take(member))
+            })?,
+            external_id: self.take("ExternalId"),
+            source_identity: self.take("SourceIdentity"),
+        })
+    }
+}
+
+/// The text without what neither XML nor a line of a log can hold.
+pub fn printable(text: &str) -> String {
+    text.replace(|character: char| character.is_control(), " ")
+}
+
+/// The end of a session as the service writes it.
+pub fn expiration(grant: &Grant) -> String {
+    grant.expiration_text().replace("+00:00", "Z")
+}
+
+/// The answer to `GetCallerIdentity`.
+pub fn caller_identity(caller: &Caller<'_>) -> Answer {
+    respond("GetCallerIdentity", |result| {
+        element(result, "Arn", caller.arn());
+        element(result, "UserId", &caller.user_id());
+        element(result, "Account", caller.account());
+    })
+}
+
+/// The answer to `AssumeRole`.
+pub fn assumed_role(grant: &Grant, key: &NewKey) -> Answer {
+    respond("AssumeRole", |result| {
+        let mut user = result.start_el("AssumedRoleUser").finish();
+        if let Some(id) = &grant.assumed_role_id {
+            element(&mut user, "AssumedRoleId", id);
+        }
+        element(&mut user, "Arn", &grant.arn);
+        user.finish();
+        let mut credentials = result.start_el("Credentials").finish();
+        element(&mut credentials, "AccessKeyId", &key.id);
+        element(&mut credentials, "SecretAccessKey", &key.secret);
+        element(&mut credentials, "SessionToken", &key.session_token);
+        element(&mut credentials, "Expiration", &expiration(grant));
+        credentials.finish();
+        if let Some(size) = grant.packed_policy_size {
+            element(result, "PackedPolicySize", &size.to_string());
+        }
+        if let Some(identity) = &grant.source_identity {
+            element(result, "SourceIdentity", identity);
+        }
+    })
+}
+
+/// The answer to what is refused.
+pub fn fault(status: u16, code: &str, message: &str) -> Answer {
+    let mut text = String::new();
+    let mut document = XmlWriter::new(&mut text);
+    let mut root = document
+        .start_el("ErrorResponse")
+        .write_ns(NAMESPACE, None)
+        .finish();
+    let mut error = root.start_el("Error").finish();
+    let at_fault = if status < 500 { "Sender" } else { "Receiver" };
+    element(&mut error, "Type", at_fault);
+    element(&mut error, "Code", code);
+    element(&mut error, "Message", message);
+    error.finish();
+    element(&mut root, "RequestId", &request_id());
+    root.finish();
+    Answer::xml(status, text)
+}
+
+/// The answer to what cannot be answered for a reason that is not the caller's.
+pub fn internal_failure() -> Answer {
+    let message = "The request processing has failed because of an unknown error, exception or \
+                   failure.";
+    fault(500, "InternalFailure", message)
+}
+
+fn respond(action: &str, write: impl FnOnce(&mut ScopeWriter<'_, '_>)) -> Answer {
+    let mut text = String::new();
+    let mut document = XmlWriter::new(&mut text);
+    let (response, result) = (format!("{action}Response"), format!("{action}Result"));
+    let mut root = document
+        .start_el(&response)
+        .write_ns(NAMESPACE, None)
+        .finish();
+    let mut scope = root.start_el(&result).finish();
+    write(&mut scope);
+    scope.finish();
+    let mut metadata = root.start_el("ResponseMetadata").finish();
+    element(&mut metadata, "RequestId", &request_id());
+    metadata.finish();
+    root.finish();
+    Answer::xml(200, text)
+}
+
+fn element(scope: &mut ScopeWriter<'_, '_>, name: &str, text: &str) {
+    let mut element = scope.start_el(name).finish();
+    element.data(&printable(text));
+    element.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str, content_type: &str) -> Result<Action, Refusal> {
+        parse(&ReceivedRequest {
+            method: "POST",
+            path: "/",
+            headers: &[("Content-Type", content_type)],
+            body: body.as_bytes(),
+        })
+    }
+
+    const ASSUME: &str = "Action=AssumeRole&Version=2011-06-15&RoleArn=a%3Ab&RoleSessionName=me";
+
+    #[test]
+    fn every_parameter_finds_its_place() {
+        let body = format!(
+            "{ASSUME}&DurationSeconds=900&Policy=%7B+%7D&PolicyArns.member.1.arn=p&\
+             PolicyArns.member.2.arn=q&Tags.member.1.Key=k&Tags.member.1.Value=v&\
+             TransitiveTagKeys.member.1=k&ExternalId=e&SourceIdentity=s"
+        );
+        let Ok(Action::AssumeRole(request)) =
+            read(&body, "application/x-www-form-urlencoded; charset=utf-8")
+        else {
+            panic!("it is one")
+        };
+        let expected = AssumeRole {
+            role_arn: "a:b".into(),
+            role_session_name: "me".into(),
+            duration_seconds: Some(900),
+            policy: Some("{ }".into()),
+            policy_arns: vec!["p".into(), "q".into()],
+            tags: vec![("k".into(), "v".into())],
+            transitive_tag_keys: vec!["k".into()],
+            external_id: Some("e".into()),
+            source_identity: Some("s".into()),
+        };
+        assert_eq!(request, expected);
+        assert!(read(&format!("{ASSUME}&Tags=&PolicyArns="), FORM).is_ok());
+    }
+
+    #[test]
+    fn whatever_is_not_known_is_refused() {
+        use Code::{AccessDenied, InvalidAction, ValidationError};
+        for (more, code) in [
+            ("&Polcy=%7B%7D", ValidationError),
+            ("&RoleArn=twice", ValidationError),
+            (
+                "&Tags.member.2.Key=k&Tags.member.2.Value=v",
+                ValidationError,
+            ),
+            ("&Tags.member.1.Key=k", ValidationError),
+            ("&Tags=k", ValidationError),
+            ("&DurationSeconds=-1", ValidationError),
+            ("&DurationSeconds=", ValidationError),
+            ("&SerialNumber=x&TokenCode=123456", AccessDenied),
+            ("&ProvidedContexts.member.1.ProviderArn=x", ValidationError),
+        ] {
+            let refusal = read(&format!("{ASSUME}{more}"), FORM).err().unwrap();
+            assert_eq!(refusal.code, code, "{more}");
+        }
+        for (body, code) in [
+            ("", InvalidAction),
+            ("Action=AssumeRole", InvalidAction),
+            ("Action=GetSessionToken&Version=2011-06-15", InvalidAction),
+            ("Action=AssumeRole&Version=2011-06-15", ValidationError),
+            (
+                "Action=GetCallerIdentity&Version=2011-06-15&More=1",
+                ValidationError,
+            ),
+        ] {
+            assert_eq!(read(body, FORM).err().unwrap().code, code, "{body}");
+        }
+        assert!(read(ASSUME, "application/json").is_err());
+    }
+
+    #[test]
+    fn an_answer_is_xml_whatever_it_quotes() {
+        let Answer(status, _, text) = fault(400, "ValidationError", "<a>\u{1}&\n\"");
+        assert_eq!(status, 400);
+        assert!(
+            text.contains("<Message>&lt;a&gt; &amp; &quot;</Message>"),
+            "{text}"
+        );
+    }
+}

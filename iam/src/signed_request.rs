@@ -1,0 +1,546 @@
+//! A request whose Signature Version 4 stands in its `Authorization` header, as SDKs send it.
+//!
+//! Follows
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
+//!
+//! The body is always part of what is verified: there is no unsigned payload here. What can change
+//! the meaning of a request has to be signed: `host`, the content type and every `x-amz-…` header.
+
+use crate::signature::{CanonicalRequest, payload_hash, signature};
+use crate::sts::{Caller, Code, Presented, Refusal, Surroundings};
+use crate::token::{ALGORITHM, CredentialScope, format_date, parse_date};
+use subtle::ConstantTimeEq;
+use time::{Duration, UtcDateTime};
+
+/// How far the signer's clock may be off, in either direction.
+const CLOCK_SKEW: Duration = Duration::minutes(5);
+
+/// A request as it was received.
+///
+/// Deliberately without `Debug`: it can hold a session token.
+#[derive(Clone, Copy)]
+pub struct ReceivedRequest<'r> {
+    /// `POST`, …
+    pub method: &'r str,
+    /// The absolute path as the request line has it. There is no query behind it.
+    pub path: &'r str,
+    /// Names and values of all headers, in their order.
+    pub headers: &'r [(&'r str, &'r str)],
+    /// The body.
+    pub body: &'r [u8],
+}
+
+impl<'r> ReceivedRequest<'r> {
+    /// The one value of a header; `None` if it is not there, or more than once.
+    fn header(&self, name: &str) -> Option<&'r str> {
+        let mut values = self.values(name);
+        let value = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &'r str> {
+        let headers = self.headers.iter();
+        headers
+            .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
+    }
+}
+
+/// A request whose authorization is well formed; nothing is verified yet.
+///
+/// Deliberately without `Debug`: it can hold a session token.
+pub struct SignedRequest<'r> {
+    received: ReceivedRequest<'r>,
+    access_key_id: &'r str,
+    scope: CredentialScope<'r>,
+    signed_headers: Vec<&'r str>,
+    signature: &'r str,
+    date: &'r str,
+    signed_at: UtcDateTime,
+}
+
+fn incomplete(message: impl Into<String>) -> Refusal {
+    Refusal::new(Code::IncompleteSignature, message)
+}
+
+impl<'r> SignedRequest<'r> {
+    /// Reads the authorization of a request.
+    ///
+    /// # Errors
+    /// [`Code::MissingAuthenticationToken`] or [`Code::IncompleteSignature`].
+    pub fn parse(received: ReceivedRequest<'r>) -> Result<Self, Refusal> {
+        let mut authorizations = received.values("authorization");
+        let Some(authorization) = authorizations.next() else {
+            return Err(Refusal::new(
+                Code::MissingAuthenticationToken,
+                "Request is missing Authentication Token",
+            ));
+        };
+        if authorizations.next().is_some() {
+            return Err(incomplete("There is more than one Authorization header."));
+        }
+        let parameters = authorization
+            .strip_prefix(ALGORITHM)
+            .and_then(|rest| rest.strip_prefix(' '))
+            .ok_or_else(|| incomplete(format!("Authorization is not of type {ALGORITHM}.")))?;
+        let [credential, signed_headers, signature] = authorization_parameters(parameters)?;
+        let (access_key_id, scope) = split_credential(credential).ok_or_else(|| {
+            incomplete("Credential must have at least 5 slash-separated elements.")
+        })?;
+        let date = received.header("x-amz-date").ok_or_else(|| {
+            incomplete("Authorization header requires existence of one 'X-Amz-Date' header.")
+        })?;
+        let signed_at = parse_date(date)
+            .ok_or_else(|| incomplete("Date must be in ISO-8601 'basic format'."))?;
+        let signed_headers: Vec<&str> = signed_headers.split(';').collect();
+        let is_in_order = signed_headers.is_sorted_by(|one, next| one < next);
+        let is_lower = |name: &&str| !name.bytes().any(|byte| byte.is_ascii_uppercase());
+        if !is_in_order || !signed_headers.iter().all(is_lower) {
+            return Err(incomplete(
+                "SignedHeaders must be in lower case, in order, and each there once.",
+            ));
+        }
+        if received.header("host").is_none() || !signed_headers.contains(&"host") {
+            return Err(incomplete("'Host' must be a signed header."));
+        }
+        for (name, _) in received.headers {
+            let name = name.to_ascii_lowercase();
+            let has_to_be = name == "content-type" || name.starts_with("x-amz-");
+            if has_to_be && !signed_headers.contains(&name.as_str()) {
+                return Err(incomplete(format!("'{name}' must be a signed header.")));
+            }
+            if has_to_be && received.header(&name).is_none() {
+                return Err(incomplete(format!("'{name}' is there more than once.")));
+            }
+        }
+        let hash = received.header("x-amz-content-sha256");
+        if hash.is_some_and(|hash| hash != payload_hash(received.body)) {
+            return Err(incomplete(
+                "'x-amz-content-sha256' is not the hash of the body.",
+            ));
+        }
+        Ok(Self {
+            received,
+            access_key_id,
+            scope,
+            signed_headers,
+            signature,
+            date,
+            signed_at,
+        })
+    }
+
+    /// The region that the request is signed for.
+    pub fn region(&self) -> &'r str {
+        self.scope.region
+    }
+
+    /// Who signed the request, if it was signed for `service` by somebody who is known. Compares in
+    /// constant time.
+    ///
+    /// # Errors
+    /// [`Code::SignatureDoesNotMatch`], [`Code::InvalidClientTokenId`] or [`Code::ExpiredToken`].
+    pub fn caller<'i>(
+        &self,
+        service: &str,
+        surroundings: &Surroundings<'i>,
+    ) -> Result<Caller<'i>, Refusal> {
+        self.check_scope(service)?;
+        self.check_time(surroundings.now)?;
+        let presented = Presented {
+            access_key_id: self.access_key_id,
+            session_token: self.received.header("x-amz-security-token"),
+        };
+        Caller::proven(presented, surroundings, |secret| {
+            let expected = signature(
+                &self.canonical_request(),
+                self.signed_at,
+                self.scope,
+                secret,
+            );
+            let sent = self.signature.as_bytes();
+            expected.as_bytes().ct_eq(sent).into()
+        })
+    }
+
+    fn check_scope(&self, service: &str) -> Result<(), Refusal> {
+        let wrong = |message: String| Err(Refusal::new(Code::SignatureDoesNotMatch, message));
+        let CredentialScope {
+            date,
+            service: signed_service,
+            terminator,
+            ..
+        } = self.scope;
+        // The signing key is made from the date of the signature.
+        if self.date.get(..8) != Some(date) {
+            return wrong(format!(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date \
+                 from HTTP: '{date}' != '{}'.",
+                self.date.get(..8).unwrap_or_default()
+            ));
+        }
+        if signed_service != service {
+            return wrong(format!(
+                "Credential should be scoped to correct service: '{service}'."
+            ));
+        }
+        if terminator != "aws4_request" {
+            return wrong(format!(
+                "Credential should be scoped with a valid terminator: 'aws4_request', not \
+                 '{terminator}'."
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_time(&self, now: UtcDateTime) -> Result<(), Refusal> {
+        let age = now - self.signed_at;
+        let (date, now_text) = (self.date, format_date(now));
+        let at = |time: Option<UtcDateTime>| time.map_or_else(String::new, format_date);
+        let message = if age > CLOCK_SKEW {
+            let earliest = at(now.checked_sub(CLOCK_SKEW));
+            format!(
+                "Signature expired: {date} is now earlier than {earliest} ({now_text} - 5 min.)"
+            )
+        } else if age < -CLOCK_SKEW {
+            let latest = at(now.checked_add(CLOCK_SKEW));
+            format!(
+                "Signature not yet current: {date} is still later than {latest} ({now_text} + 5 min.)"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::new(Code::SignatureDoesNotMatch, message))
+    }
+
+    fn canonical_request(&self) -> String {
+        let headers = self.received.headers.iter().copied();
+        let is_signed = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            self.signed_headers.contains(&name.as_str())
+        };
+        CanonicalRequest {
+            method: self.received.method,
+            path: self.received.path,
+            normalize_path: true,
+            query: Vec::new(),
+            headers: headers.filter(|(name, _)| is_signed(name)).collect(),
+            payload_hash: &payload_hash(self.received.body),
+        }
+        .text()
+    }
+}
+
+/// `Credential`, `SignedHeaders` and `Signature`: each once, in any order, and nothing else.
+fn authorization_parameters(text: &str) -> Result<[&str; 3], Refusal> {
+    const NAMES: [&str; 3] = ["Credential", "SignedHeaders", "Signature"];
+    let mut found: [Option<&str>; 3] = [None; 3];
+    for part in text.split(',') {
+        let (name, value) = part.trim().split_once('=').unwrap_or((part.trim(), ""));
+        let at = NAMES.iter().position(|known| *known == name);
+        match at {
+            Some(at) if found[at].is_none() && !value.is_empty() => found[at] = Some(value),
+            _ => return Err(incomplete("Authorization header is not in valid form.")),
+        }
+    }
+    let mut values = [""; 3];
+    for (at, value) in found.into_iter().enumerate() {
+        values[at] = value.ok_or_else(|| {
+            incomplete(format!(
+                "Authorization header requires '{}' parameter.",
+                NAMES[at]
+            ))
+        })?;
+    }
+    Ok(values)
+}
+
+/// `ID/DATE/REGION/SERVICE/TERMINATOR`
+fn split_credential(text: &str) -> Option<(&str, CredentialScope<'_>)> {
+    let mut parts = text.split('/');
+    let mut next = || parts.next().filter(|part| !part.is_empty());
+    let (id, date, region) = (next()?, next()?, next()?);
+    let (service, terminator) = (next()?, next()?);
+    let scope = CredentialScope {
+        date,
+        region,
+        service,
+        terminator,
+    };
+    parts.next().is_none().then_some((id, scope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents;
+    use crate::identity::Identities;
+    use crate::request_context::ConnectionFacts;
+    use serde_json::json;
+    use time::macros::utc_datetime;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+    const BODY: &[u8] = b"Action=GetCallerIdentity&Version=2011-06-15";
+    const NOW: UtcDateTime = utc_datetime!(2026-01-01 12:00);
+
+    fn identities() -> Identities {
+        let account = json!({"UserDetailList": [{"UserName": "alice", "UserId": "AIDAALICE",
+            "Arn": "arn:aws:iam::012345678912:user/alice"}]});
+        let key = json!({"AccessKey": {"UserName": "alice", "AccessKeyId": "AKIDEXAMPLE",
+            "Status": "Active", "SecretAccessKey": SECRET}});
+        let parsed = [account, key].map(|document| {
+            let document = documents::parse(&document.to_string());
+            (
+                "a document",
+                document.unwrap_or_else(|fault| panic!("{fault}")),
+            )
+        });
+        documents::merge(parsed).unwrap_or_else(|(_, fault)| panic!("{fault}"))
+    }
+
+    fn surroundings(identities: &Identities) -> Surroundings<'_> {
+        Surroundings {
+            now: NOW,
+            identities,
+            account: None,
+            region: "us-east-1",
+            connection: ConnectionFacts {
+                source_ip: None,
+                is_tls: false,
+            },
+        }
+    }
+
+    /// The headers that are sent, with an authorization made from `signed`.
+    fn sent(more: &[(&str, &str)], signed: &[&str], date: &str) -> Vec<(String, String)> {
+        let mut headers = vec![
+            ("Host".to_owned(), "127.0.0.1:1".to_owned()),
+            ("X-Amz-Date".to_owned(), date.to_owned()),
+        ];
+        let more = more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        headers.extend(more);
+        let canonical = CanonicalRequest {
+            method: "POST",
+            path: "/",
+            normalize_path: true,
+            query: Vec::new(),
+            headers: headers
+                .iter()
+                .filter(|(name, _)| signed.contains(&name.to_lowercase().as_str()))
+                .map(|(name, value)| (&**name, &**value))
+                .collect(),
+            payload_hash: &payload_hash(BODY),
+        };
+        let scope = CredentialScope {
+            date: &date[..8],
+            region: "us-east-1",
+            service: "sts",
+            terminator: "aws4_request",
+        };
+        let at = parse_date(date).unwrap();
+        let signature = signature(&canonical.text(), at, scope, SECRET);
+        let (day, names) = (&date[..8], signed.join(";"));
+        headers.push((
+            "Authorization".to_owned(),
+            format!(
+                "{ALGORITHM} Credential=AKIDEXAMPLE/{day}/us-east-1/sts/aws4_request, \
+                 SignedHeaders={names}, Signature={signature}"
+            ),
+        ));
+        headers
+    }
+
+    fn judge(headers: &[(String, String)], body: &[u8]) -> Result<String, Code> {
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (&**n, &**v)).collect();
+        let received = ReceivedRequest {
+            method: "POST",
+            path: "/",
+            headers: &headers,
+            body,
+        };
+        let identities = identities();
+        let signed = SignedRequest::parse(received).map_err(|refusal| refusal.code)?;
+        let caller = signed.caller("sts", &surroundings(&identities));
+        caller
+            .map(|caller| caller.arn().to_owned())
+            .map_err(|refusal| refusal.code)
+    }
+
+    const DATE: &str = "20260101T120000Z";
+    const PLAIN: &[&str] = &["host", "x-amz-date"];
+
+    #[test]
+    fn the_signer_is_known_by_the_signature() {
+        let arn = Ok("arn:aws:iam::012345678912:user/alice".to_owned());
+        assert_eq!(judge(&sent(&[], PLAIN, DATE), BODY), arn);
+        let hash = payload_hash(BODY);
+        let more = [("Content-Type", "a/b"), ("X-Amz-Content-Sha256", &*hash)];
+        let signed = ["content-type", "host", "x-amz-content-sha256", "x-amz-date"];
+        assert_eq!(judge(&sent(&more, &signed, DATE), BODY), arn);
+    }
+
+    #[test]
+    fn five_minutes_in_either_direction() {
+        for (date, is_accepted) in [
+            ("20260101T115500Z", true),
+            ("20260101T115459Z", false),
+            ("20260101T120500Z", true),
+            ("20260101T120501Z", false),
+        ] {
+            let expected = is_accepted.then_some(()).ok_or(Code::SignatureDoesNotMatch);
+            let judged = judge(&sent(&[], PLAIN, date), BODY).map(|_| ());
+            assert_eq!(judged, expected, "{date}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_changed_is_refused() {
+        let headers = sent(
+            &[("Content-Type", "a/b")],
+            &["content-type", "host", "x-amz-date"],
+            DATE,
+        );
+        let text = |name: &str| {
+            headers
+                .iter()
+                .find(|(known, _)| known == name)
+                .unwrap()
+                .1
+                .clone()
+        };
+        assert_eq!(
+            judge(&headers, b"Action=AssumeRole"),
+            Err(Code::SignatureDoesNotMatch)
+        );
+        let with = |name: &str, value: &str| {
+            let mut changed = headers.clone();
+            changed
+                .iter_mut()
+                .find(|(known, _)| known == name)
+                .unwrap()
+                .1 = value.to_owned();
+            judge(&changed, BODY)
+        };
+        let authorization = text("Authorization");
+        let at = authorization.len() - 1;
+        let last = if authorization.ends_with('0') {
+            "1"
+        } else {
+            "0"
+        };
+        for (name, value, code) in [
+            ("Host", "elsewhere", Code::SignatureDoesNotMatch),
+            ("Content-Type", "a/c", Code::SignatureDoesNotMatch),
+            (
+                "X-Amz-Date",
+                "20260101T120001Z",
+                Code::SignatureDoesNotMatch,
+            ),
+            (
+                "X-Amz-Date",
+                "20260102T120000Z",
+                Code::SignatureDoesNotMatch,
+            ),
+            ("X-Amz-Date", "now", Code::IncompleteSignature),
+            (
+                "Authorization",
+                &format!("{}{last}", &authorization[..at]),
+                Code::SignatureDoesNotMatch,
+            ),
+            (
+                "Authorization",
+                &authorization[..at],
+                Code::SignatureDoesNotMatch,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("/sts/", "/dsql/"),
+                Code::SignatureDoesNotMatch,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("aws4_request", "aws5"),
+                Code::SignatureDoesNotMatch,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("AKID", "AKIX"),
+                Code::InvalidClientTokenId,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("us-east-1", "us-east-2"),
+                Code::SignatureDoesNotMatch,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("/us-east-1", ""),
+                Code::IncompleteSignature,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("content-type;", ""),
+                Code::IncompleteSignature,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("host;", ""),
+                Code::IncompleteSignature,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("host", "Host"),
+                Code::IncompleteSignature,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("host", "host;host"),
+                Code::IncompleteSignature,
+            ),
+            (
+                "Authorization",
+                &authorization.replace("HMAC-SHA256", "ECDSA"),
+                Code::IncompleteSignature,
+            ),
+            (
+                "Authorization",
+                &format!("{authorization}, Signature=0"),
+                Code::IncompleteSignature,
+            ),
+            (
+                "Authorization",
+                "AWS4-HMAC-SHA256 ",
+                Code::IncompleteSignature,
+            ),
+        ] {
+            assert_eq!(with(name, value), Err(code), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_changes_the_meaning_has_to_be_signed_and_there_once() {
+        let refused = Err(Code::IncompleteSignature);
+        for name in ["Content-Type", "X-Amz-Security-Token", "X-Amz-Anything"] {
+            assert_eq!(
+                judge(&sent(&[(name, "a")], PLAIN, DATE), BODY),
+                refused,
+                "{name}"
+            );
+        }
+        for name in ["Host", "X-Amz-Date", "Authorization"] {
+            let mut twice = sent(&[], PLAIN, DATE);
+            twice.push((name.to_owned(), "a".to_owned()));
+            assert_eq!(judge(&twice, BODY), refused, "{name}");
+        }
+        let signed = ["host", "x-amz-content-sha256", "x-amz-date"];
+        let unsigned_body = [("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")];
+        assert_eq!(judge(&sent(&unsigned_body, &signed, DATE), BODY), refused);
+        let none = Err(Code::MissingAuthenticationToken);
+        assert_eq!(judge(&sent(&[], PLAIN, DATE)[..2], BODY), none);
+        // A user's key has no session token.
+        let signed = ["host", "x-amz-date", "x-amz-security-token"];
+        let token = [("X-Amz-Security-Token", "a")];
+        let unknown = Err(Code::InvalidClientTokenId);
+        assert_eq!(judge(&sent(&token, &signed, DATE), BODY), unknown);
+    }
+}

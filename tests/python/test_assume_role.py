@@ -1,0 +1,245 @@
+"""`dsql-iam assume-role`, and profiles that get their credentials from it."""
+
+import datetime
+import json
+import os
+import shlex
+import subprocess
+
+import boto3
+import pytest
+from botocore.exceptions import CredentialRetrievalError
+
+from assumable import (ALICE, BOB, CHAINED, OTHER_ACCOUNT, OVER, PREFIX, STRANGER, end_session,
+                       five_minutes_before_the_end, frozen_key, identities, role_arn, session_key,
+                       stored, token)
+from support import ACCOUNT, EXAMPLE_ARN, Key, policy
+
+@pytest.fixture(scope="module")
+def iam(own):
+    with identities(own) as server:
+        yield server
+
+
+def environment(server, key=None):
+    variables = os.environ | server.variables
+    if key:
+        variables |= {"AWS_ACCESS_KEY_ID": key.id, "AWS_SECRET_ACCESS_KEY": key.secret}
+        if key.session_token:
+            variables["AWS_SESSION_TOKEN"] = key.session_token
+    return variables
+
+
+def run(server, key, *arguments, role="delegating", name="s1", **more):
+    command = [server.command, "assume-role", "--role-arn",
+               role if role.startswith("arn:") else role_arn(role),
+               "--role-session-name", name, *arguments]
+    done = subprocess.run(command, env=environment(server, key), text=True, capture_output=True,
+                          stdin=subprocess.DEVNULL, timeout=60, **more)
+    for secret in (key and (key.secret, key.session_token)) or ():
+        assert not secret or secret not in done.stdout + done.stderr
+    return done
+
+
+def refusal(server, key, *arguments, **more):
+    before = stored(server)
+    done = run(server, key, *arguments, **more)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert stored(server) == before, "a session was stored"
+    assert not list(server.iam.glob(".*"))
+    return done.stderr
+
+
+def assume(server, key, *arguments, **more):
+    done = run(server, key, *arguments, **more)
+    assert (done.returncode, done.stderr) == (0, "")
+    response = json.loads(done.stdout)
+    return response, session_key(response["Credentials"])
+
+
+@pytest.mark.parametrize(("key", "code"), [
+    (Key(ALICE.id, "not the secret of alice, but one as long"), "SignatureDoesNotMatch"),
+    (Key("AKIA" + "N" * 16, ALICE.secret), "InvalidClientTokenId"),
+    (Key(ALICE.id, ALICE.secret, "a session token where there is none"), "InvalidClientTokenId"),
+    (Key(CHAINED.id, CHAINED.secret, "not the session token of the session"),
+     "InvalidClientTokenId"),
+    (Key(CHAINED.id, CHAINED.secret), "InvalidClientTokenId"),
+    (OVER, "ExpiredToken"),
+], ids=["secret", "unknown", "token of a user", "wrong token", "no token", "over"])
+def test_who_asks_is_checked(iam, key, code):
+    assert f"dsql-iam: {code}: " in refusal(iam, key)
+
+
+@pytest.mark.parametrize(("key", "role", "reason"), [
+    (ALICE, "refusing", "no resource-based policy allows the sts:AssumeRole action"),
+    (BOB, "delegating", "no identity-based policy allows the sts:AssumeRole action"),
+    (ALICE, "denying", "with an explicit deny in a resource-based policy"),
+    (ALICE, "missing", "is in no document"),
+    (ALICE, role_arn("foreign", OTHER_ACCOUNT), "no resource-based policy allows"),
+    (STRANGER, "delegating", "no resource-based policy allows the sts:AssumeRole action"),
+    (ALICE, "secretive", "no resource-based policy allows the sts:AssumeRole action"),
+    (ALICE, "named", "no resource-based policy allows the sts:AssumeRole action"),
+    (ALICE, "tagged", "no resource-based policy allows the sts:AssumeRole action"),
+])
+def test_what_policies_refuse(iam, key, role, reason):
+    said = refusal(iam, key, role=role)
+    assert "is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::" in said
+    assert said.startswith("dsql-iam: AccessDenied: User: ") and reason in said
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--duration-seconds", "899"], "Value '899' at 'durationSeconds'"),
+    (["--duration-seconds", "43201"], "Value '43201' at 'durationSeconds'"),
+    (["--duration-seconds", "3601"], "exceeds the MaxSessionDuration set for this role."),
+    (["--policy", "{}"], "dsql-iam: MalformedPolicyDocument: "),
+    (["--policy", "{" + " " * 2048 + "}"], "at 'policy' failed"),
+    (["--policy-arns", "arn:aws:iam::aws:policy/Nowhere"], "policy/Nowhere is in no document"),
+    (["--tags", "Key=a,Value=1", "Key=A,Value=2"], "Duplicate tag keys found: A."),
+    (["--tags", "Key=aws:a,Value=1"], "Member must not start with aws:"),
+    (["--transitive-tag-keys", "a"], "must be included in the requested tags: a"),
+    (["--external-id", "?"], "at 'externalId'"),
+])
+def test_what_cannot_be_asked_for(iam, arguments, said):
+    assert said in refusal(iam, ALICE, *arguments)
+
+
+def test_names_of_sessions(iam):
+    for name in ["a", "a b", "a/b", "a" * 65, "é" * 2]:
+        assert "at 'roleSessionName' failed" in refusal(iam, ALICE, name=name)
+
+
+def test_tags_and_a_source_identity_need_actions_of_their_own(iam):
+    said = refusal(iam, ALICE, "--tags", "Key=a,Value=1", role="untagged")
+    assert "to perform: sts:TagSession on resource" in said
+    said = refusal(iam, ALICE, "--source-identity", "alice", role="untagged")
+    assert "to perform: sts:SetSourceIdentity on resource" in said
+
+
+def test_a_directory_of_somebody_else(iam):
+    if os.geteuid() != 0:
+        pytest.skip("only root can run as somebody else")
+    said = run(iam, ALICE, user="nobody", extra_groups=[])
+    assert said.returncode == 1  # 0700, so it cannot even be read
+    assert "could not read the IAM directory" in said.stderr
+
+
+def test_a_session_logs_in(iam, role):
+    role("assumer", on=iam)
+    iam.execute(f"AWS IAM GRANT assumer TO '{role_arn('delegating')}'")
+    response, key = assume(iam, ALICE)
+    assert response["AssumedRoleUser"] == {
+        "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/delegating/s1", "AssumedRoleId": "AROA:s1"}
+    assert key.id.startswith("ASIA") and "PackedPolicySize" not in response
+    end = datetime.datetime.fromisoformat(response["Credentials"]["Expiration"])
+    left = end - datetime.datetime.now(datetime.UTC)
+    assert datetime.timedelta(minutes=59) < left <= datetime.timedelta(hours=1)
+    path = iam.iam / f"{PREFIX}{key.id}.json"
+    found, folder = path.stat(), iam.iam.stat()
+    assert (found.st_mode & 0o7777, found.st_uid) == (0o600, folder.st_uid)
+    with iam.connect("assumer", token(key)) as connection:
+        assert connection.execute("SELECT sys.iam_session_user()").fetchone() == (
+            response["AssumedRoleUser"]["Arn"],)
+    # When it is over it does not; its document stays for an hour, so that it can be told.
+    for minutes, is_kept in [(30, True), (61, False)]:
+        end_session(iam, key, datetime.timedelta(minutes=minutes))
+        assert "is expired" in iam.refusal("assumer", token(key)).hint
+        assert "ExpiredToken: " in refusal(iam, key)
+        assume(iam, ALICE)
+        assert path.exists() == is_kept
+
+
+def test_a_trust_policy_that_names_the_caller_is_enough(iam):
+    assume(iam, BOB, role="naming")
+
+
+def test_conditions_on_the_request(iam):
+    assume(iam, ALICE, "--external-id", "open:sesame", role="secretive")
+    assume(iam, ALICE, role="named", name="alice-1")
+    tags = ["--tags", "Key=team,Value=blue"]
+    assume(iam, ALICE, *tags, "--transitive-tag-keys", "team", role="tagged")
+    for arguments in (tags, ["--tags", "Key=team,Value=red", "--transitive-tag-keys", "team"],
+                      [*tags, "Key=more,Value=1", "--transitive-tag-keys", "team"]):
+        assert "AccessDenied: " in refusal(iam, ALICE, *arguments, role="tagged")
+
+
+def test_a_session_policy_narrows(iam, role, tmp_path):
+    role("narrow", on=iam)
+    iam.execute(f"AWS IAM GRANT narrow TO '{role_arn('delegating')}'")
+    narrow = tmp_path / "narrow.json"
+    for action, is_admitted in [("dsql:DbConnect", True), ("dsql:DbConnectAdmin", False)]:
+        narrow.write_text(json.dumps(policy(action)["PolicyDocument"]))
+        response, key = assume(iam, ALICE, "--policy", str(narrow))
+        assert response["PackedPolicySize"] >= 1
+        assert iam.admits("narrow", token(key)) == is_admitted
+    assert "no session policy allows" in iam.refusal("narrow", token(key)).hint
+
+
+def test_how_long_a_session_may_last(iam):
+    assume(iam, ALICE, "--duration-seconds", "7200", role="long")
+    assert "exceeds the MaxSessionDuration" in refusal(
+        iam, ALICE, "--duration-seconds", "7201", role="long")
+    # A session that begins another can do so for an hour.
+    assert "1 hour session limit for roles assumed by role chaining." in refusal(
+        iam, CHAINED, "--duration-seconds", "3601", role="long")
+    assume(iam, CHAINED, "--duration-seconds", "3600", role="long")
+
+
+def test_what_is_passed_on(iam):
+    _, key = assume(iam, ALICE, "--tags", "Key=team,Value=blue", "Key=other,Value=1",
+                    "--transitive-tag-keys", "team", "--source-identity", "alice")
+    response, key = assume(iam, key, name="s2")
+    assert response["SourceIdentity"] == "alice"
+    document = json.loads((iam.iam / f"{PREFIX}{key.id}.json").read_text())["Request"]
+    assert document["Tags"] == [{"Key": "team", "Value": "blue"}]
+    assert document["TransitiveTagKeys"] == ["team"]
+    assert "cannot be given again" in refusal(iam, key, "--tags", "Key=Team,Value=red")
+    assert "source identity of a session cannot be changed" in refusal(
+        iam, key, "--source-identity", "bob")
+    # Nor does it get into a role that is not to be tagged.
+    assert "to perform: sts:TagSession" in refusal(iam, key, role="untagged")
+
+
+# Profiles with credential_process
+
+
+@pytest.fixture
+def variables(own, monkeypatch):
+    for name, value in own.variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_profile_of_up(own, role, variables):
+    role("reader", on=own)
+    own.execute(f"AWS IAM GRANT reader TO '{EXAMPLE_ARN}'")
+    session = boto3.Session(profile_name="assumed")
+    credentials = session.get_credentials()
+    dsql = session.client("dsql")
+    key = frozen_key(credentials)
+    with own.connect("reader", dsql.generate_db_connect_auth_token("localhost")) as connection:
+        assert connection.execute("SELECT sys.iam_session_user()").fetchone() == (
+            f"arn:aws:sts::{ACCOUNT}:assumed-role/example/assumed",)
+    end_session(own, key)
+    assert "is expired" in own.refusal("reader", dsql.generate_db_connect_auth_token("localhost")).hint
+    with five_minutes_before_the_end(credentials):
+        again = dsql.generate_db_connect_auth_token("localhost")
+    assert frozen_key(credentials).id != key.id
+    assert own.admits("reader", again)
+
+
+def test_the_command_signs_with_that_profile(own, role, variables):
+    role("reader", on=own)
+    own.execute(f"AWS IAM GRANT reader TO '{EXAMPLE_ARN}'")
+    done = subprocess.run([own.command, "token", "--hostname", "localhost"], text=True,
+                          env=os.environ | {"AWS_PROFILE": "assumed"}, capture_output=True,
+                          timeout=60, check=True)
+    assert own.admits("reader", done.stdout.strip())
+
+
+def test_a_profile_that_is_refused_says_why(own, variables, tmp_path, monkeypatch):
+    config = tmp_path / "config"
+    line = shlex.join([str(own.command), "assume-role", "--profile", "denied", "--role-arn",
+                       EXAMPLE_ARN, "--role-session-name", "s1", "--format", "credential-process"])
+    config.write_text(f"[profile refused]\nregion = us-east-1\ncredential_process = {line}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    with pytest.raises(CredentialRetrievalError, match="AccessDenied: "):
+        boto3.Session(profile_name="refused").get_credentials().get_frozen_credentials()
