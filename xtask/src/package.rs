@@ -239,7 +239,7 @@ pub fn test(postgres: &Postgres) -> Result<Option<&'static str>> {
     test.args(["--mount", "--pid", "--fork", "--kill-child", "bash"])
         .arg(workspace::root().join("tests/package/enter.sh"))
         .args([&debian, layer.path(), &package])
-        .arg(workspace::root().join("tests/package/inside.sh"))
+        .arg(workspace::root())
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C.UTF-8")
