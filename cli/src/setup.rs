@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::doctor::preloads;
+use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
 use crate::postgres::{self, SUPPORTED, major, output, program, psql};
 
@@ -289,8 +290,14 @@ impl Server {
             ));
         }
         let metadata = fs::metadata(&data).map_err(|error| cannot(&data, &error))?;
+        // Named by whoever runs this, so it may be where only root gets.
+        let named = match &arguments.pg_config {
+            Some(path) => Some(postgres::Installation::find(Some(path))?),
+            None => None,
+        };
+        become_user(metadata.uid(), metadata.gid())?;
         Ok(Self {
-            program: program_for(version, &data, arguments.pg_config.as_deref())?,
+            program: program_for(version, &data, named)?,
             owner: (metadata.uid(), metadata.gid()),
             data,
             config,
@@ -339,6 +346,20 @@ impl Server {
         let number = number.lines().next().unwrap_or_default().trim().to_owned();
         !number.is_empty() && Path::new("/proc").join(number).exists()
     }
+}
+
+/// Has root go on as the server's user. What is read from there on, the names of programs and
+/// folders among it, was written by that user, who must not have root's rights by it; and nothing of
+/// root's is left in the data directory.
+fn become_user(user: u32, group: u32) -> Result<(), String> {
+    if !geteuid().is_root() || user == 0 {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    setgroups(&[group])
+        .and_then(|()| setgid(group))
+        .and_then(|()| setuid(user))
+        .map_err(|error| format!("root could not become the server's user {user}: {error}"))
 }
 
 /// The data directory and `postgresql.conf`, from a folder that is one or holds the other.
@@ -419,20 +440,23 @@ fn files_by_connection(connection: &str) -> Result<(PathBuf, PathBuf), String> {
 
 /// The `postgres` of a data directory: of the `pg_config` named, else the one that ran there last,
 /// else the one in `PATH` or of Debian, each if its version fits.
-fn program_for(version: u32, data: &Path, pg_config: Option<&Path>) -> Result<PathBuf, String> {
+fn program_for(
+    version: u32,
+    data: &Path,
+    named: Option<postgres::Installation>,
+) -> Result<PathBuf, String> {
     let version_of = |path: &Path| {
         let mut postgres = program(path);
         postgres.arg("--version");
         major(&output(postgres).ok()?)
     };
-    if let Some(path) = pg_config {
-        let found = postgres::Installation::find(Some(path))?;
+    if let Some(found) = named {
         if found.major != version {
             return Err(format!(
                 "{} is of PostgreSQL {version}, and {} of PostgreSQL {}: name the right one with \
                  --pg-config",
                 data.display(),
-                path.display(),
+                found.pg_config.display(),
                 found.major
             ));
         }
@@ -591,7 +615,7 @@ fn replace(path: &Path, content: &str) -> Result<(), String> {
     write().map_err(|error| cannot(path, &error))
 }
 
-/// Hands a file over, if it is not theirs already: only root can, and only root has to.
+/// Hands a file over, if it is not theirs already. Where that takes root's rights it is an error.
 fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
     if (metadata.uid(), metadata.gid()) == (user, group) {
@@ -602,7 +626,9 @@ fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
 
 fn cannot(path: &Path, error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::PermissionDenied => ": run it as the server's user, or as root",
+        io::ErrorKind::PermissionDenied => {
+            ": run it as root, or as the server's user, who has to have the right to it"
+        }
         _ => "",
     };
     format!("{}: {error}{advice}", path.display())

@@ -245,6 +245,30 @@ def test_setup_as_the_servers_user(own, cluster):
     assert cluster.state() == before
 
 
+def test_setup_does_not_lend_roots_rights_to_the_servers_user(own, cluster):
+    """What ran last is noted in a file that the server's user can write."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has rights to lend")
+    program = cluster.path / "program"
+    own.write(program, f"""#!/bin/sh
+id -u >>{cluster.path}/ran_as
+echo "postgres (PostgreSQL) {own.version}"
+""", mode=0o755)
+    own.write(cluster.path / "postmaster.opts", f'{program} "-D" "{cluster.path}"\n')
+    setup(own, "--data", cluster.path, *CLUSTER)
+    ran_as = (cluster.path / "ran_as").read_text().split()
+    assert set(ran_as) == {str(cluster.path.stat().st_uid)}
+    # Nor is a file written through a link that this user may not write.
+    own.write(cluster.path / "postmaster.opts", f'{own.program} "-D" "{cluster.path}"\n')
+    roots = own.dir / "roots.conf"
+    roots.write_text("")
+    (cluster.path / "postgresql.conf").unlink()
+    (cluster.path / "postgresql.conf").symlink_to(roots)
+    assert "Permission denied" in fault(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    assert roots.read_text() == ""
+    roots.unlink()
+
+
 @pytest.mark.parametrize("end", ["\n", "", "\n\n"])
 def test_setup_keeps_other_libraries(own, cluster, end):
     config = cluster.path / "postgresql.conf"
@@ -320,7 +344,8 @@ def test_setup_without_permission(own, cluster, ordinary):
     if ordinary is None:
         pytest.skip("only root can be somebody else")
     assert fault(setup(own, "--data", cluster.path, *CLUSTER, user=ordinary)) == (
-        f"{cluster.path}: Permission denied (os error 13): run it as the server's user, or as root")
+        f"{cluster.path}: Permission denied (os error 13): run it as root, or as the server's user, who "
+        "has to have the right to it")
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
