@@ -470,7 +470,7 @@ mod tests {
         assert_eq!(names(&[Name::Core]), "core");
         assert_eq!(
             names(&[]),
-            "unit server in-server python node rust readme down core"
+            "unit server in-server python node rust readme down core package"
         );
     }
 }
