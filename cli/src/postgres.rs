@@ -81,7 +81,8 @@ impl Installation {
             ));
         }
         Ok(Self {
-            pg_config: path.to_owned(),
+            // Builds run in folders of their own.
+            pg_config: std::path::absolute(path).map_err(|error| format!("{shown}: {error}"))?,
             major,
             bin: answer("BINDIR")?.into(),
             modules: answer("PKGLIBDIR")?.into(),
