@@ -54,6 +54,15 @@ COMMENT ON FUNCTION sys.explain_token(text, text) IS 'each check that a login wi
 REVOKE ALL ON FUNCTION sys.explain_token(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sys.explain_token(text, text) TO admin;
 
+-- What it looks at, the hba file for one, only a superuser may see.
+CREATE FUNCTION sys.doctor()
+    RETURNS TABLE (check_name text, status text, found text, remedy text)
+    AS 'MODULE_PATHNAME', 'doctor_wrapper' LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION sys.doctor() IS 'whether this server is as it should be, and what mends it';
+REVOKE ALL ON FUNCTION sys.doctor() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sys.doctor() TO admin;
+
 -- The grantor is looked up by name first, which survives a dump, then by OID, which survives a
 -- rename.
 CREATE VIEW sys.iam_pg_role_mappings AS

@@ -1,6 +1,6 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
-use crate::{connection, mappings, port};
+use crate::{connection, doctor, mappings, port};
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::explain::{Outcome, explain};
 use dsql_iam_core::request_context::ConnectionFacts;
@@ -89,4 +89,26 @@ fn explain_token(
     let statements = explanation.statements.into_iter();
     rows.extend(statements.map(|statement| row("policy", "statement", Some(statement))));
     TableIterator::new(rows)
+}
+
+/// `sys.doctor()`: whether this server is as it should be, and what mends it.
+#[pg_extern(sql = false)]
+fn doctor() -> TableIterator<
+    'static,
+    (
+        name!(check_name, String),
+        name!(status, String),
+        name!(found, String),
+        name!(remedy, Option<String>),
+    ),
+> {
+    let rows = doctor::findings().into_iter().map(|finding| {
+        (
+            finding.check.to_owned(),
+            finding.status.word().to_owned(),
+            finding.found,
+            finding.remedy,
+        )
+    });
+    TableIterator::new(rows.collect::<Vec<_>>())
 }

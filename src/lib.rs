@@ -5,6 +5,7 @@
 
 mod audit;
 mod connection;
+mod doctor;
 mod functions;
 mod guard;
 mod hba;

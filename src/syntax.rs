@@ -87,7 +87,7 @@ fn set(slot: *mut KeywordHash, function: KeywordHash) -> Result<(), String> {
 }
 
 /// Whether the parser takes [`SAMPLE`] for the `DO` that it should become.
-fn is_understood() -> bool {
+pub fn is_understood() -> bool {
     PgTryBuilder::new(|| {
         // SAFETY: parses a constant; the nodes are looked at and left to the memory context.
         unsafe {

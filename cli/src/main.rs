@@ -6,17 +6,22 @@
 #![forbid(unsafe_code)]
 
 mod assume_role;
+mod doctor;
 mod explain;
+mod install;
+mod manual;
 mod offline;
+mod postgres;
 mod region;
 mod sessions;
+mod setup;
 mod simulate;
 mod sts;
 mod token;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Tools for Aurora DSQL authentication, on AWS or on a PostgreSQL with dsql_iam.
 #[derive(Parser)]
@@ -41,6 +46,16 @@ enum Command {
     SimulateCustomPolicy(simulate::Custom),
     /// Say what the policies of a user or role allow, as `aws iam simulate-principal-policy` does
     SimulatePrincipalPolicy(simulate::Principal),
+    /// Tell what of a server is not as it should be, and what mends it
+    Doctor(doctor::Arguments),
+    /// Put the extension's files into a PostgreSQL that is there
+    Install(install::Arguments),
+    /// Have a server load the extension, or take that back
+    Setup(setup::Arguments),
+    /// Print the completions for a shell
+    Completions(manual::Completions),
+    /// Print the manual page, or write one for each subcommand
+    Man(manual::Man),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -53,6 +68,17 @@ async fn main() -> ExitCode {
             }
             explained => explained.map(|explanation| explanation.to_string().trim_end().to_owned()),
         },
+        Command::Doctor(arguments) => match doctor::run(&arguments) {
+            Ok(report) if !report.is_well => {
+                anstream::println!("{}", report.text);
+                return ExitCode::FAILURE;
+            }
+            report => report.map(|report| report.text),
+        },
+        Command::Install(arguments) => install::run(&arguments),
+        Command::Setup(arguments) => setup::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments, Cli::command()),
+        Command::Man(arguments) => manual::man(&arguments, Cli::command()),
         Command::Token(arguments) => token::generate(arguments)
             .await
             .map(|token| token.as_str().to_owned())
@@ -66,7 +92,7 @@ async fn main() -> ExitCode {
     };
     match printed {
         Ok(text) => {
-            println!("{text}");
+            anstream::println!("{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -212,6 +212,14 @@ pub fn load(directory: &Path) -> Result<(Identities, Fingerprint), LoadError> {
     Ok((snapshot.identities()?, snapshot.fingerprint()))
 }
 
+/// When the newest document of the directory was written; `None` if there is none that can be seen.
+pub fn newest(directory: &Path) -> Option<std::time::SystemTime> {
+    let times = list(directory).ok()?.into_iter();
+    times
+        .filter_map(|path| fs::metadata(path).ok()?.modified().ok())
+        .max()
+}
+
 /// The documents in the directory, sorted by name, so that every load sees the same order.
 fn list(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let failed = |error| LoadError::Directory {

@@ -20,6 +20,7 @@
 //! | [`request_context`] | what policies can ask about a login |
 //! | [`denial`] | every reason to refuse, and the sentence that goes with it |
 //! | [`explain`] | every check of a login with its outcome |
+//! | [`doctor`] | whether a server is as it should be, and what mends it |
 //! | [`audit`] | a decision in the form of AWS CloudTrail's events |
 //! | [`sts`] | who may assume a role, and what the session is then |
 //! | [`signed_request`] | a request that carries its signature in a header |
@@ -34,6 +35,7 @@ pub mod authorization;
 pub mod cluster;
 pub mod denial;
 pub mod directory;
+pub mod doctor;
 pub mod documents;
 pub mod explain;
 pub mod identity;

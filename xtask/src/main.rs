@@ -1,4 +1,4 @@
-//! What a contributor types: `cargo xtask up`, `down`, `test`, `bench` and `lint`.
+//! What a contributor types: `cargo xtask up`, `down`, `test`, `bench`, `package` and `lint`.
 //!
 //! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
 //! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it
@@ -16,6 +16,7 @@ mod fetched;
 mod in_server;
 mod lint;
 mod mirror;
+mod package;
 mod postgres;
 mod prerequisites;
 mod random;
@@ -52,6 +53,8 @@ enum Command {
     Test(test::Arguments),
     /// Measure what authenticating costs, and print a table
     Bench(bench::Arguments),
+    /// Make a Debian package for one major version of PostgreSQL
+    Package(package::Arguments),
     /// Check the formatting and run clippy on everything
     Lint(lint::Arguments),
 }
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Down(arguments) => up::down(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Package(arguments) => package::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
     };
     match result {

@@ -54,7 +54,8 @@ impl Postgres {
         let version = answer("VERSION")?;
         let configure = answer("CONFIGURE")?;
         Ok(Self {
-            pg_config: pg_config.to_owned(),
+            // Builds run in folders of their own.
+            pg_config: std::path::absolute(pg_config)?,
             major: major(version)
                 .with_context(|| format!("{shown} names no version that is known: {version}"))?,
             bin: answer("BINDIR")?.into(),

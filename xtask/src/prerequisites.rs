@@ -120,6 +120,14 @@ pub fn node() -> Result<()> {
     install(&BTreeSet::from(["nodejs".into(), "npm".into()]))
 }
 
+/// Installs debootstrap, for the test of the package.
+pub fn debootstrap() -> Result<()> {
+    if in_path("debootstrap") {
+        return Ok(());
+    }
+    install(&BTreeSet::from(["debootstrap".into()]))
+}
+
 /// The first PostgreSQL of those that can be found without being told that is wanted and has all its
 /// parts.
 fn complete_postgres(is_wanted: impl Fn(&Postgres) -> bool) -> Option<Postgres> {

@@ -28,8 +28,10 @@ struct Commands {
 /// Checks the commands of README.md, and runs those it should.
 pub fn run(variables: &BTreeMap<String, OsString>) -> Result<()> {
     let root = workspace::root();
-    let readme =
-        fs::read_to_string(root.join("README.md")).context("README.md could not be read")?;
+    let page = |name: &str| {
+        fs::read_to_string(root.join(name)).with_context(|| format!("{name} could not be read"))
+    };
+    let readme = format!("{}\n{}", page("README.md")?, page("docs/install.md")?);
     let list = fs::read_to_string(root.join("tests/readme-covered.txt")).unwrap_or_default();
     let commands = commands(&readme);
     let mut problems = uncovered(&commands.covered, &list, root);

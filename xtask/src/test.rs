@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use crate::directory::Directory;
 use crate::postgres::{Postgres, SUPPORTED};
 use crate::server::{self, Options};
-use crate::{core, environment, in_server, prerequisites, readme, run, up, workspace};
+use crate::{core, environment, in_server, package, prerequisites, readme, run, up, workspace};
 
 /// What `test` takes.
 #[derive(Args)]
@@ -98,6 +98,8 @@ enum Name {
     Down,
     /// PostgreSQL's own regression suite, on servers of its own
     Core,
+    /// The Debian package, in a Debian of its own
+    Package,
 }
 
 /// The ports of the test server: away from where people have theirs.
@@ -144,7 +146,10 @@ struct Line {
 
 impl Name {
     fn needs_server(self) -> bool {
-        !matches!(self, Self::Unit | Self::Server | Self::Down | Self::Core)
+        !matches!(
+            self,
+            Self::Unit | Self::Server | Self::Down | Self::Core | Self::Package
+        )
     }
 
     /// Whether it connects as clients of Aurora DSQL do, which is with TLS.
@@ -296,6 +301,7 @@ impl Suite {
             Name::Readme => readme::run(self.variables()),
             Name::Down => up::stop(&self.directory),
             Name::Core => return self.core(),
+            Name::Package => return self.package(),
         }?;
         Ok(Outcome::Passed)
     }
@@ -314,6 +320,12 @@ impl Suite {
         };
         core::run(&source, postgres, &self.target, self.accept)?;
         Ok(Outcome::Passed)
+    }
+
+    /// Installs the Debian package, where that can be done.
+    fn package(&self) -> Result<Outcome> {
+        let reason = package::test(&self.postgres()?)?;
+        Ok(reason.map_or(Outcome::Passed, Outcome::Skipped))
     }
 
     fn variables(&self) -> &BTreeMap<String, OsString> {
@@ -458,7 +470,7 @@ mod tests {
         assert_eq!(names(&[Name::Core]), "core");
         assert_eq!(
             names(&[]),
-            "unit server in-server python node rust readme down core"
+            "unit server in-server python node rust readme down core package"
         );
     }
 }

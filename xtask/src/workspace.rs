@@ -75,7 +75,16 @@ pub fn build_extension(postgres: &Postgres, target: &Path, release: bool) -> Res
 
 /// Builds the command `dsql-iam`, gives the folder that holds it.
 pub fn build_command(target: &Path) -> Result<PathBuf> {
-    run::run(cargo().args(["build", "--package", "dsql-iam"]))
-        .context("the command dsql-iam was not built")?;
-    Ok(target.join("debug"))
+    build_command_as(target, false)
+}
+
+/// Builds the command `dsql-iam`, with optimisation or without, gives the folder that holds it.
+pub fn build_command_as(target: &Path, release: bool) -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--package", "dsql-iam"]);
+    if release {
+        build.arg("--release");
+    }
+    run::run(&mut build).context("the command dsql-iam was not built")?;
+    Ok(target.join(if release { "release" } else { "debug" }))
 }

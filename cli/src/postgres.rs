@@ -1,0 +1,192 @@
+//! A PostgreSQL on this machine: what its `pg_config` says, and asking a server with `psql`.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The major versions that the extension can be built for.
+pub const SUPPORTED: RangeInclusive<u32> = 14..=18;
+
+/// Where an installation has its parts.
+pub struct Installation {
+    /// the `pg_config` that was asked
+    pub pg_config: PathBuf,
+    /// the major version
+    pub major: u32,
+    /// programs
+    pub bin: PathBuf,
+    /// loadable modules
+    pub modules: PathBuf,
+    /// control files and scripts of extensions
+    pub extensions: PathBuf,
+    /// headers of the server
+    pub headers: PathBuf,
+}
+
+impl Installation {
+    /// Asks a `pg_config`: the one named, else `PG_CONFIG`, else the one in `PATH`, else Debian's
+    /// newest.
+    ///
+    /// # Errors
+    /// A sentence: there is none, it does not work, or its version is not supported.
+    pub fn find(named: Option<&Path>) -> Result<Self, String> {
+        if let Some(path) = named {
+            return Self::ask(path);
+        }
+        let debian = SUPPORTED
+            .rev()
+            .map(|major| format!("/usr/lib/postgresql/{major}/bin/pg_config"));
+        let from_path = std::env::var("PATH").unwrap_or_default();
+        let found = std::env::var("PG_CONFIG")
+            .into_iter()
+            .chain(
+                from_path
+                    .split(':')
+                    .map(|folder| format!("{folder}/pg_config")),
+            )
+            .chain(debian)
+            .find(|path| Path::new(path).is_file());
+        match found {
+            Some(path) => Self::ask(Path::new(&path)),
+            None => Err(
+                "no PostgreSQL was found: install one (on Debian: apt-get install postgresql \
+                 postgresql-server-dev-all), or name its pg_config with --pg-config"
+                    .into(),
+            ),
+        }
+    }
+
+    fn ask(path: &Path) -> Result<Self, String> {
+        let shown = path.display();
+        let text = output(Command::new(path)).map_err(|fault| {
+            format!("{shown} does not work as a pg_config ({fault}): name another with --pg-config")
+        })?;
+        let answer = |name: &str| {
+            let value = text.lines().find_map(|line| {
+                let (found, value) = line.split_once(" = ")?;
+                (found.trim() == name).then(|| value.trim().to_owned())
+            });
+            value.ok_or_else(|| format!("{shown} does not say what {name} is"))
+        };
+        let version = answer("VERSION")?;
+        let major = major(&version).ok_or_else(|| format!("{shown} has no version: {version}"))?;
+        if !SUPPORTED.contains(&major) {
+            return Err(format!(
+                "{shown} is of PostgreSQL {major}, and dsql_iam is for PostgreSQL {} to {}: name \
+                 another with --pg-config",
+                SUPPORTED.start(),
+                SUPPORTED.end()
+            ));
+        }
+        Ok(Self {
+            // Builds run in folders of their own.
+            pg_config: std::path::absolute(path).map_err(|error| format!("{shown}: {error}"))?,
+            major,
+            bin: answer("BINDIR")?.into(),
+            modules: answer("PKGLIBDIR")?.into(),
+            extensions: Path::new(&answer("SHAREDIR")?).join("extension"),
+            headers: answer("INCLUDEDIR-SERVER")?.into(),
+        })
+    }
+}
+
+/// The major version in `PostgreSQL 15.20 (Debian …)` or `postgres (PostgreSQL) 18beta1`.
+pub fn major(version: &str) -> Option<u32> {
+    let start = version.find(|character: char| character.is_ascii_digit())?;
+    let digits = version[start..].split(|character: char| !character.is_ascii_digit());
+    digits.into_iter().next()?.parse().ok()
+}
+
+/// Runs a program, gives what it printed.
+///
+/// # Errors
+/// The last line of what it printed to standard error, or why it did not start.
+pub fn output(mut command: Command) -> Result<String, String> {
+    let done = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if done.status.success() {
+        return Ok(text(&done.stdout));
+    }
+    let errors = text(&done.stderr);
+    Err(errors
+        .lines()
+        .last()
+        .map_or_else(|| done.status.to_string(), str::to_owned))
+}
+
+/// Has psql run a script over a connection, gives what it printed, without headings.
+///
+/// psql is asked, and no library, so that a connection string means what it means to all of
+/// PostgreSQL's programs: services, password files and certificates included.
+///
+/// # Errors
+/// A sentence with what psql said.
+pub fn psql(connection: &str, script: &str) -> Result<String, String> {
+    let mut command = Command::new("psql");
+    command
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--no-password",
+        ])
+        .args(["--set=ON_ERROR_STOP=1", "--dbname", connection, "--file=-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if std::env::var_os("PGDATABASE").is_none() {
+        command.env("PGDATABASE", "postgres");
+    }
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "psql was not found: install PostgreSQL's client programs (on Debian: apt-get install \
+             postgresql-client), or put its folder into PATH"
+                .to_owned()
+        }
+        _ => format!("psql: {error}"),
+    };
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        // One that could not connect does not read it; what it says then is what counts.
+        let _ = input.write_all(script.as_bytes());
+    }
+    let done = child.wait_with_output().map_err(failed)?;
+    if done.status.success() {
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    let said = said.trim().trim_start_matches("psql: error: ");
+    Err(said
+        .strip_prefix("psql:<stdin>:")
+        .unwrap_or(said)
+        .to_owned())
+}
+
+/// A program of a folder, with none of the `PG…` variables, which would steer it.
+pub fn program(path: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PG") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major;
+
+    #[test]
+    fn the_major_version_is_found_in_what_programs_say() {
+        assert_eq!(major("PostgreSQL 15.20 (Debian 15.20-0+deb12u1)"), Some(15));
+        assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some(18));
+        assert_eq!(major("nothing"), None);
+    }
+}

@@ -1,0 +1,685 @@
+//! `dsql-iam setup`: has a server load the library, and takes that back.
+//!
+//! What it writes into `postgresql.conf` stands between two lines of its own at the end of the file,
+//! so that taking it out leaves every other byte as it is, whoever changed what meanwhile.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dsql_iam_core::cluster::Cluster;
+use dsql_iam_core::doctor::preloads;
+use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
+
+use crate::postgres::{self, SUPPORTED, major, output, program, psql};
+
+const BEGIN: &str =
+    "# BEGIN dsql_iam, written by dsql-iam setup; dsql-iam setup --undo takes it out\n";
+const END: &str = "# END dsql_iam\n";
+/// Says that the last line before [`BEGIN`] had no line break.
+const NO_BREAK: &str = "# the line before had no line break\n";
+/// Names the folder that was made.
+const MADE: &str = "# made: ";
+/// Holds the line of postgresql.auto.conf that was replaced.
+const REPLACED: &str = "# postgresql.auto.conf had: ";
+const PRELOAD: &str = "shared_preload_libraries";
+
+/// What `dsql-iam setup` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  dsql-iam setup --data /var/lib/postgresql/15/main --account-id 012345678912 --region us-east-1
+  dsql-iam setup --data /var/lib/postgresql/15/main --account-id 012345678912 --region us-east-1 --yes
+
+The first shows what would be changed, the second does it. Neither restarts the server.
+Take care that you can get in over the Unix socket: over TCP only tokens count from then on.")]
+pub struct Arguments {
+    /// Connection string of a superuser, to learn from the running server where its files are
+    #[arg(conflicts_with = "data", required_unless_present = "data")]
+    connection: Option<String>,
+
+    /// The data directory, or on Debian the folder of the cluster's postgresql.conf
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// The AWS account of the cluster [default: as it is set]
+    #[arg(long, value_name = "NUMBER")]
+    account_id: Option<String>,
+
+    /// The cluster's region [default: as it is set]
+    #[arg(long, env = "AWS_REGION")]
+    region: Option<String>,
+
+    /// The cluster's id, 26 characters [default: as it is set, else a new one]
+    #[arg(long, value_name = "ID")]
+    cluster_id: Option<String>,
+
+    /// The folder for the IAM documents [default: as it is set, else dsql_iam in the data directory]
+    #[arg(long, value_name = "DIR")]
+    iam_directory: Option<PathBuf>,
+
+    /// The pg_config of the server's PostgreSQL [default: found by its version]
+    #[arg(long, value_name = "PATH")]
+    pg_config: Option<PathBuf>,
+
+    /// Do it, rather than show it
+    #[arg(long)]
+    yes: bool,
+
+    /// Take back what setup did
+    #[arg(long)]
+    undo: bool,
+}
+
+/// A server's files.
+struct Server {
+    /// the data directory
+    data: PathBuf,
+    /// `postgresql.conf`
+    config: PathBuf,
+    /// the program `postgres`
+    program: PathBuf,
+    /// the user and group that the data directory belongs to
+    owner: (u32, u32),
+}
+
+/// What to write: a file, and its whole content.
+struct Change {
+    path: PathBuf,
+    content: String,
+}
+
+/// Shows or does it, gives the lines to print.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub fn run(arguments: &Arguments) -> Result<String, String> {
+    let server = Server::find(arguments)?;
+    let (lines, changes, folder) = if arguments.undo {
+        undo(&server)?
+    } else {
+        plan(&server, arguments)?
+    };
+    if changes.is_empty() && folder.is_none() {
+        return Ok(format!("nothing to change in {}", server.data.display()));
+    }
+    let mut lines = lines;
+    if !arguments.yes {
+        lines.push("nothing is changed yet: add --yes to have it done".into());
+        return Ok(lines.join("\n"));
+    }
+    // The folder first: with the settings and without it nobody would get in.
+    if let Some(folder) = folder.as_deref().filter(|_| !arguments.undo) {
+        make_private(folder, server.owner)?;
+    }
+    for change in &changes {
+        replace(&change.path, &change.content)?;
+    }
+    if arguments.undo {
+        if let Some(folder) = folder
+            && fs::remove_dir(&folder).is_err()
+            && folder.exists()
+        {
+            lines.push(format!("{} stays, since it is not empty", folder.display()));
+        }
+        lines.extend(clean_up(&server));
+    }
+    lines.push(if arguments.undo {
+        "done; restart the server".into()
+    } else {
+        "done; restart the server, then as a superuser in the database postgres: CREATE EXTENSION \
+         dsql_iam; dsql-iam doctor tells what is missing"
+            .into()
+    });
+    Ok(lines.join("\n"))
+}
+
+type Plan = (Vec<String>, Vec<Change>, Option<PathBuf>);
+
+/// What has to be changed, in words and in files, and the folder to make.
+fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
+    server.check_installed()?;
+    let old = read(&server.config)?;
+    let (base, block) = split(&old);
+    let block = block.unwrap_or_default();
+    let setting = |name: &str, given: Option<&str>| match given {
+        Some(value) => value.to_owned(),
+        None => server.setting(name).unwrap_or_default(),
+    };
+    let account = setting("dsql_iam.account_id", arguments.account_id.as_deref());
+    let region = setting("dsql_iam.region", arguments.region.as_deref());
+    let mut id = setting("dsql_iam.cluster_id", arguments.cluster_id.as_deref());
+    if id.is_empty() {
+        id = new_cluster_id()?;
+    }
+    Cluster::new(&account, &region, &id, "").map_err(|fault| {
+        format!("{fault}: give --account-id, --region and, if you have one, --cluster-id")
+    })?;
+    let directory = match &arguments.iam_directory {
+        Some(path) => std::path::absolute(path)
+            .map_err(|error| format!("{}: {error}", path.display()))?
+            .to_string_lossy()
+            .into_owned(),
+        None => setting("dsql_iam.iam_directory", None),
+    };
+    let directory = if directory.is_empty() {
+        "dsql_iam".into()
+    } else {
+        directory
+    };
+    let folder = server.data.join(&directory);
+    let made_before = notes(&block, MADE).next().map(str::to_owned);
+    let is_missing = !folder.is_dir();
+
+    let preload = server.setting(PRELOAD)?;
+    let wanted = if preloads(&preload) {
+        preload.clone()
+    } else if preload.trim().is_empty() {
+        "dsql_iam".to_owned()
+    } else {
+        format!("{},dsql_iam", preload.trim())
+    };
+    let auto = server.data.join("postgresql.auto.conf");
+    let auto_content = fs::read_to_string(&auto).unwrap_or_default();
+    let auto_line = preload_line(&auto_content).filter(|_| !preloads(&preload));
+
+    let mut new_block = String::new();
+    if let Some(path) = made_before.or(is_missing.then(|| folder.display().to_string())) {
+        new_block += &format!("{MADE}{path}\n");
+    }
+    let replaced_before = notes(&block, REPLACED)
+        .next()
+        .filter(|_| preloads(&preload));
+    let replaced = auto_line.or(replaced_before);
+    if let Some(line) = replaced {
+        new_block += &format!("{REPLACED}{line}\n");
+    } else if !preloads(&preload) || block.contains(PRELOAD) {
+        new_block += &format!("{PRELOAD} = {}\n", quote(&wanted));
+    }
+    for (name, value) in [
+        ("account_id", &account),
+        ("region", &region),
+        ("cluster_id", &id),
+        ("iam_directory", &directory),
+    ] {
+        let name = format!("dsql_iam.{name}");
+        let is_ours = block.lines().any(|line| line.starts_with(&name));
+        if is_ours || server.setting(&name).as_deref() != Ok(value) {
+            new_block += &format!("{name} = {}\n", quote(value));
+        }
+    }
+    let new = match &*new_block {
+        "" => base,
+        block => join(&base, block),
+    };
+
+    let mut lines = Vec::new();
+    let mut changes = Vec::new();
+    if new != old {
+        lines.push(format!("{}, at its end:", server.config.display()));
+        lines.extend(new_block.lines().map(|line| format!("  + {line}")));
+        let path = server.config.clone();
+        changes.push(Change { path, content: new });
+    }
+    if let Some(line) = auto_line {
+        let better = format!("{PRELOAD} = {}", quote(&wanted));
+        lines.push(format!("{}:\n  - {line}\n  + {better}", auto.display()));
+        changes.push(Change {
+            content: auto_content.replacen(line, &better, 1),
+            path: auto,
+        });
+    }
+    if is_missing {
+        lines.push(format!("{}: a new folder, mode 0700", folder.display()));
+    }
+    if server.setting("ssl").as_deref() != Ok("on") {
+        lines.push("note: ssl is off, and without TLS nobody gets in".into());
+    }
+    Ok((lines, changes, is_missing.then_some(folder)))
+}
+
+/// What has to be changed to take it back, and the folder that was made.
+fn undo(server: &Server) -> Result<Plan, String> {
+    let old = read(&server.config)?;
+    let (base, Some(block)) = split(&old) else {
+        return Ok((Vec::new(), Vec::new(), None));
+    };
+    let mut lines = vec![format!("{}:", server.config.display())];
+    lines.extend(block.lines().map(|line| format!("  - {line}")));
+    let mut changes = Vec::new();
+    if let Some(had) = notes(&block, REPLACED).next() {
+        let path = server.data.join("postgresql.auto.conf");
+        let content = read(&path)?;
+        if let Some(line) = preload_line(&content) {
+            let back = without_us(line, had);
+            lines.push(format!("{}:\n  - {line}\n  + {back}", path.display()));
+            changes.push(Change {
+                content: content.replacen(line, &back, 1),
+                path,
+            });
+        }
+    }
+    changes.push(Change {
+        path: server.config.clone(),
+        content: base,
+    });
+    let made = notes(&block, MADE).next().map(PathBuf::from);
+    if let Some(folder) = &made {
+        lines.push(format!("{}: taken away, if it is empty", folder.display()));
+    }
+    Ok((lines, changes, made))
+}
+
+impl Server {
+    fn find(arguments: &Arguments) -> Result<Self, String> {
+        let (data, config) = match (&arguments.data, &arguments.connection) {
+            (Some(folder), _) => files_of(folder)?,
+            (None, Some(connection)) => files_by_connection(connection)?,
+            (None, None) => return Err("name the server: --data DIR, or a connection".into()),
+        };
+        let text = read(&data.join("PG_VERSION"))?;
+        let version = major(&text).ok_or_else(|| format!("{} has no version", data.display()))?;
+        if !SUPPORTED.contains(&version) {
+            return Err(format!(
+                "{} is of PostgreSQL {version}, and dsql_iam is for PostgreSQL {} to {}",
+                data.display(),
+                SUPPORTED.start(),
+                SUPPORTED.end()
+            ));
+        }
+        let metadata = fs::metadata(&data).map_err(|error| cannot(&data, &error))?;
+        // Named by whoever runs this, so it may be where only root gets.
+        let named = match &arguments.pg_config {
+            Some(path) => Some(postgres::Installation::find(Some(path))?),
+            None => None,
+        };
+        become_user(metadata.uid(), metadata.gid())?;
+        Ok(Self {
+            program: program_for(version, &data, named)?,
+            owner: (metadata.uid(), metadata.gid()),
+            data,
+            config,
+        })
+    }
+
+    /// A setting as the server's files have it; an error if it is not set, or they are broken.
+    fn setting(&self, name: &str) -> Result<String, String> {
+        let mut postgres = program(&self.program);
+        let folder = self.config.parent().unwrap_or(&self.data);
+        // `-C` has to come first: only then root may ask.
+        postgres.args(["-C", name, "-D"]).arg(folder);
+        postgres
+            .arg("-c")
+            .arg(format!("config_file={}", self.config.display()));
+        postgres
+            .arg("-c")
+            .arg(format!("data_directory={}", self.data.display()));
+        output(postgres)
+            .map_err(|fault| format!("{} cannot be read: {fault}", self.config.display()))
+    }
+
+    /// A server whose library is named and not there does not start.
+    fn check_installed(&self) -> Result<(), String> {
+        let bin = self.program.parent().unwrap_or(Path::new("/"));
+        let asked = output({
+            let mut pg_config = program(bin.join("pg_config"));
+            pg_config.arg("--pkglibdir");
+            pg_config
+        });
+        let beside = ["../lib", "../lib/postgresql"].map(|folder| bin.join(folder));
+        let mut folders = beside.into_iter().chain(asked.ok().map(PathBuf::from));
+        if folders.any(|folder| folder.join("dsql_iam.so").is_file()) {
+            return Ok(());
+        }
+        Err(format!(
+            "the PostgreSQL of {} does not have the extension's files: dsql-iam install puts them \
+             there, or the package postgresql-{}-dsql-iam",
+            self.program.display(),
+            read(&self.data.join("PG_VERSION"))?.trim()
+        ))
+    }
+
+    fn is_running(&self) -> bool {
+        let number = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let number = number.lines().next().unwrap_or_default().trim().to_owned();
+        !number.is_empty() && Path::new("/proc").join(number).exists()
+    }
+}
+
+/// Has root go on as the server's user. What is read from there on, the names of programs and
+/// folders among it, was written by that user, who must not have root's rights by it; and nothing of
+/// root's is left in the data directory.
+fn become_user(user: u32, group: u32) -> Result<(), String> {
+    if !geteuid().is_root() || user == 0 {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    setgroups(&[group])
+        .and_then(|()| setgid(group))
+        .and_then(|()| setuid(user))
+        .map_err(|error| format!("root could not become the server's user {user}: {error}"))
+}
+
+/// The data directory and `postgresql.conf`, from a folder that is one or holds the other.
+fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
+    let folder = fs::canonicalize(folder).map_err(|error| cannot(folder, &error))?;
+    let config = folder.join("postgresql.conf");
+    match fs::metadata(folder.join("PG_VERSION")) {
+        Ok(_) if config.is_file() => Ok((folder, config)),
+        Ok(_) => match elsewhere(&folder) {
+            Some(config) => Ok((folder, config)),
+            None => Err(format!(
+                "{} has no postgresql.conf: name the folder that has it with --data",
+                folder.display()
+            )),
+        },
+        // Debian has the file in a folder of /etc, and in it the data directory's name.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = fs::read_to_string(&config).unwrap_or_default();
+            match data_directory(&text) {
+                Some(data) => Ok((data, config)),
+                None => Err(format!(
+                    "{} is no data directory: it has no PG_VERSION",
+                    folder.display()
+                )),
+            }
+        }
+        Err(error) => Err(cannot(&folder, &error)),
+    }
+}
+
+/// The configuration of a data directory that has none: on Debian one in /etc names it.
+fn elsewhere(data: &Path) -> Option<PathBuf> {
+    let entries = |path: &Path| {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let clusters = entries(Path::new("/etc/postgresql"))
+        .into_iter()
+        .flat_map(|version| entries(&version));
+    clusters
+        .map(|cluster| cluster.join("postgresql.conf"))
+        .find(|config| {
+            let text = fs::read_to_string(config).unwrap_or_default();
+            data_directory(&text).and_then(|named| fs::canonicalize(named).ok())
+                == Some(data.to_owned())
+        })
+}
+
+/// The value of `data_directory` in a `postgresql.conf`.
+fn data_directory(config: &str) -> Option<PathBuf> {
+    let line = config
+        .lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix("data_directory"))?;
+    let value = line
+        .trim_start()
+        .strip_prefix('=')?
+        .trim_start()
+        .strip_prefix('\'')?;
+    Some(PathBuf::from(value.split('\'').next()?))
+}
+
+fn files_by_connection(connection: &str) -> Result<(PathBuf, PathBuf), String> {
+    let answer = psql(connection, "SHOW data_directory; SHOW config_file;")
+        .map_err(|fault| format!("the server could not be asked: {fault}"))?;
+    let mut lines = answer.lines().map(PathBuf::from);
+    let (Some(data), Some(config)) = (lines.next(), lines.next()) else {
+        return Err("the server did not tell where its files are".into());
+    };
+    if !data.is_dir() {
+        return Err(format!(
+            "the server's data directory {} cannot be seen from here: run it on the server's machine",
+            data.display()
+        ));
+    }
+    Ok((data, config))
+}
+
+/// The `postgres` of a data directory: of the `pg_config` named, else the one that ran there last,
+/// else the one in `PATH` or of Debian, each if its version fits.
+fn program_for(
+    version: u32,
+    data: &Path,
+    named: Option<postgres::Installation>,
+) -> Result<PathBuf, String> {
+    let version_of = |path: &Path| {
+        let mut postgres = program(path);
+        postgres.arg("--version");
+        major(&output(postgres).ok()?)
+    };
+    if let Some(found) = named {
+        if found.major != version {
+            return Err(format!(
+                "{} is of PostgreSQL {version}, and {} of PostgreSQL {}: name the right one with \
+                 --pg-config",
+                data.display(),
+                found.pg_config.display(),
+                found.major
+            ));
+        }
+        return Ok(found.bin.join("postgres"));
+    }
+    let last = fs::read_to_string(data.join("postmaster.opts")).unwrap_or_default();
+    let last = last
+        .split(" \"")
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let candidates = std::iter::once(last)
+        .chain(path.split(':').map(|folder| format!("{folder}/postgres")))
+        .chain([format!("/usr/lib/postgresql/{version}/bin/postgres")]);
+    candidates
+        .map(PathBuf::from)
+        .find(|path| path.is_file() && version_of(path) == Some(version))
+        .ok_or_else(|| {
+            format!(
+                "{} is of PostgreSQL {version}, which was not found: name its pg_config with \
+                 --pg-config",
+                data.display()
+            )
+        })
+}
+
+/// What the library left in the data directory, once no server needs it any more.
+fn clean_up(server: &Server) -> Vec<String> {
+    let file = server.data.join("dsql_iam_hba.conf");
+    if !file.exists() {
+        return Vec::new();
+    }
+    if server.is_running() {
+        return vec![format!(
+            "{} is in force until the restart; it can be deleted then",
+            file.display()
+        )];
+    }
+    match fs::remove_file(&file) {
+        Ok(()) => vec![format!("{}: taken away", file.display())],
+        Err(error) => vec![cannot(&file, &error)],
+    }
+}
+
+/// The file without what setup wrote, and what that is.
+fn split(content: &str) -> (String, Option<String>) {
+    let block = content.find(BEGIN).and_then(|start| {
+        let inside = start + BEGIN.len();
+        let length = content[inside..].find(END)?;
+        Some((
+            start,
+            &content[inside..inside + length],
+            inside + length + END.len(),
+        ))
+    });
+    let Some((start, block, end)) = block else {
+        return (content.to_owned(), None);
+    };
+    let mut before = &content[..start];
+    if block.starts_with(NO_BREAK) {
+        before = before.strip_suffix('\n').unwrap_or(before);
+    }
+    let block = block.strip_prefix(NO_BREAK).unwrap_or(block);
+    (
+        format!("{before}{}", &content[end..]),
+        Some(block.to_owned()),
+    )
+}
+
+/// The file with what setup writes, at its end.
+fn join(base: &str, block: &str) -> String {
+    if base.is_empty() || base.ends_with('\n') {
+        format!("{base}{BEGIN}{block}{END}")
+    } else {
+        format!("{base}\n{BEGIN}{NO_BREAK}{block}{END}")
+    }
+}
+
+/// What the lines of a block say that start with `kind`.
+fn notes<'b>(block: &'b str, kind: &'static str) -> impl Iterator<Item = &'b str> {
+    block
+        .lines()
+        .filter_map(move |line| line.strip_prefix(kind))
+}
+
+/// The line of postgresql.auto.conf that sets the list of libraries.
+fn preload_line(auto: &str) -> Option<&str> {
+    auto.lines().find(|line| {
+        let rest = line.strip_prefix(PRELOAD);
+        rest.is_some_and(|rest| rest.trim_start().starts_with('='))
+    })
+}
+
+/// The line with the library taken out: `had`, if nothing else has changed.
+fn without_us(line: &str, had: &str) -> String {
+    let list = |line: &str| {
+        let value = line.split_once('=').map_or("", |(_, value)| value).trim();
+        let value = value.trim_matches('\'');
+        let entries = value.split(',').map(|entry| entry.trim().to_owned());
+        entries
+            .filter(|entry| !entry.is_empty() && !preloads(entry))
+            .collect::<Vec<_>>()
+    };
+    if list(line) == list(had) {
+        had.to_owned()
+    } else {
+        format!("{PRELOAD} = '{}'", list(line).join(", "))
+    }
+}
+
+/// Quotes a value for `postgresql.conf`, where a backslash escapes.
+fn quote(value: &str) -> String {
+    format!("'{}'", value.replace('\\', r"\\").replace('\'', "''"))
+}
+
+fn new_cluster_id() -> Result<String, String> {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut bytes = [0_u8; 26];
+    getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
+    Ok(bytes
+        .iter()
+        .map(|byte| char::from(LETTERS[usize::from(byte % 32)]))
+        .collect())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| cannot(path, &error))
+}
+
+fn make_private(folder: &Path, owner: (u32, u32)) -> Result<(), String> {
+    let make = || {
+        fs::create_dir(folder)?;
+        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+        give(folder, owner)
+    };
+    make().map_err(|error| cannot(folder, &error))
+}
+
+/// Puts a file with this content in the place of one that is there, with its owner and mode.
+fn replace(path: &Path, content: &str) -> Result<(), String> {
+    let write = || -> io::Result<()> {
+        // Where the name is a link, the file that it leads to.
+        let path = fs::canonicalize(path)?;
+        let old = fs::metadata(&path)?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        new.write_all(content.as_bytes())?;
+        give(new.path(), (old.uid(), old.gid()))?;
+        new.as_file().set_permissions(old.permissions())?;
+        new.as_file().sync_all()?;
+        new.persist(&path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|error| cannot(path, &error))
+}
+
+/// Hands a file over, if it is not theirs already. Where that takes root's rights it is an error.
+fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    if (metadata.uid(), metadata.gid()) == (user, group) {
+        return Ok(());
+    }
+    chown(path, Some(user), Some(group))
+}
+
+fn cannot(path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": run it as root, or as the server's user, who has to have the right to it"
+        }
+        _ => "",
+    };
+    format!("{}: {error}{advice}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_out_leaves_every_other_byte() {
+        for base in ["", "a = 1\n", "a = 1", "a = 1\n\n"] {
+            let with = join(base, "x = 'y'\n");
+            assert_eq!(
+                split(&with),
+                (base.to_owned(), Some("x = 'y'\n".to_owned()))
+            );
+            let and_more = format!("{with}b = 2\n");
+            assert_eq!(split(&and_more).0, format!("{base}b = 2\n"));
+            assert_eq!(split(base), (base.to_owned(), None));
+        }
+    }
+
+    #[test]
+    fn other_libraries_stay() {
+        let had = "shared_preload_libraries = 'a'";
+        assert_eq!(
+            without_us("shared_preload_libraries = 'a,dsql_iam'", had),
+            had
+        );
+        assert_eq!(
+            without_us("shared_preload_libraries = 'a, dsql_iam, b'", had),
+            "shared_preload_libraries = 'a, b'"
+        );
+        assert_eq!(
+            preload_line("x = 1\nshared_preload_libraries = 'a'\n"),
+            Some(had)
+        );
+        assert_eq!(preload_line("shared_preload_libraries_x = 'a'\n"), None);
+    }
+
+    #[test]
+    fn the_data_directory_is_read_from_the_configuration() {
+        let config = "a = 1\ndata_directory = '/d' # x\n#data_directory = '/e'\n";
+        assert_eq!(data_directory(config), Some("/d".into()));
+        assert_eq!(data_directory("#data_directory = '/e'\n"), None);
+    }
+
+    #[test]
+    fn a_new_id_is_one_that_a_cluster_can_have() {
+        let id = new_cluster_id().expect("there is randomness");
+        assert!(Cluster::new("012345678912", "us-east-1", &id, "").is_ok());
+    }
+}

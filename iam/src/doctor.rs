@@ -1,0 +1,901 @@
+//! Whether a server is as it should be: each thing that has to be right, what was found, and the one
+//! line that mends it.
+//!
+//! `sys.doctor()` asks it inside of a server, `dsql-iam doctor` from outside, where the library may
+//! not even be loaded. What both can learn by SQL is [`Facts`], the answer to [`FACTS_QUERY`]; what
+//! only the library knows is [`Library`].
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::directory::LoadError;
+
+/// How far a clock may be off before tokens are refused for it, in seconds: as at a login.
+const CLOCK_SKEW: f64 = 300.0;
+/// The day on which Aurora DSQL was announced, 2024-12-03, in seconds since 1970: no clock that is
+/// right shows an earlier time.
+const ANNOUNCED: f64 = 1_733_184_000.0;
+/// The file that the library puts in force as `hba_file`.
+const HBA_FILE: &str = "dsql_iam_hba.conf";
+
+/// Asks a server for [`Facts`]: one row with one column of JSON. A superuser has to ask.
+pub const FACTS_QUERY: &str = "\
+SELECT pg_catalog.json_build_object(
+    'major', pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000,
+    'preload', pg_catalog.current_setting('shared_preload_libraries'),
+    'preload_in_file', (SELECT setting FROM pg_catalog.pg_file_settings
+        WHERE name = 'shared_preload_libraries' ORDER BY seqno DESC LIMIT 1),
+    'is_loaded', EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'dsql_iam.region'),
+    'is_installed', EXISTS (SELECT FROM pg_catalog.pg_available_extensions
+        WHERE name = 'dsql_iam'),
+    'database', pg_catalog.current_database(),
+    'extension', (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'dsql_iam'),
+    'data_directory', pg_catalog.current_setting('data_directory'),
+    'hba_file', pg_catalog.current_setting('hba_file'),
+    'hba_lines', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
+            'number', line_number, 'kind', type, 'databases', database, 'roles', user_name,
+            'address', address, 'method', auth_method, 'error', error) ORDER BY line_number),
+            '[]') FROM pg_catalog.pg_hba_file_rules),
+    'settings', (SELECT coalesce(pg_catalog.json_object_agg(name, setting), '{}')
+        FROM pg_catalog.pg_settings WHERE name LIKE 'dsql\\_iam.%' OR name = 'ssl'),
+    'now', extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8,
+    'checkpoint', (SELECT extract(epoch FROM checkpoint_time)::pg_catalog.float8
+        FROM pg_catalog.pg_control_checkpoint()),
+    'superusers', (SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]')
+        FROM pg_catalog.pg_roles WHERE rolsuper AND rolcanlogin),
+    'admin', (SELECT pg_catalog.json_build_object(
+            'can_log_in', rolcanlogin, 'is_superuser', rolsuper, 'makes_roles', rolcreaterole,
+            'connections', rolconnlimit, 'may_connect',
+            pg_catalog.has_database_privilege(oid, 'postgres', 'CONNECT'))
+        FROM pg_catalog.pg_roles WHERE rolname = 'admin'))::pg_catalog.text";
+
+/// What any session of a superuser can learn.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Facts {
+    /// the server's major version
+    pub major: u32,
+    /// `shared_preload_libraries`, as it counts
+    pub preload: String,
+    /// the same, as it will count after a restart; `None` if no file sets it
+    pub preload_in_file: Option<String>,
+    /// whether the library is loaded
+    pub is_loaded: bool,
+    /// whether the extension's control file is where the server looks for it
+    pub is_installed: bool,
+    /// the database that was asked
+    pub database: String,
+    /// the extension's version in this database, if it was created there
+    pub extension: Option<String>,
+    /// the data directory
+    pub data_directory: PathBuf,
+    /// `hba_file`
+    pub hba_file: PathBuf,
+    /// the lines of that file as they are now
+    pub hba_lines: Vec<HbaLine>,
+    /// `ssl` and `dsql_iam.*`, those that exist
+    pub settings: std::collections::HashMap<String, Option<String>>,
+    /// the server's clock, in seconds since 1970
+    pub now: f64,
+    /// when the server wrote its last checkpoint, by the same clock
+    pub checkpoint: f64,
+    /// superusers that may log in
+    pub superusers: Vec<String>,
+    /// the role `admin`, if there is one
+    pub admin: Option<Admin>,
+}
+
+/// A line of an hba file.
+#[derive(Debug, Clone, Deserialize)]
+pub struct HbaLine {
+    /// its number
+    pub number: u32,
+    /// `local`, `host`, …
+    pub kind: Option<String>,
+    /// the databases it is for
+    pub databases: Option<Vec<String>>,
+    /// the roles it is for
+    pub roles: Option<Vec<String>>,
+    /// the addresses it is for
+    pub address: Option<String>,
+    /// how they log in
+    pub method: Option<String>,
+    /// why the server cannot read it
+    pub error: Option<String>,
+}
+
+/// The role `admin`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Admin {
+    /// LOGIN
+    pub can_log_in: bool,
+    /// SUPERUSER
+    pub is_superuser: bool,
+    /// CREATEROLE
+    pub makes_roles: bool,
+    /// CONNECTION LIMIT, -1 for none
+    pub connections: i32,
+    /// whether it may connect to the database `postgres`
+    pub may_connect: bool,
+}
+
+/// What only the library knows, from inside of the server.
+pub struct Library {
+    /// the library's own version
+    pub version: &'static str,
+    /// whether the parser takes an `AWS IAM GRANT` now
+    pub understands_syntax: bool,
+    /// the cluster's ARN, or which setting is wrong
+    pub cluster: Result<String, String>,
+    /// the IAM directory
+    pub directory: PathBuf,
+    /// its permission bits, or what the system said
+    pub directory_mode: Result<u32, String>,
+    /// how many users, roles and access keys its documents hold, or why they cannot be loaded
+    pub identities: Result<(usize, usize, usize), LoadError>,
+    /// when the newest document was written, in seconds since 1970
+    pub newest_document: Option<f64>,
+}
+
+/// How well a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// as it should be
+    Ok,
+    /// it works, but somebody should know
+    Warning,
+    /// it has to be mended
+    Fault,
+    /// it could not be looked at
+    Unknown,
+}
+
+impl Status {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Fault => "fault",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One thing that has to be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// its name
+    pub check: &'static str,
+    /// how well it is
+    pub status: Status,
+    /// what was found
+    pub found: String,
+    /// the line that mends it, unless it is fine
+    pub remedy: Option<String>,
+}
+
+fn fine(check: &'static str, found: impl Into<String>) -> Finding {
+    Finding {
+        check,
+        status: Status::Ok,
+        found: found.into(),
+        remedy: None,
+    }
+}
+
+fn bad(
+    check: &'static str,
+    status: Status,
+    found: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Finding {
+    Finding {
+        check,
+        status,
+        found: found.into(),
+        remedy: Some(remedy.into()),
+    }
+}
+
+/// Judges a server. `library` is `None` where it is not loaded.
+pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
+    let mut findings = vec![preloaded(facts, library), extension(facts, library)];
+    match library {
+        Some(library) => findings.extend([
+            syntax(facts, library),
+            hba(facts),
+            tls(facts),
+            cluster(library),
+            iam_directory(library),
+            clock(facts, library.newest_document),
+        ]),
+        None => {
+            let unknown = |check| {
+                let found = "only the library can tell, and it is not loaded";
+                bad(check, Status::Unknown, found, "first mend: library")
+            };
+            findings.extend(["syntax", "hba"].map(unknown));
+            findings.push(tls(facts));
+            findings.extend(["cluster", "iam_directory"].map(unknown));
+            findings.push(clock(facts, None));
+        }
+    }
+    findings.extend([admin(facts), other_logins(facts)]);
+    findings
+}
+
+impl Facts {
+    /// A setting's value; empty if there is none.
+    fn setting(&self, name: &str) -> &str {
+        let value = self.settings.get(name).and_then(Option::as_deref);
+        value.unwrap_or_default()
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        self.setting(name) == "on"
+    }
+
+    fn has_our_hba_file(&self) -> bool {
+        self.hba_file == self.data_directory.join(HBA_FILE)
+    }
+}
+
+/// Whether a value of `shared_preload_libraries` names the library.
+pub fn preloads(list: &str) -> bool {
+    list.split(',').any(|entry| {
+        let entry = entry.trim().trim_matches('"');
+        let name = Path::new(entry).file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.strip_suffix(".so").unwrap_or(name) == "dsql_iam")
+    })
+}
+
+fn preloaded(facts: &Facts, library: Option<&Library>) -> Finding {
+    const CHECK: &str = "library";
+    if let Some(library) = library {
+        let (version, major) = (library.version, facts.major);
+        return fine(
+            CHECK,
+            format!("version {version}, loaded at the start of PostgreSQL {major}"),
+        );
+    }
+    if facts.is_loaded {
+        return fine(CHECK, "loaded at the start of the server");
+    }
+    let in_file = facts.preload_in_file.as_deref().unwrap_or_default();
+    if !facts.is_installed {
+        let found = "its files are not in this PostgreSQL";
+        return bad(CHECK, Status::Fault, found, "dsql-iam install");
+    }
+    if preloads(in_file) {
+        let found =
+            "it is in shared_preload_libraries, but the server has not been restarted since";
+        return bad(CHECK, Status::Fault, found, "restart the server");
+    }
+    let others = facts.preload.trim();
+    let list = match others {
+        "" => "'dsql_iam'".to_owned(),
+        others => {
+            let mut names: Vec<_> = others.split(',').map(str::trim).collect();
+            names.push("dsql_iam");
+            let quoted: Vec<_> = names
+                .iter()
+                .map(|name| format!("'{}'", name.trim_matches('"').replace('\'', "''")))
+                .collect();
+            quoted.join(", ")
+        }
+    };
+    bad(
+        CHECK,
+        Status::Fault,
+        format!("shared_preload_libraries is '{others}'"),
+        format!("ALTER SYSTEM SET shared_preload_libraries = {list}, and restart the server"),
+    )
+}
+
+fn extension(facts: &Facts, library: Option<&Library>) -> Finding {
+    const CHECK: &str = "extension";
+    let database = &facts.database;
+    match (&facts.extension, library) {
+        (None, None) => bad(
+            CHECK,
+            Status::Unknown,
+            format!("not created in the database {database}"),
+            "first mend: library",
+        ),
+        (None, Some(_)) => bad(
+            CHECK,
+            Status::Fault,
+            format!("not created in the database {database}"),
+            "in the database postgres, as a superuser: CREATE EXTENSION dsql_iam",
+        ),
+        (Some(version), Some(library)) if version != library.version => bad(
+            CHECK,
+            Status::Fault,
+            format!(
+                "version {version}, but the library has version {}",
+                library.version
+            ),
+            "ALTER EXTENSION dsql_iam UPDATE",
+        ),
+        (Some(version), _) if database != "postgres" => bad(
+            CHECK,
+            Status::Warning,
+            format!("version {version} in the database {database}, where no token leads"),
+            "ask in the database postgres",
+        ),
+        (Some(version), _) => fine(CHECK, format!("version {version}")),
+    }
+}
+
+fn syntax(facts: &Facts, library: &Library) -> Finding {
+    const CHECK: &str = "syntax";
+    let instead = "sys.iam_grant and sys.iam_revoke do the same";
+    if library.understands_syntax {
+        return fine(CHECK, "AWS IAM GRANT and REVOKE are understood");
+    }
+    if !facts.is_on("dsql_iam.install_syntax") {
+        return bad(
+            CHECK,
+            Status::Warning,
+            format!("off; {instead}"),
+            "ALTER SYSTEM SET dsql_iam.install_syntax = on, and restart the server",
+        );
+    }
+    bad(
+        CHECK,
+        Status::Fault,
+        format!("the parser does not take AWS IAM GRANT; {instead}"),
+        "the server's log says why, at its start",
+    )
+}
+
+fn hba(facts: &Facts) -> Finding {
+    const CHECK: &str = "hba";
+    let file = facts.hba_file.display();
+    let broken = facts.hba_lines.iter().find_map(|line| {
+        let error = line.error.as_deref()?;
+        Some((line.number, error))
+    });
+    if let Some((number, error)) = broken {
+        return bad(
+            CHECK,
+            Status::Fault,
+            format!("line {number} of {file}, or of what it includes: {error}"),
+            "mend that line in your pg_hba.conf, and: SELECT pg_reload_conf()",
+        );
+    }
+    let asks_everybody = |line: &HbaLine| {
+        line.kind.as_deref() == Some("host")
+            && line.method.as_deref() == Some("trust")
+            && line.databases.as_deref() == Some(&["all".to_owned()])
+            && line.roles.as_deref() == Some(&["all".to_owned()])
+            && line.address.as_deref() == Some("all")
+    };
+    let is_reached = facts.hba_lines.iter().any(asks_everybody);
+    if facts.has_our_hba_file() {
+        return if is_reached {
+            fine(CHECK, format!("{file} is in force"))
+        } else {
+            bad(
+                CHECK,
+                Status::Fault,
+                format!("{file} is not what the library wrote"),
+                "SELECT pg_reload_conf(), which has it written again",
+            )
+        };
+    }
+    if facts.is_on("dsql_iam.manage_hba") {
+        return bad(
+            CHECK,
+            Status::Fault,
+            format!("{file} is in force, and not the library's own file"),
+            "restart the server, and load no other library that sets hba_file",
+        );
+    }
+    let remedy = "ALTER SYSTEM SET dsql_iam.manage_hba = on, and restart the server";
+    let found = if is_reached {
+        format!("{file} is in force, with a trust line that is an open door without the library")
+    } else {
+        format!("{file} is in force, which does not ask everybody for a token")
+    };
+    bad(CHECK, Status::Warning, found, remedy)
+}
+
+fn tls(facts: &Facts) -> Finding {
+    const CHECK: &str = "tls";
+    let is_loaded = facts.settings.contains_key("dsql_iam.require_tls");
+    match (facts.is_on("ssl"), facts.is_on("dsql_iam.require_tls")) {
+        (true, true) => fine(CHECK, "on, and asked for"),
+        (true, false) if !is_loaded => fine(CHECK, "on"),
+        (true, false) => bad(
+            CHECK,
+            Status::Warning,
+            "on, but tokens are taken without it too",
+            "ALTER SYSTEM SET dsql_iam.require_tls = on; SELECT pg_reload_conf()",
+        ),
+        (false, false) if is_loaded => bad(
+            CHECK,
+            Status::Warning,
+            "off, so that tokens travel for everybody to read",
+            "ssl_cert_file and ssl_key_file, then: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()",
+        ),
+        (false, _) => bad(
+            CHECK,
+            Status::Fault,
+            "off, and without it nobody gets in",
+            "ssl_cert_file and ssl_key_file, then: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()",
+        ),
+    }
+}
+
+fn cluster(library: &Library) -> Finding {
+    const CHECK: &str = "cluster";
+    match &library.cluster {
+        Ok(arn) => fine(CHECK, arn),
+        Err(fault) => {
+            let setting = fault.split_whitespace().next().unwrap_or_default();
+            bad(
+                CHECK,
+                Status::Fault,
+                format!("dsql_iam.{fault}"),
+                format!("ALTER SYSTEM SET dsql_iam.{setting} = '…'; SELECT pg_reload_conf()"),
+            )
+        }
+    }
+}
+
+fn iam_directory(library: &Library) -> Finding {
+    const CHECK: &str = "iam_directory";
+    let path = library.directory.display();
+    let mode = match &library.directory_mode {
+        Ok(mode) => *mode,
+        Err(error) => {
+            return bad(
+                CHECK,
+                Status::Fault,
+                format!("{path}: {error}"),
+                format!("as the server's user: install -d -m 700 {path}"),
+            );
+        }
+    };
+    if mode & 0o022 != 0 {
+        return bad(
+            CHECK,
+            Status::Fault,
+            format!("{path} has mode {mode:04o}: others can put documents there"),
+            format!("chmod 700 {path}"),
+        );
+    }
+    let (users, roles, keys) = match &library.identities {
+        Ok(counts) => *counts,
+        Err(error) => {
+            let remedy = match error {
+                LoadError::Exposed { path, .. } => format!("chmod 600 {}", path.display()),
+                LoadError::Directory { path, .. } => {
+                    format!(
+                        "let the server's user read it: chmod u+rx {}",
+                        path.display()
+                    )
+                }
+                LoadError::Unreadable { path, .. } => {
+                    format!(
+                        "let the server's user read it: chmod u+r {}",
+                        path.display()
+                    )
+                }
+                LoadError::Broken { path, .. } | LoadError::NotAFile(path) => format!(
+                    "write {} again as the AWS CLI prints it, or take it away",
+                    path.display()
+                ),
+                LoadError::TooMany(path) => {
+                    format!("take documents out of {}", path.display())
+                }
+            };
+            return bad(CHECK, Status::Fault, error.to_string(), remedy);
+        }
+    };
+    let found = format!("{path}: {users} users, {roles} roles, {keys} access keys");
+    if keys == 0 {
+        return bad(
+            CHECK,
+            Status::Fault,
+            format!("{found}, so nobody can sign a token"),
+            format!("(umask 077; aws iam create-access-key --user-name NAME > {path}/NAME.json)"),
+        );
+    }
+    if mode & 0o077 != 0 {
+        return bad(
+            CHECK,
+            Status::Warning,
+            format!("{found}; others can look into it (mode {mode:04o})"),
+            format!("chmod 700 {path}"),
+        );
+    }
+    fine(CHECK, found)
+}
+
+fn clock(facts: &Facts, newest_document: Option<f64>) -> Finding {
+    const CHECK: &str = "clock";
+    let remedy = "set the clock: timedatectl set-ntp true";
+    let ahead = |time: f64| time - facts.now > CLOCK_SKEW;
+    if facts.now < ANNOUNCED {
+        return bad(
+            CHECK,
+            Status::Fault,
+            "it shows a time before there was an Aurora DSQL",
+            remedy,
+        );
+    }
+    if ahead(facts.checkpoint) {
+        let found = "it was set back: the last checkpoint is in its future";
+        return bad(CHECK, Status::Fault, found, remedy);
+    }
+    if newest_document.is_some_and(ahead) {
+        let found = "it is late: an IAM document was written in its future";
+        return bad(CHECK, Status::Fault, found, remedy);
+    }
+    fine(CHECK, "not before anything that the server has seen")
+}
+
+fn admin(facts: &Facts) -> Finding {
+    const CHECK: &str = "admin";
+    let Some(admin) = &facts.admin else {
+        let (found, remedy) = (
+            "there is no role admin",
+            "CREATE ROLE admin WITH LOGIN CREATEROLE",
+        );
+        return bad(CHECK, Status::Fault, found, remedy);
+    };
+    let attributes = "ALTER ROLE admin WITH LOGIN CREATEROLE NOSUPERUSER";
+    if admin.is_superuser {
+        let found = "it is a superuser, and no superuser gets in with a token";
+        return bad(CHECK, Status::Fault, found, attributes);
+    }
+    if !admin.can_log_in {
+        return bad(CHECK, Status::Fault, "it may not log in", attributes);
+    }
+    if !admin.makes_roles {
+        let found = "it cannot make roles, as Aurora DSQL's can";
+        return bad(CHECK, Status::Warning, found, attributes);
+    }
+    if admin.connections == 0 {
+        let remedy = "ALTER ROLE admin CONNECTION LIMIT -1";
+        return bad(CHECK, Status::Fault, "its connection limit is 0", remedy);
+    }
+    if !admin.may_connect {
+        let remedy = "GRANT CONNECT ON DATABASE postgres TO admin";
+        let found = "it may not connect to the database postgres";
+        return bad(CHECK, Status::Fault, found, remedy);
+    }
+    fine(CHECK, "may log in and make roles")
+}
+
+fn other_logins(facts: &Facts) -> Finding {
+    const CHECK: &str = "other_logins";
+    let superusers = match &facts.superusers[..] {
+        [] => "no superuser can log in".to_owned(),
+        some => format!(
+            "superusers, over Unix sockets as pg_hba.conf says: {}",
+            some.join(", ")
+        ),
+    };
+    if !facts.is_loaded {
+        return bad(
+            CHECK,
+            Status::Unknown,
+            "without the library everybody logs in as pg_hba.conf says",
+            "first mend: library",
+        );
+    }
+    let exempt = facts.setting("dsql_iam.exempt_roles");
+    if !exempt.trim().is_empty() {
+        return bad(
+            CHECK,
+            Status::Warning,
+            format!("with a password over TCP: {exempt}; {superusers}"),
+            "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server",
+        );
+    }
+    let is_of = |line: &HbaLine, kind: &str| {
+        let found = line.kind.as_deref().unwrap_or_default();
+        found.starts_with(kind)
+    };
+    let open = facts
+        .hba_lines
+        .iter()
+        .find(|line| is_of(line, "local") && matches!(line.method.as_deref(), Some("trust")));
+    if let Some(line) = open {
+        return bad(
+            CHECK,
+            Status::Warning,
+            format!(
+                "over Unix sockets everybody on this machine, as {}, unasked; {superusers}",
+                line.roles.as_deref().unwrap_or_default().join(", ")
+            ),
+            "write peer instead of trust in the local lines of pg_hba.conf; SELECT pg_reload_conf()",
+        );
+    }
+    let passes_by = facts.hba_lines.iter().find(|line| {
+        let is_replication = line
+            .databases
+            .as_deref()
+            .is_some_and(|names| names == ["replication"]);
+        !facts.has_our_hba_file()
+            && is_of(line, "host")
+            && !is_replication
+            && !matches!(line.method.as_deref(), Some("trust" | "reject"))
+    });
+    if let Some(line) = passes_by {
+        return bad(
+            CHECK,
+            Status::Warning,
+            format!(
+                "over TCP with {}, by line {} of {}; {superusers}",
+                line.method.as_deref().unwrap_or("its method"),
+                line.number,
+                facts.hba_file.display()
+            ),
+            "take that line out, or: ALTER SYSTEM SET dsql_iam.manage_hba = on, and restart the server",
+        );
+    }
+    fine(CHECK, superusers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// A server on which all is well.
+    fn facts() -> Facts {
+        let line = |number: u32, kind: &str, method: &str| HbaLine {
+            number,
+            kind: Some(kind.into()),
+            databases: Some(vec!["all".into()]),
+            roles: Some(vec!["all".into()]),
+            address: (kind == "host").then(|| "all".into()),
+            method: Some(method.into()),
+            error: None,
+        };
+        let settings = [
+            ("ssl", "on"),
+            ("dsql_iam.require_tls", "on"),
+            ("dsql_iam.manage_hba", "on"),
+            ("dsql_iam.install_syntax", "on"),
+            ("dsql_iam.exempt_roles", ""),
+        ];
+        Facts {
+            major: 15,
+            preload: "dsql_iam".into(),
+            preload_in_file: Some("dsql_iam".into()),
+            is_loaded: true,
+            is_installed: true,
+            database: "postgres".into(),
+            extension: Some("1".into()),
+            data_directory: "/data".into(),
+            hba_file: "/data/dsql_iam_hba.conf".into(),
+            hba_lines: vec![line(3, "host", "trust"), line(5, "local", "peer")],
+            settings: settings
+                .map(|(name, value)| (name.to_owned(), Some(value.to_owned())))
+                .into(),
+            now: ANNOUNCED + 1e6,
+            checkpoint: ANNOUNCED,
+            superusers: vec!["postgres".into()],
+            admin: Some(Admin {
+                can_log_in: true,
+                is_superuser: false,
+                makes_roles: true,
+                connections: -1,
+                may_connect: true,
+            }),
+        }
+    }
+
+    fn library() -> Library {
+        Library {
+            version: "1",
+            understands_syntax: true,
+            cluster: Ok("arn".into()),
+            directory: "/iam".into(),
+            directory_mode: Ok(0o700),
+            identities: Ok((1, 1, 1)),
+            newest_document: Some(ANNOUNCED),
+        }
+    }
+
+    /// The findings that are not fine, as `check status`, after one change; each has a remedy.
+    fn after(change: impl FnOnce(&mut Facts, &mut Library)) -> String {
+        let (mut facts, mut library) = (facts(), library());
+        change(&mut facts, &mut library);
+        not_fine(&examine(&facts, Some(&library)))
+    }
+
+    fn not_fine(findings: &[Finding]) -> String {
+        assert_eq!(findings.len(), 10);
+        let lines = findings.iter().filter(|finding| {
+            assert_eq!(finding.remedy.is_none(), finding.status == Status::Ok);
+            finding.status != Status::Ok
+        });
+        let lines: Vec<_> = lines
+            .map(|finding| format!("{} {}", finding.check, finding.status.word()))
+            .collect();
+        lines.join(", ")
+    }
+
+    fn set(facts: &mut Facts, name: &str, value: &str) {
+        facts.settings.insert(name.into(), Some(value.into()));
+    }
+
+    #[test]
+    fn each_fault_is_found_and_no_other() {
+        assert_eq!(after(|_, _| ()), "");
+        assert_eq!(after(|f, _| f.extension = None), "extension fault");
+        assert_eq!(
+            after(|f, _| f.extension = Some("0".into())),
+            "extension fault"
+        );
+        assert_eq!(after(|f, _| f.database = "x".into()), "extension warning");
+        assert_eq!(after(|_, l| l.understands_syntax = false), "syntax fault");
+        let off = |f: &mut Facts, l: &mut Library| {
+            l.understands_syntax = false;
+            set(f, "dsql_iam.install_syntax", "off");
+        };
+        assert_eq!(after(off), "syntax warning");
+        assert_eq!(
+            after(|_, l| l.cluster = Err("region must".into())),
+            "cluster fault"
+        );
+    }
+
+    #[test]
+    fn doors_beside_the_token_are_found() {
+        let other_file = |f: &mut Facts| f.hba_file = "/data/pg_hba.conf".into();
+        assert_eq!(after(|f, _| other_file(f)), "hba fault");
+        assert_eq!(
+            after(|f, _| f.hba_lines[1].error = Some("?".into())),
+            "hba fault"
+        );
+        assert_eq!(
+            after(|f, _| f.hba_lines[0].method = Some("md5".into())),
+            "hba fault"
+        );
+        assert_eq!(
+            after(|f, _| f.hba_lines[0].databases = Some(vec!["x".into()])),
+            "hba fault"
+        );
+        assert_eq!(
+            after(|f, _| {
+                other_file(f);
+                set(f, "dsql_iam.manage_hba", "off");
+            }),
+            "hba warning"
+        );
+        assert_eq!(
+            after(|f, _| {
+                other_file(f);
+                set(f, "dsql_iam.manage_hba", "off");
+                f.hba_lines[0].method = Some("scram-sha-256".into());
+            }),
+            "hba warning, other_logins warning"
+        );
+        assert_eq!(
+            after(|f, _| set(f, "dsql_iam.exempt_roles", "dba")),
+            "other_logins warning"
+        );
+        assert_eq!(
+            after(|f, _| f.hba_lines[1].method = Some("trust".into())),
+            "other_logins warning"
+        );
+    }
+
+    #[test]
+    fn tls_is_wanted() {
+        assert_eq!(after(|f, _| set(f, "ssl", "off")), "tls fault");
+        assert_eq!(
+            after(|f, _| set(f, "dsql_iam.require_tls", "off")),
+            "tls warning"
+        );
+        assert_eq!(
+            after(|f, _| {
+                set(f, "ssl", "off");
+                set(f, "dsql_iam.require_tls", "off");
+            }),
+            "tls warning"
+        );
+    }
+
+    #[test]
+    fn the_directory_has_to_be_private_and_whole() {
+        const FAULT: &str = "iam_directory fault";
+        assert_eq!(after(|_, l| l.directory_mode = Err("gone".into())), FAULT);
+        assert_eq!(after(|_, l| l.directory_mode = Ok(0o770)), FAULT);
+        assert_eq!(
+            after(|_, l| l.directory_mode = Ok(0o755)),
+            "iam_directory warning"
+        );
+        assert_eq!(after(|_, l| l.identities = Ok((1, 1, 0))), FAULT);
+        let path = || PathBuf::from("/iam/a.json");
+        let error = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let errors = [
+            LoadError::Exposed {
+                path: path(),
+                mode: 0o644,
+            },
+            LoadError::Unreadable {
+                path: path(),
+                error: error(),
+            },
+            LoadError::Directory {
+                path: path(),
+                error: error(),
+            },
+            LoadError::NotAFile(path()),
+            LoadError::TooMany(path()),
+        ];
+        for error in errors {
+            assert_eq!(after(|_, l| l.identities = Err(error)), FAULT);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_went_back_is_found() {
+        assert_eq!(after(|f, _| f.checkpoint = f.now + 299.0), "");
+        assert_eq!(after(|f, _| f.checkpoint = f.now + 301.0), "clock fault");
+        assert_eq!(
+            after(|f, l| l.newest_document = Some(f.now + 301.0)),
+            "clock fault"
+        );
+        assert_eq!(
+            after(|f, _| (f.now, f.checkpoint) = (ANNOUNCED - 1.0, 0.0)),
+            "clock fault"
+        );
+    }
+
+    #[test]
+    fn admin_has_to_get_in() {
+        fn admin(change: impl FnOnce(&mut Admin)) -> String {
+            after(|facts, _| change(facts.admin.as_mut().expect("it is there")))
+        }
+        assert_eq!(after(|f, _| f.admin = None), "admin fault");
+        assert_eq!(admin(|admin| admin.can_log_in = false), "admin fault");
+        assert_eq!(admin(|admin| admin.is_superuser = true), "admin fault");
+        assert_eq!(admin(|admin| admin.makes_roles = false), "admin warning");
+        assert_eq!(admin(|admin| admin.connections = 0), "admin fault");
+        assert_eq!(admin(|admin| admin.may_connect = false), "admin fault");
+    }
+
+    #[test]
+    fn without_the_library_the_others_in_the_list_stay() {
+        let mut facts = facts();
+        facts.is_loaded = false;
+        facts.settings.retain(|name, _| name == "ssl");
+        facts.preload = "pg_stat_statements, \"odd name\"".into();
+        facts.preload_in_file = None;
+        let findings = examine(&facts, None);
+        assert_eq!(
+            not_fine(&findings),
+            "library fault, syntax unknown, hba unknown, cluster unknown, iam_directory unknown, \
+             other_logins unknown"
+        );
+        assert_eq!(
+            findings[0].remedy.as_deref(),
+            Some(
+                "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', 'odd name', \
+                 'dsql_iam', and restart the server"
+            )
+        );
+        facts.preload_in_file = Some("a, $libdir/dsql_iam".into());
+        assert_eq!(
+            examine(&facts, None)[0].remedy.as_deref(),
+            Some("restart the server")
+        );
+        facts.is_installed = false;
+        assert_eq!(
+            examine(&facts, None)[0].remedy.as_deref(),
+            Some("dsql-iam install")
+        );
+        assert!(!preloads("dsql_iam2, xdsql_iam"));
+        assert!(preloads("a, \"/x/dsql_iam.so\""));
+    }
+}

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Starts the official image's server with dsql_iam. It needs nothing but the IAM documents in /iam;
+# what else it has to know it finds there, or makes up. Each of these says otherwise:
+#   DSQL_IAM_ACCOUNT_ID, AWS_REGION (us-east-1), DSQL_IAM_CLUSTER_ID (kept beside the data),
+#   DSQL_IAM_DIRECTORY (/iam), DSQL_IAM_TLS (a folder with server.crt and server.key)
+set -euo pipefail
+
+say() { echo "dsql-iam: $*" >&2; }
+die() { say "$@"; exit 1; }
+
+# Anything but the server is run as it is: bash, psql.
+[ "${1:-postgres}" = postgres ] || [ "${1#-}" != "$1" ] || exec "$@"
+[ "${1:-}" != postgres ] || shift
+
+data=${PGDATA:-/var/lib/postgresql/data}
+kept=${DSQL_IAM_STATE:-/var/lib/dsql-iam}
+iam=${DSQL_IAM_DIRECTORY:-/iam}
+# Each command runs as the user of the server; root has to become that user.
+as_server() { if [ "$(id -u)" = 0 ]; then gosu postgres "$@"; else "$@"; fi; }
+# A folder of that user's, that nobody else gets at.
+private() {
+    mkdir -p "$1"
+    [ "$(id -u)" != 0 ] || chown postgres: "$1"
+    chmod 700 "$1"
+}
+
+shopt -s nullglob
+documents=("$iam"/*.json)
+[ ${#documents[@]} -gt 0 ] || die "there are no IAM documents in $iam: mount a folder with them, for example with --volume \"\$PWD/iam:$iam:ro\""
+private "$kept"
+
+# The documents belong to a user of the host, and those with secrets are for that user alone. If the
+# server cannot read them, it gets copies, which a restart brings up to date.
+is_readable=yes
+for document in "${documents[@]}"; do
+    as_server test -r "$document" || is_readable=no
+done
+if [ $is_readable = no ]; then
+    [ "$(id -u)" = 0 ] || die "the user $(id -un) cannot read the documents in $iam"
+    say "the server's user cannot read $iam, so it works on copies: restart it after a change"
+    rm -rf "$kept/iam"
+    private "$kept/iam"
+    install --owner postgres --group postgres --mode 600 "${documents[@]}" "$kept/iam"
+    iam=$kept/iam
+fi
+
+account=${DSQL_IAM_ACCOUNT_ID:-}
+if [ -z "$account" ]; then
+    mapfile -t accounts < <(grep -ohE '"Arn": *"arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:' "$iam"/*.json | grep -oE '[0-9]{12}' | sort -u)
+    [ ${#accounts[@]} = 1 ] || die "the documents are of ${#accounts[@]} accounts: set DSQL_IAM_ACCOUNT_ID to the cluster's"
+    account=${accounts[0]}
+fi
+region=${AWS_REGION:-us-east-1}
+cluster=${DSQL_IAM_CLUSTER_ID:-}
+if [ -z "$cluster" ]; then
+    [ -s "$kept/cluster_id" ] || (set +o pipefail; tr -dc a-z2-7 </dev/urandom | head -c 26 >"$kept/cluster_id")
+    cluster=$(cat "$kept/cluster_id")
+fi
+
+# A certificate that clients can trust by its own file, unless one is given.
+tls=${DSQL_IAM_TLS:-$kept/tls}
+if [ -z "${DSQL_IAM_TLS:-}" ] && [ ! -s "$tls/server.key" ]; then
+    private "$tls"
+    names="DNS:localhost,DNS:$(hostname),DNS:$cluster.dsql.$region.on.aws,IP:127.0.0.1,IP:::1"
+    as_server openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \
+        -subj "/CN=dsql_iam development server" -addext "subjectAltName=$names" \
+        -keyout "$tls/server.key" -out "$tls/server.crt" 2>/dev/null
+fi
+
+# Nobody uses it: a superuser comes in over the socket only, as the user postgres.
+: "${POSTGRES_PASSWORD:=$(openssl rand -hex 32)}"
+: "${POSTGRES_INITDB_ARGS:=--auth-local=peer}"
+export POSTGRES_PASSWORD POSTGRES_INITDB_ARGS PGDATA="$data"
+
+say "cluster arn:aws:dsql:$region:$account:cluster/$cluster, certificate in $tls/server.crt"
+exec docker-entrypoint.sh postgres \
+    -c shared_preload_libraries=dsql_iam \
+    -c ssl=on -c "ssl_cert_file=$tls/server.crt" -c "ssl_key_file=$tls/server.key" \
+    -c "dsql_iam.account_id=$account" -c "dsql_iam.region=$region" \
+    -c "dsql_iam.cluster_id=$cluster" -c "dsql_iam.iam_directory=$iam" "$@"

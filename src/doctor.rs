@@ -1,0 +1,58 @@
+//! Collects what `sys.doctor()` judges; [`dsql_iam_core::doctor`] judges it.
+
+use crate::{settings, syntax};
+use dsql_iam_core::directory::{self, Snapshot};
+use dsql_iam_core::doctor::{FACTS_QUERY, Facts, Finding, Library, examine};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{PgLogLevel, Spi, ereport};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+/// Looks at this server. The current user has to be a superuser.
+pub fn findings() -> Vec<Finding> {
+    let answer = Spi::get_one::<String>(FACTS_QUERY)
+        .map_err(|error| error.to_string())
+        .and_then(|text| text.ok_or_else(|| "the catalogs gave no answer".to_owned()))
+        .and_then(|text| serde_json::from_str::<Facts>(&text).map_err(|error| error.to_string()));
+    match answer {
+        Ok(facts) => examine(&facts, Some(&library())),
+        Err(fault) => {
+            ereport!(
+                PgLogLevel::ERROR,
+                Code::ERRCODE_INTERNAL_ERROR,
+                format!("dsql_iam could not look at this server: {fault}")
+            );
+            Vec::new()
+        }
+    }
+}
+
+fn library() -> Library {
+    let path = settings::iam_directory();
+    // Read anew, not as it is in force: what was good before may hide what is broken now.
+    let identities = Snapshot::read(&path).and_then(|snapshot| snapshot.identities());
+    Library {
+        version: env!("CARGO_PKG_VERSION"),
+        understands_syntax: syntax::is_understood(),
+        cluster: settings::cluster()
+            .map(|cluster| cluster.arn())
+            .map_err(|fault| fault.to_string()),
+        directory_mode: mode(&path),
+        identities: identities.map(|identities| identities.counts()),
+        newest_document: directory::newest(&path).and_then(|time| {
+            let since = time.duration_since(UNIX_EPOCH).ok()?;
+            Some(since.as_secs_f64())
+        }),
+        directory: path,
+    }
+}
+
+fn mode(path: &Path) -> Result<u32, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if metadata.is_dir() {
+        Ok(metadata.mode() & 0o7777)
+    } else {
+        Err("it is no directory".into())
+    }
+}

@@ -1,0 +1,103 @@
+# The container's entry point and health check, in a Debian with the package: what the image's own
+# entry point and gosu do is stood in for, as its documentation has it.
+set -euo pipefail
+fail() { echo "FAILED: $*" >&2; exit 1; }
+step() { echo "- $*"; }
+export PATH=/usr/lib/postgresql/$VERSION/bin:/usr/local/bin:$PATH PGDATA=/var/lib/container/data
+mkdir -p /docker-entrypoint-initdb.d
+install /tmp/docker/entrypoint.sh /usr/local/bin/dsql-iam-entrypoint
+install /tmp/docker/health.sh /usr/local/bin/dsql-iam-health
+install /tmp/docker/create-extension.sh /docker-entrypoint-initdb.d/00-dsql-iam.sh
+cat >/usr/local/bin/gosu <<'SH'
+#!/bin/bash
+user=$1; shift
+exec setpriv --reuid "$user" --regid "$user" --init-groups "$@"
+SH
+cat >/usr/local/bin/docker-entrypoint.sh <<'SH'
+#!/bin/bash
+set -eu
+if [ "$(id -u)" = 0 ]; then
+    mkdir -p "$PGDATA"; chown postgres: "$PGDATA" /var/run/postgresql
+    exec gosu postgres "$0" "$@"
+fi
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    [ -n "$POSTGRES_PASSWORD" ]
+    initdb --username=postgres --pwfile=<(echo "$POSTGRES_PASSWORD") $POSTGRES_INITDB_ARGS >/dev/null
+    echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
+    pg_ctl -w start -o "$(printf '%q ' "${@:2}" -c listen_addresses=)" >/dev/null
+    for script in /docker-entrypoint-initdb.d/*; do "$script"; done
+    pg_ctl -w -m fast stop >/dev/null
+fi
+exec "$@"
+SH
+chmod 755 /usr/local/bin/*
+unset DSQL_IAM_DIRECTORY AWS_REGION
+log=/tmp/container.log
+run() { dsql-iam-entrypoint postgres >$log 2>&1 & pid=$!; }
+# Waits until the condition holds, as long as the server lives, at most for 30 seconds.
+until_() {
+    local end=$((SECONDS + 30))
+    until "$@" >/tmp/health 2>&1; do
+        kill -0 $pid 2>/dev/null || fail "the server ended: $(cat $log)"
+        [ $SECONDS -lt $end ] || fail "$(cat /tmp/health $log)"
+        sleep 0.1
+    done
+}
+end() { kill -INT $pid; wait $pid || true; }
+
+step "without documents the container says what it needs"
+if dsql-iam-entrypoint postgres 2>$log; then fail "it started"; fi
+grep -q "^dsql-iam: there are no IAM documents in /iam: mount a folder with them" $log || fail "$(cat $log)"
+
+step "anything but the server is run as it is"
+[ "$(dsql-iam-entrypoint echo hello)" = hello ] || fail "echo"
+
+step "with documents of a user of the host it is well"
+key=AKIA0123456789ABCDEF secret=0123456789abcdefghijklmnopqrstuvwxyzABCD
+mkdir -m 700 /iam
+cat >/iam/account.json <<JSON
+{"UserDetailList": [{"Path": "/", "UserName": "dba", "UserId": "AIDA", "GroupList": [],
+  "Arn": "arn:aws:iam::012345678912:user/dba", "AttachedManagedPolicies": [], "Tags": [],
+  "UserPolicyList": [{"PolicyName": "connect", "PolicyDocument": {"Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "dsql:DbConnectAdmin", "Resource": "*"}]}}]}],
+ "RoleDetailList": [], "GroupDetailList": [], "Policies": []}
+JSON
+cat >/iam/key.json <<JSON
+{"AccessKey": {"UserName": "dba", "AccessKeyId": "$key", "Status": "Active",
+  "SecretAccessKey": "$secret", "CreateDate": "2026-01-01T00:00:00+00:00"}}
+JSON
+chown -R 1000:1000 /iam
+chmod 600 /iam/*
+if dsql-iam-health >/dev/null 2>&1; then fail "healthy without a server"; fi
+run
+until_ dsql-iam-health
+grep -q "works on copies" $log || fail "$(cat $log)"
+if grep -v '^ok ' /tmp/health; then fail "not all green"; fi
+login() {
+    PGPASSWORD=$(AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$secret dsql-iam token --admin \
+        --region us-east-1 --hostname localhost) psql -XAtq \
+        "host=localhost user=admin dbname=postgres sslmode=verify-full sslrootcert=$1" \
+        -c "SELECT sys.iam_session_user()"
+}
+cp /var/lib/dsql-iam/tls/server.crt /tmp/server.crt
+[ "$(login /tmp/server.crt)" = arn:aws:iam::012345678912:user/dba ] || fail "login"
+cluster=$(cat /var/lib/dsql-iam/cluster_id)
+
+step "a second start keeps the cluster, and takes documents that it can read as they are"
+end
+chown -R postgres: /iam
+run
+until_ dsql-iam-health
+[ "$(cat /var/lib/dsql-iam/cluster_id)" = "$cluster" ] || fail "another cluster"
+if grep -q "works on copies" $log; then fail "copies"; fi
+login /tmp/server.crt >/dev/null
+gosu postgres psql -XAtqc "ALTER ROLE admin NOLOGIN"
+if dsql-iam-health >/tmp/health; then fail "healthy with a fault"; fi
+grep -q "^fault    admin " /tmp/health || fail "$(cat /tmp/health)"
+end
+
+step "documents of two accounts need to be told whose the cluster is"
+sed -i 's/"RoleDetailList": \[\]/"RoleDetailList": [{"Arn": "arn:aws:iam::111111111111:role\/x"}]/' /iam/account.json
+if dsql-iam-entrypoint postgres 2>$log; then fail "it started"; fi
+grep -q "of 2 accounts: set DSQL_IAM_ACCOUNT_ID" $log || fail "$(cat $log)"
+echo "the container does what it should"

@@ -1,0 +1,106 @@
+# What somebody does who has a Debian with PostgreSQL: installs the package, sets a server up, uses
+# it, and takes all of it away again. Runs as root in a Debian that is thrown away afterwards.
+set -euo pipefail
+config=/etc/postgresql/$VERSION/main data=/var/lib/postgresql/$VERSION/main
+package=postgresql-$VERSION-dsql-iam
+export DEBIAN_FRONTEND=noninteractive
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+step() { echo "- $*"; }
+as_postgres() { setpriv --reuid postgres --regid postgres --init-groups --reset-env "$@"; }
+psql_() { as_postgres psql -XAtqc "$1"; }
+server() { pg_ctlcluster "$VERSION" main "$@"; }
+# Everything that the package or setup could have changed: names, owners, modes and contents. The
+# server itself writes into the folders of the data directory, and a few files beside them.
+state() {
+    # Some of these folders are not there before.
+    { find /etc/postgresql /usr/bin /usr/lib/postgresql /usr/share/postgresql /usr/share/man \
+        /usr/share/bash-completion /usr/share/zsh /usr/share/fish /etc/alternatives \
+        "$data" -maxdepth 6 -not -path "$data/*/*" -printf '%p %u:%g %m %l\n' 2>/dev/null || true; } |
+        grep -vE "^$data/(postmaster.opts|current_logfiles) |/vendor(-|_)completions|/(bash-completion|zsh|fish|man1|completions) " | LC_ALL=C sort
+    sha256sum "$config"/* "$data/postgresql.auto.conf" 2>/dev/null || true
+}
+
+before=$(state)
+
+step "the package is installed"
+apt-get install -yqq --no-install-recommends /tmp/package.deb >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail install; }
+dsql-iam --version
+[ -s /usr/share/man/man1/dsql-iam.1.gz ] || fail "no manual page"
+bash -n /usr/share/bash-completion/completions/dsql-iam
+grep -q "^Depends: postgresql-$VERSION, " <<<"$(dpkg-query -s "$package")" || fail "dependencies"
+
+step "setup shows what it would change, and changes nothing"
+installed=$(state)
+arguments=(--data "$data" --account-id 012345678912 --region us-east-1)
+shown=$(dsql-iam setup "${arguments[@]}")
+grep -q "shared_preload_libraries = 'dsql_iam'" <<<"$shown" || fail "$shown"
+grep -q "add --yes" <<<"$shown" || fail "$shown"
+[ "$(state)" = "$installed" ] || fail "it changed something"
+
+step "setup changes it, once, and leaves nothing of root's"
+dsql-iam setup "${arguments[@]}" --yes >/dev/null
+once=$(state)
+again=$(dsql-iam setup "${arguments[@]}" --yes)
+grep -q "nothing to change" <<<"$again" || fail "$again"
+[ "$(state)" = "$once" ] || fail "the second time changed something"
+[ -z "$(find "$data" "$config" ! -user postgres)" ] || fail "files of $(find "$data" "$config" ! -user postgres)"
+[ "$(stat -c %a "$data/dsql_iam")" = 700 ] || fail "mode of the IAM directory"
+
+step "the server starts with the library, and doctor is content"
+key=AKIA0123456789ABCDEF secret=0123456789abcdefghijklmnopqrstuvwxyzABCD
+as_postgres sh -c "umask 077; cat > $data/dsql_iam/account.json" <<JSON
+{"UserDetailList": [{"Path": "/", "UserName": "dba", "UserId": "AIDA", "GroupList": [],
+  "Arn": "arn:aws:iam::012345678912:user/dba", "AttachedManagedPolicies": [], "Tags": [],
+  "UserPolicyList": [{"PolicyName": "connect", "PolicyDocument": {"Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "dsql:DbConnectAdmin", "Resource": "*"}]}}]}],
+ "RoleDetailList": [], "GroupDetailList": [], "Policies": []}
+JSON
+as_postgres sh -c "umask 077; cat > $data/dsql_iam/key.json" <<JSON
+{"AccessKey": {"UserName": "dba", "AccessKeyId": "$key", "Status": "Active",
+  "SecretAccessKey": "$secret", "CreateDate": "2026-01-01T00:00:00+00:00"}}
+JSON
+server start
+if as_postgres dsql-iam doctor >/tmp/doctor; then fail "doctor is content without the extension"; fi
+grep -q '^fault    extension ' /tmp/doctor || fail "$(cat /tmp/doctor)"
+psql_ "CREATE EXTENSION dsql_iam"
+as_postgres dsql-iam doctor >/tmp/doctor || fail "$(cat /tmp/doctor)"
+if grep -v '^ok ' /tmp/doctor; then fail "doctor is not all green"; fi
+
+step "a token opens it, and a wrong one does not"
+login() {
+    PGPASSWORD=$(AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$1 dsql-iam token --admin \
+        --region us-east-1 --hostname localhost) \
+        psql -XAtq "host=localhost user=admin dbname=postgres sslmode=require" \
+        -c "SELECT sys.iam_session_user()"
+}
+[ "$(login $secret)" = arn:aws:iam::012345678912:user/dba ] || fail "login"
+if login "${secret}x" 2>/tmp/refused; then fail "a wrong signature opens it"; fi
+grep -q "access denied" /tmp/refused || fail "$(cat /tmp/refused)"
+
+step "setup by connection finds that nothing is to be done"
+[ "$(dsql-iam setup "host=/var/run/postgresql user=postgres" 2>&1 || true)" != "" ]
+by_connection=$(as_postgres dsql-iam setup "dbname=postgres" --yes)
+grep -q "nothing to change" <<<"$by_connection" || fail "$by_connection"
+
+step "the package is purged while the server runs, which starts again without it"
+psql_ "DROP EXTENSION dsql_iam"
+psql_ "DROP OWNED BY admin; DROP ROLE admin"
+rm "$data"/dsql_iam/*.json
+apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail purge; }
+grep -q "in force until the restart" /tmp/apt.log || fail "$(cat /tmp/apt.log)"
+server restart
+[ "$(psql_ "SHOW hba_file")" = "$config/pg_hba.conf" ] || fail "hba_file"
+[ -z "$(psql_ "SHOW shared_preload_libraries")" ] || fail "shared_preload_libraries"
+server stop
+rm "$data/dsql_iam_hba.conf"
+diff <(echo "$before") <(state) || fail "the package left something"
+
+step "the same with a server that does not run leaves nothing at all"
+apt-get install -yqq --no-install-recommends /tmp/package.deb >/dev/null 2>&1
+dsql-iam setup "${arguments[@]}" --yes >/dev/null
+server start
+server stop
+apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail purge; }
+diff <(echo "$before") <(state) || fail "the package left something"
+echo "all of it is as it was"

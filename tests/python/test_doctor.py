@@ -1,0 +1,280 @@
+"""`sys.doctor()` and `dsql-iam doctor`: each fault is seen, and its remedy mends it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from support import Key, access_key
+
+CHECKS = ["library", "extension", "syntax", "hba", "tls", "cluster", "iam_directory", "clock",
+          "admin", "other_logins"]
+
+
+def command(server, *arguments, **environment):
+    variables = os.environ | server.variables | environment
+    return subprocess.run([server.command, "doctor", *arguments], text=True, capture_output=True,
+                          stdin=subprocess.DEVNULL, env=variables, timeout=60)
+
+
+def outside(server):
+    """What the command finds that is not fine, by check: status, what was found, remedy."""
+    done = command(server, "--json")
+    assert done.stderr == ""
+    rows = json.loads(done.stdout)
+    assert [row["check_name"] for row in rows] == [*CHECKS, "clocks"]
+    assert (done.returncode == 0) == all(row["status"] in ("ok", "warning") for row in rows)
+    return {row["check_name"]: (row["status"], row["found"], row["remedy"])
+            for row in rows if row["status"] != "ok"}
+
+
+def inside(server):
+    rows = server.execute("SELECT * FROM sys.doctor()")
+    assert [row[0] for row in rows] == CHECKS
+    return {row[0]: row[1:] for row in rows if row[1] != "ok"}
+
+
+def only(server, check, status):
+    """The one thing that is not fine, from inside as from outside; gives it and its remedy."""
+    found = inside(server)
+    assert found == outside(server)
+    assert {name: row[0] for name, row in found.items()} == {check: status}
+    return found[check][1:]
+
+
+def shell(server, remedy):
+    subprocess.run(remedy, shell=True, check=True, cwd=server.data, **server.owner)
+
+
+def sql(server, remedy):
+    """Carries out a remedy in SQL as it stands; the words behind it are for people."""
+    server.execute(*remedy.partition(", and restart the server")[0].split("; "))
+    if "restart the server" in remedy:
+        server.restart()
+
+
+@pytest.fixture(autouse=True)
+def well(own):
+    assert inside(own) == {}
+    yield
+    assert outside(own) == {}
+
+
+def test_all_is_well(own):
+    done = command(own)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", name] for name in [*CHECKS, "clocks"]]
+    assert "\x1b" not in done.stdout
+    with own.connect() as connection:
+        assert len(connection.execute("SELECT * FROM sys.doctor()").fetchall()) == len(CHECKS)
+
+
+def test_colours_are_asked_for_and_refused(own):
+    assert "\x1b[32mok" in command(own, CLICOLOR_FORCE="1").stdout
+    assert "\x1b" not in command(own, CLICOLOR_FORCE="0", NO_COLOR="1").stdout
+
+
+def test_no_server(own):
+    done = command(own, "host=/nonexistent")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("dsql-iam: the server could not be asked: ")
+    assert "No such file or directory" in done.stderr
+
+
+def test_no_psql(own):
+    done = command(own, PATH="/nonexistent")
+    assert done.returncode == 1
+    assert done.stderr.startswith("dsql-iam: the server could not be asked: psql was not found: install ")
+
+
+def test_the_library_is_not_loaded(own):
+    with own.settings(restart=True, shared_preload_libraries="'auto_explain'"):
+        found = outside(own)
+        status, text, remedy = found.pop("library")
+        assert (status, text) == ("fault", "shared_preload_libraries is 'auto_explain'")
+        assert {row[0] for row in found.values()} == {"unknown"}
+        assert remedy == ("ALTER SYSTEM SET shared_preload_libraries = 'auto_explain', 'dsql_iam', "
+                          "and restart the server")
+        own.execute(remedy.partition(", and restart")[0])
+        assert outside(own)["library"][2] == "restart the server"
+        own.restart()
+        assert outside(own) == {}
+
+
+def test_the_extension_is_not_there(own):
+    own.execute("DROP EXTENSION dsql_iam")
+    found = outside(own)
+    assert found == {"extension": (
+        "fault", "not created in the database postgres",
+        "in the database postgres, as a superuser: CREATE EXTENSION dsql_iam")}
+    own.execute(found["extension"][2].partition(": ")[2])
+
+
+def test_the_syntax_is_off(own):
+    with own.settings(restart=True, dsql_iam__install_syntax="off"):
+        found, remedy = only(own, "syntax", "warning")
+        assert found == "off; sys.iam_grant and sys.iam_revoke do the same"
+        sql(own, remedy)
+        assert inside(own) == {}
+
+
+def test_the_hba_file_was_changed(own):
+    path = own.data / "dsql_iam_hba.conf"
+    own.write(path, "local all postgres peer map=up\n")
+    found, remedy = only(own, "hba", "fault")
+    assert found == f"{path} is not what the library wrote"
+    own.execute(remedy.partition(", ")[0])
+    own.reload()
+
+
+@contextlib.contextmanager
+def hba_line(own, line):
+    path = own.data / "pg_hba.conf"
+    text = path.read_text()
+    try:
+        own.write(path, text + line + "\n")
+        own.reload()
+        yield
+    finally:
+        own.write(path, text)
+        own.reload()
+
+
+def test_a_line_of_the_hba_file_is_broken(own):
+    with hba_line(own, "local all all nonsense"):
+        found, remedy = only(own, "hba", "fault")
+        assert 'invalid authentication method "nonsense"' in found
+        assert remedy.startswith("mend that line in your pg_hba.conf")
+
+
+def test_the_library_does_not_manage_the_hba_file(own):
+    with own.settings(restart=True, dsql_iam__manage_hba="off"):
+        found, remedy = only(own, "hba", "warning")
+        assert found.endswith("does not ask everybody for a token")
+        sql(own, remedy)
+        assert inside(own) == {}
+
+
+def test_tls_is_off(own):
+    with own.settings(ssl="off"):
+        found, remedy = only(own, "tls", "fault")
+        assert found == "off, and without it nobody gets in"
+        sql(own, remedy.partition("then: ")[2])
+        own.reload()
+        assert inside(own) == {}
+
+
+def test_tls_is_not_asked_for(own):
+    with own.settings(dsql_iam__require_tls="off"):
+        _, remedy = only(own, "tls", "warning")
+        sql(own, remedy)
+        own.reload()
+        assert inside(own) == {}
+
+
+def test_the_cluster_is_not_described(own):
+    with own.settings(dsql_iam__region="''"):
+        found, remedy = only(own, "cluster", "fault")
+        assert found == 'dsql_iam.region must look like "us-east-1", not ""'
+        sql(own, remedy.replace("…", "us-east-1"))
+        own.reload()
+        assert inside(own) == {}
+
+
+@pytest.fixture
+def iam(own):
+    """An IAM directory with one key, to be spoiled."""
+    path = own.folder("data/doctor_iam")
+    own.write(path / "key.json", json.dumps(access_key("doctor", Key("AKIA" + "D" * 16, "s" * 40))))
+    with own.settings(dsql_iam__iam_directory="'doctor_iam'"):
+        yield path
+    if path.exists():
+        path.chmod(0o700)
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+
+
+def test_the_iam_directory_is_not_there(own, iam):
+    iam.rename(own.dir / "moved_iam")
+    try:
+        found, remedy = only(own, "iam_directory", "fault")
+        assert found == f"{iam}: No such file or directory (os error 2)"
+        shell(own, remedy.partition(": ")[2])
+        # Then it is there, and empty.
+        assert iam.stat().st_mode & 0o777 == 0o700
+        found, remedy = only(own, "iam_directory", "fault")
+        assert found.endswith("0 access keys, so nobody can sign a token")
+        assert "aws iam create-access-key" in remedy
+    finally:
+        iam.rmdir()
+        (own.dir / "moved_iam").rename(iam)
+
+
+@pytest.mark.parametrize(("mode", "status"), [(0o770, "fault"), (0o703, "fault"),
+                                              (0o755, "warning")])
+def test_the_iam_directory_is_not_private(own, iam, mode, status):
+    iam.chmod(mode)
+    _, remedy = only(own, "iam_directory", status)
+    shell(own, remedy)
+
+
+def test_a_document_is_not_private(own, iam):
+    (iam / "key.json").chmod(0o640)
+    found, remedy = only(own, "iam_directory", "fault")
+    assert found.endswith("holds a secret but has mode 0640; it must be 0600")
+    shell(own, remedy)
+
+
+def test_a_document_cannot_be_read(own, iam):
+    (iam / "key.json").chmod(0)
+    _, remedy = only(own, "iam_directory", "fault")
+    shell(own, remedy.partition(": ")[2])
+    (iam / "key.json").chmod(0o600)
+
+
+def test_a_document_is_broken(own, iam):
+    own.write(iam / "broken.json", "{")
+    found, remedy = only(own, "iam_directory", "fault")
+    assert f'"{iam}/broken.json": EOF while parsing' in found
+    assert f"{iam}/broken.json" in remedy
+    (iam / "broken.json").unlink()
+
+
+def test_the_clock_is_late(own, iam):
+    later = time.time() + 1000
+    os.utime(iam / "key.json", (later, later))
+    found, _ = only(own, "clock", "fault")
+    assert found == "it is late: an IAM document was written in its future"
+    os.utime(iam / "key.json")
+
+
+@pytest.mark.parametrize(("spoil", "status"), [
+    ("ALTER ROLE admin NOLOGIN", "fault"), ("ALTER ROLE admin SUPERUSER", "fault"),
+    ("ALTER ROLE admin NOCREATEROLE", "warning"), ("ALTER ROLE admin CONNECTION LIMIT 0", "fault"),
+    ("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC", "fault")])
+def test_admin_is_spoiled(own, spoil, status):
+    own.execute(spoil)
+    found = outside(own)
+    assert found["admin"][0] == status
+    own.execute(found["admin"][2])
+    own.execute("REVOKE CONNECT ON DATABASE postgres FROM admin",
+                "GRANT CONNECT ON DATABASE postgres TO PUBLIC")
+
+
+def test_a_role_is_exempt(own):
+    with own.settings(restart=True, dsql_iam__exempt_roles="'dba'"):
+        found, remedy = only(own, "other_logins", "warning")
+        assert found.startswith("with a password over TCP: dba; ")
+        sql(own, remedy)
+        assert inside(own) == {}
+
+
+def test_a_socket_that_trusts(own):
+    with hba_line(own, "local all all trust"):
+        found, _ = only(own, "other_logins", "warning")
+        assert found.startswith("over Unix sockets everybody on this machine, as all, unasked; ")

@@ -1,0 +1,383 @@
+"""`dsql-iam install` and `dsql-iam setup`: what they do, take back, and say where they cannot."""
+
+import os
+import pathlib
+import pwd
+import shutil
+import subprocess
+
+import pytest
+
+WORKSPACE = pathlib.Path(os.environ["WORKSPACE"])
+CLUSTER = ("--account-id", "012345678912", "--region", "us-east-1")
+
+
+@pytest.fixture(scope="session")
+def command(server):
+    return server.command
+
+
+def run(command, *arguments, user=None, **environment):
+    variables = {name: value for name, value in os.environ.items()
+                 if not name.startswith(("PG", "AWS", "DSQL"))} | environment
+    switch = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return subprocess.run([command, *arguments], text=True, capture_output=True, env=variables,
+                          stdin=subprocess.DEVNULL, timeout=60, cwd=WORKSPACE, **switch)
+
+
+def fault(done):
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("dsql-iam: ")
+    return done.stderr.removeprefix("dsql-iam: ").rstrip()
+
+
+def told(done):
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def ordinary(server):
+    """A user who is not root: whoever runs this, or nobody."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+
+@pytest.fixture(scope="session")
+def library(server):
+    return server.library_directory / "dsql_iam.so"
+
+
+def pg_config(folder, **replaced):
+    """A pg_config that says what the true one says, but for this."""
+    text = subprocess.run([os.environ["PG_CONFIG"]], check=True, text=True,
+                          capture_output=True).stdout
+    answers = dict(line.split(" = ", 1) for line in text.splitlines())
+    for name, value in replaced.items():
+        answers[name.replace("_", "-")] = value
+    path = folder / "pg_config"
+    lines = "\n".join(f"{name} = {value}" for name, value in answers.items())
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{lines}\nEND\n")
+    path.chmod(0o755)
+    return path
+
+
+# install
+
+
+def test_install_puts_the_files_where_postgresql_looks(command, library, tmp_path):
+    lib, share = tmp_path / "lib", tmp_path / "share"
+    config = pg_config(tmp_path, PKGLIBDIR=lib, SHAREDIR=share)
+    first = told(run(command, "install", "--pg-config", config, "--library", library))
+    assert [line.split()[0] for line in first.splitlines()[:-1]] == ["installed"] * 3
+    assert first.splitlines()[-1].startswith("next: dsql-iam setup --data DIR")
+    assert (lib / "dsql_iam.so").read_bytes() == library.read_bytes()
+    control = (share / "extension/dsql_iam.control").read_text()
+    assert "default_version = '0.1.0'" in control
+    assert (share / "extension/dsql_iam--0.1.0.sql").exists()
+    again = told(run(command, "install", "--pg-config", config, "--library", library))
+    assert [line.split()[:2] for line in again.splitlines()[:-1]] == [["is", "there"]] * 3
+
+
+def test_install_for_a_package(command, library, tmp_path):
+    config = pg_config(tmp_path, PKGLIBDIR="/opt/pg/lib", SHAREDIR="/opt/pg/share")
+    stage = tmp_path / "stage"
+    told(run(command, "install", "--pg-config", config, "--library", library, "--destdir", stage))
+    assert sorted(str(path.relative_to(stage)) for path in stage.rglob("*.*")) == [
+        "opt/pg/lib/dsql_iam.so", "opt/pg/share/extension/dsql_iam--0.1.0.sql",
+        "opt/pg/share/extension/dsql_iam.control"]
+    assert not pathlib.Path("/opt/pg").exists()
+
+
+def test_install_without_postgresql(command):
+    assert fault(run(command, "install", "--pg-config", "/nonexistent")) == (
+        "/nonexistent does not work as a pg_config (No such file or directory (os error 2)): "
+        "name another with --pg-config")
+    if not pathlib.Path("/usr/lib/postgresql").exists():
+        assert fault(run(command, "install", PATH="/nonexistent")).startswith(
+            "no PostgreSQL was found: install one ")
+
+
+def test_install_for_another_version(command, tmp_path):
+    config = pg_config(tmp_path, VERSION="PostgreSQL 13.9")
+    assert fault(run(command, "install", "--pg-config", config)) == (
+        f"{config} is of PostgreSQL 13, and dsql_iam is for PostgreSQL 14 to 18: name another with "
+        "--pg-config")
+
+
+def test_install_without_headers(command, tmp_path):
+    config = pg_config(tmp_path, INCLUDEDIR_SERVER="/nonexistent", PKGLIBDIR=tmp_path / "lib",
+                       SHAREDIR=tmp_path / "share")
+    said = fault(run(command, "install", "--pg-config", config))
+    assert f"{config} has no server headers (/nonexistent/postgres.h is missing)" in said
+    assert "apt-get install postgresql-server-dev-" in said
+
+
+def test_install_without_cargo(command, tmp_path):
+    config = pg_config(tmp_path, PKGLIBDIR=tmp_path / "lib", SHAREDIR=tmp_path / "share")
+    said = fault(run(command, "install", "--pg-config", config, PATH="/usr/bin:/bin",
+                     CARGO="/nonexistent/cargo"))
+    assert said.startswith("cargo could not be started (No such file or directory (os error 2)): ")
+    assert "install Rust" in said
+
+
+def test_install_without_permission(command, library, tmp_path, ordinary):
+    # One that an ordinary user gets at: pytest's folders are private.
+    config = pathlib.Path(os.environ["PG_CONFIG"])
+    done = subprocess.run([config, "--pkglibdir"], text=True, capture_output=True, check=True)
+    folder = pathlib.Path(done.stdout.strip())
+    if ordinary is None and os.access(folder, os.W_OK):
+        pytest.skip("this user may write there")
+    said = fault(run(command, "install", "--pg-config", config, "--library", library,
+                     user=ordinary))
+    assert said.startswith(f"{folder} cannot be written (Permission denied (os error 13)")
+    assert said.endswith(": run it as the owner of that folder, mostly root")
+
+
+def test_install_elsewhere_than_in_a_checkout(command, tmp_path):
+    assert fault(run(command, "install", "--pg-config", os.environ["PG_CONFIG"],
+                     "--source", tmp_path)) == (
+        f"{tmp_path} is no checkout of dsql_iam: it has no dsql_iam.control; name one with --source")
+
+
+# setup
+
+
+class Cluster:
+    """A data directory as initdb makes it, and a server for it, without dsql_iam."""
+
+    def __init__(self, own, path):
+        self.own, self.path = own, path
+        self.program = own.program
+
+    def pg_ctl(self, *arguments):
+        self.own.as_owner("pg_ctl", "-D", self.path, "-w", "-s", "-p", self.program,
+                          "-o", f"-c port=5432 -c listen_addresses= -c unix_socket_directories={self.path}",
+                          "-l", self.path / "log", *arguments)
+
+    @property
+    def conninfo(self):
+        return f"host={self.path} port=5432 user={self.superuser} dbname=postgres"
+
+    superuser = "postgres"
+
+    def query(self, statement):
+        done = subprocess.run(
+            [self.own.bin / "psql", "-XAtqd", self.conninfo, "-c", statement], text=True,
+            capture_output=True, env={"PATH": os.environ["PATH"]})
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def state(self):
+        """Names, owners, modes and contents of all that setup could change."""
+        paths = [path for path in self.path.iterdir()
+                 if path.name not in ("log", "postmaster.opts", "postmaster.pid")]
+        return sorted((path.name, path.stat().st_uid, path.stat().st_mode,
+                       path.read_bytes() if path.suffix == ".conf" else b"")
+                      for path in paths)
+
+
+@pytest.fixture(scope="module")
+def template(own):
+    path = own.folder("template")
+    own.as_owner("initdb", "-D", path, "-U", "postgres", "-A", "trust", "--no-sync")
+    return path
+
+
+@pytest.fixture
+def cluster(own, template):
+    path = own.dir / "cluster"
+    own_path = own.folder("cluster")
+    own.as_owner("/bin/cp", "-a", f"{template}/.", own_path)
+    cluster = Cluster(own, path)
+    # The mirror with the extension in it is found by what ran there last.
+    own.write(path / "postmaster.opts", f'{own.program} "-D" "{path}"\n')
+    yield cluster
+    if (path / "postmaster.pid").exists():
+        cluster.pg_ctl("stop", "-m", "immediate")
+    shutil.rmtree(path)
+
+
+def setup(own, *arguments, **more):
+    return run(own.command, "setup", *arguments, **more)
+
+
+def test_setup_shows_does_and_takes_back(own, cluster):
+    before = cluster.state()
+    shown = told(setup(own, "--data", cluster.path, *CLUSTER))
+    assert "  + shared_preload_libraries = 'dsql_iam'" in shown
+    assert "  + dsql_iam.account_id = '012345678912'" in shown
+    assert f"{cluster.path}/dsql_iam: a new folder, mode 0700" in shown
+    assert shown.splitlines()[-1] == "nothing is changed yet: add --yes to have it done"
+    assert cluster.state() == before
+
+    done = told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    assert "restart the server" in done.splitlines()[-1]
+    after = cluster.state()
+    assert {row[1] for row in after} == {cluster.path.stat().st_uid}
+    assert (cluster.path / "dsql_iam").stat().st_mode & 0o777 == 0o700
+    assert "nothing to change" in told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    assert cluster.state() == after
+
+    cluster.pg_ctl("start")
+    assert cluster.query("SHOW dsql_iam.region") == "us-east-1"
+    assert "nothing to change" in told(setup(own, cluster.conninfo, "--yes"))
+    # Somebody changes the file meanwhile, and that stays.
+    cluster.pg_ctl("stop", "-m", "fast")
+    config = cluster.path / "postgresql.conf"
+    own.write(config, config.read_text() + "work_mem = '5MB'\n")
+    shown = told(setup(own, "--data", cluster.path, "--undo"))
+    assert "  - shared_preload_libraries = 'dsql_iam'" in shown
+    assert "BEGIN dsql_iam" in config.read_text()
+    told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert config.read_text().endswith("work_mem = '5MB'\n")
+    own.write(config, config.read_text().removesuffix("work_mem = '5MB'\n"))
+    assert cluster.state() == before
+    assert "nothing to change" in told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+
+
+def test_setup_as_the_servers_user(own, cluster):
+    if os.geteuid() != 0:
+        pytest.skip("the other tests are that already")
+    before = cluster.state()
+    user = pwd.getpwuid(cluster.path.stat().st_uid)
+    told(setup(own, "--data", cluster.path, *CLUSTER, "--yes", user=user))
+    told(setup(own, "--data", cluster.path, "--undo", "--yes", user=user))
+    assert cluster.state() == before
+
+
+def test_setup_does_not_lend_roots_rights_to_the_servers_user(own, cluster):
+    """What ran last is noted in a file that the server's user can write."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has rights to lend")
+    program = cluster.path / "program"
+    own.write(program, f"""#!/bin/sh
+id -u >>{cluster.path}/ran_as
+echo "postgres (PostgreSQL) {own.version}"
+""", mode=0o755)
+    own.write(cluster.path / "postmaster.opts", f'{program} "-D" "{cluster.path}"\n')
+    setup(own, "--data", cluster.path, *CLUSTER)
+    ran_as = (cluster.path / "ran_as").read_text().split()
+    assert set(ran_as) == {str(cluster.path.stat().st_uid)}
+    # Nor is a file written through a link that this user may not write.
+    own.write(cluster.path / "postmaster.opts", f'{own.program} "-D" "{cluster.path}"\n')
+    roots = own.dir / "roots.conf"
+    roots.write_text("")
+    (cluster.path / "postgresql.conf").unlink()
+    (cluster.path / "postgresql.conf").symlink_to(roots)
+    assert "Permission denied" in fault(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    assert roots.read_text() == ""
+    roots.unlink()
+
+
+@pytest.mark.parametrize("end", ["\n", "", "\n\n"])
+def test_setup_keeps_other_libraries(own, cluster, end):
+    config = cluster.path / "postgresql.conf"
+    own.write(config, config.read_text() + "shared_preload_libraries = 'auto_explain'" + end)
+    before = cluster.state()
+    told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    assert "shared_preload_libraries = 'auto_explain,dsql_iam'\n" in config.read_text()
+    cluster.pg_ctl("start")
+    assert cluster.query("SHOW shared_preload_libraries") == "auto_explain,dsql_iam"
+    told(setup(own, cluster.conninfo, "--undo", "--yes"))
+    cluster.pg_ctl("restart", "-m", "fast")
+    assert cluster.query("SHOW shared_preload_libraries") == "auto_explain"
+    cluster.pg_ctl("stop", "-m", "fast")
+    (cluster.path / "dsql_iam_hba.conf").unlink()
+    assert cluster.state() == before
+
+
+def test_setup_where_alter_system_has_the_last_word(own, cluster):
+    auto = cluster.path / "postgresql.auto.conf"
+    own.write(auto, auto.read_text() + "shared_preload_libraries = 'auto_explain'\nwork_mem = '5MB'\n")
+    before = cluster.state()
+    told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    assert "nothing to change" in told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    cluster.pg_ctl("start")
+    assert cluster.query("SHOW shared_preload_libraries") == "auto_explain,dsql_iam"
+    cluster.pg_ctl("stop", "-m", "fast")
+    told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert cluster.state() == before
+
+
+def test_undo_leaves_the_documents(own, cluster):
+    told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    own.write(cluster.path / "dsql_iam/a.json", "{}")
+    said = told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert f"{cluster.path}/dsql_iam stays, since it is not empty" in said
+    assert (cluster.path / "dsql_iam/a.json").exists()
+
+
+def test_setup_of_what_is_no_server(own, tmp_path):
+    assert fault(setup(own, "--data", tmp_path)) == (
+        f"{tmp_path} is no data directory: it has no PG_VERSION")
+    assert fault(setup(own, "--data", tmp_path / "x")) == (
+        f"{tmp_path}/x: No such file or directory (os error 2)")
+    assert fault(setup(own, "host=/nonexistent")).startswith("the server could not be asked: ")
+
+
+def test_setup_of_another_version(own, cluster, tmp_path):
+    own.write(cluster.path / "PG_VERSION", "13\n")
+    assert fault(setup(own, "--data", cluster.path)) == (
+        f"{cluster.path} is of PostgreSQL 13, and dsql_iam is for PostgreSQL 14 to 18")
+    other = 14 if own.version != 14 else 15
+    own.write(cluster.path / "PG_VERSION", f"{other}\n")
+    config = pg_config(tmp_path)
+    assert fault(setup(own, "--data", cluster.path, "--pg-config", config)) == (
+        f"{cluster.path} is of PostgreSQL {other}, and {config} of PostgreSQL {own.version}: name "
+        "the right one with --pg-config")
+    if not pathlib.Path(f"/usr/lib/postgresql/{other}").exists():
+        assert fault(setup(own, "--data", cluster.path)) == (
+            f"{cluster.path} is of PostgreSQL {other}, which was not found: name its pg_config with "
+            "--pg-config")
+
+
+def test_setup_before_install(own, cluster, tmp_path):
+    config = pg_config(tmp_path)
+    done = subprocess.run([os.environ["PG_CONFIG"], "--pkglibdir"], text=True, capture_output=True)
+    if (pathlib.Path(done.stdout.strip()) / "dsql_iam.so").exists():
+        pytest.skip("the system's PostgreSQL has the extension")
+    said = fault(setup(own, "--data", cluster.path, *CLUSTER, "--pg-config", config))
+    assert "does not have the extension's files: dsql-iam install puts them there" in said
+
+
+def test_setup_without_permission(own, cluster, ordinary):
+    if ordinary is None:
+        pytest.skip("only root can be somebody else")
+    assert fault(setup(own, "--data", cluster.path, *CLUSTER, user=ordinary)) == (
+        f"{cluster.path}: Permission denied (os error 13): run it as root, or as the server's user, who "
+        "has to have the right to it")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--region", "us-east-1"), 'account_id must be twelve digits, not ""'),
+    (("--account-id", "1", "--region", "us-east-1"), 'account_id must be twelve digits, not "1"'),
+    (("--account-id", "012345678912"), 'region must look like "us-east-1", not ""'),
+    ((*CLUSTER, "--cluster-id", "x"), 'cluster_id must be 26 characters of a-z and 0-9, not "x"'),
+])
+def test_setup_without_a_cluster(own, cluster, arguments, message):
+    said = fault(setup(own, "--data", cluster.path, *arguments))
+    assert said == f"{message}: give --account-id, --region and, if you have one, --cluster-id"
+
+
+# Completions and manual
+
+
+@pytest.mark.parametrize(("shell", "check"), [
+    ("bash", ["bash", "-n"]), ("zsh", ["zsh", "-n"]), ("fish", ["fish", "--no-execute"])])
+def test_completions(command, shell, check, tmp_path):
+    path = tmp_path / "completions"
+    path.write_text(told(run(command, "completions", shell)))
+    assert "simulate-principal-policy" in path.read_text()
+    if shutil.which(check[0]):
+        subprocess.run([*check, path], check=True)
+
+
+def test_manual(command, tmp_path):
+    page = told(run(command, "man"))
+    assert page.splitlines()[2].startswith(".TH dsql-iam 1 ")
+    told(run(command, "man", "--into", tmp_path))
+    pages = {path.name for path in tmp_path.iterdir()}
+    assert {"dsql-iam.1", "dsql-iam-setup.1", "dsql-iam-token.1"} <= pages
+    if shutil.which("man"):
+        subprocess.run(["man", "--warnings=w", "--local-file", tmp_path / "dsql-iam.1"], check=True,
+                       stdout=subprocess.DEVNULL)

@@ -1,0 +1,276 @@
+//! `cargo xtask package`: a Debian package for one major version of PostgreSQL; and its test, which
+//! installs it in a Debian of its own.
+//!
+//! `dsql-iam install --destdir` lays the extension out, as for anybody else who packages it;
+//! `dpkg-deb` makes the package.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::unistd::geteuid;
+
+use crate::postgres::Postgres;
+use crate::{prerequisites, run, workspace};
+
+/// Where the Debian for the test comes from, and which one it is.
+const DEBIAN: [&str; 2] = ["bookworm", "http://deb.debian.org/debian"];
+/// Its version of PostgreSQL.
+const DEBIAN_MAJOR: u32 = 15;
+
+/// What `package` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// The major version of PostgreSQL [default: the one that is found]
+    #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(14..=18))]
+    pg: Option<u32>,
+
+    /// Build without optimisation
+    #[arg(long)]
+    debug: bool,
+}
+
+/// Makes the package, and says where it is.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let postgres = match arguments.pg {
+        Some(major) => prerequisites::postgres_of(major)?,
+        None => prerequisites::postgres(None)?,
+    };
+    let package = make(&postgres, !arguments.debug)?;
+    println!("{}", package.display());
+    Ok(())
+}
+
+fn name(major: u32) -> String {
+    format!("postgresql-{major}-dsql-iam")
+}
+
+/// Builds everything, gives the path of the package.
+fn make(postgres: &Postgres, release: bool) -> Result<PathBuf> {
+    if which::which("dpkg-deb").is_err() {
+        bail!(
+            "dpkg-deb makes the package, and it is not here: this needs Debian, or what is like it"
+        );
+    }
+    let major = postgres.major;
+    let target = workspace::target_directory()?;
+    let library = workspace::build_extension(postgres, &target, release)?;
+    let command = workspace::build_command_as(&target, release)?.join("dsql-iam");
+
+    let folder = target.join("package");
+    let root = folder.join(name(major));
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    let lib = root.join(format!("usr/lib/postgresql/{major}"));
+    let share = root.join(format!("usr/share/postgresql/{major}"));
+    let extra = share.join("dsql-iam");
+    for folder in [&lib.join("bin"), &extra, &share.join("man/man1")] {
+        fs::create_dir_all(folder)?;
+    }
+    lay_out_extension(
+        &command,
+        postgres,
+        &library,
+        &folder,
+        [&lib.join("lib"), &share.join("extension")],
+    )?;
+    fs::copy(&command, lib.join("bin/dsql-iam"))?;
+    let printed = |arguments: &[&str]| run::output(Command::new(&command).args(arguments));
+    for shell in ["bash", "zsh", "fish"] {
+        fs::write(
+            extra.join(format!("dsql-iam.{shell}")),
+            printed(&["completions", shell])?,
+        )?;
+    }
+    let page = share.join("man/man1/dsql-iam.1");
+    fs::write(&page, printed(&["man"])?)?;
+    run::run(Command::new("gzip").args(["-9n"]).arg(&page))?;
+    let documentation = root.join("usr/share/doc").join(name(major));
+    fs::create_dir_all(&documentation)?;
+    fs::write(documentation.join("copyright"), COPYRIGHT)?;
+
+    let binaries = [lib.join("lib/dsql_iam.so"), lib.join("bin/dsql-iam")];
+    for binary in &binaries {
+        run::run(Command::new("strip").arg("--strip-unneeded").arg(binary))?;
+    }
+    control(&root, major, &binaries, &folder)?;
+    let package = folder.join(format!(
+        "{}_{}_{}.deb",
+        name(major),
+        workspace::version(),
+        architecture()?
+    ));
+    let mut deb = Command::new("dpkg-deb");
+    deb.args(["--root-owner-group", "--build"])
+        .arg(&root)
+        .arg(&package);
+    run::output(&mut deb)?;
+    Ok(package)
+}
+
+/// Has `dsql-iam install` lay the files out, and moves them to where Debian has them: a PostgreSQL
+/// that was fetched has them elsewhere.
+fn lay_out_extension(
+    command: &Path,
+    postgres: &Postgres,
+    library: &Path,
+    folder: &Path,
+    [modules, extensions]: [&Path; 2],
+) -> Result<()> {
+    let staged = tempfile::tempdir_in(folder)?;
+    let mut install = Command::new(command);
+    install
+        .args(["install", "--pg-config"])
+        .arg(&postgres.pg_config)
+        .arg("--library")
+        .arg(library)
+        .arg("--destdir")
+        .arg(staged.path())
+        .current_dir(workspace::root());
+    run::output(&mut install)?;
+    let below = |path: &Path| staged.path().join(path.strip_prefix("/").unwrap_or(path));
+    fs::rename(below(&postgres.pkglib), modules)?;
+    fs::rename(below(&postgres.share.join("extension")), extensions)?;
+    Ok(())
+}
+
+/// Writes the package's control files.
+fn control(root: &Path, major: u32, binaries: &[PathBuf], folder: &Path) -> Result<()> {
+    let debian = root.join("DEBIAN");
+    fs::create_dir(&debian)?;
+    let text = format!(
+        "\
+Package: {}
+Version: {}
+Architecture: {}
+Maintainer: The dsql_iam contributors <noreply@github.com>
+Section: database
+Priority: optional
+Homepage: {}
+Depends: postgresql-{major}, {}
+Description: Amazon Aurora DSQL authentication for PostgreSQL {major}
+ Makes an unpatched PostgreSQL authenticate the way Amazon Aurora DSQL does:
+ authentication tokens as passwords, IAM policies, and AWS IAM GRANT. For
+ development and tests without AWS.
+ .
+ A server loads it after dsql-iam setup, and not before.
+",
+        name(major),
+        workspace::version(),
+        architecture()?,
+        env!("CARGO_PKG_REPOSITORY"),
+        libraries(binaries, folder)?,
+    );
+    fs::write(debian.join("control"), text)?;
+    for script in ["postinst", "prerm"] {
+        let source = workspace::root().join("packaging/debian").join(script);
+        let text = fs::read_to_string(&source)
+            .with_context(|| format!("{} could not be read", source.display()))?;
+        let script = debian.join(script);
+        fs::write(&script, text.replace("@MAJOR@", &major.to_string()))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// The packages whose shared libraries the binaries use, with versions, as `dpkg-shlibdeps` says.
+fn libraries(binaries: &[PathBuf], folder: &Path) -> Result<String> {
+    let source = tempfile::tempdir_in(folder)?;
+    fs::create_dir(source.path().join("debian"))?;
+    fs::write(
+        source.path().join("debian/control"),
+        "Source: dsql-iam\n\nPackage: dsql-iam\nArchitecture: any\n",
+    )?;
+    let mut shlibdeps = Command::new("dpkg-shlibdeps");
+    shlibdeps
+        .arg("-O")
+        .args(binaries)
+        .current_dir(source.path());
+    let text = run::output(&mut shlibdeps).context(
+        "dpkg-shlibdeps, of Debian's package dpkg-dev, tells what the package depends on",
+    )?;
+    let depends = text.trim().strip_prefix("shlibs:Depends=");
+    depends
+        .map(str::to_owned)
+        .context("dpkg-shlibdeps did not answer")
+}
+
+fn architecture() -> Result<String> {
+    let text = run::output(Command::new("dpkg").arg("--print-architecture"))?;
+    Ok(text.trim().to_owned())
+}
+
+const COPYRIGHT: &str = "\
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Source: https://github.com/dsql-iam/dsql_iam
+
+Files: *
+Copyright: The dsql_iam contributors
+License: Apache-2.0
+ See /usr/share/common-licenses/Apache-2.0.
+";
+
+/// Installs the package in a Debian that has its PostgreSQL and nothing else, runs a server there
+/// and takes the package away. Gives the reason if this cannot be done here.
+pub fn test(postgres: &Postgres) -> Result<Option<&'static str>> {
+    if !geteuid().is_root() {
+        return Ok(Some("only root can enter a Debian of its own"));
+    }
+    if postgres.major != DEBIAN_MAJOR || postgres.debian_version().is_none() {
+        return Ok(Some("Debian's PostgreSQL is of another version"));
+    }
+    let target = workspace::target_directory()?;
+    let Some(debian) = debian_root(&target) else {
+        return Ok(Some("there is no debootstrap, or no network for it"));
+    };
+    let package = make(postgres, false)?;
+
+    // What is written goes into a layer above it, so that it is the same at the next time.
+    let layer = tempfile::tempdir_in(&target)?;
+    fs::set_permissions(layer.path(), fs::Permissions::from_mode(0o755))?;
+    for name in ["upper", "work", "root"] {
+        fs::create_dir(layer.path().join(name))?;
+    }
+    let mut test = Command::new("unshare");
+    test.args(["--mount", "--pid", "--fork", "--kill-child", "bash"])
+        .arg(workspace::root().join("tests/package/enter.sh"))
+        .args([&debian, layer.path(), &package])
+        .arg(workspace::root())
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C.UTF-8")
+        .env("VERSION", postgres.major.to_string());
+    run::run(&mut test)?;
+    Ok(None)
+}
+
+/// A Debian with PostgreSQL, made once.
+fn debian_root(target: &Path) -> Option<PathBuf> {
+    let root = target.join("debian-root");
+    if root.join("usr/lib/postgresql").is_dir() {
+        return Some(root);
+    }
+    prerequisites::debootstrap().ok()?;
+    let new = target.join("debian-root.new");
+    let _ = fs::remove_dir_all(&new);
+    println!("making a Debian to install into, once, which takes some minutes");
+    let mut debootstrap = Command::new("debootstrap");
+    debootstrap
+        .args([
+            "--variant=minbase",
+            &format!("--include=postgresql-{DEBIAN_MAJOR}"),
+            DEBIAN[0],
+        ])
+        .arg(&new)
+        .arg(DEBIAN[1]);
+    if let Err(error) = run::output(&mut debootstrap) {
+        eprintln!("{error:#}");
+        return None;
+    }
+    fs::rename(&new, &root).ok()?;
+    Some(root)
+}
