@@ -92,6 +92,8 @@ enum Name {
     Node,
     /// End to end, with Rust's clients and signer
     Rust,
+    /// End to end, with Java's client
+    Java,
     /// The commands of README.md
     Readme,
     /// The end of the server
@@ -149,7 +151,7 @@ impl Name {
 
     /// Whether it connects as clients of Aurora DSQL do, which is with TLS.
     fn needs_tls(self) -> bool {
-        matches!(self, Self::Python | Self::Node | Self::Rust)
+        matches!(self, Self::Python | Self::Node | Self::Rust | Self::Java)
     }
 
     /// Whether it is about the same whatever the version of PostgreSQL.
@@ -293,6 +295,7 @@ impl Suite {
             Name::Python => self.python(),
             Name::Node => self.node(),
             Name::Rust => self.rust(),
+            Name::Java => self.java(),
             Name::Readme => readme::run(self.variables()),
             Name::Down => up::stop(&self.directory),
             Name::Core => return self.core(),
@@ -406,6 +409,18 @@ impl Suite {
         run::run(test.args(["test", "--package", "dsql-iam-e2e"]))
     }
 
+    /// Runs the tests of pgjdbc, compiled as they are started.
+    fn java(&self) -> Result<()> {
+        let driver = prerequisites::java()?;
+        let tests = workspace::root().join("tests/java/Clients.java");
+        run::run(
+            self.client("java")
+                .arg("--class-path")
+                .arg(driver)
+                .arg(tests),
+        )
+    }
+
     /// A command that knows the server, and that ends as failed if it hangs.
     fn client(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("timeout");
@@ -458,7 +473,7 @@ mod tests {
         assert_eq!(names(&[Name::Core]), "core");
         assert_eq!(
             names(&[]),
-            "unit server in-server python node rust readme down core"
+            "unit server in-server python node rust java readme down core"
         );
     }
 }
