@@ -128,6 +128,36 @@ pub fn debootstrap() -> Result<()> {
     install(&BTreeSet::from(["debootstrap".into()]))
 }
 
+/// Installs a JDK and pgjdbc, for the tests; gives pgjdbc's jar.
+///
+/// That is the one that `PGJDBC_JAR` names, else where Debian has it.
+pub fn java() -> Result<PathBuf> {
+    let mut packages = BTreeSet::new();
+    // `java` runs a program from its source only where the compiler is there too.
+    if !in_path("javac") {
+        packages.insert("default-jdk-headless".to_owned());
+    }
+    let named = std::env::var_os("PGJDBC_JAR").map(PathBuf::from);
+    let driver = match named {
+        Some(named) => named,
+        None => {
+            let debian = PathBuf::from("/usr/share/java/postgresql.jar");
+            if !debian.exists() {
+                packages.insert("libpostgresql-jdbc-java".to_owned());
+            }
+            debian
+        }
+    };
+    install(&packages).context("to use another pgjdbc, name its jar with PGJDBC_JAR")?;
+    if !driver.exists() {
+        bail!(
+            "PGJDBC_JAR has to name the jar of pgjdbc: {} is not there",
+            driver.display()
+        );
+    }
+    Ok(driver)
+}
+
 /// The first PostgreSQL of those that can be found without being told that is wanted and has all its
 /// parts.
 fn complete_postgres(is_wanted: impl Fn(&Postgres) -> bool) -> Option<Postgres> {

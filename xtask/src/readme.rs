@@ -1,49 +1,96 @@
-//! Every command that README.md shows has to be one that some test runs.
+//! Every command and every program that README.md and the pages in docs/ show has to be one that some
+//! test runs.
 //!
-//! Code blocks with the info string `sh run` are run here, as they stand, with the server's
-//! environment. Each command of any other `sh` block has a line in `tests/readme-covered.txt`: the
-//! command, a tab, and the test that runs it (a path, and `::name` after it if that helps). A line
-//! there for a command that README.md no longer has is an error too.
+//! Code blocks whose info string says `run` are run here, as they stand, with the server's
+//! environment: `sh`, and programs in `python`, `js`, `rust` and `java`, which have to print the ARN of the
+//! profile `admin`, to show that they connected. `since=17` after it leaves a block out on an older
+//! PostgreSQL. A program in Rust is built with the dependencies of the last `toml` block before it.
+//!
+//! Each command of any other `sh` block has a line in `tests/readme-covered.txt`: the command, a tab, and
+//! the test that runs it (a path, and `::name` after it if that helps). A line there for a command
+//! that no page has is an error too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
+use crate::samples::ACCOUNT_ID;
 use crate::{run, workspace};
 
-/// The shell commands of a document.
+/// What runs the programs.
+pub struct Tools {
+    /// Python, with the packages of the tests.
+    pub python: PathBuf,
+    /// pgjdbc.
+    pub jdbc_driver: PathBuf,
+    /// Where the programs in Rust are built.
+    pub target: PathBuf,
+    /// The major version of the server.
+    pub major: u32,
+}
+
+/// What a document holds for this module.
 #[derive(Debug, Default, PartialEq)]
 struct Commands {
     /// Whole blocks, to be run.
-    run: Vec<String>,
+    run: Vec<Block>,
     /// Single commands, to be covered.
     covered: BTreeSet<String>,
 }
 
-/// Checks the commands of README.md, and runs those it should.
-pub fn run(variables: &BTreeMap<String, OsString>) -> Result<()> {
-    let root = workspace::root();
-    let page = |name: &str| {
-        fs::read_to_string(root.join(name)).with_context(|| format!("{name} could not be read"))
-    };
-    let readme = format!("{}\n{}", page("README.md")?, page("docs/install.md")?);
-    let list = fs::read_to_string(root.join("tests/readme-covered.txt")).unwrap_or_default();
-    let commands = commands(&readme);
-    let mut problems = uncovered(&commands.covered, &list, root);
+/// A block to be run.
+#[derive(Debug, Default, PartialEq)]
+struct Block {
+    language: String,
+    /// The oldest major version of PostgreSQL that it is for.
+    since: u32,
+    /// What it needs, for Rust.
+    dependencies: String,
+    code: String,
+}
 
-    for block in &commands.run {
-        println!("{}", block.trim_end());
-        let mut bash = Command::new("bash");
-        bash.args(["-euo", "pipefail", "-c", block])
-            .current_dir(root)
-            .envs(variables);
-        if let Err(error) = run::run(&mut bash) {
-            problems.push(format!("{error}, running:\n{block}"));
+/// The documents: README.md, and all of docs/ in the order of their names.
+pub fn documents() -> Result<Vec<PathBuf>> {
+    let root = workspace::root();
+    let mut pages = Vec::new();
+    for entry in fs::read_dir(root.join("docs")).context("docs/ could not be read")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path);
+        }
+    }
+    pages.sort();
+    pages.insert(0, root.join("README.md"));
+    Ok(pages)
+}
+
+/// Checks the commands of the documents, and runs those it should.
+pub fn run(variables: &BTreeMap<String, OsString>, tools: &Tools) -> Result<()> {
+    let root = workspace::root();
+    let list = fs::read_to_string(root.join("tests/readme-covered.txt")).unwrap_or_default();
+    let mut all = Commands::default();
+    for document in documents()? {
+        let markdown = fs::read_to_string(&document)
+            .with_context(|| format!("{} could not be read", document.display()))?;
+        let commands = commands(&markdown);
+        all.run.extend(commands.run);
+        all.covered.extend(commands.covered);
+    }
+    let mut problems = uncovered(&all.covered, &list, root);
+
+    for block in &all.run {
+        println!("\n```{}\n{}```", block.language, block.code);
+        if block.since > tools.major {
+            println!("skipped, since it needs PostgreSQL {}", block.since);
+            continue;
+        }
+        if let Err(error) = run_block(block, variables, tools) {
+            problems.push(format!("{error:#}, running:\n{}", block.code));
         }
     }
     if !problems.is_empty() {
@@ -52,27 +99,125 @@ pub fn run(variables: &BTreeMap<String, OsString>) -> Result<()> {
     Ok(())
 }
 
+/// Runs a block, and looks at what it prints if it is a program.
+fn run_block(block: &Block, variables: &BTreeMap<String, OsString>, tools: &Tools) -> Result<()> {
+    let root = workspace::root();
+    // Makes the cluster's name lead here, as the pages say that a line in /etc/hosts does.
+    let hosts = root.join("tests/docs");
+    let folder = tempfile::tempdir().context("no folder for the program")?;
+    let mut command = match block.language.as_str() {
+        "sh" => {
+            let mut bash = Command::new("bash");
+            bash.args(["-euo", "pipefail", "-c", &block.code])
+                .current_dir(root)
+                .envs(variables);
+            return run::run(&mut bash);
+        }
+        "python" => {
+            let mut python = Command::new(&tools.python);
+            python.args(["-c", &block.code]).env("PYTHONPATH", &hosts);
+            python
+        }
+        "js" => {
+            let mut node = Command::new("node");
+            node.arg("--import")
+                .arg(hosts.join("hosts.mjs"))
+                .args(["--input-type=module", "--eval", &block.code])
+                .current_dir(root.join("tests/node"));
+            node
+        }
+        "rust" => Command::new(build_rust(block, &tools.target.join("documents"))?),
+        "java" => {
+            let source = folder.path().join("Connect.java");
+            fs::write(&source, &block.code)?;
+            let mut java = Command::new("java");
+            java.arg("--class-path").arg(&tools.jdbc_driver).arg(source);
+            java.env("PGPASSWORD", admin_token(variables)?);
+            java
+        }
+        other => bail!("nothing here runs blocks of the language {other:?}"),
+    };
+    command.envs(variables).env("AWS_PROFILE", "admin");
+    let printed = run::output(&mut command)?;
+    let arn = format!("arn:aws:iam::{ACCOUNT_ID}:user/dba");
+    if !printed.contains(&arn) {
+        bail!("it did not print {arn}, but {printed:?}");
+    }
+    Ok(())
+}
+
+/// What the pages say that a program is given as its password.
+fn admin_token(variables: &BTreeMap<String, OsString>) -> Result<String> {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", "dsql-iam token --admin --hostname \"$PGHOST\""])
+        .envs(variables)
+        .env("AWS_PROFILE", "admin");
+    Ok(run::output(&mut bash)?.trim_end().to_owned())
+}
+
+/// Builds a program in a package of its own, so that the dependencies it shows are those it gets; gives
+/// the path of the program.
+fn build_rust(block: &Block, folder: &Path) -> Result<PathBuf> {
+    if block.dependencies.is_empty() {
+        bail!("there is no block of toml with its dependencies before it");
+    }
+    let package = folder.join("package");
+    fs::create_dir_all(package.join("src"))?;
+    let manifest = format!(
+        "[package]\nname = \"connect\"\nedition = \"2024\"\n\n[workspace]\n\n\
+         [profile.dev]\ndebug = false\nincremental = false\n\n{}",
+        block.dependencies
+    );
+    fs::write(package.join("Cargo.toml"), manifest)?;
+    fs::write(package.join("src/main.rs"), &block.code)?;
+    // The versions of the workspace, as far as they go.
+    fs::copy(
+        workspace::root().join("Cargo.lock"),
+        package.join("Cargo.lock"),
+    )?;
+    let mut build = workspace::cargo();
+    build
+        .args(["build", "--quiet", "--target-dir"])
+        .arg(folder)
+        .current_dir(&package);
+    run::output(&mut build)?;
+    Ok(folder.join("debug/connect"))
+}
+
 /// Takes Markdown apart.
 fn commands(markdown: &str) -> Commands {
     let mut commands = Commands::default();
-    let mut block: Option<(bool, String)> = None;
+    let mut dependencies = String::new();
+    let mut block: Option<(Block, bool)> = None;
     for event in Parser::new(markdown) {
         match event {
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
                 let mut words = info.split_whitespace();
-                if words.next() == Some("sh") {
-                    block = Some((words.any(|word| word == "run"), String::new()));
-                }
+                let language = words.next().unwrap_or_default().to_owned();
+                let words: Vec<&str> = words.collect();
+                let since = words.iter().find_map(|word| word.strip_prefix("since="));
+                let found = Block {
+                    language,
+                    since: since.and_then(|since| since.parse().ok()).unwrap_or(0),
+                    ..Block::default()
+                };
+                block = Some((found, words.contains(&"run")));
             }
             Event::Text(text) => {
-                if let Some((_, code)) = &mut block {
-                    code.push_str(&text);
+                if let Some((block, _)) = &mut block {
+                    block.code.push_str(&text);
                 }
             }
             Event::End(TagEnd::CodeBlock) => match block.take() {
-                Some((true, code)) => commands.run.push(code),
-                Some((false, code)) => commands.covered.extend(lines(&code)),
-                None => {}
+                Some((mut block, true)) => {
+                    block.dependencies.clone_from(&dependencies);
+                    commands.run.push(block);
+                }
+                Some((block, false)) if block.language == "sh" => {
+                    commands.covered.extend(lines(&block.code));
+                }
+                Some((block, false)) if block.language == "toml" => dependencies = block.code,
+                _ => {}
             },
             _ => {}
         }
@@ -112,11 +257,11 @@ fn uncovered(commands: &BTreeSet<String>, list: &str, root: &Path) -> Vec<String
         listed.insert(command.to_owned());
     }
     for command in commands.difference(&listed) {
-        problems.push(format!("README.md: no test is known to run: {command}"));
+        problems.push(format!("no test is known to run: {command}"));
     }
     for command in listed.difference(commands) {
         problems.push(format!(
-            "readme-covered.txt: README.md no longer has: {command}"
+            "readme-covered.txt: no page has any longer: {command}"
         ));
     }
     problems
@@ -140,6 +285,14 @@ cargo xtask up \\
   --detach
 ```
 
+```toml
+[dependencies]
+```
+
+```rust run since=17
+fn main() {}
+```
+
 ```sql
 SELECT 1;
 ```
@@ -148,7 +301,18 @@ SELECT 1;
     #[test]
     fn blocks_are_told_apart() {
         let commands = commands(README);
-        assert_eq!(commands.run, ["echo one\necho two\n"]);
+        let shell = Block {
+            language: "sh".to_owned(),
+            code: "echo one\necho two\n".to_owned(),
+            ..Block::default()
+        };
+        let program = Block {
+            language: "rust".to_owned(),
+            since: 17,
+            dependencies: "[dependencies]\n".to_owned(),
+            code: "fn main() {}\n".to_owned(),
+        };
+        assert_eq!(commands.run, [shell, program]);
         assert_eq!(
             commands.covered,
             BTreeSet::from(["cargo xtask up --detach".to_owned()])
@@ -169,7 +333,7 @@ SELECT 1;
         );
         assert!(problems("").contains("no test is known to run: cargo xtask up --detach"));
         let stale = "cargo xtask up --detach\ttest_up.py\ncargo xtask fly\ttest_up.py\n";
-        assert!(problems(stale).contains("no longer has: cargo xtask fly"));
+        assert!(problems(stale).contains("no page has any longer: cargo xtask fly"));
         assert!(problems("cargo xtask up --detach\tgone.py").contains("there is no test gone.py"));
     }
 }

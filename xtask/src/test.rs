@@ -92,7 +92,9 @@ enum Name {
     Node,
     /// End to end, with Rust's clients and signer
     Rust,
-    /// The commands of README.md
+    /// End to end, with Java's client
+    Java,
+    /// The commands and programs of README.md and docs/
     Readme,
     /// The end of the server
     Down,
@@ -154,7 +156,10 @@ impl Name {
 
     /// Whether it connects as clients of Aurora DSQL do, which is with TLS.
     fn needs_tls(self) -> bool {
-        matches!(self, Self::Python | Self::Node | Self::Rust)
+        matches!(
+            self,
+            Self::Python | Self::Node | Self::Rust | Self::Java | Self::Readme
+        )
     }
 
     /// Whether it is about the same whatever the version of PostgreSQL.
@@ -298,7 +303,8 @@ impl Suite {
             Name::Python => self.python(),
             Name::Node => self.node(),
             Name::Rust => self.rust(),
-            Name::Readme => readme::run(self.variables()),
+            Name::Java => self.java(),
+            Name::Readme => self.readme(),
             Name::Down => up::stop(&self.directory),
             Name::Core => return self.core(),
             Name::Package => return self.package(),
@@ -369,12 +375,18 @@ impl Suite {
         Ok(())
     }
 
-    /// Runs pytest in a virtual environment, which is made anew only if the requirements changed.
+    /// Runs pytest.
     fn python(&self) -> Result<()> {
-        prerequisites::python()?;
         let tests = workspace::root().join("tests/python");
+        let mut pytest = self.client(self.python_environment()?);
+        run::run(pytest.args(["-m", "pytest", "-q", "-rs"]).arg(&tests))
+    }
+
+    /// Makes a virtual environment, anew only if the requirements changed; gives its Python.
+    fn python_environment(&self) -> Result<PathBuf> {
+        prerequisites::python()?;
         let environment = self.target.join("test-python");
-        let requirements = tests.join("requirements.txt");
+        let requirements = workspace::root().join("tests/python/requirements.txt");
         run::once(
             &requirements,
             &environment.join("installed-requirements.txt"),
@@ -388,12 +400,21 @@ impl Suite {
                 )
             },
         )?;
-        let mut pytest = self.client(environment.join("bin/python"));
-        run::run(pytest.args(["-m", "pytest", "-q", "-rs"]).arg(&tests))
+        Ok(environment.join("bin/python"))
     }
 
-    /// Runs node's own test runner, after `npm ci` if the lock file changed.
+    /// Runs node's own test runner.
     fn node(&self) -> Result<()> {
+        let tests = Self::node_modules()?;
+        run::run(
+            self.client("node")
+                .args(["--test", "--test-timeout=60000"])
+                .current_dir(&tests),
+        )
+    }
+
+    /// Installs node's packages if the lock file changed; gives the folder.
+    fn node_modules() -> Result<PathBuf> {
         prerequisites::node()?;
         let tests = workspace::root().join("tests/node");
         let stamp = tests.join("node_modules/.installed-package-lock.json");
@@ -404,11 +425,19 @@ impl Suite {
                     .current_dir(&tests),
             )
         })?;
-        run::run(
-            self.client("node")
-                .args(["--test", "--test-timeout=60000"])
-                .current_dir(&tests),
-        )
+        Ok(tests)
+    }
+
+    /// Runs what the documents show, with the clients of the steps before.
+    fn readme(&self) -> Result<()> {
+        Self::node_modules()?;
+        let tools = readme::Tools {
+            python: self.python_environment()?,
+            jdbc_driver: prerequisites::java()?,
+            target: self.target.clone(),
+            major: self.postgres()?.major,
+        };
+        readme::run(self.variables(), &tools)
     }
 
     /// Runs the end-to-end tests in Rust.
@@ -416,6 +445,18 @@ impl Suite {
         let cargo = workspace::cargo();
         let mut test = self.client(cargo.get_program());
         run::run(test.args(["test", "--package", "dsql-iam-e2e"]))
+    }
+
+    /// Runs the tests of pgjdbc, compiled as they are started.
+    fn java(&self) -> Result<()> {
+        let driver = prerequisites::java()?;
+        let tests = workspace::root().join("tests/java/Clients.java");
+        run::run(
+            self.client("java")
+                .arg("--class-path")
+                .arg(driver)
+                .arg(tests),
+        )
     }
 
     /// A command that knows the server, and that ends as failed if it hangs.
@@ -470,7 +511,7 @@ mod tests {
         assert_eq!(names(&[Name::Core]), "core");
         assert_eq!(
             names(&[]),
-            "unit server in-server python node rust readme down core package"
+            "unit server in-server python node rust java readme down core package"
         );
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -41,6 +42,8 @@ pub struct Server {
     pub region: String,
     /// The cluster's ARN.
     pub cluster_arn: String,
+    /// The file with the certificate authority.
+    pub authority: PathBuf,
     tls: MakeRustlsConnect,
 }
 
@@ -62,6 +65,7 @@ impl Server {
             region: variable("AWS_REGION"),
             cluster_arn: variable("DSQL_CLUSTER_ARN"),
             tls: tls(&certificate),
+            authority: certificate.into(),
         }
     }
 

@@ -1,0 +1,182 @@
+//! docs/troubleshooting.md has each refusal as the code has it, and no other.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use dsql_iam_core::authorization::PolicyType;
+use dsql_iam_core::cluster::BadCluster;
+use dsql_iam_core::denial::{Denial, Why};
+use dsql_iam_core::limits::Reached;
+use dsql_iam_core::token::{Action, Malformed};
+
+/// A refusal as the page has it: check, SQLSTATE, HINT and reason.
+type Row = [String; 4];
+
+/// The refusal after `denial`, with words in capitals for values.
+///
+/// Going on from one to the next visits each: a new variant does not compile before it has its
+/// place in here.
+fn next(denial: &Denial) -> Option<Denial> {
+    let not_authorized = |why| Denial::NotAuthorized {
+        principal: "PRINCIPAL".into(),
+        action: Action::DbConnect,
+        resource: "CLUSTER".into(),
+        why,
+    };
+    Some(match denial {
+        Denial::NoTls => Denial::Limit(Reached::Connections),
+        Denial::Limit(Reached::Connections) => Denial::Limit(Reached::Rate),
+        Denial::Limit(Reached::Rate) => Denial::OtherCluster("NAME".into()),
+        Denial::OtherCluster(_) => Denial::Protocol("MESSAGE: WHAT CAME".into()),
+        Denial::Protocol(_) => Denial::Unconfigured(BadCluster::Account("VALUE".into())),
+        Denial::Unconfigured(bad) => match bad {
+            BadCluster::Account(_) => Denial::Unconfigured(BadCluster::Region("VALUE".into())),
+            BadCluster::Region(_) => Denial::Unconfigured(BadCluster::Id("VALUE".into())),
+            BadCluster::Id(_) => Denial::Unconfigured(BadCluster::Endpoint("VALUE".into())),
+            BadCluster::Endpoint(_) => Denial::NoIdentities("WHAT IS WRONG".into()),
+        },
+        Denial::NoIdentities(_) => Denial::Malformed(Malformed::NoUrl),
+        Denial::Malformed(malformed) => match malformed {
+            Malformed::NoUrl => Denial::Malformed(Malformed::TooLong),
+            Malformed::TooLong => Denial::Malformed(Malformed::Host),
+            Malformed::Host => Denial::Malformed(Malformed::Twice("PARAMETER")),
+            Malformed::Twice(_) => Denial::Malformed(Malformed::Missing("PARAMETER")),
+            Malformed::Missing(_) => Denial::Malformed(Malformed::Unknown),
+            Malformed::Unknown => Denial::Malformed(Malformed::Value("PARAMETER")),
+            Malformed::Value(_) => Denial::ScopeDate {
+                scope: "DAY".into(),
+                date: "DATE".into(),
+            },
+        },
+        Denial::ScopeDate { .. } => Denial::ScopeRegion {
+            signed: "REGION".into(),
+            cluster: "CLUSTER".into(),
+        },
+        Denial::ScopeRegion { .. } => Denial::ScopeService("SERVICE".into()),
+        Denial::ScopeService(_) => Denial::ScopeTerminator("WORD".into()),
+        Denial::ScopeTerminator(_) => Denial::WrongAction {
+            role: "ROLE".into(),
+            action: Action::DbConnect,
+        },
+        Denial::WrongAction { .. } => Denial::WrongHost("HOST".into()),
+        Denial::WrongHost(_) => Denial::Expired {
+            signed: "SIGNED".into(),
+            earliest: "EARLIEST".into(),
+            now: "NOW".into(),
+            seconds: 900,
+        },
+        Denial::Expired { .. } => Denial::NotYetValid {
+            signed: "SIGNED".into(),
+            latest: "LATEST".into(),
+            now: "NOW".into(),
+        },
+        Denial::NotYetValid { .. } => Denial::UnknownAccessKey("KEY".into()),
+        Denial::UnknownAccessKey(_) => Denial::InactiveAccessKey("KEY".into()),
+        Denial::InactiveAccessKey(_) => Denial::UnknownPrincipal {
+            access_key: "KEY".into(),
+            owner: "OWNER".into(),
+        },
+        Denial::UnknownPrincipal { .. } => Denial::WrongSessionToken("KEY".into()),
+        Denial::WrongSessionToken(_) => Denial::SessionOver {
+            access_key: "KEY".into(),
+            ended: "DATE".into(),
+        },
+        Denial::SessionOver { .. } => Denial::WrongSignature("KEY".into()),
+        Denial::WrongSignature(_) => Denial::OtherAccount("PRINCIPAL".into()),
+        Denial::OtherAccount(_) => not_authorized(Why::NotAllowedBy(PolicyType::IdentityBased)),
+        Denial::NotAuthorized { why, .. } => match why {
+            Why::NotAllowedBy(_) => not_authorized(Why::DeniedBy(PolicyType::IdentityBased)),
+            Why::DeniedBy(_) => not_authorized(Why::Incomplete("WHAT IS MISSING".into())),
+            Why::Incomplete(_) => Denial::WrongDatabase("NAME".into()),
+        },
+        Denial::WrongDatabase(_) => Denial::RoleUnusable {
+            role: "ROLE".into(),
+            fault: "does not exist",
+        },
+        Denial::RoleUnusable { .. } => Denial::NotMapped {
+            role: "ROLE".into(),
+            arn: "ARN".into(),
+        },
+        Denial::NotMapped { .. } => Denial::Internal("WHERE"),
+        Denial::Internal(_) => return None,
+    })
+}
+
+/// The SQLSTATE that a client hears; those of the limits and of the protocol are the server's.
+fn sqlstate(denial: &Denial) -> &'static str {
+    match denial {
+        Denial::Limit(Reached::Connections) => "53300",
+        Denial::Limit(Reached::Rate) => "53400",
+        Denial::Protocol(_) => "08P01",
+        denial if denial.is_after_iam() => "28000",
+        _ => "08006",
+    }
+}
+
+fn row(denial: &Denial) -> Row {
+    let quoted = |text: String| format!("`{text}`");
+    [
+        denial.check().to_owned(),
+        sqlstate(denial).to_owned(),
+        denial.hint().map_or_else(|| "none".to_owned(), quoted),
+        quoted(denial.to_string()),
+    ]
+}
+
+fn page() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubleshooting.md");
+    fs::read_to_string(path).expect("docs/troubleshooting.md cannot be read")
+}
+
+/// The rows of the page's section "Each check", in which each check has a heading.
+fn rows_of(page: &str) -> Vec<Row> {
+    let (_, checks) = page.split_once("\n## Each check\n").expect("no checks");
+    let checks = checks
+        .split_once("\n## ")
+        .map_or(checks, |(checks, _)| checks);
+    let mut check = String::new();
+    let mut rows = Vec::new();
+    for line in checks.lines() {
+        if let Some(heading) = line.strip_prefix("### ") {
+            check = heading.to_owned();
+        }
+        if let Some(cells) = line.strip_prefix("| ") {
+            let cells: Vec<&str> = cells.trim_end_matches(" |").split(" | ").collect();
+            let [sqlstate, hint, reason, advice] = cells[..] else {
+                panic!("not four cells: {line}");
+            };
+            assert!(!advice.is_empty(), "nothing to do: {line}");
+            if sqlstate != "SQLSTATE" {
+                rows.push([&check, sqlstate, hint, reason].map(str::to_owned));
+            }
+        }
+    }
+    rows
+}
+
+#[test]
+fn each_refusal_is_in_the_page_and_each_row_is_a_refusal() {
+    let denials = std::iter::successors(Some(Denial::NoTls), next);
+    let expected: Vec<Row> = denials.map(|denial| row(&denial)).collect();
+    let found = rows_of(&page());
+    let set = |rows: &[Row]| rows.iter().cloned().collect::<BTreeSet<Row>>();
+    let missing: Vec<_> = set(&expected).difference(&set(&found)).cloned().collect();
+    let stale: Vec<_> = set(&found).difference(&set(&expected)).cloned().collect();
+    assert_eq!((missing, stale), (vec![], vec![]));
+    assert_eq!(found, expected, "in another order, or twice");
+}
+
+#[test]
+fn each_kind_of_policy_is_in_the_page() {
+    let page = page();
+    let kinds = [
+        PolicyType::ServiceControl,
+        PolicyType::ResourceBased,
+        PolicyType::IdentityBased,
+        PolicyType::PermissionsBoundary,
+        PolicyType::Session,
+    ];
+    for kind in kinds {
+        assert!(page.contains(&format!("`{kind}`")), "{kind}");
+    }
+}
