@@ -13,7 +13,7 @@ import time
 import psycopg
 import pytest
 
-from conftest import own_server
+from conftest import own_server, remove_role
 from support import ACCOUNT, EXAMPLE_ARN as ARN, until
 
 OTHER_ARN = f"arn:aws:iam::{ACCOUNT}:user/team/dba"
@@ -186,9 +186,16 @@ def test_crash_at_any_moment(crashing):
 # At the same time as others
 
 @pytest.fixture
-def racing(server, role):
-    yield role("raced")
-    assert_no_orphan(server)
+def racing(server):
+    """The role `raced`. `admin` makes it: from 16 on, only so may `admin` drop it."""
+    server.execute("DROP ROLE IF EXISTS raced")
+    with server.connect() as admin:
+        admin.execute("CREATE ROLE raced WITH LOGIN")
+    try:
+        yield
+        assert_no_orphan(server)
+    finally:
+        remove_role(server, "raced")
 
 
 @pytest.fixture
@@ -281,23 +288,22 @@ def test_lock_timeout(server, racing, first, second, race):
 
 def test_a_role_that_takes_the_name_meanwhile(server, racing, first, second):
     """Who waited for a role that is dropped looks again, and finds the new one, with its mapping."""
-    with server.superuser() as superuser:
-        superuser.execute("BEGIN")
-        superuser.execute(DROP)
-        with waiting(server, second, DROP) as outcome:
-            superuser.execute("CREATE ROLE raced WITH LOGIN")
-            superuser.execute(GRANT)
-            superuser.execute("COMMIT")
-        assert_error(outcome, *DEPENDENT)
-        assert mappings(server, "raced") == [ARN]
-        superuser.execute("BEGIN")
-        superuser.execute(REVOKE)
-        superuser.execute(DROP)
-        with waiting(server, second, GRANT_OTHER) as outcome:
-            superuser.execute("CREATE ROLE raced WITH LOGIN")
-            superuser.execute("COMMIT")
-        outcome.result(20)
-        assert mappings(server, "raced") == [OTHER_ARN]
+    first.execute("BEGIN")
+    first.execute(DROP)
+    with waiting(server, second, DROP) as outcome:
+        first.execute("CREATE ROLE raced WITH LOGIN")
+        first.execute(GRANT)
+        first.execute("COMMIT")
+    assert_error(outcome, *DEPENDENT)
+    assert mappings(server, "raced") == [ARN]
+    first.execute("BEGIN")
+    first.execute(REVOKE)
+    first.execute(DROP)
+    with waiting(server, second, GRANT_OTHER) as outcome:
+        first.execute("CREATE ROLE raced WITH LOGIN")
+        first.execute("COMMIT")
+    outcome.result(20)
+    assert mappings(server, "raced") == [OTHER_ARN]
 
 
 def test_opposite_order_is_a_deadlock(server, role, racing, first, second):
