@@ -60,17 +60,11 @@ pub fn run(arguments: &Arguments) -> Result<Explanation, String> {
     input
         .read_to_string(&mut token)
         .map_err(|fault| format!("the token could not be read: {fault}"))?;
-    let parts: Vec<&str> = arguments.cluster_arn.split(':').collect();
-    let ["arn", _, "dsql", region, account, resource] = parts[..] else {
-        return Err(format!(
-            "{} is not the ARN of a cluster",
-            arguments.cluster_arn
-        ));
-    };
-    let id = resource.strip_prefix("cluster/").unwrap_or_default();
-    let region = arguments.region.as_deref().unwrap_or(region);
-    let cluster = Cluster::new(account, region, id, &arguments.endpoint)
-        .map_err(|fault| fault.to_string())?;
+    let cluster = cluster(
+        &arguments.cluster_arn,
+        arguments.region.as_deref(),
+        &arguments.endpoint,
+    )?;
     let identities = Snapshot::read(&arguments.iam_directory)
         .and_then(|snapshot| snapshot.identities())
         .map_err(|fault| fault.to_string())?;
@@ -88,6 +82,21 @@ pub fn run(arguments: &Arguments) -> Result<Explanation, String> {
         &arguments.role,
         &circumstances,
     ))
+}
+
+/// The cluster with this ARN, in `region` if that is another one than in the ARN, with further
+/// `endpoints` separated by commas.
+///
+/// # Errors
+/// A sentence that names the part that does not fit.
+pub fn cluster(arn: &str, region: Option<&str>, endpoints: &str) -> Result<Cluster, String> {
+    let parts: Vec<&str> = arn.split(':').collect();
+    let ["arn", _, "dsql", own_region, account, resource] = parts[..] else {
+        return Err(format!("{arn} is not the ARN of a cluster"));
+    };
+    let id = resource.strip_prefix("cluster/").unwrap_or_default();
+    let region = region.unwrap_or(own_region);
+    Cluster::new(account, region, id, endpoints).map_err(|fault| fault.to_string())
 }
 
 fn time(text: &str) -> Result<UtcDateTime, String> {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod assume_role;
+mod check;
 mod doctor;
 mod explain;
 mod install;
@@ -38,6 +39,8 @@ enum Command {
     Token(token::Arguments),
     /// Tell why the token on standard input is let in or not, check by check
     Explain(explain::Arguments),
+    /// Tell what a directory of IAM documents brings, and what in it cannot be meant so
+    Check(check::Arguments),
     /// Begin a session of a role, as `aws sts assume-role` does
     AssumeRole(assume_role::Arguments),
     /// Be a Security Token Service for this machine, which SDKs assume roles with
@@ -67,6 +70,13 @@ async fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
             explained => explained.map(|explanation| explanation.to_string().trim_end().to_owned()),
+        },
+        Command::Check(arguments) => match check::run(&arguments) {
+            Ok(answer) if !answer.is_well => {
+                anstream::println!("{}", answer.text);
+                return ExitCode::FAILURE;
+            }
+            answer => answer.map(|answer| answer.text),
         },
         Command::Doctor(arguments) => match doctor::run(&arguments) {
             Ok(report) if !report.is_well => {

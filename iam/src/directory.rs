@@ -117,6 +117,81 @@ struct StoredDocument {
     text: String,
 }
 
+impl StoredDocument {
+    /// Reads a document, and what the system says of it.
+    fn read(path: &Path) -> Result<(Self, Metadata), LoadError> {
+        let unreadable = |error| LoadError::Unreadable {
+            path: path.to_owned(),
+            error,
+        };
+        let not_a_file = || LoadError::NotAFile(path.to_owned());
+        // Opening a pipe would wait for somebody to write into it.
+        if !fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(not_a_file());
+        }
+        let mut file = File::open(path).map_err(unreadable)?;
+        // Of the opened file, not of the name: the two can differ by the time it is read.
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() || metadata.len() > MAX_DOCUMENT {
+            return Err(not_a_file());
+        }
+        let mut text = String::new();
+        let mut limited = (&mut file).take(MAX_DOCUMENT);
+        limited.read_to_string(&mut text).map_err(unreadable)?;
+        let stored = Self {
+            path: path.to_string_lossy().into_owned(),
+            mode: metadata.mode() & 0o7777,
+            text,
+        };
+        Ok((stored, metadata))
+    }
+
+    /// What it says, if it is all right.
+    fn document(&self) -> Result<Document, LoadError> {
+        let path = || PathBuf::from(&self.path);
+        let document = documents::parse(&self.text).map_err(|error| LoadError::Broken {
+            path: path(),
+            error,
+        })?;
+        let mode = self.mode;
+        if document.has_secret() && mode & 0o077 != 0 {
+            return Err(LoadError::Exposed { path: path(), mode });
+        }
+        Ok(document)
+    }
+}
+
+/// A file that counts as a document, and what came of it.
+pub(crate) struct Entry {
+    pub(crate) path: PathBuf,
+    /// Its permission bits, if it can be read.
+    pub(crate) mode: Option<u32>,
+    pub(crate) outcome: Result<Document, LoadError>,
+}
+
+/// Everything in the directory: each document for itself, and the names that do not count.
+///
+/// # Errors
+/// [`LoadError::Directory`] or [`LoadError::TooMany`].
+pub(crate) fn survey(directory: &Path) -> Result<(Vec<Entry>, Vec<PathBuf>), LoadError> {
+    let (paths, others) = list_all(directory)?;
+    let mut entries = Vec::new();
+    for path in paths {
+        let (mode, outcome) = match StoredDocument::read(&path) {
+            Ok((stored, _)) => (Some(stored.mode), stored.document()),
+            // Gone since the list was made, as the document of a session that is over.
+            Err(_) if path.symlink_metadata().is_err() => continue,
+            Err(error) => (None, Err(error)),
+        };
+        entries.push(Entry {
+            path,
+            mode,
+            outcome,
+        });
+    }
+    Ok((entries, others))
+}
+
 impl Snapshot {
     /// Reads every document of the directory, and judges none of them.
     ///
@@ -130,29 +205,9 @@ impl Snapshot {
         let mut hash = Sha256::new();
         let mut documents = Vec::new();
         for path in list(directory)? {
-            let unreadable = |error| LoadError::Unreadable {
-                path: path.clone(),
-                error,
-            };
-            // Opening a pipe would wait for somebody to write into it.
-            if !fs::metadata(&path).map_err(unreadable)?.is_file() {
-                return Err(LoadError::NotAFile(path));
-            }
-            let mut file = File::open(&path).map_err(unreadable)?;
-            // Of the opened file, not of the name: the two can differ by the time it is read.
-            let metadata = file.metadata().map_err(unreadable)?;
-            if !metadata.is_file() || metadata.len() > MAX_DOCUMENT {
-                return Err(LoadError::NotAFile(path));
-            }
+            let (stored, metadata) = StoredDocument::read(&path)?;
             hash_file(&mut hash, &path, &metadata);
-            let mut text = String::new();
-            let mut limited = (&mut file).take(MAX_DOCUMENT);
-            limited.read_to_string(&mut text).map_err(unreadable)?;
-            documents.push(StoredDocument {
-                path: path.to_string_lossy().into_owned(),
-                mode: metadata.mode() & 0o7777,
-                text,
-            });
+            documents.push(stored);
         }
         Ok(Self {
             fingerprint: hash.finalize().into(),
@@ -172,16 +227,7 @@ impl Snapshot {
     pub fn identities(&self) -> Result<Identities, LoadError> {
         let mut parsed: Vec<(&str, Document)> = Vec::new();
         for stored in &self.documents {
-            let path = PathBuf::from(&stored.path);
-            let document = match documents::parse(&stored.text) {
-                Ok(document) => document,
-                Err(error) => return Err(LoadError::Broken { path, error }),
-            };
-            let mode = stored.mode;
-            if document.has_secret() && mode & 0o077 != 0 {
-                return Err(LoadError::Exposed { path, mode });
-            }
-            parsed.push((&stored.path, document));
+            parsed.push((&stored.path, stored.document()?));
         }
         documents::merge(parsed).map_err(|(name, error)| LoadError::Broken {
             path: name.into(),
@@ -222,11 +268,17 @@ pub fn newest(directory: &Path) -> Option<std::time::SystemTime> {
 
 /// The documents in the directory, sorted by name, so that every load sees the same order.
 fn list(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    Ok(list_all(directory)?.0)
+}
+
+/// The same, and the names in the directory that are no documents.
+fn list_all(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), LoadError> {
     let failed = |error| LoadError::Directory {
         path: directory.to_owned(),
         error,
     };
     let mut paths = Vec::new();
+    let mut others = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let is_hidden = path
@@ -238,13 +290,16 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
                 .is_some_and(|extension| extension == "json")
         {
             paths.push(path);
+        } else if others.len() < MAX_DOCUMENTS {
+            others.push(path);
         }
         if paths.len() > MAX_DOCUMENTS {
             return Err(LoadError::TooMany(directory.to_owned()));
         }
     }
     paths.sort();
-    Ok(paths)
+    others.sort();
+    Ok((paths, others))
 }
 
 fn hash_file(hash: &mut Sha256, path: &Path, metadata: &Metadata) {

@@ -49,6 +49,30 @@ pub enum Document {
     ContextEntries(Vec<(String, Vec<String>)>),
 }
 
+/// The ARNs of what an account's export brings.
+pub(crate) struct Contents<'d> {
+    pub(crate) users: Vec<&'d str>,
+    pub(crate) groups: Vec<&'d str>,
+    pub(crate) roles: Vec<&'d str>,
+    pub(crate) policies: Vec<&'d str>,
+}
+
+impl AccountDetails {
+    /// What it brings.
+    pub(crate) fn contents(&self) -> Contents<'_> {
+        let users = self.user_detail_list.iter();
+        let groups = self.group_detail_list.iter();
+        let roles = self.role_detail_list.iter();
+        let policies = self.policies.iter();
+        Contents {
+            users: users.map(|user| user.arn.as_str()).collect(),
+            groups: groups.map(|group| group.arn.as_str()).collect(),
+            roles: roles.map(|role| role.arn.as_str()).collect(),
+            policies: policies.map(|policy| policy.arn.as_str()).collect(),
+        }
+    }
+}
+
 impl Document {
     /// Whether the file holds a secret, and so must be private.
     pub fn has_secret(&self) -> bool {
@@ -193,6 +217,8 @@ struct CreatedKeyBody {
     user_name: String,
     access_key_id: String,
     status: String,
+    /// Absent in what `aws iam list-access-keys` prints of a key.
+    #[serde(default)]
     secret_access_key: String,
 }
 
@@ -533,9 +559,12 @@ fn tags(list: Vec<RawTag>) -> Result<Vec<Tag>, String> {
 }
 
 fn checked_key(id: String, key: AccessKey) -> Result<Document, BadDocument> {
-    if id.is_empty() || key.secret.is_empty() {
+    if id.is_empty() {
+        return Err(BadDocument("AccessKeyId is empty".into()));
+    }
+    if key.secret.is_empty() {
         return Err(BadDocument(
-            "AccessKeyId or SecretAccessKey is empty".into(),
+            "SecretAccessKey is missing or empty; AWS prints it once, when a key is made".into(),
         ));
     }
     Ok(Document::Key(id, Box::new(key)))
@@ -565,28 +594,36 @@ pub fn merge<'n>(
 ) -> Result<Identities, (&'n str, BadDocument)> {
     let mut all = Identities::default();
     for (name, document) in documents {
-        let merged = match document {
-            Document::Account(details) => add_account(&mut all, *details),
-            Document::Key(id, key) => match all.access_keys.insert(id.clone(), *key) {
-                Some(_) => Err(format!("access key {id} is there twice")),
-                None => Ok(()),
-            },
-            Document::ClusterPolicy(policy) => match all.cluster_policy.replace(*policy) {
-                Some(_) => Err("the cluster's policy is there twice".into()),
-                None => Ok(()),
-            },
-            Document::Cluster(arn, cluster) => match all.clusters.insert(arn.clone(), cluster) {
-                Some(_) => Err(format!("{arn} is there twice")),
-                None => Ok(()),
-            },
-            Document::ServiceControlPolicy(arn, policy) => {
-                add_service_control_policy(&mut all, arn, *policy)
-            }
-            Document::ContextEntries(entries) => add_context_entries(&mut all, entries),
-        };
-        merged.map_err(|message| (name, BadDocument(message)))?;
+        add(&mut all, document).map_err(|fault| (name, fault))?;
     }
     Ok(all)
+}
+
+/// Adds what a document brings. After a fault some of it may be there and some not.
+///
+/// # Errors
+/// A sentence: whatever is defined twice, or fits nothing.
+pub(crate) fn add(all: &mut Identities, document: Document) -> Result<(), BadDocument> {
+    let added = match document {
+        Document::Account(details) => add_account(all, *details),
+        Document::Key(id, key) => match all.access_keys.insert(id.clone(), *key) {
+            Some(_) => Err(format!("access key {id} is there twice")),
+            None => Ok(()),
+        },
+        Document::ClusterPolicy(policy) => match all.cluster_policy.replace(*policy) {
+            Some(_) => Err("the cluster's policy is there twice".into()),
+            None => Ok(()),
+        },
+        Document::Cluster(arn, cluster) => match all.clusters.insert(arn.clone(), cluster) {
+            Some(_) => Err(format!("{arn} is there twice")),
+            None => Ok(()),
+        },
+        Document::ServiceControlPolicy(arn, policy) => {
+            add_service_control_policy(all, arn, *policy)
+        }
+        Document::ContextEntries(entries) => add_context_entries(all, entries),
+    };
+    added.map_err(BadDocument)
 }
 
 fn add_service_control_policy(
@@ -794,7 +831,11 @@ mod tests {
             (
                 json!({"AccessKey": {"UserName": "a", "AccessKeyId": "", "Status": "Active",
                     "SecretAccessKey": "s", "CreateDate": "2026-01-01T00:00:00Z"}}),
-                "AccessKeyId or SecretAccessKey is empty",
+                "AccessKeyId is empty",
+            ),
+            (
+                json!({"AccessKey": {"UserName": "a", "AccessKeyId": "AKIA", "Status": "Active"}}),
+                "SecretAccessKey is missing or empty",
             ),
         ] {
             let message = fault(document);

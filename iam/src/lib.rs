@@ -15,6 +15,7 @@
 //! | [`identity`] | users, groups, roles, access keys of the accounts that were loaded |
 //! | [`documents`] | the JSON that AWS's command line prints, turned into identities |
 //! | [`directory`] | the directory that holds those documents |
+//! | [`check`] | what a directory brings, and what in it cannot be meant so |
 //! | [`cluster`] | the cluster: account, region, endpoints |
 //! | [`login`] | one login, start to end |
 //! | [`request_context`] | what policies can ask about a login |
@@ -32,6 +33,7 @@
 pub mod arn;
 pub mod audit;
 pub mod authorization;
+pub mod check;
 pub mod cluster;
 pub mod denial;
 pub mod directory;

@@ -6,8 +6,9 @@
 //! known here no document can change.
 
 use crate::cluster::Cluster;
-use crate::identity::{Identities, Principal, RoleSession};
+use crate::identity::{Identities, Owner, Principal, RoleSession, Tag};
 use crate::policy::Context;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use time::UtcDateTime;
 
@@ -55,6 +56,71 @@ pub fn request_context(
     add_principal(&mut context, now, principal, session);
     context
 }
+
+/// The condition keys that a login may have, whoever logs in, in lower case; and those of them that
+/// may have several values. Without a cluster its tags are those of any cluster in the documents.
+pub(crate) fn possible_keys(
+    identities: &Identities,
+    cluster: Option<&Cluster>,
+) -> (HashSet<String>, HashSet<String>) {
+    let mut keys: HashSet<String> = POSSIBLE
+        .iter()
+        .map(|key| key.to_ascii_lowercase())
+        .collect();
+    let mut add = |prefix: &str, tags: &[Tag]| {
+        let names = tags.iter().map(|(key, _)| key.to_ascii_lowercase());
+        keys.extend(names.map(|name| format!("{prefix}/{name}")));
+    };
+    for principal in identities.principals.values() {
+        add("aws:principaltag", &principal.tags);
+    }
+    for key in identities.access_keys.values() {
+        if let Owner::Session(session) = &key.owner {
+            add("aws:principaltag", &session.tags);
+        }
+    }
+    let own = cluster.map(Cluster::arn);
+    for (arn, description) in &identities.clusters {
+        if own.as_ref().is_none_or(|own| own == arn) {
+            add("aws:resourcetag", &description.tags);
+        }
+    }
+    let mut lists = HashSet::new();
+    for (key, values) in identities.context_entries() {
+        keys.insert(key.to_ascii_lowercase());
+        if values.len() > 1 {
+            lists.insert(key.to_ascii_lowercase());
+        }
+    }
+    // Which of the two it is, these entries decide.
+    let is_vpc = ["aws:sourcevpc", "aws:sourcevpce"].map(|key| keys.contains(key));
+    if is_vpc.contains(&true) {
+        keys.remove("aws:sourceip");
+        keys.insert("aws:vpcsourceip".into());
+    }
+    (keys, lists)
+}
+
+/// The keys that [`request_context`] sets for somebody, but for tags.
+const POSSIBLE: [&str; 17] = [
+    "aws:CurrentTime",
+    "aws:EpochTime",
+    "aws:MultiFactorAuthAge",
+    "aws:MultiFactorAuthPresent",
+    "aws:PrincipalAccount",
+    "aws:PrincipalArn",
+    "aws:PrincipalIsAWSService",
+    "aws:PrincipalType",
+    "aws:RequestedRegion",
+    "aws:ResourceAccount",
+    "aws:SecureTransport",
+    "aws:SourceIdentity",
+    "aws:SourceIp",
+    "aws:TokenIssueTime",
+    "aws:userid",
+    "aws:username",
+    "aws:ViaAWSService",
+];
 
 /// What is known of any request: the keys that documents add, the time, the connection.
 pub(crate) fn request_facts(
@@ -286,10 +352,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_login_has_is_among_what_it_may_have() {
+        let identities = identities();
+        let (keys, lists) = possible_keys(&identities, None);
+        let mut seen = HashSet::new();
+        for is_session in [false, true] {
+            seen.extend(context(&identities, is_session).keys().map(str::to_owned));
+        }
+        assert_eq!(seen, keys);
+        assert_eq!(lists, HashSet::from(["aws:principalorgpaths".to_owned()]));
+        let id = "zzzzzzzzzzzzzzzzzzzzzzzzzz";
+        let other = Cluster::new("012345678912", "us-east-1", id, "").unwrap();
+        let (keys, _) = possible_keys(&identities, Some(&other));
+        assert!(!keys.contains("aws:resourcetag/env"));
+    }
+
+    #[test]
     fn the_address_behind_a_vpc_endpoint() {
         let mut identities = identities();
         let entry = ("AWS:SourceVPC".to_owned(), vec!["vpc-1".to_owned()]);
         identities.context_entries.push(entry);
+        let (keys, _) = possible_keys(&identities, None);
+        assert!(keys.contains("aws:vpcsourceip") && !keys.contains("aws:sourceip"));
         let context = context(&identities, false);
         assert_eq!(context.values("aws:SourceIp"), None);
         assert_eq!(context.values("aws:VpcSourceIp").unwrap(), ["10.1.2.3"]);

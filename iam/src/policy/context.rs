@@ -56,6 +56,12 @@ impl Context {
             .map(Vec::as_slice)
     }
 
+    /// The keys that are there, in lower case.
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// The values of a key; an absent key has none.
     pub(crate) fn of(&self, key: &ConditionKey) -> &[String] {
         self.values.get(&key.folded).map_or(&[], Vec::as_slice)

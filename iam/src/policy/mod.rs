@@ -12,6 +12,7 @@
 //! | `condition` | condition operators |
 //! | `principal` | Principal and NotPrincipal |
 //! | `context` | the request context |
+//! | `lint` | why a statement can never apply |
 //!
 //! A document is bounded when it is read (statements, characters, the length of a pattern), and
 //! matching takes no more than the length of a pattern times the length of what it is matched
@@ -19,6 +20,7 @@
 
 mod condition;
 mod context;
+mod lint;
 mod pattern;
 mod principal;
 mod variable;
@@ -28,6 +30,7 @@ pub use principal::Caller;
 
 pub(crate) use condition::{boolean, date, network, number};
 pub(crate) use context::Missing;
+pub(crate) use lint::{LoginFacts, Trusted};
 pub(crate) use principal::Naming;
 
 use condition::{Condition, Operator};

@@ -22,6 +22,16 @@ pub(crate) fn tokens(text: &str) -> Vec<Token> {
     text.chars().map(token).collect()
 }
 
+/// The text of a pattern, the reverse of [`tokens`].
+pub(crate) fn text(pattern: &[Token]) -> String {
+    let character = |token: &Token| match token {
+        Token::Char(c) => *c,
+        Token::AnyOne => '?',
+        Token::AnyRun => '*',
+    };
+    pattern.iter().map(character).collect()
+}
+
 /// Whether all of `text` is matched by `pattern`.
 ///
 /// Takes time proportional to the product of both lengths at the most.

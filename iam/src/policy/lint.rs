@@ -1,0 +1,476 @@
+//! What is wrong with a statement whatever the request: reasons why it can never apply to a login.
+//!
+//! Says nothing of what other services' statements mean: only of those that can be about
+//! connecting to a cluster, and of the actions of the services in [`KNOWN`]. What is said holds for
+//! every login; where that cannot be told, nothing is said.
+
+use super::condition::{Candidates, Condition};
+use super::context::ConditionKey;
+use super::pattern::{Token, is_anything, matches, matches_arn, text, tokens};
+use super::principal::Listed;
+use super::variable::{Part, Template};
+use super::{Effect, Policy, Statement};
+use crate::cluster::SERVICE;
+use std::collections::{BTreeMap, HashSet};
+use time::UtcDateTime;
+
+/// The actions that a login asks for.
+const CONNECT: [&str; 2] = ["DbConnect", "DbConnectAdmin"];
+
+/// The actions of the services that this crate knows, by
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_dsql.html> and
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>.
+const KNOWN: [(&str, &[&str]); 2] = [
+    (
+        SERVICE,
+        &[
+            "AddPeerCluster",
+            "CreateCluster",
+            "CreateStream",
+            "DbConnect",
+            "DbConnectAdmin",
+            "DeleteCluster",
+            "DeleteClusterPolicy",
+            "DeleteStream",
+            "GetBackupJob",
+            "GetCluster",
+            "GetClusterPolicy",
+            "GetRestoreJob",
+            "GetStream",
+            "GetVpcEndpointServiceName",
+            "InjectError",
+            "ListClusters",
+            "ListStreams",
+            "ListTagsForResource",
+            "PutClusterPolicy",
+            "PutMultiRegionProperties",
+            "PutWitnessRegion",
+            "RemovePeerCluster",
+            "StartBackupJob",
+            "StartRestoreJob",
+            "StopBackupJob",
+            "StopRestoreJob",
+            "TagResource",
+            "UntagResource",
+            "UpdateCluster",
+            "UpdateStream",
+        ],
+    ),
+    (
+        "sts",
+        &[
+            "AssumeRole",
+            "AssumeRoleWithSAML",
+            "AssumeRoleWithWebIdentity",
+            "AssumeRoot",
+            "DecodeAuthorizationMessage",
+            "GetAccessKeyInfo",
+            "GetCallerIdentity",
+            "GetDelegatedAccessToken",
+            "GetFederationToken",
+            "GetServiceBearerToken",
+            "GetSessionToken",
+            "GetWebIdentityToken",
+            "SetContext",
+            "SetSourceIdentity",
+            "TagGetWebIdentityToken",
+            "TagSession",
+        ],
+    ),
+];
+
+/// How many letters an action may be off, to be taken for another one that was meant.
+const MAX_TYPOS: usize = 3;
+/// The same where the service's name is another too.
+const MAX_TYPOS_OF_ALL: usize = 2;
+
+/// What can be known of logins without there being one.
+pub(crate) struct LoginFacts {
+    /// The ARNs of the clusters that exist; empty if they are not known.
+    pub(crate) clusters: Vec<String>,
+    /// The condition keys that a login may have, in lower case.
+    pub(crate) keys: HashSet<String>,
+    /// Those of them that may have several values.
+    pub(crate) lists: HashSet<String>,
+    /// The time.
+    pub(crate) now: UtcDateTime,
+}
+
+/// Why a statement, or a part of it, never applies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The element at fault: `action`, `resource`, `cluster`, `condition` or `condition_key`.
+    pub(crate) check: &'static str,
+    /// What was found: a clause that follows the name of the statement.
+    pub(crate) found: String,
+    /// What to do about it.
+    pub(crate) remedy: String,
+}
+
+/// Who a trust policy may let assume its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trusted<'p> {
+    /// `*`
+    Everybody,
+    /// Whoever the account's own policies let.
+    Account(&'p str),
+    /// The user, role or session with this ARN.
+    Arn(&'p str),
+    /// A service, an identity provider, or somebody who was deleted.
+    Other,
+}
+
+impl Policy {
+    /// Those whom its statements name that may allow `sts:AssumeRole`.
+    pub(crate) fn trusted(&self) -> impl Iterator<Item = Trusted<'_>> {
+        let allowing = self.statements.iter().filter(|statement| {
+            statement.effect == Effect::Allow && statement.has_action("sts:AssumeRole")
+        });
+        let lists = allowing.filter_map(|statement| statement.principals.as_ref());
+        lists
+            .flat_map(|principals| &principals.listed)
+            .map(|listed| match listed {
+                Listed::Everybody => Trusted::Everybody,
+                Listed::Account(account) => Trusted::Account(account),
+                Listed::Arn(arn) => Trusted::Arn(arn),
+                Listed::Somebody => Trusted::Other,
+            })
+    }
+
+    /// Whether one of its statements allows to connect, to whatever and on whatever conditions.
+    pub(crate) fn may_allow_connecting(&self) -> bool {
+        let mut statements = self.statements.iter();
+        statements.any(|s| s.effect == Effect::Allow && s.may_be_about_connecting())
+    }
+}
+
+impl Statement {
+    /// Everything that keeps the statement, or one of its actions, from ever applying.
+    pub(crate) fn faults(&self, facts: &LoginFacts) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = self.action_faults().collect();
+        // A trust policy has no Resource, and is about assuming its role.
+        let is_trust = self.resources.is_none();
+        if self.may_be_about_connecting() {
+            faults.extend(self.resource_fault(facts));
+            faults.extend(self.unknown_keys(facts));
+        }
+        if is_trust || self.may_be_about_connecting() {
+            faults.extend(self.contradictions(facts));
+        }
+        faults
+    }
+
+    fn has_action(&self, action: &str) -> bool {
+        let action: Vec<char> = action.to_ascii_lowercase().chars().collect();
+        self.fits_action(&action)
+    }
+
+    fn may_be_about_connecting(&self) -> bool {
+        let is_one_of = |name: &&str| self.has_action(&format!("{SERVICE}:{name}"));
+        self.resources.is_some() && CONNECT.iter().any(is_one_of)
+    }
+
+    /// Whether it names Aurora DSQL's action itself, and not just by `*`.
+    fn names_connecting(&self) -> bool {
+        let service: Vec<Token> = tokens(&format!("{SERVICE}:"));
+        let mut actions = self.actions.any_of.iter();
+        self.may_be_about_connecting()
+            && !self.actions.is_negated
+            && actions.any(|action| action.starts_with(&service))
+    }
+
+    fn action_faults(&self) -> impl Iterator<Item = Fault> {
+        let actions = self.actions.any_of.iter().map(|action| text(action));
+        actions.filter_map(|action| action_fault(&action))
+    }
+
+    /// Why no resource of the statement is a cluster that exists.
+    fn resource_fault(&self, facts: &LoginFacts) -> Option<Fault> {
+        let resources = self.resources.as_ref()?;
+        let all = &resources.any_of;
+        if resources.is_negated {
+            let has_all = all
+                .iter()
+                .any(|resource| is_anything(&resource.at_widest()));
+            return has_all.then(|| Fault {
+                check: "resource",
+                found: "NotResource is *, so that nothing is left".into(),
+                remedy: "name what the statement is not about, or use Resource".into(),
+            });
+        }
+        // Where only `*` makes it about connecting, it is about something else.
+        if !self.names_connecting() {
+            return None;
+        }
+        let is_cluster = |resource: &Template| why_no_cluster(resource).is_none();
+        if !all.iter().any(is_cluster) {
+            let reasons = all.iter().filter_map(|resource| {
+                Some(format!(
+                    "{} {}",
+                    resource.written(),
+                    why_no_cluster(resource)?
+                ))
+            });
+            return Some(Fault {
+                check: "resource",
+                found: format!("no Resource is a cluster: {}", list(reasons)),
+                remedy: "name a cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID, or *".into(),
+            });
+        }
+        let exists = |resource: &Template| facts.clusters.iter().any(|arn| may_be(resource, arn));
+        if self.effect == Effect::Deny || facts.clusters.is_empty() || all.iter().any(exists) {
+            return None;
+        }
+        let reasons = all.iter().map(|resource| {
+            let written = resource.written();
+            match why_another(resource, &facts.clusters) {
+                Some(reason) => format!("{written} ({reason})"),
+                None => written,
+            }
+        });
+        Some(Fault {
+            check: "cluster",
+            found: format!("Resource names no cluster that exists: {}", list(reasons)),
+            remedy: format!("name this one: {}", facts.clusters[0]),
+        })
+    }
+
+    /// Conditions that need a key which no login has.
+    fn unknown_keys(&self, facts: &LoginFacts) -> Vec<Fault> {
+        let is_known = |key: &ConditionKey| facts.keys.contains(&key.folded);
+        let mut faults = Vec::new();
+        for condition in &self.conditions {
+            let key = condition.key();
+            if condition.needs_its_key() && !is_known(key) {
+                faults.push(unknown_key(&key.written));
+            }
+        }
+        let resources = self.resources.as_ref().filter(|list| !list.is_negated);
+        let needed = resources.map_or(&[][..], |list| &list.any_of);
+        let lacking: Vec<Option<&ConditionKey>> = needed
+            .iter()
+            .map(|resource| resource.needed_keys().find(|key| !is_known(key)))
+            .collect();
+        if let Some(Some(key)) = lacking.first()
+            && lacking.iter().all(Option::is_some)
+        {
+            faults.push(unknown_key(&key.written));
+        }
+        faults
+    }
+
+    /// Conditions that cannot hold together, or not any more.
+    fn contradictions(&self, facts: &LoginFacts) -> Vec<Fault> {
+        let mut by_key: BTreeMap<&str, Vec<&Condition>> = BTreeMap::new();
+        for condition in &self.conditions {
+            let same = by_key.entry(&condition.key().folded).or_default();
+            same.push(condition);
+        }
+        let mut faults = Vec::new();
+        for (folded, conditions) in by_key {
+            let key = &conditions[0].key().written;
+            let mut needing = conditions.iter().filter(|c| c.needs_its_key());
+            if needing.next().is_none() {
+                continue;
+            }
+            let fault = |found: String, remedy: &str| Fault {
+                check: "condition",
+                found,
+                remedy: remedy.to_owned(),
+            };
+            if conditions.iter().any(|c| c.needs_its_key_absent()) {
+                faults.push(fault(
+                    format!("Null wants {key} not to be there, and another condition needs it"),
+                    "put them into two statements",
+                ));
+                continue;
+            }
+            if conditions.iter().any(|c| c.compares_with_nothing()) {
+                faults.push(fault(
+                    format!("a condition on {key} compares with an empty list"),
+                    "list the values that are allowed",
+                ));
+                continue;
+            }
+            if facts.lists.contains(folded) {
+                continue;
+            }
+            let is_time = ["aws:currenttime", "aws:epochtime"].contains(&folded);
+            let now = is_time.then_some(facts.now);
+            let Some(candidates) = Candidates::of(&conditions) else {
+                continue;
+            };
+            if !candidates.any_holds(&conditions, None) {
+                faults.push(fault(
+                    format!("no value of {key} fulfils all of its conditions"),
+                    "put them into two statements, or take out what contradicts",
+                ));
+            } else if now.is_some() && !candidates.any_holds(&conditions, now) {
+                faults.push(fault(
+                    format!("the time that {key} has to be in is over"),
+                    "move its end, or take the statement out",
+                ));
+            }
+        }
+        faults
+    }
+}
+
+fn list(texts: impl Iterator<Item = String>) -> String {
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+fn unknown_key(key: &str) -> Fault {
+    Fault {
+        check: "condition_key",
+        found: format!("no login has {key}, which it needs"),
+        remedy: "give the key a value in a document of ContextEntries, if it is to count".into(),
+    }
+}
+
+/// What is wrong with an action, in lower case.
+fn action_fault(action: &str) -> Option<Fault> {
+    let has_wildcard = |text: &str| text.contains(['*', '?']);
+    let (service, name) = action.split_once(':')?;
+    if has_wildcard(service) {
+        return None;
+    }
+    let known = KNOWN.iter().find(|(known, _)| *known == service);
+    let meant = match known {
+        Some((_, actions)) => {
+            let pattern = tokens(name);
+            let is_it = |known: &&str| {
+                let known: Vec<char> = known.to_ascii_lowercase().chars().collect();
+                matches(&pattern, &known)
+            };
+            if actions.iter().any(is_it) {
+                return None;
+            }
+            let distance = |known: &str| strsim::levenshtein(&known.to_ascii_lowercase(), name);
+            let nearest = actions.iter().min_by_key(|known| distance(known));
+            nearest
+                .filter(|known| !has_wildcard(name) && distance(known) <= MAX_TYPOS)
+                .map(|known| format!("{service}:{known}"))
+        }
+        // A misspelled service: only where all of it is nearly what a login asks for.
+        None => {
+            let whole = CONNECT.map(|name| format!("{SERVICE}:{name}"));
+            let distance = |known: &str| strsim::levenshtein(&known.to_ascii_lowercase(), action);
+            let nearest = whole.into_iter().min_by_key(|known| distance(known));
+            Some(nearest.filter(|known| distance(known) <= MAX_TYPOS_OF_ALL)?)
+        }
+    };
+    Some(Fault {
+        check: "action",
+        found: format!("{action} is no action that is known"),
+        remedy: match meant {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => format!("{SERVICE}:DbConnect and {SERVICE}:DbConnectAdmin let connect"),
+        },
+    })
+}
+
+/// Why a resource can be no cluster at all; `None` if it can be one.
+fn why_no_cluster(resource: &Template) -> Option<&'static str> {
+    // A variable could stand for colons too.
+    let Template::Fixed(pattern) = resource else {
+        return None;
+    };
+    if is_anything(pattern) {
+        return None;
+    }
+    let parts: Vec<&[Token]> = pattern.splitn(6, |t| *t == Token::Char(':')).collect();
+    let [_, _, service, _, _, name] = parts[..] else {
+        return Some("is no ARN");
+    };
+    let chars = |text: &str| text.chars().collect::<Vec<char>>();
+    if !matches(service, &chars(SERVICE)) {
+        return Some("is of another service");
+    }
+    let is_fixed = |token: &&Token| matches!(token, Token::Char(_));
+    let prefix = text(
+        &name
+            .iter()
+            .take_while(is_fixed)
+            .copied()
+            .collect::<Vec<_>>(),
+    );
+    let fits = if prefix.len() == name.len() {
+        prefix.starts_with("cluster/")
+    } else {
+        prefix.starts_with("cluster/") || "cluster/".starts_with(&prefix)
+    };
+    (!fits).then_some("is not cluster/ID")
+}
+
+/// Whether a resource can be this ARN, whatever its variables stand for.
+fn may_be(resource: &Template, arn: &str) -> bool {
+    let arn: Vec<char> = arn.chars().collect();
+    match resource {
+        Template::Fixed(pattern) => matches_arn(pattern, &arn),
+        Template::Variable(_) => matches(&resource.at_widest(), &arn),
+    }
+}
+
+/// The first part in which a resource is none of these clusters, if it is the same for all.
+fn why_another(resource: &Template, clusters: &[String]) -> Option<String> {
+    let (Template::Fixed(pattern), [cluster]) = (resource, clusters) else {
+        return None;
+    };
+    let patterns = pattern.splitn(6, |t| *t == Token::Char(':'));
+    let mut parts = patterns.zip(cluster.splitn(6, ':')).zip([
+        "",
+        "partition",
+        "service",
+        "region",
+        "account",
+        "cluster",
+    ]);
+    let differs =
+        parts.find(|((pattern, part), _)| !matches(pattern, &part.chars().collect::<Vec<char>>()));
+    let ((_, part), name) = differs?;
+    (name != "cluster").then(|| format!("the cluster's {name} is {part}"))
+}
+
+impl Template {
+    /// The pattern with a `*` for each variable: whatever they stand for, it is matched.
+    fn at_widest(&self) -> Vec<Token> {
+        match self {
+            Self::Fixed(tokens) => tokens.clone(),
+            Self::Variable(parts) => {
+                let tokens = parts.iter().map(|part| match part {
+                    Part::Fixed(tokens) => tokens.as_slice(),
+                    Part::Variable(..) => &[Token::AnyRun],
+                });
+                tokens.collect::<Vec<_>>().concat()
+            }
+        }
+    }
+
+    /// The text, for people: nearly as it was written.
+    fn written(&self) -> String {
+        match self {
+            Self::Fixed(tokens) => text(tokens),
+            Self::Variable(parts) => {
+                let texts = parts.iter().map(|part| match part {
+                    Part::Fixed(tokens) => text(tokens),
+                    Part::Variable(key, None) => format!("${{{}}}", key.written),
+                    Part::Variable(key, Some(or)) => format!("${{{}, '{or}'}}", key.written),
+                });
+                texts.collect()
+            }
+        }
+    }
+
+    /// The keys of its variables that have no default.
+    fn needed_keys(&self) -> impl Iterator<Item = &ConditionKey> {
+        let parts: &[Part] = match self {
+            Self::Fixed(_) => &[],
+            Self::Variable(parts) => parts,
+        };
+        parts.iter().filter_map(|part| match part {
+            Part::Variable(key, None) => Some(key),
+            _ => None,
+        })
+    }
+}
