@@ -154,6 +154,35 @@ mod tests {
         assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 
+    /// A map that lacks a room is no map.
+    #[test]
+    fn the_map_has_each_module() {
+        let root = workspace::root();
+        let page = root.join("docs/architecture.md");
+        let markdown = fs::read_to_string(&page).unwrap();
+        let links = Page::read(&markdown).links;
+        let mapped: BTreeSet<PathBuf> = links
+            .iter()
+            .map(|link| resolve(&root.join("docs").join(link)))
+            .collect();
+        let mut folders = vec![root.join("src"), root.join("iam/src"), root.join("cli/src")];
+        let mut missing = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !mapped.contains(&path) {
+                    missing.push(path);
+                }
+            }
+        }
+        assert!(
+            missing.is_empty(),
+            "docs/architecture.md does not name {missing:?}"
+        );
+    }
+
     #[test]
     fn anchors_are_those_of_github() {
         for (heading, expected) in [
