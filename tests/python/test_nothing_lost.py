@@ -441,8 +441,8 @@ def test_the_notice_in_every_notation(own, role, superuser):
 
 
 def test_all_mappings_are_removed_as_documented(own, role, superuser):
-    readme = (pathlib.Path(os.environ["WORKSPACE"]) / "README.md").read_text()
-    assert REMOVE_ALL in " ".join(readme.split())
+    page = (pathlib.Path(os.environ["WORKSPACE"]) / "docs/install.md").read_text()
+    assert REMOVE_ALL in " ".join(page.split())
     for name in ("kept", "kept_too"):
         role(name, on=own)
         own.execute(f"SELECT sys.iam_grant('{name}', '{ARN}')")

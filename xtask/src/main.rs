@@ -14,6 +14,8 @@ mod directory;
 mod environment;
 mod fetched;
 mod in_server;
+#[cfg(test)]
+mod links;
 mod lint;
 mod mirror;
 mod package;

@@ -7,8 +7,8 @@
 //! PostgreSQL. A program in Rust is built with the dependencies of the last `toml` block before it.
 //!
 //! Each command of any other `sh` block has a line in `tests/readme-covered.txt`: the command, a tab, and
-//! the test that runs it (a path, and `::name` after it if that helps). A line there for a command
-//! that no page has is an error too.
+//! the test that runs it (a path, and `::` with a name that is in that file, if that helps). A line there
+//! for a command that no page has is an error too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -71,17 +71,8 @@ pub fn documents() -> Result<Vec<PathBuf>> {
 
 /// Checks the commands of the documents, and runs those it should.
 pub fn run(variables: &BTreeMap<String, OsString>, tools: &Tools) -> Result<()> {
-    let root = workspace::root();
-    let list = fs::read_to_string(root.join("tests/readme-covered.txt")).unwrap_or_default();
-    let mut all = Commands::default();
-    for document in documents()? {
-        let markdown = fs::read_to_string(&document)
-            .with_context(|| format!("{} could not be read", document.display()))?;
-        let commands = commands(&markdown);
-        all.run.extend(commands.run);
-        all.covered.extend(commands.covered);
-    }
-    let mut problems = uncovered(&all.covered, &list, root);
+    let all = all_commands()?;
+    let mut problems = uncovered(&all.covered, &list()?, workspace::root());
 
     for block in &all.run {
         println!("\n```{}\n{}```", block.language, block.code);
@@ -97,6 +88,25 @@ pub fn run(variables: &BTreeMap<String, OsString>, tools: &Tools) -> Result<()> 
         bail!("{}", problems.join("\n"));
     }
     Ok(())
+}
+
+/// The commands of all documents.
+fn all_commands() -> Result<Commands> {
+    let mut all = Commands::default();
+    for document in documents()? {
+        let markdown = fs::read_to_string(&document)
+            .with_context(|| format!("{} could not be read", document.display()))?;
+        let commands = commands(&markdown);
+        all.run.extend(commands.run);
+        all.covered.extend(commands.covered);
+    }
+    Ok(all)
+}
+
+/// The list of the commands that other tests run.
+fn list() -> Result<String> {
+    let path = workspace::root().join("tests/readme-covered.txt");
+    fs::read_to_string(&path).with_context(|| format!("{} could not be read", path.display()))
 }
 
 /// Runs a block, and looks at what it prints if it is a program.
@@ -250,8 +260,9 @@ fn uncovered(commands: &BTreeSet<String>, list: &str, root: &Path) -> Vec<String
             continue;
         };
         let test = test.trim();
-        let file = test.split_once("::").map_or(test, |(file, _)| file);
-        if !root.join(file).is_file() {
+        let (file, name) = test.split_once("::").unwrap_or((test, ""));
+        let is_there = fs::read_to_string(root.join(file)).is_ok_and(|text| text.contains(name));
+        if !is_there {
             problems.push(format!("readme-covered.txt: there is no test {test}"));
         }
         listed.insert(command.to_owned());
@@ -322,7 +333,7 @@ SELECT 1;
     #[test]
     fn the_list_has_to_fit_the_readme() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("test_up.py"), "").unwrap();
+        fs::write(folder.path().join("test_up.py"), "def test_it():\n").unwrap();
         let problems = |list: &str| {
             let problems = uncovered(&commands(README).covered, list, folder.path());
             problems.join("\n")
@@ -334,6 +345,18 @@ SELECT 1;
         assert!(problems("").contains("no test is known to run: cargo xtask up --detach"));
         let stale = "cargo xtask up --detach\ttest_up.py\ncargo xtask fly\ttest_up.py\n";
         assert!(problems(stale).contains("no page has any longer: cargo xtask fly"));
-        assert!(problems("cargo xtask up --detach\tgone.py").contains("there is no test gone.py"));
+        for gone in ["gone.py", "test_up.py::test_that"] {
+            let problems = problems(&format!("cargo xtask up --detach\t{gone}"));
+            assert!(problems.contains(&format!("there is no test {gone}")));
+        }
+    }
+
+    /// Here too, so that it is found without a server.
+    #[test]
+    fn each_command_of_the_documents_is_run_by_a_test() {
+        let all = all_commands().unwrap();
+        assert!(all.run.len() > 10 && all.covered.len() > 10);
+        let problems = uncovered(&all.covered, &list().unwrap(), workspace::root());
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 }

@@ -375,8 +375,10 @@ impl Suite {
         Ok(())
     }
 
-    /// Runs pytest.
+    /// Runs pytest; the tests of the examples need node's packages and Java too.
     fn python(&self) -> Result<()> {
+        Self::node_modules()?;
+        prerequisites::java()?;
         let tests = workspace::root().join("tests/python");
         let mut pytest = self.client(self.python_environment()?);
         run::run(pytest.args(["-m", "pytest", "-q", "-rs"]).arg(&tests))
