@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const C_FILES: [&str; 2] = ["src/port.c", "src/session_end.c"];
+const C_FILES: [&str; 3] = ["src/lexer.c", "src/port.c", "src/session_end.c"];
 const HEADER: &str = "src/server.h";
 
 fn main() {

@@ -24,7 +24,7 @@ struct RawConnection {
 }
 
 mod c {
-    use super::{RawConnection, c_char, c_int, c_void, pg_sys};
+    use super::{RawConnection, RawLexer, c_char, c_int, c_void, pg_sys};
     unsafe extern "C-unwind" {
         pub fn dsql_iam_connection(port: *mut c_void, out: *mut RawConnection);
         pub fn dsql_iam_ask_password(
@@ -46,6 +46,9 @@ mod c {
         pub fn dsql_iam_syntax_error(query: *const c_char, at: c_int, len: c_int) -> !;
         pub fn dsql_iam_log_ddl(query: *const c_char);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
+        pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
+        pub fn dsql_iam_lexer_prepare() -> bool;
+        pub fn dsql_iam_lexer_is_live(lexer: *const RawLexer) -> bool;
         pub fn proc_exit(code: c_int) -> !;
         /// The server's own, without the guard that pgrx puts around it.
         pub fn standard_ProcessUtility(
@@ -328,6 +331,66 @@ pub type KeywordHash = unsafe extern "C-unwind" fn(word: *const c_void, len: usi
 pub fn keyword_hash_slot() -> *mut KeywordHash {
     // SAFETY: gives an address and does nothing else.
     unsafe { c::dsql_iam_keyword_hash_slot().cast() }
+}
+
+/// Mirrors `DsqlIamLexer` in `lexer.c`.
+#[repr(C)]
+struct RawLexer {
+    buffer: *mut u8,
+    len: usize,
+    hidden: u8,
+    extra: *const c_void,
+}
+
+/// The lexer that asks about a word.
+pub struct Lexer {
+    raw: RawLexer,
+    /// Where in its buffer the word starts.
+    pub word: usize,
+    /// The byte behind the word, which the lexer hides under a NUL.
+    pub hidden: u8,
+}
+
+impl Lexer {
+    /// Makes [`Self::at`] ready, or says that it never finds anything on this system.
+    pub fn prepare() -> bool {
+        // SAFETY: maps a page and gives it back, while the server has one thread.
+        unsafe { c::dsql_iam_lexer_prepare() }
+    }
+
+    /// Finds the lexer that stands behind the word; nothing if somebody else asks. See `lexer.c`.
+    ///
+    /// # Safety
+    /// To be called from the keyword table's hash function, with the word that it was called with.
+    /// The lexer must not outlive that call.
+    pub unsafe fn at(word: *const c_void, len: usize) -> Option<Self> {
+        let mut raw = RawLexer {
+            buffer: std::ptr::null_mut(),
+            len: 0,
+            hidden: 0,
+            extra: std::ptr::null(),
+        };
+        // SAFETY: reads only what can be read, and raises nothing. The word is in the buffer.
+        unsafe {
+            c::dsql_iam_lexer(word.cast(), len, &mut raw).then(|| Self {
+                word: word.cast::<u8>().offset_from_unsigned(raw.buffer),
+                hidden: raw.hidden,
+                raw,
+            })
+        }
+    }
+
+    /// Whether this lexer is at work, rather than what one has left behind in memory.
+    pub fn is_live(&self) -> bool {
+        // SAFETY: unwinds the stack, and raises nothing.
+        unsafe { c::dsql_iam_lexer_is_live(&self.raw) }
+    }
+
+    /// What it reads: the query, in a copy of its own.
+    pub fn buffer(&mut self) -> &mut [u8] {
+        // SAFETY: the lexer's own struct says so, and it waits for an answer meanwhile.
+        unsafe { std::slice::from_raw_parts_mut(self.raw.buffer, self.raw.len) }
+    }
 }
 
 /// `errcode` of an SQLSTATE that pgrx has no name for is not needed: these are all there are.

@@ -21,12 +21,15 @@
 //! the errors, at their places, in its own words. The utility hook (`statement.rs`) sees `DO`,
 //! finds `AWS IAM` in the query's text, which was never changed, and carries it out.
 //!
-//! **Can it meet valid SQL?** No: none has the words `AWS IAM GRANT` or `AWS IAM REVOKE` in a row.
+//! **Can it meet valid SQL?** In one place the words `AWS IAM GRANT` follow each other in it, in
+//! `CREATE SCHEMA … FROM aws iam GRANT SELECT ON …`; there they are left alone, since `ON` follows.
+//! What decides is in `dsql_iam_core::statement`, in safe code, on the lexer's buffer as a slice.
 //!
-//! **Why may it read behind the word?** The lexer puts a NUL at the word's end and keeps the byte
-//! that was there. Behind it the query goes on up to two NULs, so one byte after the word's NUL is
-//! always there to be read. Others that ask for keywords (`quote_identifier`, say) hand over short
-//! strings: reading stops at the first byte that does not fit, which is that one.
+//! **Whose word is it?** The hash function is told the word and nothing else, and not only the lexer
+//! calls it: `quote_identifier` asks about strings behind which anything may be left over. And the
+//! lexer has put a NUL over the byte behind the word, by which `aws iam` and `aws, iam` differ. So
+//! the lexer's own struct is looked up on the stack (`lexer.c`): it tells the buffer, its length, and
+//! the byte. Whoever asks without one is answered by the server's own function.
 //!
 //! **And the NUL that `DO` leaves where `aws` had a third letter?** It would end the text for
 //! whoever counts its characters, to say where an error is. The lexer's next word is `LANGUAGE`;
@@ -36,22 +39,23 @@
 //! out as it should, the pointer is put back, the log says so, and `sys.iam_grant` and
 //! `sys.iam_revoke` are the way.
 
-use crate::port::{KeywordHash, keyword_hash_slot};
-use dsql_iam_core::statement::{Found, Words, after_aws};
+use crate::port::{KeywordHash, Lexer, keyword_hash_slot};
+use dsql_iam_core::statement::{Gap, close_gap, find, rewrite};
 use pgrx::{PgTryBuilder, pg_sys};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;
 use std::panic::catch_unwind;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The server's own hash function.
 static ORIGINAL: OnceLock<KeywordHash> = OnceLock::new();
 /// Where the lexer reads on after a rewrite: the `LANGUAGE` of its buffer. Null most of the time.
-static EXPECTED: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
-/// The NUL to be overwritten when it gets there.
-static GAP: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+static EXPECTED: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+/// The [`Gap`] to be closed when it gets there.
+static GAP_AT: AtomicUsize = AtomicUsize::new(0);
+static GAP_NEXT_WORD: AtomicUsize = AtomicUsize::new(0);
 
 const SAMPLE: &CStr = c"AWS IAM GRANT example TO 'arn'";
 
@@ -60,6 +64,9 @@ const SAMPLE: &CStr = c"AWS IAM GRANT example TO 'arn'";
 /// # Errors
 /// Why it cannot be had on this server; everything is then as it was.
 pub fn install() -> Result<(), String> {
+    if !Lexer::prepare() {
+        return Err("this system does not tell which memory can be read".into());
+    }
     let slot = keyword_hash_slot();
     // SAFETY: the server's table, read before anybody changes it.
     let original = *ORIGINAL.get_or_init(|| unsafe { *slot });
@@ -114,118 +121,59 @@ unsafe extern "C-unwind" fn hash(word: *const c_void, len: usize) -> c_int {
     let expected = EXPECTED.load(Ordering::Relaxed);
     if !expected.is_null() {
         EXPECTED.store(ptr::null_mut(), Ordering::Relaxed);
-        let is_next_word = ptr::eq(expected.cast(), word) && len == LANGUAGE.len();
-        // SAFETY: the same buffer, which the lexer is still reading.
-        if is_next_word && unsafe { is(word.cast(), LANGUAGE) } {
-            // SAFETY: as above; `GAP` is a few bytes before `word`.
-            unsafe { *GAP.load(Ordering::Relaxed) = b' ' };
+        // After an error that ended the parse another buffer can be in the same place; so it is
+        // looked at before it is written to.
+        if ptr::eq(expected, word) {
+            let _ = catch_unwind(|| close_last_gap(word, len));
         }
     }
-    // SAFETY: the string has `len` bytes.
-    if len == AWS.len() && unsafe { is(word.cast(), AWS) } {
-        // SAFETY: see the top of this file.
-        let rewritten = catch_unwind(|| unsafe { rewrite(word.cast_mut().cast()) });
-        if let Ok(Some(len)) = rewritten {
-            // SAFETY: the server's own function; the word is `do` or `end` now.
-            return unsafe { original(word, len) };
-        }
+    if len == AWS_LEN
+        && let Ok(Some(len)) = catch_unwind(|| rewrite_at(word))
+    {
+        // SAFETY: the server's own function; the word is `do` or `end` now.
+        return unsafe { original(word, len) };
     }
     // SAFETY: the server's own function with its own arguments.
     unsafe { original(word, len) }
 }
 
-const AWS: &[u8] = b"aws";
-const DO: &[u8] = b"do";
-const END: &[u8] = b"end";
-const LANGUAGE: &[u8] = b"language";
+/// The length of `AWS`.
+const AWS_LEN: usize = 3;
 
-/// Whether the bytes at `text` are `word`, in any case.
-///
-/// # Safety
-/// `text` must have at least the length of `word`.
-unsafe fn is(text: *const u8, word: &[u8]) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(text, word.len()) }.eq_ignore_ascii_case(word)
+/// Overwrites the statement that starts at a word of [`AWS_LEN`] if it is one of ours, and gives the
+/// length of the keyword that it starts with now.
+fn rewrite_at(word: *const c_void) -> Option<usize> {
+    // SAFETY: the hash function's own argument, a string of this length.
+    let bytes = unsafe { std::slice::from_raw_parts(word.cast::<u8>(), AWS_LEN) };
+    if !bytes.eq_ignore_ascii_case(b"aws") {
+        return None;
+    }
+    // SAFETY: the hash function's own arguments, within its call.
+    let mut lexer = unsafe { Lexer::at(word, AWS_LEN) }?;
+    let (aws, hidden) = (lexer.word, lexer.hidden);
+    let words = find(lexer.buffer(), aws, hidden)?;
+    if !lexer.is_live() {
+        return None;
+    }
+    let rewritten = rewrite(lexer.buffer(), aws, &words);
+    if let Some(gap) = rewritten.gap {
+        GAP_AT.store(gap.at, Ordering::Relaxed);
+        GAP_NEXT_WORD.store(gap.next_word, Ordering::Relaxed);
+        let next_word = ptr::from_mut(&mut lexer.buffer()[gap.next_word]);
+        EXPECTED.store(next_word.cast(), Ordering::Relaxed);
+    }
+    Some(rewritten.keyword_len)
 }
 
-/// Overwrites the statement that starts at `aws` if it is one of ours, and gives the length of the
-/// keyword that it starts with now.
-///
-/// # Safety
-/// `aws` must be the lexer's current word, or a string that ends after these three letters.
-unsafe fn rewrite(aws: *mut u8) -> Option<usize> {
-    // SAFETY: see the top of this file for why these bytes are there, and who owns them.
-    unsafe {
-        let text = aws.add(AWS.len() + 1);
-        // Most often this is the end of it: the table or column somebody called aws.
-        if !matches!(
-            *text,
-            b' ' | b'\t'..=b'\r' | b'-' | b'*' | b'/' | b'i' | b'I'
-        ) {
-            return None;
-        }
-        // A query can be very long, and hold very many such statements: so look at no more of it
-        // than it takes.
-        let mut limit = 256;
-        let words = loop {
-            let len = length_up_to(text.cast(), limit);
-            match after_aws(std::slice::from_raw_parts(text, len), len < limit) {
-                Found::Statement(words) => break words,
-                Found::Other => return None,
-                Found::NeedsMore => limit *= 2,
-            }
+/// Closes the gap that [`rewrite_at`] left, if the lexer is where it has to be.
+fn close_last_gap(word: *const c_void, len: usize) {
+    // SAFETY: the hash function's own arguments, within its call.
+    if let Some(mut lexer) = unsafe { Lexer::at(word, len) } {
+        let gap = Gap {
+            at: GAP_AT.load(Ordering::Relaxed),
+            next_word: GAP_NEXT_WORD.load(Ordering::Relaxed),
         };
-        let Words {
-            iam_and_verb,
-            role,
-            preposition,
-            stopped_at,
-            ..
-        } = words;
-        if role.is_none() && starts_string(text.add(stopped_at)) {
-            // A string where the role should be, which `LANGUAGE` would take. `END` does not, and
-            // so the error is found where it is.
-            ptr::copy_nonoverlapping(END.as_ptr(), aws, END.len());
-            ptr::write_bytes(text.add(iam_and_verb.start), b' ', iam_and_verb.len());
-            return Some(END.len());
-        }
-        let gap = aws.add(DO.len());
-        ptr::copy_nonoverlapping(DO.as_ptr(), aws, DO.len());
-        *gap = 0;
-        let language = text.add(iam_and_verb.start);
-        ptr::write_bytes(language, b' ', iam_and_verb.len());
-        ptr::copy_nonoverlapping(LANGUAGE.as_ptr(), language, LANGUAGE.len());
-        if let Some(preposition) = preposition {
-            ptr::write_bytes(text.add(preposition.start), b' ', preposition.len());
-        }
-        GAP.store(gap, Ordering::Relaxed);
-        EXPECTED.store(language, Ordering::Relaxed);
-        Some(DO.len())
+        let word = lexer.word;
+        close_gap(lexer.buffer(), gap, word);
     }
-}
-
-/// Whether a string constant starts at `text`: `'…'`, `E'…'`, `U&'…'`, `$$…$$`.
-///
-/// # Safety
-/// `text` must be a C string.
-unsafe fn starts_string(text: *const u8) -> bool {
-    // SAFETY: each byte is read only if the one before it is not the NUL.
-    unsafe {
-        match (*text).to_ascii_lowercase() {
-            b'\'' => true,
-            b'$' => !(*text.add(1)).is_ascii_digit(),
-            b'e' => *text.add(1) == b'\'',
-            b'u' => *text.add(1) == b'&' && *text.add(2) == b'\'',
-            _ => false,
-        }
-    }
-}
-
-/// The length of the string at `text`, of which no more than `limit` bytes are looked at.
-///
-/// # Safety
-/// `text` must be a C string.
-unsafe fn length_up_to(text: *const c_char, limit: usize) -> usize {
-    // SAFETY: stops at the string's NUL.
-    unsafe { (0..limit).take_while(|at| *text.add(*at) != 0).count() }
 }

@@ -52,50 +52,100 @@ pub struct Words {
     pub stopped_at: usize,
 }
 
-/// What was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// An AWS IAM statement, complete as far as this looks, or with a fault that the server's
-    /// grammar will find.
-    Statement(Words),
-    /// Something else.
-    Other,
-    /// It cannot be told without more of the text than was given.
-    NeedsMore,
+/// What [`rewrite`] has made of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The length of the keyword that stands where `AWS` stood.
+    pub keyword_len: usize,
+    /// The NUL behind the keyword, if it is shorter than `AWS`: for [`close_gap`].
+    pub gap: Option<Gap>,
 }
 
-/// The longest comment that may follow `AWS` without a blank in between.
-///
-/// What looks like one is most often a minus or an asterisk. Without this limit a query with many
-/// of them would be read to its end for each.
-const MAX_COMMENT_WITHOUT_BLANK: usize = 1024;
+/// A NUL in the lexer's buffer, to be overwritten when the lexer has read beyond it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Its place.
+    pub at: usize,
+    /// The place of the word that the lexer reads next.
+    pub next_word: usize,
+}
 
-/// Looks for `IAM GRANT|REVOKE identifier TO|FROM` after the word `AWS`.
+const AWS: &[u8] = b"aws";
+const DO: &[u8] = b"do";
+const END: &[u8] = b"end";
+const LANGUAGE: &[u8] = b"language";
+
+/// Looks for an AWS IAM statement at byte `aws` of the lexer's buffer. Positions in the answer count
+/// from there.
 ///
-/// `text` starts one byte after `AWS`: the server's lexer hides that byte under a NUL, so that it
-/// can be the first one of a comment's opening. `is_whole` tells whether `text` reaches to the end
-/// of the query; if not, [`Found::NeedsMore`] is a possible answer.
-pub fn after_aws(text: &[u8], is_whole: bool) -> Found {
-    let start = &text[..text.len().min(MAX_COMMENT_WITHOUT_BLANK)];
-    let mut comment = Reader::new(start);
-    match text.first() {
-        Some(b'-') => comment.skip_line_comment(),
-        Some(b'*') => {
-            comment.at = 1;
-            comment.skip_block_comment();
-        }
-        _ => {}
-    }
-    if comment.has_seen_end && start.len() == MAX_COMMENT_WITHOUT_BLANK {
-        return Found::Other;
+/// `buffer` is the whole query. `hidden` is the byte behind `aws`, in whose place the lexer has put a
+/// NUL.
+pub fn find(buffer: &[u8], aws: usize, hidden: u8) -> Option<Words> {
+    let text = buffer.get(aws..)?;
+    let (word, rest) = text.split_at_checked(AWS.len())?;
+    if !word.eq_ignore_ascii_case(AWS) {
+        return None;
     }
     let mut reader = Reader::new(text);
-    reader.at = comment.at;
-    let found = reader.statement();
-    if reader.has_seen_end && !is_whole {
-        return Found::NeedsMore;
+    reader.at = AWS.len() + 1;
+    match (hidden, rest.get(1)) {
+        (b'-', Some(b'-')) => reader.skip_line_comment(),
+        (b'/', Some(b'*')) => {
+            reader.at += 1;
+            reader.skip_block_comment();
+        }
+        (hidden, Some(_)) if is_space(hidden) => {}
+        // An operator, a comma, a dot: whatever is behind it does not belong to `AWS`.
+        _ => return None,
     }
-    found.map_or(Found::Other, Found::Statement)
+    reader.statement()
+}
+
+/// Overwrites the AWS IAM statement that [`find`] found at byte `aws` of the lexer's buffer, so that the
+/// server's grammar takes it.
+pub fn rewrite(buffer: &mut [u8], aws: usize, words: &Words) -> Rewritten {
+    let text = &mut buffer[aws..];
+    if words.role.is_none() && starts_string(&text[words.stopped_at..]) {
+        // A string where the role should be, which `LANGUAGE` would take. `END` does not, and so the
+        // error is found where it is.
+        text[..END.len()].copy_from_slice(END);
+        text[words.iam_and_verb.clone()].fill(b' ');
+        return Rewritten {
+            keyword_len: END.len(),
+            gap: None,
+        };
+    }
+    text[..DO.len()].copy_from_slice(DO);
+    text[DO.len()] = 0;
+    let language = &mut text[words.iam_and_verb.clone()];
+    language.fill(b' ');
+    language[..LANGUAGE.len()].copy_from_slice(LANGUAGE);
+    if let Some(preposition) = &words.preposition {
+        text[preposition.clone()].fill(b' ');
+    }
+    Rewritten {
+        keyword_len: DO.len(),
+        gap: Some(Gap {
+            at: aws + DO.len(),
+            next_word: aws + words.iam_and_verb.start,
+        }),
+    }
+}
+
+/// Overwrites the NUL that [`rewrite`] left by a blank, now that the lexer is at `word`.
+///
+/// It would end the text for whoever counts its characters, to say where an error is. Nothing is
+/// done unless it is this very NUL: an error can end a parse before this is called, and the next
+/// query can stand in the same memory.
+pub fn close_gap(buffer: &mut [u8], gap: Gap, word: usize) {
+    let is_rewritten = gap.next_word == word
+        && gap.at < word
+        && buffer[word..].get(..LANGUAGE.len()) == Some(LANGUAGE)
+        && buffer[..gap.at].ends_with(DO)
+        && buffer[gap.at] == 0;
+    if is_rewritten {
+        buffer[gap.at] = b' ';
+    }
 }
 
 /// Looks for an AWS IAM statement at the start of `text`, after white space and comments.
@@ -131,20 +181,15 @@ pub fn token_at(text: &[u8]) -> &[u8] {
     &text[..end]
 }
 
-/// Reads the text by the lexer's rules, and remembers whether it looked past the end.
+/// Reads the text by the lexer's rules.
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
-    has_seen_end: bool,
 }
 
 impl<'a> Reader<'a> {
     fn new(text: &'a [u8]) -> Self {
-        Self {
-            text,
-            at: 0,
-            has_seen_end: false,
-        }
+        Self { text, at: 0 }
     }
 
     fn statement(&mut self) -> Option<Words> {
@@ -180,28 +225,57 @@ impl<'a> Reader<'a> {
                 words.stopped_at = self.at;
             }
         }
+        if words.preposition.is_none() && verb == Verb::Grant && self.is_privileges_on(start) {
+            return None;
+        }
         Some(words)
     }
 
-    /// The byte `ahead` of where the reader stands; 0 at the end, as in the lexer's own buffer.
-    fn peek(&mut self, ahead: usize) -> u8 {
-        match self.text.get(self.at + ahead) {
-            Some(byte) => *byte,
-            None => {
-                self.has_seen_end = true;
-                0
+    /// Whether `IAM GRANT`, at `start`, is followed by privileges and `ON`.
+    ///
+    /// This is the one place where these words follow `AWS` in valid SQL: `CREATE SCHEMA s CREATE
+    /// VIEW v AS SELECT * FROM aws iam GRANT SELECT ON v TO public`.
+    fn is_privileges_on(&self, start: usize) -> bool {
+        let mut reader = Self {
+            text: self.text,
+            at: start + "iam".len(),
+        };
+        reader.skip_space();
+        reader.at += "grant".len();
+        reader.skip_space();
+        if reader.word("all") {
+            reader.skip_space();
+        }
+        // Names next to each other are no list; names behind a comma or a parenthesis are.
+        let mut may_be_name = true;
+        loop {
+            reader.skip_space();
+            if reader.word("on") {
+                return true;
             }
+            let is_punctuation = matches!(reader.peek(0), b',' | b'(' | b')');
+            if is_punctuation {
+                reader.at += 1;
+            } else if !(may_be_name && reader.skip_identifier()) {
+                return false;
+            }
+            may_be_name = is_punctuation;
         }
     }
 
-    fn is_at_end(&mut self) -> bool {
-        self.peek(0) == 0 && self.at >= self.text.len()
+    /// The byte `ahead` of where the reader stands; 0 at the end, as in the lexer's own buffer.
+    fn peek(&self, ahead: usize) -> u8 {
+        self.text.get(self.at + ahead).copied().unwrap_or_default()
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.at >= self.text.len()
     }
 
     fn skip_space(&mut self) {
         loop {
             match self.peek(0) {
-                b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => self.at += 1,
+                byte if is_space(byte) => self.at += 1,
                 b'-' if self.peek(1) == b'-' => self.skip_line_comment(),
                 b'/' if self.peek(1) == b'*' => {
                     self.at += 2;
@@ -290,6 +364,19 @@ impl<'a> Reader<'a> {
         }
         !is_prefix
     }
+}
+
+/// Whether a string constant starts at `text`: `'…'`, `E'…'`, `U&'…'`, `$$…$$`.
+fn starts_string(text: &[u8]) -> bool {
+    match text {
+        [b'\'', ..] | [b'e' | b'E', b'\'', ..] | [b'u' | b'U', b'&', b'\'', ..] => true,
+        [b'$', rest @ ..] => !rest.first().is_some_and(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
 fn is_identifier_start(byte: u8) -> bool {
@@ -398,35 +485,137 @@ mod tests {
         }
     }
 
-    /// However little of the text is given, the answer is the same or that more is needed.
+    /// What the lexer's buffer and word become: `AWS` stands at the mark `«`, the byte behind it is
+    /// hidden.
+    fn rewritten(marked: &str) -> (String, Option<Rewritten>) {
+        let aws = marked.find('«').expect(marked);
+        let mut buffer = marked.replace('«', "").into_bytes();
+        let hidden = buffer.get(aws + 3).copied().unwrap_or_default();
+        if let Some(byte) = buffer.get_mut(aws + 3) {
+            *byte = 0;
+        }
+        let words = find(&buffer, aws, hidden);
+        let rewritten = words.map(|words| rewrite(&mut buffer, aws, &words));
+        if let Some(byte) = buffer.get_mut(aws + 3) {
+            *byte = hidden;
+        }
+        (String::from_utf8(buffer).unwrap(), rewritten)
+    }
+
     #[test]
-    fn a_part_of_the_text_never_gives_another_answer() {
-        for text in [
-            " IAM GRANT example TO 'arn'; SELECT 1",
-            " IAM /* c */ REVOKE \"a b\" FROM 'arn'",
-            "- c\n IAM GRANT a TO 'arn'",
-            "* c */ IAM GRANT a TO 'arn'",
-            " IAM GRANT a",
-            " IAM",
-            " x",
+    fn a_statement_becomes_one_that_the_grammar_takes() {
+        for (marked, expected) in [
+            (
+                "; «aws iam GRANT a TO 'arn';",
+                "; do\0 language  a    'arn';",
+            ),
+            (
+                "«AWS IAM REVOKE \"a\" FROM 'arn'",
+                "do\0 language   \"a\"      'arn'",
+            ),
+            ("«AWS--c\nIAM GRANT a", "do\0--c\nlanguage  a"),
+            ("«AWS/*c*/IAM GRANT a", "do\0/*c*/language  a"),
+            ("«AWS -- c\n IAM GRANT a", "do\0 -- c\n language  a"),
+            ("«AWS IAM GRANT 'a' TO 'b'", "end           'a' TO 'b'"),
+            ("«AWS IAM GRANT $$a$$", "end           $$a$$"),
+            ("«AWS IAM GRANT $1", "do\0 language  $1"),
         ] {
-            let whole = after_aws(text.as_bytes(), true);
-            assert_ne!(whole, Found::NeedsMore);
-            for end in 0..text.len() {
-                let part = after_aws(&text.as_bytes()[..end], false);
-                assert!(
-                    part == Found::NeedsMore || part == whole,
-                    "{end} of {text}: {part:?}"
-                );
+            let (buffer, rewritten) = rewritten(marked);
+            assert_eq!(buffer, expected, "{marked}");
+            assert!(rewritten.is_some(), "{marked}");
+        }
+    }
+
+    /// Each of these was broken once, or could be: it is valid SQL, or part of it.
+    #[test]
+    fn the_byte_behind_aws_decides() {
+        for marked in [
+            "SELECT «aws, iam revoke FROM t",
+            "SELECT «aws,iam revoke FROM t",
+            "SELECT «aws.iam revoke FROM aws",
+            "SELECT «aws+ iam revoke FROM t",
+            "SELECT «aws -\niam revoke FROM t",
+            "SELECT «aws-\niam revoke FROM t",
+            "SELECT «aws+-\niam revoke FROM t",
+            "SELECT «aws** c */ iam revoke FROM t",
+            "SELECT * FROM (SELECT 1 «aws) iam revoke",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE «aws, iam GRANT SELECT ON TABLES TO a",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE \"«aws\" iam REVOKE SELECT ON TABLES FROM a",
+            "«aws",
+            "«aws ",
+        ] {
+            assert_eq!(rewritten(marked).1, None, "{marked}");
+        }
+    }
+
+    #[test]
+    fn grants_inside_create_schema_are_left_alone() {
+        let view = "CREATE SCHEMA s CREATE VIEW v AS SELECT * FROM «aws iam";
+        for grant in [
+            "GRANT SELECT ON v TO public",
+            "GRANT select, UPDATE/**/ON v TO public",
+            "GRANT ALL ON v TO public",
+            "GRANT ALL PRIVILEGES ON v TO public",
+            "GRANT ALL (a, \"b c\") ON v TO public",
+            "GRANT SELECT (a, b), UPDATE (on_) ON v TO public",
+        ] {
+            assert_eq!(rewritten(&format!("{view} {grant}")).1, None, "{grant}");
+        }
+        for ours in [
+            "«AWS IAM GRANT a, b TO 'arn'",
+            "«AWS IAM GRANT a(b) TO 'arn'",
+            "«AWS IAM GRANT a b ON c",
+            "«AWS IAM GRANT",
+            "«AWS IAM GRANT ;",
+            "«AWS IAM GRANT \"on\" TO 'arn'",
+        ] {
+            assert!(rewritten(ours).1.is_some(), "{ours}");
+        }
+    }
+
+    #[test]
+    fn the_gap_is_closed_by_the_statement_that_left_it_only() {
+        let mut buffer = *b"AWS\0IAM GRANT a TO ''";
+        let words = find(&buffer, 0, b' ').unwrap();
+        let gap = rewrite(&mut buffer, 0, &words).gap.unwrap();
+        assert_eq!((gap.at, gap.next_word), (2, 4));
+        let mut closed = buffer;
+        close_gap(&mut closed, gap, 4);
+        assert_eq!(&closed, b"do \0language  a    ''");
+        // The next query in the same memory, after an error.
+        for (other, word) in [
+            (&b"do+ language  x      "[..], 4),
+            (b"xx\0 language  x      ", 4),
+            (b"do\0 languages        ", 5),
+            (b"do\0 languag_         ", 4),
+            (b"do\0 l", 4),
+            (b"language", 0),
+            (b"", 0),
+        ] {
+            let mut buffer = other.to_vec();
+            close_gap(&mut buffer, gap, word);
+            assert_eq!(buffer, other);
+        }
+    }
+
+    #[test]
+    fn nothing_behind_the_end_is_looked_at() {
+        for text in [
+            "AWS IAM GRANT example TO 'arn'; SELECT 1",
+            "AWS IAM /* c */ REVOKE \"a b\" FROM 'arn'",
+            "AWS-- c\n IAM GRANT a TO 'arn'",
+            "AWS/* c */ IAM GRANT ALL (a) ON 'arn'",
+            "AWS IAM GRANT U&'",
+        ] {
+            for end in 0..=text.len() {
+                let mut part = text.as_bytes()[..end].to_vec();
+                let hidden = part.get(3).copied().unwrap_or_default();
+                if let Some(words) = find(&part, 0, hidden) {
+                    rewrite(&mut part, 0, &words);
+                }
+                assert_eq!(part.len(), end);
+                assert_eq!(find(&part, end + 1, b' '), None);
             }
         }
-        assert!(matches!(
-            after_aws(b"- c\nIAM GRANT a TO ''", true),
-            Found::Statement(_)
-        ));
-        assert!(matches!(
-            after_aws(b"* c */IAM GRANT a TO ''", true),
-            Found::Statement(_)
-        ));
     }
 }
