@@ -1,4 +1,4 @@
-//! What a contributor types: `cargo xtask up`, `down`, `test`, `bench`, `package` and `lint`.
+//! What a contributor types: `cargo xtask up`, `down`, `test`, `bench`, `fuzz`, `package` and `lint`.
 //!
 //! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
 //! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it
@@ -13,6 +13,7 @@ mod core;
 mod directory;
 mod environment;
 mod fetched;
+mod fuzz;
 mod in_server;
 #[cfg(test)]
 mod links;
@@ -55,6 +56,8 @@ enum Command {
     Test(test::Arguments),
     /// Measure what authenticating costs, and print a table
     Bench(bench::Arguments),
+    /// Fuzz what reads input that others wrote
+    Fuzz(fuzz::Arguments),
     /// Make a Debian package for one major version of PostgreSQL
     Package(package::Arguments),
     /// Check the formatting and run clippy on everything
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Down(arguments) => up::down(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
     };

@@ -1,0 +1,112 @@
+//! What is done to the lexer's buffer: nothing unless the next tokens are `IAM GRANT` or `IAM REVOKE`,
+//! and then nothing but to these words, `AWS` and the preposition.
+#![no_main]
+
+use dsql_iam_core::statement::{close_gap, find, parse, rewrite};
+use libfuzzer_sys::fuzz_target;
+
+/// The tokens of `scan.l` that matter here, written a second time, in another way.
+fn next_words(text: &[u8]) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = text;
+    while words.len() < 2 {
+        rest = rest.trim_ascii_start();
+        rest = match rest {
+            [0x0b, tail @ ..] => tail,
+            [b'-', b'-', ..] => {
+                let end = rest.iter().position(|byte| b"\r\n".contains(byte));
+                &rest[end.unwrap_or(rest.len())..]
+            }
+            [b'/', b'*', tail @ ..] => behind_comment(tail),
+            [first, ..] if first.is_ascii_alphabetic() || *first == b'_' || *first >= 0x80 => {
+                let is_part = |byte: &u8| {
+                    byte.is_ascii_alphanumeric() || b"_$".contains(byte) || *byte >= 0x80
+                };
+                let end = rest.iter().position(|byte| !is_part(byte));
+                let (word, tail) = rest.split_at(end.unwrap_or(rest.len()));
+                words.push(String::from_utf8_lossy(word).to_ascii_lowercase());
+                tail
+            }
+            _ => break,
+        };
+    }
+    words
+}
+
+/// What follows a comment whose opening was read.
+fn behind_comment(text: &[u8]) -> &[u8] {
+    let mut depth = 1;
+    let mut at = 0;
+    while at < text.len() {
+        if text[at..].starts_with(b"*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                return &text[at..];
+            }
+        } else if text[at..].starts_with(b"/*") {
+            depth += 1;
+            at += 2;
+        } else {
+            at += 1;
+        }
+    }
+    &[]
+}
+
+fuzz_target!(|data: &[u8]| {
+    // A query has no NUL in it. The buffer ends where the query does.
+    let text: Box<[u8]> = data.iter().copied().filter(|byte| *byte != 0).collect();
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+    for aws in 0..text.len().saturating_sub(2) {
+        let is_word = text[aws..aws + 3].eq_ignore_ascii_case(b"aws")
+            && (aws == 0 || !is_part(text[aws - 1]))
+            && !text
+                .get(aws + 3)
+                .is_some_and(|byte| is_part(*byte) || *byte == b'$');
+        if !is_word {
+            continue;
+        }
+        let mut buffer = text.clone();
+        let hidden = text.get(aws + 3).copied().unwrap_or_default();
+        if let Some(byte) = buffer.get_mut(aws + 3) {
+            *byte = 0;
+        }
+        let expected = next_words(&text[aws + 3..]);
+        let is_ours = matches!(&*expected, [iam, verb]
+            if iam == "iam" && (verb == "grant" || verb == "revoke"));
+        let Some(words) = find(&buffer, aws, hidden) else {
+            // The only reason to leave these words alone.
+            let on = |text: &[u8]| text.windows(2).any(|two| two.eq_ignore_ascii_case(b"on"));
+            assert!(!is_ours || on(&text[aws..]), "not found");
+            continue;
+        };
+        assert!(is_ours, "found {words:?}, but next are {expected:?}");
+        let rewritten = rewrite(&mut buffer, aws, &words);
+        if let Some(byte) = buffer.get_mut(aws + 3) {
+            *byte = hidden;
+        }
+        if let Some(gap) = rewritten.gap {
+            assert_eq!(buffer[gap.at], 0);
+            close_gap(&mut buffer, gap, gap.next_word);
+            assert_eq!(buffer[gap.at], b' ');
+        }
+        assert_eq!(buffer.len(), text.len());
+        let may_change = |at: usize| {
+            let within = |range: &std::ops::Range<usize>| at >= aws && range.contains(&(at - aws));
+            within(&(0..3))
+                || within(&words.iam_and_verb)
+                || words.preposition.as_ref().is_some_and(within)
+        };
+        for at in 0..text.len() {
+            assert!(may_change(at) || buffer[at] == text[at], "changed at {at}");
+        }
+        let now = next_words(&buffer[aws..]);
+        match rewritten.gap {
+            Some(_) => assert_eq!(now, ["do", "language"]),
+            None => assert_eq!(now.first().map(String::as_str), Some("end")),
+        }
+        let seen_by_hook = parse(&text[aws..]).expect("what is rewritten is recognized");
+        assert_eq!(seen_by_hook, words);
+    }
+});
