@@ -57,6 +57,7 @@ class Key:
 
     def __init__(self, id, secret, session_token=None):
         self.id, self.secret, self.session_token = id, secret, session_token
+        assert len(secret) >= 8, "a secret that every log has by chance cannot be looked for"
         SECRETS.update(filter(None, [secret, session_token]))
 
 

@@ -219,7 +219,7 @@ WARNINGS = {
         "access_key", "z.json", "access key AKIAEXAMPLEBOB000001",
         "not to the cluster's account", f"use a principal of {ACCOUNT}"),
     "an id that may be a secret": (
-        and_file("x.json", access_key("bob", Key("a-secret-in-the-wrong-place", "s")), 0o600),
+        and_file("x.json", access_key("bob", Key("a-secret-in-the-wrong-place", "secret-of-nobody")), 0o600),
         "access_key", "x.json", "access key (which does not look like an access key id)",
         "belongs to the user bob", "add the export"),
     "an inactive key": (
