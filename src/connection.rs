@@ -24,7 +24,7 @@ use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
 use dsql_iam_core::login::{ADMIN, Caller, Verdict, judge};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
-use dsql_iam_core::token::{Action, MAX_TOKEN};
+use dsql_iam_core::token::{Action, MAX_TOKEN, access_key_id};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::{CStr, c_int};
@@ -189,22 +189,24 @@ fn denied(denial: Denial) -> Verdict {
 }
 
 fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
-    let judged = with_circumstances(facts(connection), |circumstances| {
+    let judged = with_circumstances(password, facts(connection), |circumstances| {
         judge(password, role, circumstances)
     });
     judged.unwrap_or_else(denied)
 }
 
-/// Calls `use_them` with what a login is judged by at this moment.
+/// Calls `use_them` with what a login with this token is judged by at this moment.
 ///
 /// # Errors
 /// If the settings or the documents do not allow any login.
 pub fn with_circumstances<T>(
+    token: &str,
     connection: ConnectionFacts,
     use_them: impl FnOnce(&Circumstances) -> T,
 ) -> Result<T, Denial> {
     let cluster = settings::cluster()?;
-    let used = identities::with_current(&settings::iam_directory(), |identities| {
+    let key = || access_key_id(token);
+    let used = identities::with_current(&settings::iam_directory(), key, |identities| {
         use_them(&Circumstances {
             now: UtcDateTime::now(),
             cluster: &cluster,

@@ -54,8 +54,9 @@ fn explain_token(
         },
         |current| connection::facts(&current),
     );
-    let explained =
-        connection::with_circumstances(facts, |circumstances| explain(token, role, circumstances));
+    let explained = connection::with_circumstances(token, facts, |circumstances| {
+        explain(token, role, circumstances)
+    });
     let row = |check: &str, outcome: &str, reason: Option<String>| {
         (check.to_owned(), outcome.to_owned(), reason)
     };

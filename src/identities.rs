@@ -1,90 +1,151 @@
-//! The IAM identities in force: loaded by the postmaster, inherited by every backend, loaded
-//! again by whoever finds that the directory has changed.
+//! The IAM identities by which a login is judged.
+//!
+//! The postmaster has all of them, parsed, and every backend inherits them. As soon as the directory
+//! changes they are worth nothing; a login then reads its own part of what is in force
+//! ([`crate::in_force`]), after loading the directory for everybody if nobody else has or does.
 
-use crate::last_good;
+use crate::in_force::{Loader, Record};
 use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
 use dsql_iam_core::identity::Identities;
-use pgrx::warning;
-use std::path::{Path, PathBuf};
+use pgrx::{log, warning};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// The longest documents that the postmaster parses at a reload of the configuration, in bytes. No
+/// client is served meanwhile, and to parse a mebibyte takes some ten milliseconds.
+const MAX_AT_RELOAD: u64 = 256 * 1024;
+
+/// All identities of a directory that looked like this.
 struct Loaded {
-    directory: PathBuf,
     fingerprint: Fingerprint,
     identities: Identities,
 }
 
-/// What this process has loaded, or has inherited from the postmaster.
-static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+/// As the postmaster has them.
+static INHERITED: Mutex<Option<Loaded>> = Mutex::new(None);
 
-fn loaded() -> MutexGuard<'static, Option<Loaded>> {
-    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
+fn inherited() -> MutexGuard<'static, Option<Loaded>> {
+    INHERITED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Loads the documents in `directory` if they have changed. What cannot be loaded is named in the
-/// log, and what was loaded before, by whichever process, stays in force.
-pub fn refresh(directory: &Path) {
-    if let Err(fault) = load_if_changed(directory) {
-        let instead = go_back(directory);
+/// Loads the directory for those that are forked from here on: as the server starts.
+pub fn load_in_postmaster(directory: &Path) {
+    let loaded = bring_up_to_date(directory);
+    let in_force = Record::now().in_force();
+    let mut inherited = inherited();
+    let is_in_force = |loaded: &Loaded| Some(loaded.fingerprint) == in_force;
+    if inherited.as_ref().is_some_and(is_in_force) {
+        return;
+    }
+    // Another process may have put it in force.
+    let load = || load(directory).ok().map(|(_, loaded)| loaded);
+    *inherited = loaded.or_else(load).filter(is_in_force);
+}
+
+/// The same at a reload of the configuration.
+pub fn reload_in_postmaster(directory: &Path) {
+    match directory::look(directory) {
+        // The next login loads it.
+        Ok(look) if look.len > MAX_AT_RELOAD => {}
+        _ => load_in_postmaster(directory),
+    }
+}
+
+/// Sees to it that what is in force is what is in the directory. What cannot be loaded is named in the
+/// log, and what was in force stays so. Gives what had to be loaded for that.
+fn bring_up_to_date(directory: &Path) -> Option<Loaded> {
+    look_and_load(directory).unwrap_or_else(|fault| {
+        let instead = match Record::now().in_force() {
+            Some(_) => "the identities loaded before stay in force",
+            None => "no identities are in force, nobody can log in with a token",
+        };
         warning!("dsql_iam: {fault}; {instead}");
+        None
+    })
+}
+
+fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
+    let now = directory::fingerprint(directory).map_err(|fault| fault.to_string())?;
+    let record = Record::now();
+    if is_settled(&record, now)? {
+        return Ok(None);
+    }
+    let Some(loader) = Loader::begin() else {
+        // Another process is loading it. What is in force decides meanwhile, if there is something.
+        return match record.in_force() {
+            Some(_) => Ok(None),
+            None => load(directory)
+                .map(|(_, loaded)| Some(loaded))
+                .map_err(|fault| fault.to_string()),
+        };
+    };
+    // Another process may have loaded it since.
+    if is_settled(&Record::now(), now)? {
+        return Ok(None);
+    }
+    match load(directory) {
+        Ok((snapshot, loaded)) => {
+            let (users, roles, keys) = loaded.identities.counts();
+            log!(
+                "dsql_iam: loaded {users} users, {roles} roles and {keys} access keys from \"{}\"",
+                directory.display()
+            );
+            if let Err(error) = loader.put_in_force(&snapshot, &loaded.identities) {
+                warning!(
+                    "dsql_iam: the loaded documents could not be kept for later connections: {error}"
+                );
+            }
+            Ok(Some(loaded))
+        }
+        Err(fault) => {
+            let is_the_same = || directory::fingerprint(directory).is_ok_and(|then| then == now);
+            if fault.is_lasting() && is_the_same() {
+                loader.note_fault(now, &fault.to_string());
+            }
+            Err(fault.to_string())
+        }
     }
 }
 
-fn load_if_changed(directory: &Path) -> Result<(), LoadError> {
-    let now = directory::fingerprint(directory)?;
-    let is_current = loaded()
-        .as_ref()
-        .is_some_and(|loaded| loaded.directory == directory && loaded.fingerprint == now);
-    if is_current {
-        return Ok(());
+/// Whether a directory that looks like this is in force; if it is known why not, that is the error.
+fn is_settled(record: &Record, now: Fingerprint) -> Result<bool, String> {
+    if record.in_force() == Some(now) {
+        return Ok(true);
     }
+    record
+        .fault(now)
+        .map_or(Ok(false), |fault| Err(fault.to_owned()))
+}
+
+fn load(directory: &Path) -> Result<(Snapshot, Loaded), LoadError> {
     let snapshot = Snapshot::read(directory)?;
-    let identities = snapshot.identities()?;
-    put_in_force(directory, &snapshot, identities);
-    if let Err(error) = last_good::publish(&snapshot) {
-        warning!("dsql_iam: the loaded documents could not be kept for later connections: {error}");
-    }
-    Ok(())
-}
-
-fn put_in_force(directory: &Path, snapshot: &Snapshot, identities: Identities) {
-    *loaded() = Some(Loaded {
-        directory: directory.to_owned(),
+    let loaded = Loaded {
         fingerprint: snapshot.fingerprint(),
-        identities,
-    });
+        identities: snapshot.identities()?,
+    };
+    Ok((snapshot, loaded))
 }
 
-/// Puts the documents in force that were the last to be loaded. Tells what came of it.
-fn go_back(directory: &Path) -> &'static str {
-    let last = last_good::read().and_then(|snapshot| match snapshot.identities() {
-        Ok(identities) => Ok((snapshot, identities)),
-        Err(_) => Err("the last good documents are not good"),
-    });
-    match last {
-        Ok((snapshot, identities)) => {
-            put_in_force(directory, &snapshot, identities);
-            "the identities loaded before stay in force"
-        }
-        // What this process has may be older than what was lost, and let in who should stay out.
-        Err(_) => {
-            *loaded() = None;
-            "no identities are in force, nobody can log in with a token"
-        }
-    }
-}
-
-/// Calls `use_them` with the identities as they are on disk now.
+/// Calls `use_them` with the identities in force, or with the part of them that concerns the access
+/// key that is asked for.
 ///
 /// # Errors
-/// A sentence, if none are loaded.
+/// A sentence, if none are in force.
 pub fn with_current<T>(
     directory: &Path,
+    access_key_id: impl FnOnce() -> String,
     use_them: impl FnOnce(&Identities) -> T,
 ) -> Result<T, String> {
-    refresh(directory);
-    match loaded().as_ref() {
-        Some(loaded) => Ok(use_them(&loaded.identities)),
-        None => Err(format!("see the log about \"{}\"", directory.display())),
+    if let Some(loaded) = bring_up_to_date(directory) {
+        return Ok(use_them(&loaded.identities));
     }
+    let in_force = Record::now().in_force();
+    if let Some(loaded) = inherited().as_ref()
+        && Some(loaded.fingerprint) == in_force
+    {
+        return Ok(use_them(&loaded.identities));
+    }
+    let excerpt = Record::excerpt(&access_key_id())
+        .map_err(|fault| format!("{fault}; see the log about \"{}\"", directory.display()))?;
+    Ok(use_them(&excerpt))
 }

@@ -10,7 +10,7 @@ mod functions;
 mod guard;
 mod hba;
 mod identities;
-mod last_good;
+mod in_force;
 mod limits;
 mod mappings;
 mod memory;
@@ -50,7 +50,7 @@ pub extern "C-unwind" fn _PG_init() {
             format!("dsql_iam could not put its hba file in force: {fault}")
         );
     }
-    if let Err(error) = last_good::install(&settings::data_directory()) {
+    if let Err(error) = in_force::install(&settings::data_directory()) {
         ereport!(
             PgLogLevel::FATAL,
             Code::ERRCODE_IO_ERROR,
@@ -58,7 +58,7 @@ pub extern "C-unwind" fn _PG_init() {
         );
     }
     limits::install();
-    identities::refresh(&settings::iam_directory());
+    identities::load_in_postmaster(&settings::iam_directory());
     connection::install();
     statement::install();
     if settings::installs_syntax()

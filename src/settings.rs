@@ -267,7 +267,7 @@ unsafe extern "C-unwind" fn assign_iam_directory(new: *const c_char, _extra: *mu
             .into_owned()
     };
     refresh_in_postmaster(|| {
-        identities::refresh(&absolute(&new));
+        identities::reload_in_postmaster(&absolute(&new));
         hba::refresh();
     });
 }
@@ -275,7 +275,7 @@ unsafe extern "C-unwind" fn assign_iam_directory(new: *const c_char, _extra: *mu
 #[pg_guard]
 unsafe extern "C-unwind" fn assign_other(_new: *const c_char, _extra: *mut c_void) {
     refresh_in_postmaster(|| {
-        identities::refresh(&iam_directory());
+        identities::reload_in_postmaster(&iam_directory());
         hba::refresh();
     });
 }

@@ -1,17 +1,15 @@
-//! The loader of IAM documents: several of them, a NUL in between, and what was loaded last.
+//! The loader of IAM documents: several of them, a NUL in between, and what is left of them for others.
 #![no_main]
 
-use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::documents::{merge, parse};
+use dsql_iam_core::excerpts;
+use dsql_iam_core::identity::Identities;
 use libfuzzer_sys::fuzz_target;
+use std::io;
 
 fuzz_target!(|data: &[u8]| {
-    if let Some(snapshot) = Snapshot::from_bytes(data) {
-        let _ = snapshot.identities();
-        let bytes = snapshot.to_bytes();
-        let again = Snapshot::from_bytes(&bytes).expect("what was written can be read");
-        assert_eq!(again.to_bytes(), bytes);
-    }
+    // As bytes of what one process leaves for the others.
+    let _ = excerpt(data, "AKIAIOSFODNN7EXAMPLE");
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
@@ -36,4 +34,23 @@ fuzz_target!(|data: &[u8]| {
             let _ = identities.policies(principal, None);
         }
     }
+    let texts = text.split('\0');
+    let bytes = excerpts::write(texts, &identities).expect("what was merged can be written");
+    for id in text.split('"').take(200) {
+        let part = excerpt(&bytes, id).expect("what was written can be read");
+        match (identities.access_key(id), part.access_key(id)) {
+            (Some(whole), Some(part)) => assert!(whole == part),
+            (None, None) => {}
+            _ => panic!("an access key is not in both"),
+        }
+    }
 });
+
+fn excerpt(bytes: &[u8], id: &str) -> io::Result<Identities> {
+    excerpts::read(id, |offset, len| {
+        let start = usize::try_from(offset).map_err(io::Error::other)?;
+        let end = start.checked_add(len).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let part = bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(part.to_vec())
+    })
+}

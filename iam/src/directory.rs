@@ -22,8 +22,17 @@ const MAX_DOCUMENTS: usize = 10_000;
 const ATTEMPTS: usize = 10;
 
 /// What a directory looked like: changes whenever a document does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
+
+/// A directory seen from outside: no document was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// What it looked like.
+    pub fingerprint: Fingerprint,
+    /// The length of all documents together, in bytes.
+    pub len: u64,
+}
 
 /// Why a directory was refused.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +77,28 @@ pub enum LoadError {
     },
 }
 
-/// The fingerprint of the directory as it is now: names, sizes, times and modes, no contents.
+impl LoadError {
+    /// Whether it comes from what the documents are, so that it will be there again as long as the
+    /// directory looks the same. A file that could not be read may be read the next time.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Directory { .. } | Self::Unreadable { .. })
+    }
+}
+
+/// The directory as it is now: names, sizes, times and modes, no contents.
 ///
 /// # Errors
-/// [`LoadError::Directory`] or [`LoadError::Unreadable`].
+/// [`LoadError::Directory`], [`LoadError::TooMany`] or [`LoadError::Unreadable`].
+pub fn look(directory: &Path) -> Result<Look, LoadError> {
+    settled(|| look_once(directory))
+}
+
+/// The fingerprint of the directory as it is now.
+///
+/// # Errors
+/// Those of [`look`].
 pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
-    settled(|| fingerprint_once(directory))
+    Ok(look(directory)?.fingerprint)
 }
 
 /// Tries again if a document went away between the list and the look at it, as that of a session
@@ -89,28 +114,31 @@ fn settled<T>(attempt: impl Fn() -> Result<T, LoadError>) -> Result<T, LoadError
     attempt()
 }
 
-fn fingerprint_once(directory: &Path) -> Result<Fingerprint, LoadError> {
+fn look_once(directory: &Path) -> Result<Look, LoadError> {
     let mut hash = Sha256::new();
+    let mut len = 0;
     for path in list(directory)? {
         let metadata = fs::metadata(&path).map_err(|error| LoadError::Unreadable {
             path: path.clone(),
             error,
         })?;
         hash_file(&mut hash, &path, &metadata);
+        len += metadata.len();
     }
-    Ok(Fingerprint(hash.finalize().into()))
+    Ok(Look {
+        fingerprint: Fingerprint(hash.finalize().into()),
+        len,
+    })
 }
 
-/// The documents of a directory as they were read, so that they can be handed to another process.
+/// The documents of a directory as they were read.
 ///
 /// Deliberately without `Debug`: it holds secrets.
-#[derive(Serialize, Deserialize)]
 pub struct Snapshot {
-    fingerprint: [u8; 32],
+    fingerprint: Fingerprint,
     documents: Vec<StoredDocument>,
 }
 
-#[derive(Serialize, Deserialize)]
 struct StoredDocument {
     path: String,
     mode: u32,
@@ -210,14 +238,14 @@ impl Snapshot {
             documents.push(stored);
         }
         Ok(Self {
-            fingerprint: hash.finalize().into(),
+            fingerprint: Fingerprint(hash.finalize().into()),
             documents,
         })
     }
 
     /// The fingerprint of exactly what was read.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(self.fingerprint)
+        self.fingerprint
     }
 
     /// The identities in the documents.
@@ -235,15 +263,9 @@ impl Snapshot {
         })
     }
 
-    /// The snapshot as bytes, for [`Self::from_bytes`].
-    pub fn to_bytes(&self) -> Vec<u8> {
-        // Strings and numbers alone always have a form in JSON.
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// The snapshot that [`Self::to_bytes`] made; `None` for any other bytes.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+    /// The texts of the documents.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.documents.iter().map(|stored| stored.text.as_str())
     }
 }
 

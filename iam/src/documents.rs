@@ -345,10 +345,14 @@ struct Shape {
 }
 
 impl Shape {
+    fn is_export(&self) -> bool {
+        self.user_detail_list.is_some() || self.role_detail_list.is_some()
+    }
+
     /// How many kinds of documents it is at once.
     fn count(&self) -> usize {
         let kinds = [
-            self.user_detail_list.is_some() || self.role_detail_list.is_some(),
+            self.is_export(),
             self.access_key.is_some(),
             self.assumed_role_user.is_some(),
             self.context_entries.is_some(),
@@ -373,7 +377,7 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
             "holds the output of more than one command; each needs a file of its own".into(),
         ));
     }
-    if shape.user_detail_list.is_some() || shape.role_detail_list.is_some() {
+    if shape.is_export() {
         let details: AccountDetails = from_json(text)?;
         if details.is_truncated {
             return Err(BadDocument(
@@ -413,6 +417,11 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
         )
     };
     parsed.map_err(BadDocument)
+}
+
+/// Whether a document is an account's export; nothing else in it is looked at.
+pub(crate) fn is_export(text: &str) -> bool {
+    from_json::<Shape>(text).is_ok_and(|shape| shape.is_export())
 }
 
 /// The longest session that `assume-role` gives.

@@ -1,6 +1,6 @@
 //! The identities that were loaded: users, groups, roles, their policies, and access keys.
 
-use crate::arn::{IamArn, IamKind};
+use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::authorization::{Policies, Source, Sourced};
 use crate::denial::Why;
 use crate::policy::Policy;
@@ -175,6 +175,24 @@ impl Identities {
         self.principals.get(self.by_name.get(&key)?)
     }
 
+    /// The role that a session is one of.
+    pub(crate) fn role_of(&self, session: &RoleSession) -> Option<&Principal> {
+        let arn = SessionArn::parse(&session.arn)?;
+        self.role(arn.account, arn.role)
+    }
+
+    /// The groups of a user, `None` for each that is in no document.
+    pub(crate) fn groups_of<'i>(
+        &'i self,
+        user: &'i Principal,
+    ) -> impl Iterator<Item = Option<&'i Group>> {
+        let account = IamArn::parse(&user.arn).map_or("", |arn| arn.account);
+        let key = |name: &String| (account.to_owned(), name.clone());
+        user.groups
+            .iter()
+            .map(move |name| self.groups.get(&key(name)))
+    }
+
     /// Adds a user or role.
     ///
     /// # Errors
@@ -214,11 +232,8 @@ impl Identities {
         let mut identity = Vec::new();
         inline(&mut identity, &principal.arn, &principal.inline);
         let mut attached: Vec<&String> = principal.attached.iter().collect();
-        let account = IamArn::parse(&principal.arn).map_or("", |arn| arn.account);
-        for name in &principal.groups {
-            let key = (account.to_owned(), name.clone());
-            let missing = || Why::Incomplete(format!("group {name}"));
-            let group = self.groups.get(&key).ok_or_else(missing)?;
+        for (name, group) in principal.groups.iter().zip(self.groups_of(principal)) {
+            let group = group.ok_or_else(|| Why::Incomplete(format!("group {name}")))?;
             inline(&mut identity, &group.arn, &group.inline);
             attached.extend(&group.attached);
         }

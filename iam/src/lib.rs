@@ -15,6 +15,7 @@
 //! | [`identity`] | users, groups, roles, access keys of the accounts that were loaded |
 //! | [`documents`] | the JSON that AWS's command line prints, turned into identities |
 //! | [`directory`] | the directory that holds those documents |
+//! | [`excerpts`] | those documents, so that what one login needs can be read alone |
 //! | [`check`] | what a directory brings, and what in it cannot be meant so |
 //! | [`cluster`] | the cluster: account, region, endpoints |
 //! | [`login`] | one login, start to end |
@@ -39,6 +40,7 @@ pub mod denial;
 pub mod directory;
 pub mod doctor;
 pub mod documents;
+pub mod excerpts;
 pub mod explain;
 pub mod identity;
 pub mod limits;

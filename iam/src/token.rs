@@ -123,6 +123,11 @@ const SECURITY_TOKEN: usize = 5;
 const SIGNATURE: usize = 6;
 const SIGNED_HEADERS: usize = 7;
 
+/// The access key id that a password names; empty if the password is no token.
+pub fn access_key_id(password: &str) -> String {
+    Token::parse(password).map_or_else(|_| String::new(), |token| token.access_key_id().to_owned())
+}
+
 impl<'a> Token<'a> {
     /// Takes the password apart.
     ///

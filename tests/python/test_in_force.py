@@ -1,0 +1,216 @@
+"""The documents in force: loaded once for all processes, and by whichever of them finds a change."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+
+import pytest
+
+from support import DENIED, EXAMPLE_ARN, account, policy, until
+
+LOADED = "dsql_iam: loaded "
+
+
+@pytest.fixture
+def user_of_many(own):
+    """Documents that take a while to load, and the policies of `dba` apart from them.
+
+    Given a list of policies it puts them in force with the next login.
+    """
+    details = own.iam / "account-authorization-details.json"
+    original = details.read_text()
+    many = account(roles={f"many-{number}": [policy("s3:Get*")] * 4 for number in range(5000)})
+
+    def change(actions):
+        changed = json.loads(original)
+        for user in changed["UserDetailList"]:
+            if user["UserName"] == "dba":
+                user["UserPolicyList"] = [policy(*actions)] if actions else []
+                user["AttachedManagedPolicies"] = []
+        own.write(details, json.dumps(changed))
+
+    try:
+        with own.documents(many=many):
+            yield change
+    finally:
+        own.write(details, original)
+    assert own.admits("admin", own.token("admin"))
+
+
+def hidden_files(server):
+    """The files without a name that the postmaster has in the data directory."""
+    folder = f"/proc/{server.postmaster()}/fd"
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            target = os.readlink(path)
+            if target.startswith(f"{server.data.resolve()}/") and target.endswith("(deleted)"):
+                yield path
+
+
+@contextlib.contextmanager
+def another_process_loads(server):
+    """As a process that is loading the directory: has the lock that it has meanwhile."""
+    with contextlib.ExitStack() as files:
+        for path in hidden_files(server):
+            file = files.enter_context(open(path, "r+b"))
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def test_a_change_is_loaded_once_however_many_log_in(own, user_of_many):
+    assert own.admits("admin", own.token("admin"))
+    for attempt in range(3):
+        user_of_many(["dsql:*"])
+        mark = own.log_mark()
+
+        async def log_in_at_once():
+            connections = await asyncio.gather(*(
+                own.asyncpg("admin", own.token("admin")) for _ in range(60)))
+            await asyncio.gather(*(connection.close() for connection in connections))
+
+        asyncio.run(log_in_at_once())
+        for _ in range(3):
+            assert own.admits("admin", own.token("admin"))
+        assert own.log_since(mark).count(LOADED) == 1, attempt
+
+
+def test_a_broken_change_is_read_once_and_named_at_each_login(own, user_of_many):
+    assert own.admits("admin", own.token("admin"))
+    broken = own.iam / "broken.json"
+    try:
+        own.write(broken, "{")
+        mark = own.log_mark()
+        for number in range(1, 4):
+            assert own.admits("admin", own.token("admin"))
+            # The line and the column come from the one who read it.
+            until(lambda: own.log_since(mark).count("broken.json\": EOF while parsing an object at "
+                                                    "line 1 column 1; the identities loaded before "
+                                                    "stay in force") == number, "the warning")
+        assert own.log_since(mark).count(LOADED) == 0
+    finally:
+        broken.unlink()
+
+
+def test_what_was_before_decides_until_the_new_is_loaded(own, user_of_many):
+    user_of_many(["dsql:*"])
+    assert own.admits("admin", own.token("admin"))
+    user_of_many([])
+    mark = own.log_mark()
+    with another_process_loads(own):
+        # At once, though a change has been made.
+        assert own.admits("admin", own.token("admin"))
+        assert LOADED not in own.log_since(mark)
+    refusal = own.refusal("admin", own.token("admin"))
+    assert refusal.hint.endswith(
+        "because no identity-based policy allows the dsql:DbConnectAdmin action")
+    with another_process_loads(own):
+        user_of_many(["dsql:*"])
+        assert not own.admits("admin", own.token("admin"))
+    assert own.admits("admin", own.token("admin"))
+
+
+def test_a_reload_leaves_a_large_directory_to_the_next_login(own, user_of_many):
+    assert own.admits("admin", own.token("admin"))
+    user_of_many(["dsql:*"])
+    mark = own.log_mark()
+    own.reload()
+    # Clients wait for the postmaster; it must not be the one that reads all this.
+    assert LOADED not in own.log_since(mark)
+    assert own.admits("admin", own.token("admin"))
+    assert own.log_since(mark).count(LOADED) == 1
+
+
+def test_a_session_is_told_what_is_in_force(own, user_of_many):
+    """`sys.explain_token` in a session that began before the change."""
+    with own.superuser() as connection:
+        def checks():
+            return connection.execute("SELECT check_name, outcome FROM sys.explain_token(%s, %s)",
+                                      ("admin", own.token("admin"))).fetchall()
+
+        user_of_many(["dsql:*"])
+        assert ("policy", "passed") in checks()
+        user_of_many(["s3:*"])
+        assert ("policy", "failed") in checks()
+
+
+def test_custom_roles_by_an_excerpt(own, role, user_of_many):
+    name = role("excerpt", on=own)
+    own.execute(f"AWS IAM GRANT {name} TO '{EXAMPLE_ARN}'")
+    user_of_many(["dsql:*"])
+    for _ in range(2):
+        with own.connect(name) as connection:
+            assert connection.execute("SELECT current_user").fetchone() == (name,)
+        assert own.refusal(name, own.token("denied")).sqlstate == "08006"
+
+
+@pytest.mark.parametrize("what", ["cut", "overwritten"])
+def test_a_record_that_is_damaged_is_none(own, user_of_many, what):
+    user_of_many(["dsql:*"])
+    assert own.admits("admin", own.token("admin"))
+    broken = own.iam / "broken.json"
+    try:
+        own.write(broken, "{")
+        assert own.admits("admin", own.token("admin"))
+        for path in hidden_files(own):
+            with open(path, "r+b") as file:
+                if what == "cut":
+                    file.truncate(0)
+                else:
+                    file.write(b"x" * 100)
+        mark = own.log_mark()
+        for _ in range(2):
+            refusal = own.refusal("admin", own.token("admin"))
+            assert (refusal.sqlstate, refusal.message) == ("08006", DENIED)
+        own.logged("no identities are in force, nobody can log in with a token", mark)
+        own.logged("check=identities", mark)
+    finally:
+        broken.unlink()
+    assert own.admits("admin", own.token("admin"))
+
+
+def write(server, name, text):
+    """A document, in one step, private and the server's."""
+    path = server.iam / name
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o600)
+    owner = server.iam.stat()
+    os.chown(new, owner.st_uid, owner.st_gid)
+    new.rename(path)
+
+
+def test_a_broken_document_does_not_bring_back_what_a_later_one_took_away(own):
+    name = "account-authorization-details.json"
+    original = (own.iam / name).read_text()
+    assert own.admits("admin", own.token("admin"))
+
+    # The postmaster has the policies of its start; a backend alone sees this one.
+    without = json.loads(original)
+    for user in without["UserDetailList"]:
+        user["UserPolicyList"] = []
+        user["AttachedManagedPolicies"] = []
+    try:
+        write(own, name, json.dumps(without))
+        refusal = own.refusal("admin", own.token("admin"))
+        assert refusal.hint.endswith(
+            "because no identity-based policy allows the dsql:DbConnectAdmin action")
+
+        mark = own.log_mark()
+        write(own, name, original + "x")
+        for _ in range(2):
+            refusal = own.refusal("admin", own.token("admin"))
+            assert (refusal.sqlstate, refusal.message) == ("08006", DENIED)
+            assert refusal.hint.endswith(
+                "because no identity-based policy allows the dsql:DbConnectAdmin action")
+        line = own.logged("stay in force", mark)
+        assert name in line and "line" in line and "column" in line
+
+        # A reload gives the postmaster the same.
+        own.execute("SELECT pg_reload_conf()")
+        assert not own.admits("admin", own.token("admin"))
+    finally:
+        write(own, name, original)
+    assert own.admits("admin", own.token("admin"))
