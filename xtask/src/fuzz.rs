@@ -5,13 +5,13 @@
 //! them, so that nobody needs a nightly one. It is set for these builds alone.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::{run, workspace};
+use crate::{run, tool, workspace};
 
 /// The version of cargo-fuzz that is installed if there is none.
 const CARGO_FUZZ: &str = "0.13.2";
@@ -60,7 +60,7 @@ impl Target {
 /// Runs `fuzz`; an error if something was found. The input is in `fuzz/artifacts` then.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let target = workspace::target_directory()?;
-    let cargo_fuzz = cargo_fuzz(&target)?;
+    let cargo_fuzz = tool::installed("fuzz", CARGO_FUZZ, &target)?;
     let targets = match &*arguments.targets {
         [] => Target::value_variants(),
         named => named,
@@ -94,24 +94,4 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The program cargo-fuzz: the one in `PATH`, or one in the target folder, which is installed there.
-fn cargo_fuzz(target: &Path) -> Result<PathBuf> {
-    if let Ok(found) = which::which("cargo-fuzz") {
-        return Ok(found);
-    }
-    let root = target.join("tools");
-    let program = root
-        .join("bin")
-        .join(format!("cargo-fuzz{}", std::env::consts::EXE_SUFFIX));
-    if !program.exists() {
-        let mut install = workspace::cargo();
-        install
-            .args(["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ])
-            .arg("--root")
-            .arg(&root);
-        run::run(&mut install).context("cargo-fuzz could not be installed")?;
-    }
-    Ok(program)
 }

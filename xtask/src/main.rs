@@ -1,4 +1,5 @@
-//! What a contributor types: `cargo xtask up`, `down`, `test`, `bench`, `fuzz`, `package` and `lint`.
+//! What a contributor types: `cargo xtask up`, `down`, `test`, `bench`, `fuzz`, `deny`,
+//! `package` and `lint`.
 //!
 //! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
 //! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it
@@ -10,6 +11,7 @@ mod account;
 mod bench;
 mod certificates;
 mod core;
+mod deny;
 mod directory;
 mod environment;
 mod fetched;
@@ -29,6 +31,7 @@ mod samples;
 mod server;
 mod settings;
 mod test;
+mod tool;
 mod up;
 mod workspace;
 
@@ -58,6 +61,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Fuzz what reads input that others wrote
     Fuzz(fuzz::Arguments),
+    /// Check what the crates that this is built from may be
+    Deny,
     /// Make a Debian package for one major version of PostgreSQL
     Package(package::Arguments),
     /// Check the formatting and run clippy on everything
@@ -73,6 +78,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Deny => deny::run(),
         Command::Package(arguments) => package::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
     };
