@@ -47,6 +47,7 @@ mod c {
         pub fn dsql_iam_log_ddl(query: *const c_char);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
         pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
+        pub fn dsql_iam_lexer_iam_may_follow(word: *const c_char, len: usize) -> bool;
         pub fn dsql_iam_lexer_prepare() -> bool;
         pub fn dsql_iam_lexer_is_live(lexer: *const RawLexer) -> bool;
         pub fn proc_exit(code: c_int) -> !;
@@ -356,6 +357,15 @@ impl Lexer {
     pub fn prepare() -> bool {
         // SAFETY: maps a page and gives it back, while the server has one thread.
         unsafe { c::dsql_iam_lexer_prepare() }
+    }
+
+    /// Whether it can be worth looking for a lexer of which `IAM` is the next word.
+    ///
+    /// # Safety
+    /// The word is a string of this length, with a byte behind it.
+    pub unsafe fn may_find_iam(word: *const c_void, len: usize) -> bool {
+        // SAFETY: reads no other page of memory than the one that the byte behind the word is on.
+        unsafe { c::dsql_iam_lexer_iam_may_follow(word.cast(), len) }
     }
 
     /// Finds the lexer that stands behind the word; nothing if somebody else asks. See `lexer.c`.

@@ -145,7 +145,8 @@ const AWS_LEN: usize = 3;
 fn rewrite_at(word: *const c_void) -> Option<usize> {
     // SAFETY: the hash function's own argument, a string of this length.
     let bytes = unsafe { std::slice::from_raw_parts(word.cast::<u8>(), AWS_LEN) };
-    if !bytes.eq_ignore_ascii_case(b"aws") {
+    // SAFETY: the hash function's own argument.
+    if !bytes.eq_ignore_ascii_case(b"aws") || !unsafe { Lexer::may_find_iam(word, AWS_LEN) } {
         return None;
     }
     // SAFETY: the hash function's own arguments, within its call.
