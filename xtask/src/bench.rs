@@ -2,13 +2,15 @@
 //!
 //! One cluster, started by turns without the library (`trust` and SCRAM-SHA-256, which are
 //! PostgreSQL's own) and with it. Each figure is the median of its rounds. Machines are noisy, so
-//! what counts is the ratio, not the number.
+//! what counts is the ratio, not the number. The parts of a login are measured by Criterion, in
+//! `iam/benches`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -55,6 +57,63 @@ const WORDY: &str = "SELECT relname AS aws, relkind AS iam, relpages AS pages, r
     relnatts AS attributes, relchecks AS checks, relowner AS owner, reltype AS type_of \
     FROM pg_class AS aws WHERE relname = 'pg_class' AND relkind = 'r' AND relnatts > 0;\n";
 
+/// How many words the lexer is asked about in the queries that measure what one costs.
+const WORDS: usize = 200;
+
+/// How many sessions are idle at once while their memory is measured.
+const IDLE_SESSIONS: usize = 5;
+
+/// What Criterion measures in `iam/benches`: its name there, what it is, and the target if there is one.
+const PARTS: [(&str, &str, &str); 15] = [
+    ("parse", "a token is taken apart", ""),
+    ("canonical request", "its canonical request", ""),
+    (
+        "signature",
+        "its signature, the canonical request included",
+        "",
+    ),
+    (
+        "login/small account",
+        "a login's own work: token and policies",
+        "≤ 15 µs",
+    ),
+    (
+        "login/large account",
+        "the same, of 5,000 roles and policies",
+        "≤ 15 µs",
+    ),
+    (
+        "login/small account, by an excerpt",
+        "after a change, until a reload",
+        "≤ 15 µs",
+    ),
+    (
+        "login/large account, by an excerpt",
+        "the same, of 5,000 roles and policies",
+        "≤ 15 µs",
+    ),
+    ("policy/1", "a policy of 1 statement decides", ""),
+    ("policy/10", "of 10 statements", ""),
+    ("policy/100", "of 100 statements", ""),
+    ("policy/1000", "of 1,000 statements", ""),
+    (
+        "documents/load a large account",
+        "5,000 roles and policies are loaded",
+        "",
+    ),
+    (
+        "documents/write its excerpts",
+        "and written for other processes",
+        "",
+    ),
+    (
+        "statement/AWS IAM GRANT",
+        "a statement is found and rewritten",
+        "",
+    ),
+    ("statement/a column aws", "a word `aws` that is none", ""),
+];
+
 /// Runs it all and prints the table.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let target = workspace::target_directory()?;
@@ -75,7 +134,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let figures = bench.measure();
     bench.server.stop()?;
-    let table = report(&figures?, arguments);
+    let table = report(&figures?, arguments) + &parts(&target)?;
     println!("\n{table}");
     if arguments.write {
         let path = workspace::root().join("docs/performance.md");
@@ -119,6 +178,9 @@ impl Bench<'_> {
                 "words without",
                 self.throughput(&[&self.script("wordy.sql", WORDY)?])?,
             );
+            for (name, word) in [("identifiers without", "word"), ("aws without", "aws")] {
+                take(name, self.throughput(&[&self.many_words(word)?])?);
+            }
             take("memory without", self.idle_memory("bench_trust", "")?);
 
             self.restart(true)?;
@@ -133,6 +195,9 @@ impl Bench<'_> {
                 "words with",
                 self.throughput(&[&self.script("wordy.sql", WORDY)?])?,
             );
+            for (name, word) in [("identifiers with", "word"), ("aws with", "aws")] {
+                take(name, self.throughput(&[&self.many_words(word)?])?);
+            }
             take("memory with", self.idle_memory(ROLE, &token)?);
 
             let long = self.long_token()?;
@@ -146,6 +211,12 @@ impl Bench<'_> {
                 self.connections(ROLE, &token, false)?,
             );
             self.mappings(false)?;
+            // What the postmaster has is worth nothing from here on: no reload follows.
+            self.write_documents()?;
+            take(
+                "IAM, after a change",
+                self.connections(ROLE, &token, false)?,
+            );
             self.use_directory(&self.large_directory())?;
             take(
                 "IAM, large directory",
@@ -335,41 +406,54 @@ impl Bench<'_> {
         tps(&run::output(&mut pgbench)?)
     }
 
-    /// Memory that a backend which has done nothing has for itself, in KiB.
+    /// Memory that a backend which has done nothing has for itself, in KiB: the median of some that are
+    /// there at once, so that what they share is not taken for one's own.
     fn idle_memory(&self, role: &str, password: &str) -> Result<f64> {
-        let smaps = "SELECT sum((regexp_match(line, '\\d+'))[1]::int) \
-            FROM (SELECT pid FROM pg_stat_activity WHERE application_name = 'bench_idle' LIMIT 1) p, \
-                 regexp_split_to_table(pg_read_file(format('/proc/%s/smaps_rollup', pid)), '\\n') line \
-            WHERE line LIKE 'Private_%'";
-        let mut idle = self.program("psql");
-        idle.args([
-            "--no-psqlrc",
-            "--host=localhost",
-            "--username",
-            role,
-            "--dbname=postgres",
-        ])
-        .arg(format!("--port={}", self.server.port()))
-        .env("PGPASSWORD", password)
-        .env("PGSSLMODE", "disable")
-        .env("PGAPPNAME", "bench_idle")
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null());
-        let mut idle = idle.spawn()?;
-        let mut memory = None;
-        for _ in 0..100 {
+        let mut sessions = Vec::new();
+        for _ in 0..IDLE_SESSIONS {
+            let mut psql = self.program("psql");
+            psql.args([
+                "--no-psqlrc",
+                "--host=localhost",
+                "--username",
+                role,
+                "--dbname=postgres",
+            ])
+            .arg(format!("--port={}", self.server.port()))
+            .env("PGPASSWORD", password)
+            .env("PGSSLMODE", "disable")
+            .env("PGAPPNAME", "bench_idle")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null());
+            sessions.push(psql.spawn()?);
+        }
+        let memory = self.memory_of_sessions();
+        for mut session in sessions {
+            drop(session.stdin.take());
+            session.wait()?;
+        }
+        memory
+    }
+
+    fn memory_of_sessions(&self) -> Result<f64> {
+        const PIDS: &str = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bench_idle' \
+            AND state = 'idle'";
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
             let mut psql = self.program("psql");
             psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--dbname"])
                 .arg(&self.variables["DSQL_SUPERUSER"])
-                .args(["--command", smaps]);
-            memory = run::output(&mut psql)?.trim().parse().ok();
-            if memory.is_some() {
-                break;
+                .args(["--command", PIDS]);
+            let printed = run::output(&mut psql)?;
+            let pids: Vec<&str> = printed.split_whitespace().collect();
+            if pids.len() == IDLE_SESSIONS {
+                let memory: Result<Vec<f64>> = pids.into_iter().map(private_memory).collect();
+                return Ok(median(&memory?));
+            }
+            if Instant::now() > deadline {
+                bail!("the idle sessions did not appear");
             }
         }
-        drop(idle.stdin.take());
-        idle.wait()?;
-        memory.context("the idle backend did not appear")
     }
 
     fn script_path(&self, name: &str, text: &str) -> Result<String> {
@@ -378,9 +462,38 @@ impl Bench<'_> {
         Ok(path.to_string_lossy().into_owned())
     }
 
+    /// A query in which the lexer asks about many words, and little else is done.
+    fn many_words(&self, word: &str) -> Result<String> {
+        let condition = vec![format!("{word} IS NULL"); WORDS].join(" OR ");
+        // The first part alone is looked at when it runs.
+        let query =
+            format!("SELECT 1 FROM (SELECT 1 AS {word}) w WHERE false AND ({condition});\n");
+        self.script(&format!("{word}.sql"), &query)
+    }
+
     fn script(&self, name: &str, text: &str) -> Result<String> {
         Ok(format!("--file={}", self.script_path(name, text)?))
     }
+}
+
+/// What a process has written to memory that no other has, in KiB. Without what is meant to be shared:
+/// the first to touch a page of it has that page for itself until another comes.
+fn private_memory(pid: &str) -> Result<f64> {
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    let mut is_private = false;
+    let mut sum = 0.0;
+    for line in smaps.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("Private_Dirty:"), Some(size)) if is_private => sum += size.parse::<f64>()?,
+            // A mapping begins: addresses, then its permissions.
+            (Some(first), Some(permissions)) if !first.ends_with(':') => {
+                is_private = permissions.ends_with('p');
+            }
+            _ => {}
+        }
+    }
+    Ok(sum)
 }
 
 /// As `aws iam get-account-authorization-details` prints it: roles with a managed policy each.
@@ -449,9 +562,12 @@ fn report(figures: &Figures, arguments: &Arguments) -> String {
         ("IAM", "SCRAM", "≥ 2"),
         ("IAM, long session token", "IAM", ""),
         ("IAM, 10,000 mappings", "IAM", ""),
+        ("IAM, after a change", "IAM", ""),
         ("IAM, large directory", "IAM", ""),
         ("pgbench -S with", "pgbench -S without", "≥ 0.99"),
         ("words with", "words without", "≥ 0.99"),
+        ("identifiers with", "identifiers without", ""),
+        ("aws with", "aws without", ""),
     ] {
         let (value, against) = (of(name), of(base));
         let _ = writeln!(
@@ -459,6 +575,20 @@ fn report(figures: &Figures, arguments: &Arguments) -> String {
             "| {name} | {value:.0}/s | {base} | {against:.0}/s | {:.3} | {target} |",
             value / against
         );
+    }
+    // Two clients at a time: a query takes as long as two queries of one of them.
+    let per_word = |with, without| 2e9 * (1.0 / of(with) - 1.0 / of(without)) / WORDS as f64;
+    for (name, cost) in [
+        (
+            "an identifier costs",
+            per_word("identifiers with", "identifiers without"),
+        ),
+        (
+            "an identifier `aws` costs",
+            per_word("aws with", "aws without"),
+        ),
+    ] {
+        let _ = writeln!(table, "| {name} | {cost:.0} ns more | | | | |");
     }
     let (with, without) = (of("memory with"), of("memory without"));
     let _ = writeln!(
@@ -472,6 +602,40 @@ fn report(figures: &Figures, arguments: &Arguments) -> String {
         arguments.rounds, arguments.seconds
     );
     table
+}
+
+/// Has Criterion measure the parts of a login, and gives the table of its medians.
+fn parts(target: &Path) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Estimates {
+        median: Estimate,
+    }
+    #[derive(serde::Deserialize)]
+    struct Estimate {
+        /// In nanoseconds.
+        point_estimate: f64,
+    }
+
+    let mut bench = workspace::cargo();
+    bench.args(["bench", "--package", "dsql-iam-core", "--bench", "login"]);
+    run::run(bench.args(["--", "--noplot"]))?;
+    let mut table = String::from("\n| part, in one process | median | target |\n|---|---:|---|\n");
+    for (name, what, limit) in PARTS {
+        // Criterion makes one folder of a name, and one of each part of a group's.
+        let folder = target.join("criterion").join(name);
+        let path = folder.join("new/estimates.json");
+        let text = fs::read(&path).with_context(|| format!("Criterion did not measure {name}"))?;
+        let nanoseconds = serde_json::from_slice::<Estimates>(&text)?
+            .median
+            .point_estimate;
+        let median = match nanoseconds {
+            long if long >= 1e6 => format!("{:.1} ms", long / 1e6),
+            middle if middle >= 1e3 => format!("{:.1} µs", middle / 1e3),
+            short => format!("{short:.0} ns"),
+        };
+        let _ = writeln!(table, "| {what} | {median} | {limit} |");
+    }
+    Ok(table)
 }
 
 /// The page around the table.
@@ -491,8 +655,11 @@ fn page(table: &str, arguments: &Arguments) -> Result<String> {
          `IAM` is a login with a token, `trust` and `SCRAM` PostgreSQL's own methods without the library;\n\
          each in new connections a second, by `pgbench --connect` with four clients. The large directory\n\
          holds {ENTITIES} roles and as many managed policies, the long session token {LONG_TOKEN} characters.\n\
-         `pgbench -S` and `words` (a query of many identifiers) are queries a second with and without the\n\
-         library; memory is what an idle backend has for itself.\n\n{table}",
+         After a change the postmaster has not been told to reload, and so each login reads its own part of the\n\
+         documents; the large directory is read like this too.\n\n\
+         `pgbench -S`, `words` (a short query of ordinary names), `identifiers` and `aws` ({WORDS} times the same\n\
+         name in a condition that is never looked at) are queries a second with and without the library;\n\
+         memory is what an idle backend has for itself.\n\n{table}",
         version.trim()
     ))
 }

@@ -1,0 +1,220 @@
+//! What the parts of a login cost, and a login as a whole: small and large accounts, long policies.
+//!
+//! `cargo xtask bench` runs this and has the figures in its table.
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
+use dsql_iam_core::cluster::Cluster;
+use dsql_iam_core::documents::{merge, parse};
+use dsql_iam_core::excerpts;
+use dsql_iam_core::identity::Identities;
+use dsql_iam_core::login::judge;
+use dsql_iam_core::policy::{Caller, Context, Kind, Policy};
+use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
+use dsql_iam_core::signature::{canonical_request, is_signed_with, signature};
+use dsql_iam_core::statement::{find, rewrite};
+use dsql_iam_core::token::Token;
+use serde_json::{Value, json};
+use std::hint::black_box;
+use time::UtcDateTime;
+use time::macros::utc_datetime;
+
+const ACCOUNT: &str = "012345678912";
+const ID: &str = "abcdefghijklmnopqrstuvwxyz";
+const NOW: UtcDateTime = utc_datetime!(2024-11-25 00:05:00);
+const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+/// As many roles and policies as the issue of a large account names.
+const MANY: usize = 5_000;
+
+/// A token as AWS's SDKs sign it.
+fn signed_token() -> String {
+    let unsigned = format!(
+        "{ID}.dsql.us-east-1.on.aws/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+         &X-Amz-Credential={KEY}%2F20241125%2Fus-east-1%2Fdsql%2Faws4_request\
+         &X-Amz-Date=20241125T000000Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Signature="
+    );
+    let draft = format!("{unsigned}{}", "0".repeat(64));
+    let token = Token::parse(&draft).expect("a token");
+    let signature = signature(
+        &canonical_request(&token),
+        token.signed_at,
+        token.scope(),
+        SECRET,
+    );
+    unsigned + &signature
+}
+
+/// Documents with a user who may connect, as `cargo xtask up` makes them, and `others` more roles with
+/// a managed policy each.
+fn documents(others: usize) -> Vec<String> {
+    let user = json!({
+        "UserName": "alice", "UserId": "AIDAEXAMPLE", "GroupList": [], "Tags": [],
+        "Arn": format!("arn:aws:iam::{ACCOUNT}:user/alice"), "AttachedManagedPolicies": [],
+        "UserPolicyList": [{"PolicyName": "connect", "PolicyDocument": statements(1)}],
+    });
+    let arn = |kind, number| format!("arn:aws:iam::{ACCOUNT}:{kind}/other-{number}");
+    let roles: Vec<Value> = (0..others)
+        .map(|number| {
+            json!({"RoleName": format!("other-{number}"), "Arn": arn("role", number),
+                   "AttachedManagedPolicies": [{"PolicyArn": arn("policy", number)}]})
+        })
+        .collect();
+    let policies: Vec<Value> = (0..others)
+        .map(|number| {
+            json!({"Arn": arn("policy", number), "DefaultVersionId": "v1",
+                   "PolicyVersionList": [{"VersionId": "v1", "Document": statements(1)}]})
+        })
+        .collect();
+    let key = json!({"AccessKey": {"UserName": "alice", "AccessKeyId": KEY, "Status": "Active",
+                                   "SecretAccessKey": SECRET}});
+    let account = json!({"UserDetailList": [user], "RoleDetailList": roles, "Policies": policies});
+    vec![account.to_string(), key.to_string()]
+}
+
+/// A policy of so many statements, of which the last allows the login.
+fn statements(count: usize) -> Value {
+    let cluster = |number| {
+        let id = if number + 1 == count {
+            ID.into()
+        } else {
+            format!("{number:026}")
+        };
+        json!({"Effect": "Allow", "Action": ["dsql:DbConnect", "dsql:Get*"],
+               "Resource": format!("arn:aws:dsql:us-east-1:{ACCOUNT}:cluster/{id}"),
+               "Condition": {"IpAddress": {"aws:SourceIp": ["127.0.0.0/8", "::1"]}}})
+    };
+    let statements: Vec<Value> = (0..count).map(cluster).collect();
+    json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+fn load(documents: &[String]) -> Identities {
+    let parsed = documents
+        .iter()
+        .map(|text| ("bench.json", parse(text).expect("a document")));
+    merge(parsed).unwrap_or_else(|(_, fault)| panic!("{fault}"))
+}
+
+fn logins(criterion: &mut Criterion) {
+    let cluster = Cluster::new(ACCOUNT, "us-east-1", ID, "").expect("a cluster");
+    let text = signed_token();
+    let token = Token::parse(&text).expect("a token");
+    criterion.bench_function("parse", |bencher| {
+        bencher.iter(|| Token::parse(black_box(&text)).is_ok());
+    });
+    criterion.bench_function("canonical request", |bencher| {
+        bencher.iter(|| canonical_request(black_box(&token)));
+    });
+    criterion.bench_function("signature", |bencher| {
+        bencher.iter(|| assert!(is_signed_with(black_box(&token), SECRET)));
+    });
+    let mut logins = criterion.benchmark_group("login");
+    for (name, others) in [("small account", 3), ("large account", MANY)] {
+        let documents = documents(others);
+        let identities = load(&documents);
+        let judged = |identities: &Identities| {
+            let circumstances = Circumstances {
+                now: NOW,
+                cluster: &cluster,
+                identities,
+                connection: ConnectionFacts {
+                    source_ip: Some([127, 0, 0, 1].into()),
+                    is_tls: true,
+                },
+            };
+            let verdict = judge(black_box(&text), "example", &circumstances);
+            assert!(verdict.outcome.is_ok(), "{:?}", verdict.outcome);
+        };
+        logins.bench_function(name, |bencher| bencher.iter(|| judged(&identities)));
+
+        let texts = documents.iter().map(String::as_str);
+        let bytes = excerpts::write(texts, &identities).expect("what was loaded can be written");
+        let excerpt = || {
+            excerpts::read(KEY, |offset, len| {
+                let start = usize::try_from(offset).expect("a place in memory");
+                Ok(bytes[start..start + len].to_vec())
+            })
+            .expect("what was written can be read")
+        };
+        logins.bench_function(format!("{name}, by an excerpt"), |bencher| {
+            bencher.iter(|| judged(&excerpt()));
+        });
+    }
+    logins.finish();
+}
+
+fn policies(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("policy");
+    let mut context = Context::default();
+    context.set_all("aws:SourceIp", vec!["127.0.0.1".to_owned()]);
+    let arn = format!("arn:aws:iam::{ACCOUNT}:user/alice");
+    let resource = format!("arn:aws:dsql:us-east-1:{ACCOUNT}:cluster/{ID}");
+    for count in [1, 10, 100, 1_000] {
+        let text = statements(count).to_string();
+        let policy = Policy::parse(&text, Kind::IdentityBased).expect("a policy");
+        let policies = Policies {
+            identity: vec![Sourced {
+                source: Source::Other("bench"),
+                policy: &policy,
+            }],
+            ..Policies::default()
+        };
+        let caller = Caller {
+            arn: &arn,
+            role_arn: None,
+        };
+        let request = Request {
+            action: "dsql:DbConnect",
+            resource: &resource,
+            resource_account: None,
+            context: &context,
+        };
+        group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+            bencher.iter(|| authorize(black_box(&policies), &caller, &request).kind);
+        });
+    }
+    group.finish();
+}
+
+fn documents_of_an_account(criterion: &mut Criterion) {
+    let documents = documents(MANY);
+    let mut group = criterion.benchmark_group("documents");
+    group.sample_size(10);
+    group.bench_function("load a large account", |bencher| {
+        bencher.iter(|| load(&documents).counts());
+    });
+    let identities = load(&documents);
+    group.bench_function("write its excerpts", |bencher| {
+        bencher.iter(|| excerpts::write(documents.iter().map(String::as_str), &identities));
+    });
+    group.finish();
+}
+
+fn statement(criterion: &mut Criterion) {
+    let grant = format!("AWS IAM GRANT example TO 'arn:aws:iam::{ACCOUNT}:role/example'");
+    let mut group = criterion.benchmark_group("statement");
+    group.bench_function("AWS IAM GRANT", |bencher| {
+        let buffer = || grant.clone().into_bytes();
+        bencher.iter_batched_ref(
+            buffer,
+            |buffer| {
+                let words = find(buffer, 0, b' ').expect("a statement");
+                rewrite(buffer, 0, &words).keyword_len
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("a column aws", |bencher| {
+        bencher.iter(|| find(black_box(b"aws, iam FROM t"), 0, b',').is_none());
+    });
+    group.finish();
+}
+
+criterion_group!(
+    benches,
+    logins,
+    policies,
+    documents_of_an_account,
+    statement
+);
+criterion_main!(benches);
