@@ -81,9 +81,9 @@ const LANGUAGE: &[u8] = b"language";
 /// `buffer` is the whole query. `hidden` is the byte behind `aws`, in whose place the lexer has put a
 /// NUL.
 pub fn find(buffer: &[u8], aws: usize, hidden: u8) -> Option<Words> {
-    let text = buffer.get(aws..)?;
+    let (before, text) = buffer.split_at_checked(aws)?;
     let (word, rest) = text.split_at_checked(AWS.len())?;
-    if !word.eq_ignore_ascii_case(AWS) {
+    if !word.eq_ignore_ascii_case(AWS) || !a_statement_may_follow(before) {
         return None;
     }
     let mut reader = Reader::new(text);
@@ -366,6 +366,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether the next word may be the first of a statement: nothing but blanks and comments is between it
+/// and a semicolon or the start. Says yes if it cannot be told without reading all from the start, since
+/// there is a comment.
+fn a_statement_may_follow(before: &[u8]) -> bool {
+    let Some(last) = before.iter().rposition(|byte| !is_space(*byte)) else {
+        return true;
+    };
+    let before = &before[..=last];
+    let is_end_of_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let line = before.rsplit(is_end_of_line).next().unwrap_or_default();
+    before.ends_with(b";") || before.ends_with(b"*/") || line.windows(2).any(|two| two == b"--")
+}
+
 /// Whether a string constant starts at `text`: `'…'`, `E'…'`, `U&'…'`, `$$…$$`.
 fn starts_string(text: &[u8]) -> bool {
     match text {
@@ -549,8 +562,41 @@ mod tests {
     }
 
     #[test]
+    fn in_the_middle_of_a_statement_it_is_none() {
+        let words = "«AWS IAM GRANT a TO 'b'";
+        for before in [
+            "EXPLAIN ",
+            "EXPLAIN\n\t",
+            "PREPARE p AS\r\n",
+            "SELECT 1 ",
+            "-- c\nSELECT 1\n",
+            "AWS IAM GRANT a TO 'b' ",
+            "SELECT ';' ",
+            "(",
+            "é ",
+        ] {
+            assert_eq!(rewritten(&format!("{before}{words}")).1, None, "{before}");
+        }
+        // Where a comment is before it, the server's grammar has to tell.
+        for before in [
+            "",
+            " \n",
+            ";",
+            "SELECT 1; \n ",
+            "-- c\n",
+            "SELECT 1; -- c\r\n\n",
+            "--\n",
+            "/* c */",
+            "EXPLAIN /* c */ ",
+            "EXPLAIN -- c\n",
+        ] {
+            assert!(rewritten(&format!("{before}{words}")).1.is_some(), "{before}");
+        }
+    }
+
+    #[test]
     fn grants_inside_create_schema_are_left_alone() {
-        let view = "CREATE SCHEMA s CREATE VIEW v AS SELECT * FROM «aws iam";
+        let view = "CREATE SCHEMA s CREATE VIEW v AS SELECT * FROM /* c */ «aws iam";
         for grant in [
             "GRANT SELECT ON v TO public",
             "GRANT select, UPDATE/**/ON v TO public",

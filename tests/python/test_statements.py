@@ -74,18 +74,21 @@ MALFORMED = [
     (f"AWS IAM GRANT stated TO '{ARN}' «WITH ADMIN OPTION", "WITH"),
     (f"AWS IAM GRANT stated TO '{ARN}' «LANGUAGE plpgsql", "LANGUAGE"),
     (f"AWS IAM REVOKE stated FROM '{ARN}' «CASCADE", "CASCADE"),
-    # In the middle of a statement the server's own parser finds the error, at its place; the word
-    # that it names is the one that it was shown instead.
-    (f"AWS IAM GRANT stated TO '{ARN}' «AWS IAM GRANT stated TO '{ARN}'", "do"),
+    (f"AWS IAM GRANT stated TO '{ARN}' «AWS IAM GRANT stated TO '{ARN}'", "AWS"),
     (f"«AWS IAM DENY stated TO '{ARN}'", "AWS"),
     (f"«AWS GRANT stated TO '{ARN}'", "AWS"),
     ("«AWS IAM", "AWS"),
     ("«AWS", "AWS"),
     (f"«AWS 'IAM' GRANT stated TO '{ARN}'", "AWS"),
-    (f"EXPLAIN «AWS IAM GRANT stated TO '{ARN}'", "do"),
-    (f"PREPARE p AS «AWS IAM GRANT stated TO '{ARN}'", "do"),
+    # in the middle of another statement
+    (f"EXPLAIN «AWS IAM GRANT stated TO '{ARN}'", "AWS"),
+    (f"PREPARE p AS\n «AWS IAM GRANT stated TO '{ARN}'", "AWS"),
     # AWS is an alias here, so that IAM is the word too many
-    (f"SELECT 1 AWS «IAM GRANT stated TO '{ARN}'", "language"),
+    (f"SELECT 1 AWS «IAM GRANT stated TO '{ARN}'", "IAM"),
+    # behind a comment it may be a statement; the word that the error names is the one that the
+    # server's parser was shown instead
+    (f"EXPLAIN /* c */ «AWS IAM GRANT stated TO '{ARN}'", "do"),
+    (f"SELECT 1 /* c */ AWS «IAM GRANT stated TO '{ARN}'", "language"),
     # behind characters of two, three and four bytes
     ('AWS IAM GRANT "é" TO «1', "1"),
     ('AWS IAM GRANT "€𝄞" TO «$1', "$1"),
