@@ -82,6 +82,8 @@ enum Source {
 enum Name {
     /// The unit tests of the crates that need no server
     Unit,
+    /// The extension, built and no more: for versions that nothing else runs on
+    Build,
     /// A fresh server for the steps that follow
     Server,
     /// SQL run by the superuser, compared with what it should print
@@ -150,7 +152,7 @@ impl Name {
     fn needs_server(self) -> bool {
         !matches!(
             self,
-            Self::Unit | Self::Server | Self::Down | Self::Core | Self::Package
+            Self::Unit | Self::Build | Self::Server | Self::Down | Self::Core | Self::Package
         )
     }
 
@@ -298,6 +300,7 @@ impl Suite {
     fn run(&mut self, step: Name) -> Result<Outcome> {
         match step {
             Name::Unit => unit(),
+            Name::Build => self.build(),
             Name::Server => self.server(),
             Name::InServer => in_server::run(self.variables(), self.accept),
             Name::Python => self.python(),
@@ -347,6 +350,13 @@ impl Suite {
             Source::Found(named) => prerequisites::postgres(named.as_deref()),
             Source::Major(major) => prerequisites::postgres_of(*major),
         }
+    }
+
+    /// Builds the extension.
+    fn build(&self) -> Result<()> {
+        let library = workspace::build_extension(&self.postgres()?, &self.target, false)?;
+        anyhow::ensure!(library.exists(), "{} was not built", library.display());
+        Ok(())
     }
 
     /// Starts a server in a fresh folder.
@@ -513,7 +523,7 @@ mod tests {
         assert_eq!(names(&[Name::Core]), "core");
         assert_eq!(
             names(&[]),
-            "unit server in-server python node rust java readme down core package"
+            "unit build server in-server python node rust java readme down core package"
         );
     }
 }
