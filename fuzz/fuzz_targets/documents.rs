@@ -14,9 +14,13 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let mut documents = Vec::new();
+    let mut texts = Vec::new();
     for part in text.split('\0') {
         match parse(part) {
-            Ok(document) => documents.push(("name.json", document)),
+            Ok(document) => {
+                documents.push(("name.json", document));
+                texts.push(part);
+            }
             // A message can quote a name; it does not quote a whole document.
             Err(fault) => {
                 let _ = fault.to_string();
@@ -34,7 +38,6 @@ fuzz_target!(|data: &[u8]| {
             let _ = identities.policies(principal, None);
         }
     }
-    let texts = text.split('\0');
     let bytes = excerpts::write(texts, &identities).expect("what was merged can be written");
     for id in text.split('"').take(200) {
         let part = excerpt(&bytes, id).expect("what was written can be read");
