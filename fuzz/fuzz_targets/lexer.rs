@@ -78,7 +78,9 @@ fuzz_target!(|data: &[u8]| {
         let Some(words) = find(&buffer, aws, hidden) else {
             // The only reasons to leave these words alone.
             let on = |text: &[u8]| text.windows(2).any(|two| two.eq_ignore_ascii_case(b"on"));
-            let before = text[..aws].iter().rfind(|byte| !b" \t\n\r\x0b\x0c".contains(byte));
+            let before = text[..aws]
+                .iter()
+                .rfind(|byte| !b" \t\n\r\x0b\x0c".contains(byte));
             let is_first = before.is_none_or(|byte| *byte == b';');
             assert!(!is_ours || !is_first || on(&text[aws..]), "not found");
             continue;

@@ -590,7 +590,10 @@ mod tests {
             "EXPLAIN /* c */ ",
             "EXPLAIN -- c\n",
         ] {
-            assert!(rewritten(&format!("{before}{words}")).1.is_some(), "{before}");
+            assert!(
+                rewritten(&format!("{before}{words}")).1.is_some(),
+                "{before}"
+            );
         }
     }
 
