@@ -86,6 +86,29 @@ at_transaction_end(XactEvent event, void *unused)
 	}
 }
 
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *unused)
+{
+	/* The ERROR that brought a client back to its savepoint has stopped the timers too. */
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		start_timers();
+}
+
+static emit_log_hook_type previous_emit_log_hook = NULL;
+
+/*
+ * An ERROR in a transaction that has failed already ends no transaction, and so has no other hook: it
+ * is reported after the timers were stopped.
+ */
+static void
+at_report(ErrorData *error)
+{
+	if (error->elevel == ERROR)
+		start_timers();
+	if (previous_emit_log_hook)
+		previous_emit_log_hook(error);
+}
+
 /*
  * Limits the session that begins to `duration_ms`, and a transaction that is open then to
  * `overtime_ms` more.
@@ -101,5 +124,8 @@ dsql_iam_limit_session(int64 duration_ms, int64 overtime_ms, const char *detail)
 	over_timeout = RegisterTimeout(USER_TIMEOUT, session_is_over);
 	overtime_timeout = RegisterTimeout(USER_TIMEOUT, overtime_is_over);
 	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+	previous_emit_log_hook = emit_log_hook;
+	emit_log_hook = at_report;
 	start_timers();
 }

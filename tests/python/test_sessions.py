@@ -1,5 +1,6 @@
 """How long a session lasts, and which cluster it is for."""
 
+import contextlib
 import os
 import signal
 import time
@@ -87,6 +88,22 @@ def test_errors_do_not_stop_the_clock(short):
     pid = connection.info.backend_pid
     with pytest.raises(psycopg.errors.DivisionByZero):
         connection.execute("SELECT 1 / 0")
+    until(lambda: is_gone(short, pid), "the session ends")
+
+
+@pytest.mark.parametrize("statements", [
+    ["BEGIN", "SELECT 1 / 0", "SELECT 1"],
+    ["BEGIN", "SELECT 1 / 0", "SELECT 1", "ROLLBACK"],
+    ["BEGIN", "SAVEPOINT a", "SELECT 1 / 0", "ROLLBACK TO a"],
+    ["BEGIN", "SAVEPOINT a", "SELECT 1 / 0", "ROLLBACK TO a", "SELECT pg_sleep(60)"],
+], ids="; ".join)
+def test_no_error_stops_the_clock(short, statements):
+    """Each ERROR stops all timers of the backend, and not each ends a transaction."""
+    connection = short.connect()
+    pid = connection.info.backend_pid
+    for statement in statements:
+        with contextlib.suppress(psycopg.Error):
+            connection.execute(statement)
     until(lambda: is_gone(short, pid), "the session ends")
 
 
