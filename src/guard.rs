@@ -277,7 +277,7 @@ unsafe fn is_admin_name(name: *const c_char) -> bool {
 unsafe fn sets_role_to_admin(statement: *mut pg_sys::VariableSetStmt) -> bool {
     // SAFETY: the name is a string or null. The value is taken apart by PostgreSQL itself.
     unsafe {
-        text((*statement).name).is_some_and(|name| name == c"role")
+        text((*statement).name).is_some_and(|name| name.to_bytes().eq_ignore_ascii_case(b"role"))
             && (*statement).kind == pg_sys::VariableSetKind::VAR_SET_VALUE
             && is_admin_name(pg_sys::ExtractSetVariableArgs(statement))
     }

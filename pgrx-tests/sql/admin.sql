@@ -99,6 +99,7 @@ RESET SESSION AUTHORIZATION;
 GRANT admin TO guard_other;
 SET SESSION AUTHORIZATION guard_other;
 SET ROLE admin;
+SET "Role" TO 'admin';
 SELECT set_config('role', 'admin', false);
 AWS IAM GRANT guard_custom TO 'arn:aws:iam::012345678912:role/guard';
 ALTER ROLE admin CREATEDB;
