@@ -83,7 +83,7 @@ const LANGUAGE: &[u8] = b"language";
 pub fn find(buffer: &[u8], aws: usize, hidden: u8) -> Option<Words> {
     let (before, text) = buffer.split_at_checked(aws)?;
     let (word, rest) = text.split_at_checked(AWS.len())?;
-    if !word.eq_ignore_ascii_case(AWS) || !a_statement_may_follow(before) {
+    if !word.eq_ignore_ascii_case(AWS) {
         return None;
     }
     let mut reader = Reader::new(text);
@@ -98,7 +98,10 @@ pub fn find(buffer: &[u8], aws: usize, hidden: u8) -> Option<Words> {
         // An operator, a comma, a dot: whatever is behind it does not belong to `AWS`.
         _ => return None,
     }
-    reader.statement()
+    // Looks back last, for a line may be long and hold many words `aws`.
+    reader
+        .statement()
+        .filter(|_| a_statement_may_follow(before))
 }
 
 /// Overwrites the AWS IAM statement that [`find`] found at byte `aws` of the lexer's buffer, so that the
