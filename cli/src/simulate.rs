@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::Args;
 use dsql_iam_core::arn::IamArn;
 use dsql_iam_core::authorization::{
-    Decision, DecisionKind, Policies, Request, Source, Sourced, authorize,
+    Decision, DecisionKind, Policies, PolicyType, Request, Source, Sourced, authorize,
 };
 use dsql_iam_core::denial::Why;
 use dsql_iam_core::directory::Snapshot;
@@ -458,11 +458,13 @@ fn result(decision: &Decision<'_>, request: &Request<'_>, given: &Given) -> Valu
         "MatchedStatements": matched.collect::<Vec<_>>(),
         "MissingContextValues": decision.missing_context,
     });
-    if let Some(allowed) = decision.allowed_by_boundary {
+    if let Some(said) = decision.says(PolicyType::PermissionsBoundary) {
+        let allowed = said == DecisionKind::Allowed;
         result["PermissionsBoundaryDecisionDetail"] =
             json!({"AllowedByPermissionsBoundary": allowed});
     }
-    if let Some(allowed) = decision.allowed_by_service_control {
+    if let Some(said) = decision.says(PolicyType::ServiceControl) {
+        let allowed = said == DecisionKind::Allowed;
         result["OrganizationsDecisionDetail"] = json!({"AllowedByOrganizations": allowed});
     }
     result

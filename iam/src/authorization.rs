@@ -148,6 +148,11 @@ pub struct Matched<'p> {
     pub index: usize,
     /// Whether it allows or denies.
     pub effect: Effect,
+    /// Whether the decision rests on it: as one of those that deny, or, where the request is allowed,
+    /// as one of those in the policies that had to allow it. Nothing decides what nothing allows.
+    pub decides: bool,
+    /// How closely it names the caller.
+    naming: Naming,
 }
 
 impl fmt::Display for Matched<'_> {
@@ -163,10 +168,10 @@ impl fmt::Display for Matched<'_> {
             self.source,
             self.index + 1
         )?;
-        match self.sid {
-            Some(sid) => write!(f, " ({sid})"),
-            None => Ok(()),
+        if let Some(sid) = self.sid {
+            write!(f, " ({sid})")?;
         }
+        f.write_str(if self.decides { ": decides" } else { "" })
     }
 }
 
@@ -181,12 +186,23 @@ pub struct Decision<'p> {
     pub matched: Vec<Matched<'p>>,
     /// Condition keys that were asked for and are not in the context.
     pub missing_context: Vec<String>,
-    /// Whether the service control policies allow it; `None` if there are none.
-    pub allowed_by_service_control: Option<bool>,
-    /// Whether the permissions boundary allows it; `None` if there is none.
-    pub allowed_by_boundary: Option<bool>,
-    /// Whether the session policies allow it; `None` if there are none.
-    pub allowed_by_session: Option<bool>,
+    /// What the policies of each kind say by themselves; a kind of which there are none is not in it,
+    /// but for the identity-based ones.
+    said: Vec<(PolicyType, DecisionKind)>,
+}
+
+impl<'p> Decision<'p> {
+    /// What the policies of this kind say by themselves; `None` if there are none of it.
+    pub fn says(&self, policy_type: PolicyType) -> Option<DecisionKind> {
+        let mut said = self.said.iter();
+        said.find(|(of, _)| *of == policy_type)
+            .map(|(_, kind)| *kind)
+    }
+
+    /// The statements that the decision rests on.
+    pub fn deciding(&self) -> impl Iterator<Item = &Matched<'p>> {
+        self.matched.iter().filter(|statement| statement.decides)
+    }
 }
 
 /// Decides one request of a caller.
@@ -207,63 +223,92 @@ pub fn authorize<'p, 'r>(
         missing: Missing::default(),
         matched: Vec::new(),
     };
-    let service_control = survey.ask(PolicyType::ServiceControl, &policies.service_control);
-    let resource = survey.ask(PolicyType::ResourceBased, policies.resource.as_slice());
-    let identity = survey.ask(PolicyType::IdentityBased, &policies.identity);
-    let boundary = survey.ask(
-        PolicyType::PermissionsBoundary,
-        policies.boundary.as_slice(),
-    );
-    let in_session = policies.session.as_deref().unwrap_or(&[]);
-    let session = survey.ask(PolicyType::Session, in_session);
-    let Survey {
-        missing, matched, ..
-    } = survey;
-
-    let allows = |said: Naming| said != Naming::None;
-    let limit = |is_there: bool, said: Naming| is_there.then(|| allows(said));
-    let allowed_by_service_control = limit(!policies.service_control.is_empty(), service_control);
-    let allowed_by_boundary = limit(policies.boundary.is_some(), boundary);
-    let allowed_by_session = limit(policies.session.is_some(), session);
+    use PolicyType::{IdentityBased, PermissionsBoundary, ResourceBased, ServiceControl, Session};
+    let service_control = survey.ask(ServiceControl, &policies.service_control);
+    let resource = survey.ask(ResourceBased, policies.resource.as_slice());
+    let identity = survey.ask(IdentityBased, &policies.identity);
+    let boundary = survey.ask(PermissionsBoundary, policies.boundary.as_slice());
+    let session = survey.ask(Session, policies.session.as_deref().unwrap_or(&[]));
+    // In the order in which it is told who denies, and who does not allow.
+    let all = [
+        (
+            ServiceControl,
+            !policies.service_control.is_empty(),
+            service_control,
+        ),
+        (ResourceBased, policies.resource.is_some(), resource),
+        (IdentityBased, true, identity),
+        (PermissionsBoundary, policies.boundary.is_some(), boundary),
+        (Session, policies.session.is_some(), session),
+    ];
 
     // Another account's resource takes both: its own policy, and those of the caller.
     let is_anothers = request.resource_account(caller) != caller.account();
-    let denied_by = matched
-        .iter()
-        .find(|statement| statement.effect == Effect::Deny)
-        .map(|statement| statement.policy_type);
-    let (kind, refused_by) = if denied_by.is_some() {
-        (DecisionKind::ExplicitDeny, denied_by)
-    } else {
-        let lacking = if allowed_by_service_control == Some(false) {
-            Some(PolicyType::ServiceControl)
-        } else if (policies.resource_must_allow || is_anothers) && !allows(resource) {
-            Some(PolicyType::ResourceBased)
-        } else if resource == Naming::Caller && !is_anothers {
-            // Granted to the caller itself: what the others do not say is no limit.
-            None
-        } else if !allows(identity) && (is_anothers || resource != Naming::Role) {
-            Some(PolicyType::IdentityBased)
-        } else if allowed_by_boundary == Some(false) {
-            Some(PolicyType::PermissionsBoundary)
-        } else if allowed_by_session == Some(false) {
-            Some(PolicyType::Session)
-        } else {
-            None
-        };
-        match lacking {
-            Some(_) => (DecisionKind::ImplicitDeny, lacking),
-            None => (DecisionKind::Allowed, None),
+    // Granted to the caller itself: what the others do not say is no limit.
+    let grants_itself = resource.allowed == Naming::Caller && !is_anothers;
+    let grants_role = resource.allowed == Naming::Role && !is_anothers && !identity.allows();
+    let has_to_allow = |policy_type: PolicyType, is_there: bool| match policy_type {
+        ServiceControl => is_there,
+        ResourceBased => {
+            policies.resource_must_allow || is_anothers || grants_itself || grants_role
         }
+        IdentityBased => !grants_itself && !grants_role,
+        PermissionsBoundary | Session => is_there && !grants_itself,
     };
+    let denying = all.iter().find(|(_, _, said)| said.is_denied);
+    let lacking = all.iter().find(|(policy_type, is_there, said)| {
+        has_to_allow(*policy_type, *is_there) && !said.allows()
+    });
+    let (kind, refused_by) = match (denying, lacking) {
+        (Some((denied_by, ..)), _) => (DecisionKind::ExplicitDeny, Some(*denied_by)),
+        (None, Some((lacking, ..))) => (DecisionKind::ImplicitDeny, Some(*lacking)),
+        (None, None) => (DecisionKind::Allowed, None),
+    };
+    for statement in &mut survey.matched {
+        statement.decides = match kind {
+            DecisionKind::ExplicitDeny => statement.effect == Effect::Deny,
+            DecisionKind::ImplicitDeny => false,
+            DecisionKind::Allowed => {
+                has_to_allow(statement.policy_type, true)
+                    && (statement.policy_type != ResourceBased
+                        || statement.naming == resource.allowed)
+            }
+        };
+    }
+    let are_there = all.into_iter().filter(|(_, is_there, _)| *is_there);
     Decision {
         kind,
         refused_by,
-        matched,
-        missing_context: missing.into_names(),
-        allowed_by_service_control,
-        allowed_by_boundary,
-        allowed_by_session,
+        matched: survey.matched,
+        missing_context: survey.missing.into_names(),
+        said: are_there
+            .map(|(policy_type, _, said)| (policy_type, said.kind()))
+            .collect(),
+    }
+}
+
+/// What the policies of one kind say.
+#[derive(Clone, Copy)]
+struct Said {
+    /// How closely they allow it to the caller; [`Naming::None`] if they do not.
+    allowed: Naming,
+    /// Whether one of them denies it.
+    is_denied: bool,
+}
+
+impl Said {
+    fn allows(self) -> bool {
+        self.allowed != Naming::None
+    }
+
+    fn kind(self) -> DecisionKind {
+        if self.is_denied {
+            DecisionKind::ExplicitDeny
+        } else if self.allows() {
+            DecisionKind::Allowed
+        } else {
+            DecisionKind::ImplicitDeny
+        }
     }
 }
 
@@ -275,17 +320,20 @@ struct Survey<'q, 'p> {
 }
 
 impl<'p> Survey<'_, 'p> {
-    /// How closely the policies allow it to the caller; [`Naming::None`] if they do not.
-    fn ask(&mut self, policy_type: PolicyType, policies: &[Sourced<'p>]) -> Naming {
-        let mut allowed = Naming::None;
+    fn ask(&mut self, policy_type: PolicyType, policies: &[Sourced<'p>]) -> Said {
+        let mut said = Said {
+            allowed: Naming::None,
+            is_denied: false,
+        };
         for Sourced { source, policy } in policies {
             for (index, statement) in policy.statements().iter().enumerate() {
                 let naming = statement.apply(&self.question, &mut self.missing);
                 if naming == Naming::None {
                     continue;
                 }
-                if statement.effect() == Effect::Allow {
-                    allowed = allowed.max(naming);
+                match statement.effect() {
+                    Effect::Allow => said.allowed = said.allowed.max(naming),
+                    Effect::Deny => said.is_denied = true,
                 }
                 self.matched.push(Matched {
                     policy_type,
@@ -293,10 +341,12 @@ impl<'p> Survey<'_, 'p> {
                     sid: statement.sid(),
                     index,
                     effect: statement.effect(),
+                    decides: false,
+                    naming,
                 });
             }
         }
-        allowed
+        said
     }
 }
 
@@ -316,7 +366,8 @@ mod tests {
         role_arn: Some("arn:aws:iam::012345678912:role/App"),
     };
 
-    /// One policy of each type, or none. The letters: `+` allows, `-` denies, `0` says nothing.
+    /// One policy of each type, or none. The letters: `+` allows, `-` denies, `±` does both, `0` says
+    /// nothing.
     #[derive(Default)]
     struct Setup {
         identity: Option<char>,
@@ -328,24 +379,32 @@ mod tests {
     }
 
     fn policy(letter: char, principal: Option<&Value>) -> Policy {
-        let (effect, action) = match letter {
-            '+' => ("Allow", "dsql:*"),
-            '-' => ("Deny", "dsql:DbConnect"),
-            _ => ("Allow", "s3:*"),
+        let (allow, deny) = (("Allow", "dsql:*"), ("Deny", "dsql:DbConnect"));
+        let statements = match letter {
+            '+' => vec![allow],
+            '-' => vec![deny],
+            '±' => vec![allow, deny],
+            _ => vec![("Allow", "s3:*")],
         };
-        let mut statement =
-            json!({"Sid": "S", "Effect": effect, "Action": action, "Resource": "*"});
-        let kind = match principal {
-            Some(principal) => {
+        let kind = principal.map_or(Kind::IdentityBased, |_| Kind::ResourceBased);
+        let statement = |(effect, action)| {
+            let mut statement = json!({"Effect": effect, "Action": action, "Resource": "*"});
+            if let Some(principal) = principal {
                 statement["Principal"] = principal.clone();
-                Kind::ResourceBased
             }
-            None => Kind::IdentityBased,
+            statement
         };
-        Policy::parse(&json!({"Statement": statement}).to_string(), kind).unwrap()
+        let statements: Vec<Value> = statements.into_iter().map(statement).collect();
+        Policy::parse(&json!({"Statement": statements}).to_string(), kind).unwrap()
     }
 
     fn decide(setup: &Setup, caller: &Caller<'_>) -> (DecisionKind, Option<PolicyType>) {
+        decision(setup, caller, |decision| {
+            (decision.kind, decision.refused_by)
+        })
+    }
+
+    fn decision<T>(setup: &Setup, caller: &Caller<'_>, look: impl FnOnce(&Decision<'_>) -> T) -> T {
         let plain = |letter: Option<char>| letter.map(|letter| policy(letter, None));
         let (identity, boundary) = (plain(setup.identity), plain(setup.boundary));
         let (session, service_control) = (plain(setup.session), plain(setup.service_control));
@@ -369,8 +428,7 @@ mod tests {
             resource_account: None,
             context: &context,
         };
-        let decision = authorize(&policies, caller, &request);
-        (decision.kind, decision.refused_by)
+        look(&authorize(&policies, caller, &request))
     }
 
     #[test]
@@ -488,6 +546,116 @@ mod tests {
                 ..Setup::default()
             };
             assert_eq!(decide(&must, &USER), expected);
+        }
+    }
+
+    /// AWS: a permissions boundary that denies the action does not allow it.
+    #[test]
+    fn each_kind_says_one_thing() {
+        use DecisionKind::*;
+        use PolicyType::*;
+        for (letter, said) in [
+            (None, None),
+            (Some('+'), Some(Allowed)),
+            (Some('0'), Some(ImplicitDeny)),
+            (Some('-'), Some(ExplicitDeny)),
+            (Some('±'), Some(ExplicitDeny)),
+        ] {
+            let setup = Setup {
+                identity: letter.or(Some('0')),
+                boundary: letter,
+                session: letter,
+                service_control: letter,
+                resource: letter.map(|letter| (letter, json!("*"))),
+                must: false,
+            };
+            decision(&setup, &SESSION, |decision| {
+                for kind in [PermissionsBoundary, Session, ServiceControl, ResourceBased] {
+                    assert_eq!(decision.says(kind), said, "{letter:?} {kind}");
+                }
+                let of_identity = said.unwrap_or(ImplicitDeny);
+                assert_eq!(decision.says(IdentityBased), Some(of_identity));
+            });
+        }
+    }
+
+    #[test]
+    fn the_reason_is_the_first_in_order() {
+        use DecisionKind::*;
+        use PolicyType::*;
+        let order = [
+            ServiceControl,
+            ResourceBased,
+            IdentityBased,
+            PermissionsBoundary,
+            Session,
+        ];
+        for (letter, kind) in [('-', ExplicitDeny), ('0', ImplicitDeny)] {
+            for (first, expected) in order.into_iter().enumerate() {
+                // Those before it allow, and those behind it refuse as it does.
+                let letters = |at: usize| Some(if at < first { '+' } else { letter });
+                let setup = Setup {
+                    service_control: letters(0),
+                    resource: letters(1).map(|l| (l, json!({"AWS": "012345678912"}))),
+                    identity: letters(2),
+                    boundary: letters(3),
+                    session: letters(4),
+                    must: true,
+                };
+                assert_eq!(decide(&setup, &SESSION), (kind, Some(expected)));
+            }
+        }
+        // A deny behind a lack is a deny.
+        let setup = Setup {
+            service_control: Some('0'),
+            session: Some('-'),
+            ..Setup::default()
+        };
+        assert_eq!(decide(&setup, &SESSION), (ExplicitDeny, Some(Session)));
+    }
+
+    #[test]
+    fn which_statements_decide() {
+        use PolicyType::*;
+        let account = json!({"AWS": "012345678912"});
+        let role = json!({"AWS": SESSION.role_arn});
+        // Of identity, boundary, session, service control and resource.
+        for (letters, principal, deciding) in [
+            ("+    ", None, &[IdentityBased][..]),
+            (
+                "++++ ",
+                None,
+                &[ServiceControl, IdentityBased, PermissionsBoundary, Session],
+            ),
+            ("+0   ", None, &[]),
+            ("±+   ", None, &[IdentityBased]),
+            (
+                "±-+- ",
+                None,
+                &[ServiceControl, IdentityBased, PermissionsBoundary],
+            ),
+            ("++++±", Some(&account), &[ResourceBased]),
+            ("+   +", Some(&account), &[IdentityBased]),
+            ("0+  +", Some(&role), &[ResourceBased, PermissionsBoundary]),
+            ("+++++", Some(&json!("*")), &[ServiceControl, ResourceBased]),
+        ] {
+            let letters: Vec<char> = letters.chars().collect();
+            let letter = |at: usize| Some(letters[at]).filter(|letter| *letter != ' ');
+            let setup = Setup {
+                identity: letter(0),
+                boundary: letter(1),
+                session: letter(2),
+                service_control: letter(3),
+                resource: letter(4).map(|letter| (letter, principal.unwrap().clone())),
+                must: false,
+            };
+            decision(&setup, &SESSION, |decision| {
+                let kinds: Vec<_> = decision.deciding().map(|s| s.policy_type).collect();
+                assert_eq!(kinds, deciding, "{letters:?}");
+                let is_deny = decision.kind == DecisionKind::ExplicitDeny;
+                let effect = if is_deny { Effect::Deny } else { Effect::Allow };
+                assert!(decision.deciding().all(|s| s.effect == effect));
+            });
         }
     }
 
