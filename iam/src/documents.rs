@@ -526,29 +526,44 @@ fn context_entries(raw: ContextEntries) -> Result<Document, String> {
     let mut entries = Vec::new();
     for entry in raw.context_entries {
         let (name, values) = (entry.context_key_name, entry.context_key_values);
-        if name.is_empty() {
-            return Err("a ContextKeyName is empty".into());
-        }
-        let list_of = entry.context_key_type.strip_suffix("List");
-        if list_of.is_none() && values.len() != 1 {
-            return Err(format!("{name} is no list and has not one value"));
-        }
-        let fits: fn(&str) -> bool = match list_of.unwrap_or(&entry.context_key_type) {
-            "string" => |_| true,
-            "numeric" => |text| number(text).is_some(),
-            "boolean" => |text| boolean(text).is_some(),
-            "date" => |text| date(text).is_some(),
-            "ip" => |text| network(text).is_some(),
-            "binary" => |text| BASE64.decode(text.as_bytes()).is_ok(),
-            other => return Err(format!("\"{other}\" is no ContextKeyType")),
-        };
-        if let Some(value) = values.iter().find(|value| !fits(value)) {
-            let expected = entry.context_key_type;
-            return Err(format!("\"{value}\" for {name} is not of type {expected}"));
-        }
+        check_context_entry(&name, &values, &entry.context_key_type)?;
         entries.push((name, values));
     }
     Ok(Document::ContextEntries(entries))
+}
+
+/// Whether the values of a condition key are what its `ContextKeyType` says, as
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_ContextEntry.html> has them.
+///
+/// # Errors
+/// A sentence: what does not fit.
+pub fn check_context_entry(
+    name: &str,
+    values: &[String],
+    context_key_type: &str,
+) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a ContextKeyName is empty".into());
+    }
+    let list_of = context_key_type.strip_suffix("List");
+    let fits: fn(&str) -> bool = match list_of.unwrap_or(context_key_type) {
+        "string" => |_| true,
+        "numeric" => |text| number(text).is_some(),
+        "boolean" => |text| boolean(text).is_some(),
+        "date" => |text| date(text).is_some(),
+        "ip" => |text| network(text).is_some(),
+        "binary" => |text| BASE64.decode(text.as_bytes()).is_ok(),
+        other => return Err(format!("\"{other}\" is no ContextKeyType")),
+    };
+    if list_of.is_none() && values.len() != 1 {
+        return Err(format!("{name} is no list and has not one value"));
+    }
+    match values.iter().find(|value| !fits(value)) {
+        None => Ok(()),
+        Some(value) => Err(format!(
+            "\"{value}\" for {name} is not of type {context_key_type}"
+        )),
+    }
 }
 
 /// Tags as IAM has them: no key twice, whatever the case of its letters.

@@ -175,6 +175,11 @@ impl Identities {
         self.principals.get(self.by_name.get(&key)?)
     }
 
+    /// The group with this ARN. Looks at one after the other.
+    pub fn group(&self, arn: &str) -> Option<&Group> {
+        self.groups.values().find(|group| group.arn == arn)
+    }
+
     /// The role that a session is one of.
     pub(crate) fn role_of(&self, session: &RoleSession) -> Option<&Principal> {
         let arn = SessionArn::parse(&session.arn)?;
@@ -241,18 +246,38 @@ impl Identities {
             identity.push(self.managed(arn)?);
         }
         let boundary = principal.boundary.as_ref();
-        let service_control = self.service_control.iter().map(|(name, policy)| Sourced {
-            source: Source::Other(name),
-            policy,
-        });
         Ok(Policies {
             identity,
             boundary: boundary.map(|arn| self.managed(arn)).transpose()?,
             session: self.session_policies(session)?,
-            resource: None,
-            resource_must_allow: false,
-            service_control: service_control.collect(),
+            service_control: self.service_control_policies(),
+            ..Policies::default()
         })
+    }
+
+    /// The policies of a group, and those that limit whoever is in it.
+    ///
+    /// # Errors
+    /// [`Why::Incomplete`] if one of them is in no document.
+    pub fn policies_of_group<'i>(&'i self, group: &'i Group) -> Result<Policies<'i>, Why> {
+        let mut identity = Vec::new();
+        inline(&mut identity, &group.arn, &group.inline);
+        for arn in &group.attached {
+            identity.push(self.managed(arn)?);
+        }
+        Ok(Policies {
+            identity,
+            service_control: self.service_control_policies(),
+            ..Policies::default()
+        })
+    }
+
+    fn service_control_policies(&self) -> Vec<Sourced<'_>> {
+        let all = self.service_control.iter().map(|(name, policy)| Sourced {
+            source: Source::Other(name),
+            policy,
+        });
+        all.collect()
     }
 
     fn session_policies<'i>(

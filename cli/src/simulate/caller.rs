@@ -1,0 +1,143 @@
+//! Who asks: the simulated caller, as policies see it.
+
+use dsql_iam_core::arn::{IamArn, IamKind, SessionArn};
+use dsql_iam_core::identity::Identities;
+use dsql_iam_core::policy;
+
+use super::{Error, error};
+
+/// The name of the session that stands for a role: nobody acts as a role but in a session of it.
+const SESSION_NAME: &str = "simulated";
+
+/// A user, or a session of a role; nobody, if policies alone are simulated.
+#[derive(Debug, Default, PartialEq)]
+pub struct Asker {
+    arn: String,
+    role_arn: Option<String>,
+}
+
+impl Asker {
+    /// Of the ARN of a user, of a role or of a role session. The session's role has the path that it
+    /// has in the documents, or in the ARN of the policies' `source`.
+    pub fn named(
+        arn: &str,
+        identities: Option<&Identities>,
+        source: Option<&str>,
+    ) -> Result<Self, Error> {
+        match IamArn::parse(arn) {
+            Ok(IamArn {
+                kind: IamKind::User,
+                ..
+            }) => {
+                return Ok(Self {
+                    arn: arn.to_owned(),
+                    role_arn: None,
+                });
+            }
+            Ok(role) => {
+                let (partition, account, name) = (role.partition, role.account, role.name);
+                return Ok(Self {
+                    arn: format!(
+                        "arn:{partition}:sts::{account}:assumed-role/{name}/{SESSION_NAME}"
+                    ),
+                    role_arn: Some(arn.to_owned()),
+                });
+            }
+            Err(_) => {}
+        }
+        let session = SessionArn::parse(arn).ok_or_else(|| {
+            error(format!(
+                "--caller-arn: {arn} is not the ARN of a user, a role or a role session"
+            ))
+        })?;
+        let in_documents = identities
+            .and_then(|identities| identities.role(session.account, session.role))
+            .map(|role| role.arn.as_str());
+        let is_source = |source: &&str| {
+            IamArn::parse(source).is_ok_and(|role| {
+                role.kind == IamKind::Role
+                    && role.account == session.account
+                    && role.name == session.role
+            })
+        };
+        let role_arn = in_documents.or(source.filter(is_source)).map_or_else(
+            || {
+                format!(
+                    "arn:{}:iam::{}:role/{}",
+                    session.partition, session.account, session.role
+                )
+            },
+            str::to_owned,
+        );
+        Ok(Self {
+            arn: arn.to_owned(),
+            role_arn: Some(role_arn),
+        })
+    }
+
+    /// Whether nobody is named.
+    pub fn is_nobody(&self) -> bool {
+        self.arn.is_empty()
+    }
+
+    /// As policies see it.
+    pub fn caller(&self) -> policy::Caller<'_> {
+        policy::Caller {
+            arn: &self.arn,
+            role_arn: self.role_arn.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_can_ask() {
+        let user = "arn:aws:iam::012345678912:user/x/alice";
+        let role = "arn:aws:iam::012345678912:role/x/App";
+        let session = "arn:aws:sts::012345678912:assumed-role/App/web";
+        for (arn, source, expected, role_arn) in [
+            (user, None, user, None),
+            (
+                role,
+                None,
+                "arn:aws:sts::012345678912:assumed-role/App/simulated",
+                Some(role),
+            ),
+            (session, Some(role), session, Some(role)),
+            (
+                session,
+                Some("arn:aws:iam::012345678912:role/x/Other"),
+                session,
+                Some("arn:aws:iam::012345678912:role/App"),
+            ),
+            (
+                session,
+                Some(user),
+                session,
+                Some("arn:aws:iam::012345678912:role/App"),
+            ),
+        ] {
+            let asker = Asker::named(arn, None, source).unwrap();
+            let caller = asker.caller();
+            assert_eq!((caller.arn, caller.role_arn), (expected, role_arn), "{arn}");
+        }
+        for arn in [
+            "",
+            "alice",
+            "arn:aws:iam::012345678912:root",
+            "arn:aws:iam::012345678912:group/staff",
+            "arn:aws:sts::012345678912:assumed-role/App",
+            "arn:aws:sts::012345678912:federated-user/alice",
+            "arn:aws:iam::012345678912:user/*",
+        ] {
+            let fault = Asker::named(arn, None, None).unwrap_err().to_string();
+            assert_eq!(
+                fault,
+                format!("--caller-arn: {arn} is not the ARN of a user, a role or a role session")
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The policies that are given with the request.
+
+use dsql_iam_core::authorization::{Policies, Source, Sourced};
+use dsql_iam_core::policy::{Kind, Policy};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::input::{Input, contents};
+use super::{Error, error, is_about_trust};
+
+/// A policy that was given, with the name that the answer has for it.
+struct GivenPolicy {
+    name: String,
+    text: String,
+    policy: Policy,
+}
+
+/// The policies that were given, by kind.
+pub struct Given {
+    identity: Vec<GivenPolicy>,
+    boundary: Vec<GivenPolicy>,
+    session: Option<Vec<GivenPolicy>>,
+    /// The resource-based policy, as that of any resource.
+    resource: Option<GivenPolicy>,
+    /// The same as the trust policy of a role.
+    trust: Option<GivenPolicy>,
+}
+
+impl Given {
+    /// Reads the policies of the input.
+    ///
+    /// # Errors
+    /// A sentence: which of them is wrong, and how.
+    pub fn read(input: &Input) -> Result<Self, Error> {
+        let list = |name: &str, texts: &[String]| {
+            let numbered = texts.iter().enumerate();
+            let read = numbered.map(|(index, text)| {
+                GivenPolicy::read(format!("{name}.{}", index + 1), text, Kind::IdentityBased)
+            });
+            read.collect::<Result<Vec<_>, _>>()
+        };
+        let boundary = &input.permissions_boundary_policy_input_list;
+        if boundary.len() > 1 {
+            return Err(error("there can be one permissions boundary"));
+        }
+        let session = input.session_policy_input_list.as_deref();
+        // As what the actions need it: a trust policy has no Resource, all others have one.
+        let resource = |kind, is_wanted: bool| {
+            let text = input.resource_policy.as_deref().filter(|_| is_wanted);
+            text.map(|text| GivenPolicy::read("ResourcePolicy".into(), text, kind))
+                .transpose()
+        };
+        let mut actions = input.action_names.iter();
+        let has_others = actions.any(|action| !is_about_trust(action));
+        let mut actions = input.action_names.iter();
+        let has_trust = actions.any(|action| is_about_trust(action));
+        Ok(Self {
+            identity: list("PolicyInputList", &input.policy_input_list)?,
+            boundary: list("PermissionsBoundaryPolicyInputList", boundary)?,
+            session: session
+                .map(|texts| list("SessionPolicyInputList", texts))
+                .transpose()?,
+            resource: resource(Kind::ResourceBased, has_others)?,
+            trust: resource(Kind::Trust, has_trust)?,
+        })
+    }
+
+    /// All but the resource-based policy.
+    pub fn policies(&self) -> Policies<'_> {
+        Policies {
+            identity: sourced(&self.identity),
+            boundary: self.boundary.first().map(GivenPolicy::sourced),
+            session: self.session.as_deref().map(sourced),
+            ..Policies::default()
+        }
+    }
+
+    /// The resource-based policy.
+    pub fn resource(&self) -> Option<Sourced<'_>> {
+        self.resource.as_ref().map(GivenPolicy::sourced)
+    }
+
+    /// The trust policy.
+    pub fn trust(&self) -> Option<Sourced<'_>> {
+        self.trust.as_ref().map(GivenPolicy::sourced)
+    }
+
+    /// Where a statement of the policy of this name stands in its text: line and column of its start
+    /// and of its end.
+    pub fn position(&self, name: &str, index: usize) -> Option<[(usize, usize); 2]> {
+        let session = self.session.iter().flatten();
+        let mut all = self
+            .identity
+            .iter()
+            .chain(&self.boundary)
+            .chain(session)
+            .chain(&self.resource)
+            .chain(&self.trust);
+        all.find(|policy| policy.name == name)?.position(index)
+    }
+}
+
+fn sourced(policies: &[GivenPolicy]) -> Vec<Sourced<'_>> {
+    policies.iter().map(GivenPolicy::sourced).collect()
+}
+
+impl GivenPolicy {
+    fn read(name: String, text: &str, kind: Kind) -> Result<Self, Error> {
+        let text = contents(text.to_owned())?;
+        let policy =
+            Policy::parse(&text, kind).map_err(|fault| error(format!("{name}: {fault}")))?;
+        Ok(Self { name, text, policy })
+    }
+
+    fn sourced(&self) -> Sourced<'_> {
+        Sourced {
+            source: Source::Other(&self.name),
+            policy: &self.policy,
+        }
+    }
+
+    fn position(&self, index: usize) -> Option<[(usize, usize); 2]> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Document<'t> {
+            #[serde(borrow)]
+            statement: &'t RawValue,
+        }
+        let document: Document = serde_json::from_str(&self.text).ok()?;
+        let text = document.statement.get();
+        let statement = match serde_json::from_str::<Vec<&RawValue>>(text) {
+            Ok(list) => list.get(index)?.get(),
+            Err(_) => text,
+        };
+        let start = statement.as_ptr() as usize - self.text.as_ptr() as usize;
+        let at = |offset: usize| {
+            let before = &self.text[..offset];
+            let line = before.rsplit('\n').next().unwrap_or(before);
+            (before.matches('\n').count() + 1, line.chars().count() + 1)
+        };
+        Some([at(start), at(start + statement.len())])
+    }
+}

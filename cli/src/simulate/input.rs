@@ -1,0 +1,301 @@
+//! What is to be simulated: the options, or `--cli-input-json`.
+
+use std::fs;
+
+use clap::Args;
+use dsql_iam_core::documents::check_context_entry;
+use serde::Deserialize;
+
+use super::shorthand;
+use super::{Error, error};
+
+/// What both commands take.
+#[derive(Args)]
+pub struct Options {
+    /// The input as JSON, as `file://PATH` or inline; options given beside it count instead
+    #[arg(long, value_name = "JSON")]
+    cli_input_json: Option<String>,
+
+    /// Policies, each as JSON or as `file://PATH`
+    #[arg(long, num_args = 1.., value_name = "POLICY")]
+    policy_input_list: Option<Vec<String>>,
+
+    /// The permissions boundary: at most one policy
+    #[arg(long, num_args = 1.., value_name = "POLICY")]
+    permissions_boundary_policy_input_list: Option<Vec<String>>,
+
+    /// Session policies, which AWS's command has no option for
+    #[arg(long, num_args = 1.., value_name = "POLICY")]
+    session_policy_input_list: Option<Vec<String>>,
+
+    /// Actions, as `service:Name`
+    #[arg(long, num_args = 1.., value_name = "ACTION")]
+    action_names: Option<Vec<String>>,
+
+    /// ARNs of resources [default: *]
+    #[arg(long, num_args = 1.., value_name = "ARN")]
+    resource_arns: Option<Vec<String>>,
+
+    /// The resource-based policy of each of the resources; of a role, its trust policy
+    #[arg(long, value_name = "POLICY")]
+    resource_policy: Option<String>,
+
+    /// The account that owns the resources, as a number or an ARN [default: the caller's]
+    #[arg(long, value_name = "ACCOUNT")]
+    resource_owner: Option<String>,
+
+    /// Who asks: a user, a role (that is, a session of it) or a role session; needed where there is
+    /// a resource-based policy
+    #[arg(long, value_name = "ARN")]
+    caller_arn: Option<String>,
+
+    /// Condition keys: `ContextKeyName=KEY,ContextKeyValues=A,B,ContextKeyType=stringList`, with
+    /// quotes and brackets as in the AWS CLI, or JSON
+    #[arg(long, num_args = 1.., value_name = "ENTRY")]
+    context_entries: Option<Vec<String>>,
+
+    #[command(flatten)]
+    ignored: Ignored,
+}
+
+/// What the AWS CLI takes besides, and what makes no difference here.
+#[derive(Args)]
+#[command(next_help_heading = "Taken as the AWS CLI has them, and ignored")]
+struct Ignored {
+    /// The resources of EC2 are checked for nothing: each is simulated for itself
+    #[arg(long, value_name = "SCENARIO")]
+    resource_handling_option: Option<String>,
+
+    /// There is one page, with all results
+    #[arg(long, value_name = "NUMBER")]
+    max_items: Option<u32>,
+
+    /// There is one page, with all results
+    #[arg(long, value_name = "NUMBER")]
+    page_size: Option<u32>,
+
+    /// There is one page, with all results
+    #[arg(long, value_name = "TOKEN")]
+    starting_token: Option<String>,
+
+    /// There is one page, with all results
+    #[arg(long)]
+    no_paginate: bool,
+
+    /// The answer is JSON always
+    #[arg(long, value_name = "FORMAT", value_parser = ["json"])]
+    output: Option<String>,
+
+    /// Nothing is asked of AWS
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+
+    /// Nothing is asked of AWS
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+}
+
+/// The input, as `--cli-input-json` has it.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", default)]
+pub struct Input {
+    pub policy_source_arn: Option<String>,
+    pub policy_input_list: Vec<String>,
+    pub permissions_boundary_policy_input_list: Vec<String>,
+    pub session_policy_input_list: Option<Vec<String>>,
+    pub action_names: Vec<String>,
+    pub resource_arns: Vec<String>,
+    pub resource_policy: Option<String>,
+    pub resource_owner: Option<String>,
+    pub caller_arn: Option<String>,
+    pub context_entries: Vec<ContextEntry>,
+    #[serde(rename = "ResourceHandlingOption")]
+    _resource_handling_option: Option<String>,
+    #[serde(rename = "MaxItems")]
+    _max_items: Option<u32>,
+    #[serde(rename = "Marker")]
+    _marker: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct ContextEntry {
+    pub context_key_name: String,
+    pub context_key_values: Vec<String>,
+    pub context_key_type: Option<String>,
+}
+
+impl Options {
+    /// The JSON, with what was given as options over it.
+    pub fn read(self) -> Result<Input, Error> {
+        let mut input = match self.cli_input_json {
+            None => Input::default(),
+            Some(text) => serde_json::from_str(&contents(text)?)
+                .map_err(|fault| error(format!("--cli-input-json: {fault}")))?,
+        };
+        fn set<T>(into: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *into = given;
+            }
+        }
+        set(&mut input.policy_input_list, self.policy_input_list);
+        set(
+            &mut input.permissions_boundary_policy_input_list,
+            self.permissions_boundary_policy_input_list,
+        );
+        set(&mut input.action_names, self.action_names);
+        set(&mut input.resource_arns, self.resource_arns);
+        input.session_policy_input_list = self
+            .session_policy_input_list
+            .or(input.session_policy_input_list);
+        input.resource_policy = self.resource_policy.or(input.resource_policy);
+        input.resource_owner = self.resource_owner.or(input.resource_owner);
+        input.caller_arn = self.caller_arn.or(input.caller_arn);
+        if let Some(entries) = self.context_entries {
+            input.context_entries = context_entries(entries)?;
+        }
+        if input.action_names.is_empty() {
+            return Err(error("--action-names is needed"));
+        }
+        if input.resource_arns.is_empty() {
+            input.resource_arns.push("*".to_owned());
+        }
+        for entry in &input.context_entries {
+            // Without a type AWS compares the values as what the operator asks for.
+            let list = if entry.context_key_values.len() == 1 {
+                "string"
+            } else {
+                "stringList"
+            };
+            let context_key_type = entry.context_key_type.as_deref().unwrap_or(list);
+            check_context_entry(
+                &entry.context_key_name,
+                &entry.context_key_values,
+                context_key_type,
+            )
+            .map_err(|fault| error(format!("--context-entries: {fault}")))?;
+        }
+        Ok(input)
+    }
+}
+
+/// What an option holds: itself, or the file that it names.
+pub fn contents(text: String) -> Result<String, Error> {
+    match text.strip_prefix("file://") {
+        None => Ok(text),
+        Some(path) => fs::read_to_string(path).map_err(|fault| error(format!("{path}: {fault}"))),
+    }
+}
+
+/// The entries in AWS's shorthand, or as JSON: one entry each, or all in one list.
+fn context_entries(texts: Vec<String>) -> Result<Vec<ContextEntry>, Error> {
+    let mut entries = Vec::new();
+    for text in texts {
+        let text = contents(text)?;
+        let fault = |fault: serde_json::Error| error(format!("--context-entries: {fault}"));
+        match text.trim_start().chars().next() {
+            Some('[') => {
+                entries.extend(serde_json::from_str::<Vec<ContextEntry>>(&text).map_err(fault)?);
+            }
+            Some('{') => entries.push(serde_json::from_str(&text).map_err(fault)?),
+            _ => entries.push(entry(&text)?),
+        }
+    }
+    Ok(entries)
+}
+
+/// One entry in AWS's shorthand.
+fn entry(text: &str) -> Result<ContextEntry, Error> {
+    let fault = |found: String| {
+        error(format!(
+            "--context-entries: {found}; it is written as \
+             ContextKeyName=KEY,ContextKeyValues=VALUE,…,ContextKeyType=TYPE, or as JSON"
+        ))
+    };
+    let mut name = None;
+    let mut values = None;
+    let mut context_key_type = None;
+    for (key, mut given) in shorthand::parse(text).map_err(fault)? {
+        let is_known = match key.as_str() {
+            "ContextKeyValues" => values.replace(given).is_some(),
+            "ContextKeyName" | "ContextKeyType" => {
+                let one = given.pop().filter(|_| given.is_empty());
+                let one = one.ok_or_else(|| fault(format!("{key} has not one value")))?;
+                let into = if key == "ContextKeyName" {
+                    &mut name
+                } else {
+                    &mut context_key_type
+                };
+                into.replace(one).is_some()
+            }
+            other => return Err(fault(format!("there is no {other}"))),
+        };
+        if is_known {
+            return Err(fault(format!("{key} is there twice")));
+        }
+    }
+    match (name, values) {
+        (Some(context_key_name), Some(context_key_values)) => Ok(ContextEntry {
+            context_key_name,
+            context_key_values,
+            context_key_type,
+        }),
+        (None, _) => Err(fault("ContextKeyName is missing".into())),
+        (_, None) => Err(fault("ContextKeyValues is missing".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shorthand_of_context_entries() {
+        for (text, name, values, kind) in [
+            (
+                "ContextKeyName=aws:TagKeys,ContextKeyValues=a,b,ContextKeyType=stringList",
+                "aws:TagKeys",
+                &["a", "b"][..],
+                Some("stringList"),
+            ),
+            // From AWS's documentation of the command.
+            (
+                "ContextKeyName='aws:CurrentTime',ContextKeyValues='2019-04-25T11:00:00Z',\
+                 ContextKeyType=date",
+                "aws:CurrentTime",
+                &["2019-04-25T11:00:00Z"],
+                Some("date"),
+            ),
+            (
+                "ContextKeyType=numericList, ContextKeyValues=[1,\"2\", '3'],ContextKeyName=a:b",
+                "a:b",
+                &["1", "2", "3"],
+                Some("numericList"),
+            ),
+            ("ContextKeyName=a:b,ContextKeyValues=x", "a:b", &["x"], None),
+        ] {
+            let entry = entry(text).unwrap();
+            assert_eq!(entry.context_key_name, name, "{text}");
+            assert_eq!(entry.context_key_values, values, "{text}");
+            assert_eq!(entry.context_key_type.as_deref(), kind, "{text}");
+        }
+        for (text, fault) in [
+            ("", "\"\" is no NAME=VALUE"),
+            ("aws:x=y", "there is no aws:x"),
+            ("ContextKeyName=a", "ContextKeyValues is missing"),
+            ("ContextKeyValues=a", "ContextKeyName is missing"),
+            (
+                "ContextKeyName=a,b,ContextKeyValues=a",
+                "ContextKeyName has not one value",
+            ),
+            (
+                "ContextKeyName=a,ContextKeyName=b,ContextKeyValues=a",
+                "ContextKeyName is there twice",
+            ),
+            ("ContextKeyName='a,ContextKeyValues=b", "a ' has no other"),
+        ] {
+            let said = entry(text).unwrap_err().to_string();
+            assert!(said.contains(fault), "{text}: {said}");
+        }
+    }
+}

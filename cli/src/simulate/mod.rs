@@ -1,0 +1,772 @@
+//! `dsql-iam simulate-custom-policy` and `simulate-principal-policy`: what IAM's policies say of a
+//! request, in the same words as the AWS CLI's commands of these names, without AWS.
+//!
+//! Follows <https://docs.aws.amazon.com/cli/latest/reference/iam/simulate-custom-policy.html> and
+//! <https://docs.aws.amazon.com/cli/latest/reference/iam/simulate-principal-policy.html>. One input
+//! is an addition: session policies. What comes out differently than on AWS is in
+//! [fidelity.md](../../../docs/fidelity.md).
+
+mod answer;
+mod caller;
+mod given;
+mod input;
+mod shorthand;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dsql_iam_core::arn::{IamArn, is_account_id};
+use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
+use dsql_iam_core::denial::Why;
+use dsql_iam_core::directory::Snapshot;
+use dsql_iam_core::identity::Identities;
+use dsql_iam_core::policy::Context;
+use serde_json::{Value, json};
+
+use answer::Outcome;
+use caller::Asker;
+use given::Given;
+use input::{Input, Options};
+
+/// What `simulate-custom-policy` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  dsql-iam simulate-custom-policy --action-names dsql:DbConnect \\
+    --policy-input-list file://policy.json")]
+pub struct Custom {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What `simulate-principal-policy` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  dsql-iam simulate-principal-policy --action-names dsql:DbConnect \\
+    --policy-source-arn arn:aws:iam::012345678912:role/example --iam-directory ./iam")]
+pub struct Principal {
+    /// The user, group or role whose policies count
+    #[arg(long, value_name = "ARN")]
+    policy_source_arn: Option<String>,
+
+    /// The directory of the IAM documents
+    #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
+    iam_directory: PathBuf,
+
+    // The last of its headings would count for what follows.
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Why nothing was simulated: one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+fn error(text: impl Into<String>) -> Error {
+    Error(text.into())
+}
+
+/// Runs `simulate-custom-policy`, gives its answer.
+pub fn custom(arguments: Custom) -> Result<Value, Error> {
+    let input = arguments.options.read()?;
+    if input.policy_input_list.is_empty() {
+        return Err(error("--policy-input-list is needed"));
+    }
+    let given = Given::read(&input)?;
+    let asker = match &input.caller_arn {
+        Some(arn) => Asker::named(arn, None, None)?,
+        None => Asker::default(),
+    };
+    let simulation = Simulation {
+        policies: given.policies(),
+        input: &input,
+        given: &given,
+        asker: &asker,
+        identities: None,
+    };
+    simulation.answer()
+}
+
+/// Runs `simulate-principal-policy`, gives its answer.
+pub fn principal(arguments: Principal) -> Result<Value, Error> {
+    let mut input = arguments.options.read()?;
+    if arguments.policy_source_arn.is_some() {
+        input.policy_source_arn = arguments.policy_source_arn;
+    }
+    let source = input
+        .policy_source_arn
+        .as_deref()
+        .ok_or_else(|| error("--policy-source-arn is needed"))?;
+    let is_principal = IamArn::parse(source).is_ok();
+    if !is_principal && !is_group(source) {
+        return Err(error(format!(
+            "{source} is not the ARN of a user, a group or a role"
+        )));
+    }
+    let directory = &arguments.iam_directory;
+    let identities = Snapshot::read(directory)
+        .and_then(|snapshot| snapshot.identities())
+        .map_err(|fault| error(fault.to_string()))?;
+    let unknown = || {
+        let directory = directory.display();
+        error(format!("{source} is in no document of {directory}"))
+    };
+    let policies = if is_principal {
+        let principal = identities.principal(source).ok_or_else(unknown)?;
+        identities.policies(principal, None)
+    } else {
+        identities.policies_of_group(identities.group(source).ok_or_else(unknown)?)
+    };
+    let mut policies = policies.map_err(|why| match why {
+        Why::Incomplete(missing) => error(format!("{source}: {missing} is in no document")),
+        why => error(format!("{source}: {why:?}")),
+    })?;
+    let given = Given::read(&input)?;
+    let more = given.policies();
+    policies.identity.extend(more.identity);
+    if more.boundary.is_some() {
+        policies.boundary = more.boundary;
+    }
+    policies.session = more.session;
+    // A group asks for nothing, so its policies are simulated without somebody who does.
+    let own = Some(source).filter(|_| is_principal);
+    let asker = match input.caller_arn.as_deref().or(own) {
+        Some(arn) => Asker::named(arn, Some(&identities), Some(source))?,
+        None => Asker::default(),
+    };
+    let simulation = Simulation {
+        policies,
+        input: &input,
+        given: &given,
+        asker: &asker,
+        identities: Some(&identities),
+    };
+    simulation.answer()
+}
+
+fn is_group(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    matches!(parts[..], ["arn", _, "iam", "", account, resource]
+        if is_account_id(account) && resource.starts_with("group/"))
+}
+
+/// Whether a role's trust policy has a say in the action.
+fn is_about_trust(action: &str) -> bool {
+    let actions = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
+    actions.iter().any(|of| of.eq_ignore_ascii_case(action))
+}
+
+/// AWS: no permissions are required, and an explicit deny changes nothing.
+fn needs_no_permission(action: &str) -> bool {
+    action.eq_ignore_ascii_case("sts:GetCallerIdentity")
+}
+
+/// What is asked, and what it is judged by.
+struct Simulation<'s> {
+    /// Those of the policies that are not the resource's.
+    policies: Policies<'s>,
+    input: &'s Input,
+    given: &'s Given,
+    asker: &'s Asker,
+    identities: Option<&'s Identities>,
+}
+
+impl<'s> Simulation<'s> {
+    fn answer(&self) -> Result<Value, Error> {
+        let input = self.input;
+        if input.resource_policy.is_some() && self.asker.is_nobody() {
+            return Err(error(
+                "--caller-arn is needed with --resource-policy, whose Principal it is compared with",
+            ));
+        }
+        let owner = match input.resource_owner.as_deref() {
+            None => None,
+            Some(owner) => {
+                let account = account_in(owner).unwrap_or(owner);
+                let account = Some(account).filter(|account| is_account_id(account));
+                Some(account.ok_or_else(|| {
+                    error(format!(
+                        "--resource-owner: {owner} is not an account: twelve digits, or an ARN"
+                    ))
+                })?)
+            }
+        };
+        let mut context = Context::default();
+        for entry in &input.context_entries {
+            context.set_all(&entry.context_key_name, entry.context_key_values.clone());
+        }
+        let results = input.action_names.iter().map(|action| {
+            let resources = input.resource_arns.iter();
+            let outcomes = resources.map(|resource| {
+                let outcome = self.outcome(action, resource, owner, &context);
+                (resource.as_str(), outcome)
+            });
+            answer::result(action, outcomes.collect())
+        });
+        let results: Vec<Value> = results.collect();
+        Ok(json!({"EvaluationResults": results, "IsTruncated": false}))
+    }
+
+    fn outcome(
+        &self,
+        action: &str,
+        resource: &str,
+        owner: Option<&str>,
+        context: &Context,
+    ) -> Outcome {
+        if needs_no_permission(action) {
+            return Outcome::allowed();
+        }
+        let caller = self.asker.caller();
+        let mut policies = self.policies.clone();
+        if is_about_trust(action) {
+            (policies.resource, policies.resource_must_allow) = self.trust(resource);
+        } else {
+            policies.resource = self.given.resource();
+        }
+        // Without a policy of the resource there is nothing that its account could say: the caller's
+        // policies decide, as in AWS's simulator, whosever the resource is.
+        let is_judged_twice = policies.resource.is_some() || policies.resource_must_allow;
+        let resource_account = account_in(resource)
+            .or(owner)
+            .filter(|_| is_judged_twice)
+            .unwrap_or(caller.account());
+        let request = Request {
+            action,
+            resource,
+            resource_account: Some(resource_account),
+            context,
+        };
+        let decision = authorize(&policies, &caller, &request);
+        let is_cross_account = resource_account != caller.account();
+        Outcome::of(&decision, is_cross_account, self.given)
+    }
+
+    /// The trust policy of a role, if it is known, and whether it has to allow the action: it is the
+    /// given one, or else that in the documents.
+    fn trust(&self, resource: &str) -> (Option<Sourced<'s>>, bool) {
+        if let Some(given) = self.given.trust() {
+            return (Some(given), true);
+        }
+        let role = self
+            .identities
+            .filter(|_| !self.asker.is_nobody())
+            .and_then(|identities| identities.principal(resource));
+        let Some(role) = role else {
+            return (None, false);
+        };
+        let source = Source::Other("the role's trust policy");
+        let policy = role.trust_policy.as_ref();
+        (policy.map(|policy| Sourced { source, policy }), true)
+    }
+}
+
+/// The account in an ARN, if there is one in it.
+fn account_in(arn: &str) -> Option<&str> {
+    arn.split(':')
+        .nth(4)
+        .filter(|account| !account.is_empty() && *account != "*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    const CLUSTER: &str = "arn:aws:dsql:us-east-1:012345678912:cluster/abcdefghijklmnopqrstuvwxyz";
+    const CALLER: &str = "arn:aws:iam::012345678912:user/alice";
+    const ROLE: &str = "arn:aws:iam::012345678912:role/x/App";
+    const SESSION: &str = "arn:aws:sts::012345678912:assumed-role/App/web";
+    const OTHER: &str = "999999999999";
+
+    fn policy(effect: &str, more: Value) -> String {
+        let mut statement = json!({"Effect": effect, "Action": "dsql:DbConnect", "Resource": "*"});
+        for (name, value) in more.as_object().unwrap() {
+            statement[name] = value.clone();
+        }
+        json!({"Version": "2012-10-17", "Statement": statement}).to_string()
+    }
+
+    #[derive(Parser)]
+    struct CustomLine {
+        #[command(flatten)]
+        arguments: Custom,
+    }
+
+    #[derive(Parser)]
+    struct PrincipalLine {
+        #[command(flatten)]
+        arguments: Principal,
+    }
+
+    fn simulate(input: Value) -> Result<Value, Error> {
+        let line = CustomLine::parse_from(["x", "--cli-input-json", &input.to_string()]);
+        custom(line.arguments).map(|answer| answer["EvaluationResults"].clone())
+    }
+
+    /// Asks for what is in the input, by the policies of `source` in an account of its own.
+    fn simulate_of(source: &str, input: Value) -> Result<Value, Error> {
+        let directory = tempfile::tempdir().unwrap();
+        let inline = |effect: &str, action: &str| {
+            json!([{"PolicyName": "own", "PolicyDocument": {"Statement":
+                {"Effect": effect, "Action": action, "Resource": "*"}}}])
+        };
+        let trust = |principal: Value| {
+            json!({"Statement":
+                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal}})
+        };
+        let managed = |name: &str, action: &str| {
+            json!({"Arn": format!("arn:aws:iam::012345678912:policy/{name}"),
+                "DefaultVersionId": "v1", "PolicyVersionList": [{"VersionId": "v1", "Document":
+                    {"Statement": {"Effect": "Allow", "Action": action, "Resource": "*"}}}]})
+        };
+        let documents = json!({
+            "UserDetailList": [
+                {"UserName": "alice", "Arn": CALLER, "GroupList": ["staff"],
+                 "UserPolicyList": inline("Allow", "sts:AssumeRole")}],
+            "GroupDetailList": [
+                {"GroupName": "staff", "Arn": "arn:aws:iam::012345678912:group/staff",
+                 "AttachedManagedPolicies": [{"PolicyName": "Connect",
+                    "PolicyArn": "arn:aws:iam::012345678912:policy/Connect"}]}],
+            "RoleDetailList": [
+                {"RoleName": "App", "Arn": ROLE, "AssumeRolePolicyDocument":
+                    trust(json!({"AWS": "012345678912"})),
+                 "PermissionsBoundary": {"PermissionsBoundaryArn":
+                    "arn:aws:iam::012345678912:policy/Boundary"}},
+                {"RoleName": "Closed", "Arn": "arn:aws:iam::012345678912:role/Closed",
+                 "AssumeRolePolicyDocument": trust(json!({"Service": "ec2.amazonaws.com"}))}],
+            "Policies": [managed("Connect", "dsql:DbConnect"), managed("Boundary", "s3:*")],
+        });
+        std::fs::write(directory.path().join("a.json"), documents.to_string()).unwrap();
+        let path = directory.path().to_str().unwrap();
+        let line = PrincipalLine::parse_from([
+            "x",
+            "--policy-source-arn",
+            source,
+            "--iam-directory",
+            path,
+            "--cli-input-json",
+            &input.to_string(),
+        ]);
+        principal(line.arguments).map(|answer| answer["EvaluationResults"].clone())
+    }
+
+    fn decision(results: Result<Value, Error>) -> Value {
+        results.unwrap()[0]["EvalDecision"].clone()
+    }
+
+    #[test]
+    fn one_result_for_each_action() {
+        let deny = policy(
+            "Deny",
+            json!({"Action": "s3:*", "Resource": "arn:aws:s3:::b"}),
+        );
+        let results = simulate(json!({
+            "PolicyInputList": [policy("Allow", json!({"Resource": CLUSTER,
+                "Action": ["dsql:DbConnect", "s3:*"]})), deny],
+            "ActionNames": ["dsql:DbConnect", "dsql:DbConnectAdmin", "s3:Get"],
+            "ResourceArns": [CLUSTER, "arn:aws:s3:::b"],
+        }))
+        .unwrap();
+        let results = results.as_array().unwrap();
+        let all: Vec<_> = results
+            .iter()
+            .map(|result| {
+                let specific = result["ResourceSpecificResults"].as_array().unwrap();
+                let resources = specific.iter().map(|specific| {
+                    assert!(specific["MissingContextValues"].is_array());
+                    assert!(specific.get("EvalDecisionDetails").is_none());
+                    json!([
+                        specific["EvalResourceName"],
+                        specific["EvalResourceDecision"],
+                        specific["MatchedStatements"].as_array().unwrap().len()
+                    ])
+                });
+                // Of one account, with resources: there, and empty.
+                assert_eq!(result["EvalDecisionDetails"], json!({}));
+                assert!(result.get("EvalResourceName").is_none());
+                json!([
+                    result["EvalActionName"],
+                    result["EvalDecision"],
+                    result["MatchedStatements"].as_array().unwrap().len(),
+                    resources.collect::<Vec<_>>()
+                ])
+            })
+            .collect();
+        let bucket = "arn:aws:s3:::b";
+        assert_eq!(
+            json!(all),
+            json!([
+                [
+                    "dsql:DbConnect",
+                    "implicitDeny",
+                    0,
+                    [[CLUSTER, "allowed", 1], [bucket, "implicitDeny", 0]]
+                ],
+                [
+                    "dsql:DbConnectAdmin",
+                    "implicitDeny",
+                    0,
+                    [[CLUSTER, "implicitDeny", 0], [bucket, "implicitDeny", 0]]
+                ],
+                [
+                    "s3:Get",
+                    "explicitDeny",
+                    1,
+                    [[CLUSTER, "allowed", 1], [bucket, "explicitDeny", 1]]
+                ],
+            ])
+        );
+        assert_eq!(
+            results[2]["MatchedStatements"][0]["SourcePolicyId"],
+            "PolicyInputList.2"
+        );
+    }
+
+    #[test]
+    fn one_resource_and_all_of_them() {
+        let mut input = json!({
+            "PolicyInputList": [policy("Allow", json!({}))],
+            "ActionNames": ["dsql:DbConnect"], "ResourceArns": [CLUSTER],
+        });
+        let one = simulate(input.clone()).unwrap()[0].clone();
+        assert_eq!(one["EvalResourceName"], CLUSTER);
+        assert_eq!(one["EvalDecisionDetails"], json!({}));
+        assert_eq!(one["ResourceSpecificResults"].as_array().unwrap().len(), 1);
+        for resources in [json!(["*"]), json!([])] {
+            input["ResourceArns"] = resources;
+            let all = simulate(input.clone()).unwrap()[0].clone();
+            assert_eq!(all["EvalResourceName"], "*");
+            assert!(all.get("EvalDecisionDetails").is_none());
+            assert!(all.get("ResourceSpecificResults").is_none());
+        }
+    }
+
+    #[test]
+    fn the_statement_is_found_in_its_text() {
+        let text = "{\n \"Version\": \"2012-10-17\", \"Statement\": [\n  \
+            {\"Effect\":\"Allow\",\"Action\":\"s3:*\",\"Resource\":\"*\"},\n  \
+            {\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\"}]}";
+        let results =
+            simulate(json!({"PolicyInputList": [text], "ActionNames": ["s3:Get"]})).unwrap();
+        assert_eq!(results[0]["EvalDecision"], "explicitDeny");
+        // AWS: the deny statement is the only entry.
+        let statements = results[0]["MatchedStatements"].as_array().unwrap();
+        assert_eq!(statements.len(), 1);
+        let statement = &statements[0];
+        assert_eq!(statement["SourcePolicyType"], "IAM Policy");
+        assert_eq!(statement["StartPosition"], json!({"Line": 4, "Column": 3}));
+        assert_eq!(statement["EndPosition"], json!({"Line": 4, "Column": 48}));
+    }
+
+    #[test]
+    fn conditions_boundary_and_session() {
+        let condition = json!({"Condition": {"StringEquals": {"aws:PrincipalTag/team": "a"}}});
+        let mut input = json!({
+            "PolicyInputList": [policy("Allow", condition)],
+            "ActionNames": ["dsql:DbConnect"], "ResourceArns": [CLUSTER],
+        });
+        let decide = |input: &Value| simulate(input.clone()).unwrap()[0].clone();
+        let result = decide(&input);
+        assert_eq!(result["EvalDecision"], "implicitDeny");
+        let missing = json!(["aws:PrincipalTag/team"]);
+        assert_eq!(result["MissingContextValues"], missing);
+        let specific = &result["ResourceSpecificResults"][0];
+        assert_eq!(specific["MissingContextValues"], missing);
+        input["ContextEntries"] = json!([{"ContextKeyName": "aws:PrincipalTag/team",
+            "ContextKeyValues": ["a"], "ContextKeyType": "string"}]);
+        assert_eq!(decide(&input)["EvalDecision"], "allowed");
+        input["SessionPolicyInputList"] = json!([]);
+        assert_eq!(decide(&input)["EvalDecision"], "implicitDeny");
+        input["SessionPolicyInputList"] = json!([policy("Allow", json!({}))]);
+        for (boundary, decision, allowed) in [
+            (
+                policy("Allow", json!({"Action": "s3:*"})),
+                "implicitDeny",
+                false,
+            ),
+            (policy("Allow", json!({})), "allowed", true),
+            (
+                r#"{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"},
+                    {"Effect": "Deny", "Action": "dsql:*", "Resource": "*"}]}"#
+                    .to_owned(),
+                "explicitDeny",
+                false,
+            ),
+        ] {
+            input["PermissionsBoundaryPolicyInputList"] = json!([boundary]);
+            let result = decide(&input);
+            assert_eq!(result["EvalDecision"], decision);
+            let detail = json!({"AllowedByPermissionsBoundary": allowed});
+            assert_eq!(result["PermissionsBoundaryDecisionDetail"], detail);
+            let specific = &result["ResourceSpecificResults"][0];
+            assert_eq!(specific["PermissionsBoundaryDecisionDetail"], detail);
+        }
+    }
+
+    #[test]
+    fn a_resource_policy_in_this_account_and_in_another() {
+        let resource = policy("Allow", json!({"Principal": {"AWS": CALLER}}));
+        let mut input = json!({
+            "PolicyInputList": [policy("Allow", json!({"Action": "s3:*"}))],
+            "ResourcePolicy": resource, "CallerArn": CALLER, "ActionNames": ["dsql:DbConnect"],
+        });
+        let decide = |input: &Value| decision(simulate(input.clone()));
+        assert_eq!(decide(&input), "allowed");
+        input["ResourceOwner"] = OTHER.into();
+        assert_eq!(decide(&input), "implicitDeny");
+        input["PolicyInputList"] = json!([policy("Allow", json!({}))]);
+        assert_eq!(decide(&input), "allowed");
+        input["ResourceOwner"] = "arn:aws:iam::999999999999:root".into();
+        input["ResourcePolicy"] = policy("Allow", json!({"Principal": {"AWS": OTHER}})).into();
+        assert_eq!(decide(&input), "implicitDeny");
+    }
+
+    #[test]
+    fn what_each_account_says_of_anothers_resource() {
+        let theirs = CLUSTER.replace("012345678912", OTHER);
+        let mut input = json!({
+            "PolicyInputList": [policy("Allow", json!({}))], "CallerArn": CALLER,
+            "PermissionsBoundaryPolicyInputList": [policy("Allow", json!({"Action": "s3:*"}))],
+            "ResourcePolicy": policy("Deny", json!({"Principal": {"AWS": CALLER}})),
+            "ActionNames": ["dsql:DbConnect"], "ResourceArns": [theirs],
+        });
+        let result = simulate(input.clone()).unwrap()[0].clone();
+        let details = json!({"IAM Policy": "allowed", "Resource Policy": "explicitDeny",
+            "Permissions Boundary Policy": "implicitDeny"});
+        assert_eq!(result["EvalDecisionDetails"], details);
+        let specific = &result["ResourceSpecificResults"][0];
+        assert_eq!(specific["EvalDecisionDetails"], details);
+        let statement = &result["MatchedStatements"][0];
+        assert_eq!(statement["SourcePolicyType"], "Resource Policy");
+        // Without a policy of the resource, nothing of the other account is known.
+        let given = input.as_object_mut().unwrap();
+        given.remove("ResourcePolicy");
+        given.remove("PermissionsBoundaryPolicyInputList");
+        let result = simulate(input).unwrap()[0].clone();
+        assert_eq!(result["EvalDecision"], "allowed");
+        assert_eq!(result["EvalDecisionDetails"], json!({}));
+    }
+
+    #[test]
+    fn a_role_asks_in_a_session_of_it() {
+        let input = |principal: &str, caller: Option<&str>| {
+            let mut input = json!({"ActionNames": ["dsql:DbConnect"],
+                "ResourcePolicy": policy("Allow", json!({"Principal": {"AWS": principal}}))});
+            if let Some(caller) = caller {
+                input["CallerArn"] = caller.into();
+            }
+            input
+        };
+        // The boundary (s3:*) limits what is granted to the role, and not what is to the session.
+        for (principal, caller, expected) in [
+            (ROLE, None, "implicitDeny"),
+            (ROLE, Some(ROLE), "implicitDeny"),
+            (ROLE, Some(SESSION), "implicitDeny"),
+            (SESSION, Some(SESSION), "allowed"),
+            (SESSION, None, "implicitDeny"),
+            (CALLER, Some(CALLER), "allowed"),
+        ] {
+            let results = simulate_of(ROLE, input(principal, caller)).unwrap();
+            assert_eq!(
+                results[0]["EvalDecision"], expected,
+                "{principal} {caller:?}"
+            );
+            let detail = &results[0]["PermissionsBoundaryDecisionDetail"];
+            assert_eq!(detail["AllowedByPermissionsBoundary"], false);
+        }
+        // Without a boundary the role's ARN does, path included.
+        let mut custom = input(ROLE, Some(SESSION));
+        custom["PolicyInputList"] = json!([policy("Allow", json!({"Action": "s3:*"}))]);
+        assert_eq!(decision(simulate(custom.clone())), "implicitDeny");
+        custom["CallerArn"] = ROLE.into();
+        assert_eq!(decision(simulate(custom)), "allowed");
+        let mut wide = input(ROLE, Some(SESSION));
+        wide["PermissionsBoundaryPolicyInputList"] = json!([policy("Allow", json!({}))]);
+        assert_eq!(decision(simulate_of(ROLE, wide)), "allowed");
+    }
+
+    #[test]
+    fn the_policies_of_a_group() {
+        let group = "arn:aws:iam::012345678912:group/staff";
+        let mut input = json!({"ActionNames": ["dsql:DbConnect", "sts:AssumeRole"]});
+        let results = simulate_of(group, input.clone()).unwrap();
+        let decisions =
+            |results: &Value| json!([results[0]["EvalDecision"], results[1]["EvalDecision"]]);
+        assert_eq!(decisions(&results), json!(["allowed", "implicitDeny"]));
+        let id = &results[0]["MatchedStatements"][0]["SourcePolicyId"];
+        assert_eq!(id, "Connect");
+        let results = simulate_of(CALLER, input.clone()).unwrap();
+        assert_eq!(decisions(&results), json!(["allowed", "allowed"]));
+        input["ResourcePolicy"] = policy("Allow", json!({"Principal": "*"})).into();
+        input["ActionNames"] = json!(["dsql:DbConnect"]);
+        let fault = simulate_of(group, input.clone()).unwrap_err().to_string();
+        assert!(fault.starts_with("--caller-arn is needed with --resource-policy"));
+        input["CallerArn"] = CALLER.into();
+        assert_eq!(decision(simulate_of(group, input)), "allowed");
+    }
+
+    #[test]
+    fn assuming_a_role_takes_its_trust_policy() {
+        let trust = |principal: &str| {
+            json!({"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole",
+                "Principal": {"AWS": principal}}})
+            .to_string()
+        };
+        let closed = "arn:aws:iam::012345678912:role/Closed";
+        let theirs = "arn:aws:iam::999999999999:role/Theirs";
+        for (source, role, policy, expected) in [
+            (CALLER, ROLE, None, "allowed"),
+            (CALLER, closed, None, "implicitDeny"),
+            (CALLER, closed, Some(trust(CALLER)), "allowed"),
+            (CALLER, ROLE, Some(trust(OTHER)), "implicitDeny"),
+            // In no document: what its trust policy says is not known.
+            (CALLER, theirs, None, "allowed"),
+            (CALLER, theirs, Some(trust("012345678912")), "allowed"),
+            (CALLER, theirs, Some(trust(OTHER)), "implicitDeny"),
+            // It trusts a service and nobody else.
+            (ROLE, closed, None, "implicitDeny"),
+        ] {
+            let mut input = json!({"ActionNames": ["sts:assumerole"], "ResourceArns": [role]});
+            if let Some(policy) = &policy {
+                input["ResourcePolicy"] = policy.clone().into();
+            }
+            let decided = decision(simulate_of(source, input));
+            assert_eq!(decided, expected, "{source} {role} {policy:?}");
+        }
+        // Of a policy that is given alone, too.
+        let mut input = json!({
+            "PolicyInputList": [policy("Allow", json!({"Action": "sts:*"}))],
+            "ActionNames": ["sts:AssumeRole"], "ResourceArns": [ROLE],
+            "CallerArn": CALLER, "ResourcePolicy": trust(OTHER),
+        });
+        assert_eq!(decision(simulate(input.clone())), "implicitDeny");
+        input["ResourcePolicy"] = policy("Allow", json!({"Principal": "*"})).into();
+        let fault = simulate(input).unwrap_err().to_string();
+        assert_eq!(
+            fault,
+            "ResourcePolicy: the trust policy of a role has no Resource"
+        );
+    }
+
+    #[test]
+    fn who_one_is_anybody_may_ask() {
+        let results = simulate(json!({
+            "PolicyInputList": [policy("Deny", json!({"Action": "*"}))],
+            "ActionNames": ["sts:getcalleridentity", "sts:GetSessionToken"],
+        }))
+        .unwrap();
+        assert_eq!(results[0]["EvalDecision"], "allowed");
+        assert_eq!(results[0]["MatchedStatements"], json!([]));
+        assert_eq!(results[1]["EvalDecision"], "explicitDeny");
+    }
+
+    #[test]
+    fn options_of_the_aws_cli_that_make_no_difference() {
+        let allow = policy("Allow", json!({}));
+        let line = |more: &[&str]| {
+            let start = ["x", "--action-names", "dsql:DbConnect"];
+            let all = start.into_iter().chain(["--policy-input-list", &allow]);
+            CustomLine::try_parse_from(all.chain(more.iter().copied()))
+        };
+        let plain = custom(line(&[]).unwrap().arguments).unwrap();
+        let more = [
+            "--resource-handling-option",
+            "EC2-VPC-EBS",
+            "--max-items",
+            "1",
+            "--page-size",
+            "1",
+            "--starting-token",
+            "x",
+            "--no-paginate",
+            "--output",
+            "json",
+            "--region",
+            "eu-west-1",
+            "--profile",
+            "nobody",
+        ];
+        assert_eq!(custom(line(&more).unwrap().arguments).unwrap(), plain);
+        assert!(line(&["--output", "text"]).is_err());
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let asked = |more: Value| {
+            let mut input = json!({"PolicyInputList": [policy("Allow", json!({}))],
+                "ActionNames": ["a:b"]});
+            for (name, value) in more.as_object().unwrap() {
+                input[name] = value.clone();
+            }
+            input
+        };
+        let entry = |values: Value, kind: &str| {
+            asked(json!({"ContextEntries": [{"ContextKeyName": "a:b",
+                "ContextKeyValues": values, "ContextKeyType": kind}]}))
+        };
+        let resource = policy("Allow", json!({"Principal": "*"}));
+        for (input, fault) in [
+            (
+                json!({"PolicyInputList": ["{}"], "ActionNames": ["a:b"]}),
+                "PolicyInputList.1: ",
+            ),
+            (
+                json!({"PolicyInputList": [policy("Allow", json!({}))]}),
+                "--action-names is needed",
+            ),
+            (
+                json!({"ActionNames": ["a:b"]}),
+                "--policy-input-list is needed",
+            ),
+            (
+                json!({"Nonsense": 1}),
+                "--cli-input-json: unknown field `Nonsense`",
+            ),
+            (
+                asked(json!({"CallerArn": "arn:aws:iam::012345678912:root"})),
+                "--caller-arn: arn:aws:iam::012345678912:root is not the ARN of a user",
+            ),
+            (
+                asked(json!({"ResourcePolicy": resource})),
+                "--caller-arn is needed with --resource-policy",
+            ),
+            (
+                asked(json!({"ResourceOwner": "me"})),
+                "--resource-owner: me is not an account",
+            ),
+            (
+                entry(json!(["x"]), "numeric"),
+                "--context-entries: \"x\" for a:b is not of type numeric",
+            ),
+            (
+                entry(json!(["x", "y"]), "string"),
+                "--context-entries: a:b is no list and has not one value",
+            ),
+            (
+                entry(json!(["x"]), "text"),
+                "--context-entries: \"text\" is no ContextKeyType",
+            ),
+        ] {
+            let said = simulate(input).unwrap_err().to_string();
+            assert!(said.starts_with(fault), "{said}");
+        }
+        for (source, fault) in [
+            (SESSION, "is not the ARN of a user, a group or a role"),
+            (
+                "arn:aws:iam::012345678912:group/none",
+                "is in no document of",
+            ),
+            (
+                "arn:aws:iam::012345678912:user/none",
+                "is in no document of",
+            ),
+        ] {
+            let asked = json!({"ActionNames": ["a:b"]});
+            let said = simulate_of(source, asked).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("{source} {fault}")), "{said}");
+        }
+    }
+}
