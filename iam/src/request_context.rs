@@ -49,6 +49,7 @@ pub fn request_context(
     let mut context = request_facts(now, identities, connection, cluster.region());
     context.set("aws:ResourceAccount", cluster.account());
     if let Some(description) = identities.cluster(&cluster.arn()) {
+        context.remove_prefix("aws:resourcetag/");
         for (key, value) in &description.tags {
             context.set(&format!("aws:ResourceTag/{key}"), value);
         }
@@ -85,12 +86,24 @@ pub(crate) fn possible_keys(
             add("aws:resourcetag", &description.tags);
         }
     }
+    let is_described = |arn: &str| identities.cluster(arn).is_some();
+    let has_tags_known = own.as_deref().is_some_and(is_described);
     let mut lists = HashSet::new();
     for (key, values) in identities.context_entries() {
-        keys.insert(key.to_ascii_lowercase());
-        if values.len() > 1 {
-            lists.insert(key.to_ascii_lowercase());
+        let key = key.to_ascii_lowercase();
+        let is_known = key.starts_with("aws:principaltag/")
+            || key == "aws:vpcsourceip"
+            || has_tags_known && key.starts_with("aws:resourcetag/")
+            || POSSIBLE
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(&key));
+        if is_known {
+            continue;
         }
+        if values.len() > 1 {
+            lists.insert(key.clone());
+        }
+        keys.insert(key);
     }
     // Which of the two it is, these entries decide.
     let is_vpc = ["aws:sourcevpc", "aws:sourcevpce"].map(|key| keys.contains(key));
@@ -120,6 +133,16 @@ const POSSIBLE: [&str; 17] = [
     "aws:userid",
     "aws:username",
     "aws:ViaAWSService",
+];
+
+/// Keys that tell of the principal or its session, and are absent if there is nothing to tell.
+const OF_THE_PRINCIPAL: [&str; 6] = [
+    "aws:MultiFactorAuthAge",
+    "aws:MultiFactorAuthPresent",
+    "aws:SourceIdentity",
+    "aws:TokenIssueTime",
+    "aws:userid",
+    "aws:username",
 ];
 
 /// What is known of any request: the keys that documents add, the time, the connection.
@@ -164,11 +187,13 @@ pub(crate) fn add_principal(
     let account = principal.arn.split(':').nth(4).unwrap_or("");
     context.set("aws:PrincipalArn", &principal.arn);
     context.set("aws:PrincipalAccount", account);
+    // Known here whether they are there or not: what a principal does not have, no document gives it.
+    for key in OF_THE_PRINCIPAL {
+        context.remove(key);
+    }
+    context.remove_prefix("aws:principaltag/");
     for (key, value) in &principal.tags {
         context.set(&format!("aws:PrincipalTag/{key}"), value);
-    }
-    for key in ["aws:username", "aws:userid", "aws:TokenIssueTime"] {
-        context.remove(key);
     }
     let name = |arn: &str| arn.rsplit('/').next().unwrap_or("").to_owned();
     match session {
@@ -269,9 +294,13 @@ mod tests {
         documents::merge(parsed).unwrap_or_else(|(_, error)| panic!("{error}"))
     }
 
-    fn context(identities: &Identities, is_session: bool) -> Context {
+    fn cluster() -> Cluster {
         let id = "abcdefghijklmnopqrstuvwxyz";
-        let cluster = Cluster::new("012345678912", "us-east-1", id, "").unwrap();
+        Cluster::new("012345678912", "us-east-1", id, "").unwrap()
+    }
+
+    fn context(identities: &Identities, is_session: bool) -> Context {
+        let cluster = cluster();
         let circumstances = Circumstances {
             now: utc_datetime!(2024-11-25 00:30:00),
             cluster: &cluster,
@@ -365,6 +394,42 @@ mod tests {
         let other = Cluster::new("012345678912", "us-east-1", id, "").unwrap();
         let (keys, _) = possible_keys(&identities, Some(&other));
         assert!(!keys.contains("aws:resourcetag/env"));
+    }
+
+    /// Every key that is known here, whether the principal has it or not, with a value of a document.
+    #[test]
+    fn no_document_changes_what_is_known() {
+        let plain = identities();
+        let mut changed = identities();
+        let tags = ["PrincipalTag/team", "principaltag/DBA", "ResourceTag/env"];
+        let more = tags.into_iter().chain(["ResourceTag/stage", "vpcsourceip"]);
+        let known = POSSIBLE.iter().map(|key| (*key).to_owned());
+        for key in known.chain(more.map(|key| format!("aws:{key}"))) {
+            changed
+                .context_entries
+                .retain(|(other, _)| !other.eq_ignore_ascii_case(&key));
+            changed.context_entries.push((key, vec!["true".to_owned()]));
+        }
+        for is_session in [false, true] {
+            assert_eq!(context(&changed, is_session), context(&plain, is_session));
+        }
+        let cluster = cluster();
+        let (keys, lists) = possible_keys(&changed, Some(&cluster));
+        assert_eq!((keys, lists), possible_keys(&plain, Some(&cluster)));
+    }
+
+    /// Of a cluster that no document describes, the tags are not known.
+    #[test]
+    fn tags_of_a_cluster_that_is_not_described() {
+        let mut identities = identities();
+        identities.clusters.clear();
+        let entry = ("aws:ResourceTag/owner".to_owned(), vec!["a".to_owned()]);
+        identities.context_entries.push(entry);
+        let (keys, _) = possible_keys(&identities, None);
+        assert!(keys.contains("aws:resourcetag/owner"));
+        let context = context(&identities, false);
+        let owner = context.values("aws:ResourceTag/owner");
+        assert_eq!(owner, Some(&["a".to_owned()][..]));
     }
 
     #[test]

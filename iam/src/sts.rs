@@ -965,6 +965,12 @@ mod tests {
             "sts:SourceIdentity",
             "aws:RequestTag/team",
             "aws:ResourceTag/team",
+            "aws:PrincipalTag/team",
+            "aws:MultiFactorAuthPresent",
+            "aws:MultiFactorAuthAge",
+            "aws:SourceIdentity",
+            "aws:TokenIssueTime",
+            "aws:userid",
         ];
         for key in keys {
             let mut trust = json!({"Effect": "Allow", "Action": "sts:*", "Principal": "*"});
