@@ -99,6 +99,22 @@ pub struct AccountDetails {
     policies: Vec<ManagedPolicy>,
     #[serde(default)]
     is_truncated: bool,
+    /// What the AWS CLI's `--max-items` leaves in the place of `IsTruncated`.
+    next_token: Option<IgnoredAny>,
+    marker: Option<IgnoredAny>,
+}
+
+impl AccountDetails {
+    /// What says that there is more, if anything does.
+    fn truncated_by(&self) -> Option<&'static str> {
+        let signs = [
+            (self.is_truncated, "IsTruncated is true"),
+            (self.next_token.is_some(), "there is a NextToken"),
+            (self.marker.is_some(), "there is a Marker"),
+        ];
+        let mut signs = signs.into_iter();
+        signs.find(|(is_there, _)| *is_there).map(|(_, sign)| sign)
+    }
 }
 
 #[derive(Deserialize)]
@@ -379,11 +395,10 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
     }
     if shape.is_export() {
         let details: AccountDetails = from_json(text)?;
-        if details.is_truncated {
-            return Err(BadDocument(
-                "IsTruncated is true: the export is incomplete, and what is missing could deny"
-                    .into(),
-            ));
+        if let Some(sign) = details.truncated_by() {
+            return Err(BadDocument(format!(
+                "{sign}: the export is incomplete, and what is missing could deny"
+            )));
         }
         return Ok(Document::Account(Box::new(details)));
     }
@@ -837,7 +852,15 @@ mod tests {
             (json!({}), "not the output of"),
             (
                 json!({"UserDetailList": [], "IsTruncated": true}),
-                "IsTruncated is true",
+                "IsTruncated is true: the export is incomplete",
+            ),
+            (
+                json!({"UserDetailList": [], "NextToken": "eyJNYXJrZXIiOiBudWxsfQ=="}),
+                "there is a NextToken: the export is incomplete",
+            ),
+            (
+                json!({"RoleDetailList": [], "IsTruncated": false, "Marker": "m"}),
+                "there is a Marker: the export is incomplete",
             ),
             (json!({"UserDetailList": [user, user]}), "is there twice"),
             (

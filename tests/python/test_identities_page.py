@@ -113,6 +113,8 @@ FAULTS = {
         json.dumps(json.loads(BLOCKS["account.json"]) | json.loads(BLOCKS["alice-key.json"])), 0o600),
     "IsTruncated is true: the export is incomplete": (
         json.dumps(account() | {"IsTruncated": True}), 0o600),
+    "there is a NextToken: the export is incomplete": (
+        json.dumps(account() | {"NextToken": "eyJNYXJrZXIiOiBudWxsfQ=="}), 0o600),
     "is there twice": (json.dumps(access_key("bob", key_of("alice-key.json"))), 0o600),
     "not the output of get-account-authorization-details, create-access-key": ('{"users": []}', 0o600),
 }
