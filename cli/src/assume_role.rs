@@ -17,6 +17,7 @@ use dsql_iam_core::sts::{
 use serde_json::{Value, json};
 use time::UtcDateTime;
 
+use crate::sessions::NotBegun;
 use crate::{region, sessions, token};
 
 /// The region that AWS's own service of this kind is in, if none is named.
@@ -147,7 +148,10 @@ pub async fn run(arguments: Arguments) -> Result<String, String> {
         .map_err(|refusal| sentence(&refusal))?;
     let grant =
         assume_role(&caller, &request, &surroundings).map_err(|refusal| sentence(&refusal))?;
-    let key = sessions::begin(&grant, directory, now)?;
+    let key = sessions::begin(&grant, directory, now).map_err(|fault| match fault {
+        NotBegun::Refused(refusal) => sentence(&refusal),
+        NotBegun::Failed(fault) => fault,
+    })?;
     let printed = match arguments.format {
         Format::Json => grant.response(&key),
         Format::CredentialProcess => for_credential_process(&grant, &key),

@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use data_encoding::{BASE32_NOPAD, BASE64};
-use dsql_iam_core::sts::{Grant, NewKey};
+use dsql_iam_core::directory::{self, LoadError, MAX_DOCUMENTS};
+use dsql_iam_core::sts::{Code, Grant, NewKey, Refusal};
 use serde::Deserialize;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, UtcDateTime};
@@ -18,17 +19,53 @@ const PREFIX: &str = "dsql-iam-session-";
 /// is over, and not that nobody knows it.
 const KEPT: Duration = Duration::hours(1);
 
-/// Begins the session: makes its access key, stores it in `directory`, and removes what expired
-/// long enough before `now`.
+/// How many documents sessions leave room for. A directory with more than [`MAX_DOCUMENTS`] is refused
+/// whole, so that whoever may begin sessions could otherwise keep every later change out of force.
+const RESERVED: usize = 1_000;
+
+/// Why no session was begun.
+#[derive(Debug)]
+pub enum NotBegun {
+    /// There are too many of them: what AWS says of that.
+    Refused(Refusal),
+    /// Something does not work.
+    Failed(String),
+}
+
+impl From<String> for NotBegun {
+    fn from(fault: String) -> Self {
+        Self::Failed(fault)
+    }
+}
+
+/// Begins the session: removes what expired long enough before `now`, makes an access key, and
+/// stores the session in `directory`.
 ///
 /// # Errors
-/// A sentence. Nothing is left behind then.
-pub fn begin(grant: &Grant, directory: &Path, now: UtcDateTime) -> Result<NewKey, String> {
+/// [`NotBegun`]. Nothing is left behind then.
+pub fn begin(grant: &Grant, directory: &Path, now: UtcDateTime) -> Result<NewKey, NotBegun> {
+    remove_expired(directory, now);
+    check_room(directory, MAX_DOCUMENTS - RESERVED)?;
     let key = new_key()?;
     let document = format!("{:#}\n", grant.document(&key));
     store(&document, &key.id, directory)?;
-    remove_expired(directory, now);
     Ok(key)
+}
+
+/// Whether the directory holds fewer than `most` documents.
+fn check_room(directory: &Path, most: usize) -> Result<(), NotBegun> {
+    match directory::count(directory) {
+        Ok(count) if count < most => Ok(()),
+        Ok(_) | Err(LoadError::TooMany(_)) => {
+            let reason = format!(
+                "the IAM directory {} holds {most} documents or more: sessions take no more room",
+                directory.display()
+            );
+            let refusal = Refusal::new(Code::Throttling, "Rate exceeded");
+            Err(NotBegun::Refused(refusal.because(reason)))
+        }
+        Err(fault) => Err(NotBegun::Failed(fault.to_string())),
+    }
 }
 
 /// A temporary access key from the system's source of random bytes.
@@ -145,6 +182,24 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn sessions_leave_room_for_other_documents() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a.json", "b.json", "c.txt", ".d.json"] {
+            fs::write(directory.path().join(name), "{}").unwrap();
+        }
+        check_room(directory.path(), 3).unwrap();
+        let Err(NotBegun::Refused(refusal)) = check_room(directory.path(), 2) else {
+            panic!("there is no room")
+        };
+        assert_eq!(refusal.to_string(), "Throttling: Rate exceeded");
+        assert_eq!(refusal.code.status(), 400);
+        let reason = refusal.reason.unwrap();
+        assert!(reason.ends_with("holds 2 documents or more: sessions take no more room"));
+        let missing = check_room(&directory.path().join("missing"), 2);
+        assert!(matches!(missing, Err(NotBegun::Failed(_))));
     }
 
     #[test]

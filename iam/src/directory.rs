@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// The largest document that is read, in bytes.
 const MAX_DOCUMENT: u64 = 64 * 1024 * 1024;
 /// The most documents that a directory may hold.
-const MAX_DOCUMENTS: usize = 10_000;
+pub const MAX_DOCUMENTS: usize = 10_000;
 
 /// How often a directory is looked at again if a document went away meanwhile.
 const ATTEMPTS: usize = 10;
@@ -278,6 +278,14 @@ impl Snapshot {
 pub fn load(directory: &Path) -> Result<(Identities, Fingerprint), LoadError> {
     let snapshot = Snapshot::read(directory)?;
     Ok((snapshot.identities()?, snapshot.fingerprint()))
+}
+
+/// How many documents the directory holds.
+///
+/// # Errors
+/// [`LoadError::Directory`] or [`LoadError::TooMany`].
+pub fn count(directory: &Path) -> Result<usize, LoadError> {
+    Ok(list(directory)?.len())
 }
 
 /// When the newest document of the directory was written; `None` if there is none that can be seen.

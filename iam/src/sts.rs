@@ -59,6 +59,8 @@ pub enum Code {
     PackedPolicyTooLarge,
     /// The signature is not the one that the secret access key makes, or is too old.
     SignatureDoesNotMatch,
+    /// There is no room for another session now.
+    Throttling,
     /// A parameter has no possible value.
     ValidationError,
 }
@@ -76,6 +78,7 @@ impl Code {
             Self::MissingAuthenticationToken => "MissingAuthenticationToken",
             Self::PackedPolicyTooLarge => "PackedPolicyTooLarge",
             Self::SignatureDoesNotMatch => "SignatureDoesNotMatch",
+            Self::Throttling => "Throttling",
             Self::ValidationError => "ValidationError",
         }
     }
@@ -92,6 +95,7 @@ impl Code {
             | Self::InvalidAction
             | Self::MalformedPolicyDocument
             | Self::PackedPolicyTooLarge
+            | Self::Throttling
             | Self::ValidationError => 400,
         }
     }

@@ -236,6 +236,31 @@ def test_a_broken_directory_answers_nobody(iam, sts):
     sts.client().get_caller_identity()
 
 
+def test_a_full_directory(iam, sts):
+    """Sessions leave room for other documents: 10,000 is the most that a directory may hold."""
+    there = len(list(iam.iam.glob("*.json")))
+    filling = [iam.iam / f"filling-{number}.json" for number in range(9_000 - there)]
+    client = boto3.client("sts", endpoint_url=sts.url, region_name=REGION,
+                          aws_access_key_id=ALICE.id, aws_secret_access_key=ALICE.secret,
+                          config=boto3.session.Config(retries={"max_attempts": 0}))
+    assume = lambda: client.assume_role(RoleArn=role_arn("delegating"), RoleSessionName="s1")
+    try:
+        for number, path in enumerate(filling):
+            path.write_text(json.dumps({"identifier": "a", "tags": {},
+                                        "arn": f"arn:aws:dsql:us-east-1:{ACCOUNT}:cluster/f{number}"}))
+        with pytest.raises(ClientError) as refused:
+            assume()
+        error = refused.value.response
+        assert (error["Error"]["Code"], error["Error"]["Message"]) == ("Throttling", "Rate exceeded")
+        assert error["ResponseMetadata"]["HTTPStatusCode"] == 400
+        until(lambda: any("sessions take no more room" in line for line in sts.errors), "it is logged")
+        filling.pop().unlink()
+        assume()
+    finally:
+        for path in filling:
+            path.unlink()
+
+
 def test_tags_and_policies_of_a_session(iam, sts):
     said = sts.client().assume_role(
         RoleArn=role_arn("tagged"), RoleSessionName="s1", DurationSeconds=900,

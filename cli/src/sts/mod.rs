@@ -43,6 +43,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::assume_role::{DEFAULT_REGION, Place};
+use crate::sessions::NotBegun;
 use crate::{assume_role, region, sessions, token};
 use query::Action;
 
@@ -328,7 +329,7 @@ impl State {
     ) -> Result<(Grant, NewKey), Fault> {
         let grant = dsql_iam_core::sts::assume_role(caller, request, surroundings)?;
         let directory = &self.arguments.place.iam_directory;
-        let key = sessions::begin(&grant, directory, surroundings.now).map_err(Fault::Failed)?;
+        let key = sessions::begin(&grant, directory, surroundings.now)?;
         let end = grant.expiration_text();
         eprintln!("dsql-iam: {} began {} until {end}", caller.arn(), grant.arn);
         Ok((grant, key))
@@ -346,6 +347,15 @@ enum Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<NotBegun> for Fault {
+    fn from(fault: NotBegun) -> Self {
+        match fault {
+            NotBegun::Refused(refusal) => Self::Refused(refusal),
+            NotBegun::Failed(fault) => Self::Failed(fault),
+        }
     }
 }
 
