@@ -19,7 +19,7 @@
 //! identity-based policies. Nothing here belongs to one service; which policies there are is the
 //! caller's to find out ([`crate::identity::Identities::policies`] for a user or role).
 
-use crate::policy::{Caller, Context, Effect, Missing, Naming, Policy, Question};
+use crate::policy::{Caller, Context, Effect, Evaluation, Naming, Policy, Question};
 use std::fmt;
 
 /// The kinds of policies that have a say, as IAM calls them.
@@ -135,6 +135,9 @@ pub enum DecisionKind {
     ImplicitDeny,
 }
 
+/// How many statements of one effect in policies of one kind a decision names.
+pub const MAX_MATCHED: usize = 100;
+
 /// A statement that applies to the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched<'p> {
@@ -182,7 +185,10 @@ pub struct Decision<'p> {
     pub kind: DecisionKind,
     /// The kind of policy that denies it or does not allow it; `None` if it is allowed.
     pub refused_by: Option<PolicyType>,
-    /// Every statement that applies, in the order of [`PolicyType`].
+    /// Whether it was given up, since to look at all the policies would take too much: a no.
+    pub is_unfinished: bool,
+    /// Every statement that applies, in the order of [`PolicyType`]; of more than [`MAX_MATCHED`] that
+    /// allow, or that deny, in policies of one kind, the first.
     pub matched: Vec<Matched<'p>>,
     /// Condition keys that were asked for and are not in the context.
     pub missing_context: Vec<String>,
@@ -220,7 +226,7 @@ pub fn authorize<'p, 'r>(
     );
     let mut survey = Survey {
         question,
-        missing: Missing::default(),
+        evaluation: Evaluation::default(),
         matched: Vec::new(),
     };
     use PolicyType::{IdentityBased, PermissionsBoundary, ResourceBased, ServiceControl, Session};
@@ -259,7 +265,10 @@ pub fn authorize<'p, 'r>(
     let lacking = all.iter().find(|(policy_type, is_there, said)| {
         has_to_allow(*policy_type, *is_there) && !said.allows()
     });
+    let is_unfinished = survey.evaluation.work.is_used_up();
     let (kind, refused_by) = match (denying, lacking) {
+        // What was not looked at could have denied it.
+        _ if is_unfinished => (DecisionKind::ImplicitDeny, None),
         (Some((denied_by, ..)), _) => (DecisionKind::ExplicitDeny, Some(*denied_by)),
         (None, Some((lacking, ..))) => (DecisionKind::ImplicitDeny, Some(*lacking)),
         (None, None) => (DecisionKind::Allowed, None),
@@ -279,8 +288,9 @@ pub fn authorize<'p, 'r>(
     Decision {
         kind,
         refused_by,
+        is_unfinished,
         matched: survey.matched,
-        missing_context: survey.missing.into_names(),
+        missing_context: survey.evaluation.into_missing(),
         said: are_there
             .map(|(policy_type, _, said)| (policy_type, said.kind()))
             .collect(),
@@ -315,7 +325,7 @@ impl Said {
 /// Asks one policy after the other, and notes what applies.
 struct Survey<'q, 'p> {
     question: Question<'q>,
-    missing: Missing,
+    evaluation: Evaluation,
     matched: Vec<Matched<'p>>,
 }
 
@@ -325,15 +335,30 @@ impl<'p> Survey<'_, 'p> {
             allowed: Naming::None,
             is_denied: false,
         };
+        // Of those that allow, and of those that deny.
+        let mut counts = [0; 2];
         for Sourced { source, policy } in policies {
             for (index, statement) in policy.statements().iter().enumerate() {
-                let naming = statement.apply(&self.question, &mut self.missing);
+                if self.evaluation.work.is_used_up() {
+                    return said;
+                }
+                let naming = statement.apply(&self.question, &mut self.evaluation);
                 if naming == Naming::None {
                     continue;
                 }
-                match statement.effect() {
-                    Effect::Allow => said.allowed = said.allowed.max(naming),
-                    Effect::Deny => said.is_denied = true,
+                let count = match statement.effect() {
+                    Effect::Allow => {
+                        said.allowed = said.allowed.max(naming);
+                        &mut counts[0]
+                    }
+                    Effect::Deny => {
+                        said.is_denied = true;
+                        &mut counts[1]
+                    }
+                };
+                *count += 1;
+                if *count > MAX_MATCHED {
+                    continue;
                 }
                 self.matched.push(Matched {
                     policy_type,
@@ -657,6 +682,106 @@ mod tests {
                 assert!(decision.deciding().all(|s| s.effect == effect));
             });
         }
+    }
+
+    /// As a decision has them: whether it was given up, its kind, and how many statements it names.
+    fn of_hostile(documents: &[Value], context: &Context) -> (bool, DecisionKind, usize) {
+        of_hostile_repeated(documents, &vec![1; documents.len()], context)
+    }
+
+    /// The same, each of the documents so often.
+    fn of_hostile_repeated(
+        documents: &[Value],
+        times: &[usize],
+        context: &Context,
+    ) -> (bool, DecisionKind, usize) {
+        let policies: Vec<Policy> = documents
+            .iter()
+            .map(|text| Policy::parse(&text.to_string(), Kind::IdentityBased).unwrap())
+            .collect();
+        let repeated = policies.iter().zip(times);
+        let repeated = repeated.flat_map(|(policy, times)| std::iter::repeat_n(policy, *times));
+        let identity = repeated.map(|policy| Sourced {
+            source: Source::Other("hostile"),
+            policy,
+        });
+        let policies = Policies {
+            identity: identity.collect(),
+            ..Policies::default()
+        };
+        let request = Request {
+            action: "dsql:DbConnect",
+            resource: CLUSTER,
+            resource_account: None,
+            context,
+        };
+        let decision = authorize(&policies, &USER, &request);
+        if decision.is_unfinished {
+            assert_eq!(decision.refused_by, None);
+        }
+        (
+            decision.is_unfinished,
+            decision.kind,
+            decision.matched.len(),
+        )
+    }
+
+    #[test]
+    fn many_statements_are_counted_and_not_kept() {
+        let allow = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+        let deny = json!({"Effect": "Deny", "Action": "*", "Resource": "*"});
+        let mut statements = vec![allow; 999];
+        let allowing = json!({ "Statement": statements });
+        statements.push(deny);
+        let denying = json!({ "Statement": statements });
+        let context = Context::default();
+        let (_, kind, named) = of_hostile(&[allowing.clone(), allowing.clone()], &context);
+        assert_eq!((kind, named), (DecisionKind::Allowed, MAX_MATCHED));
+        // The one that decides is named, wherever it stands.
+        let (_, kind, named) = of_hostile(&[allowing, denying], &context);
+        assert_eq!((kind, named), (DecisionKind::ExplicitDeny, MAX_MATCHED + 1));
+    }
+
+    #[test]
+    fn what_takes_too_much_is_given_up_and_refused() {
+        let allow = json!({"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}});
+        let mut context = Context::default();
+        context.set("k", "a".repeat(4_000));
+        context.set("v", "a".repeat(12_000));
+        context.set_all("many", vec!["a".into(); 8_000]);
+        let with = |operator: &str, key: &str, values: &Value| {
+            json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*",
+                "Resource": "*", "Condition": {operator: {key: values}}}})
+        };
+        let list = |value: &str, count: usize| json!(vec![value; count]);
+        let hostile = [
+            with("StringLike", "v", &list("*${k}b", 1_000)),
+            with("ForAllValues:StringEquals", "many", &list("${k}", 10_000)),
+            with("ForAllValues:NumericEquals", "many", &list("1", 16_000)),
+            with(
+                "StringLike",
+                "v",
+                &list(&format!("*{}b", "a".repeat(1_900)), 30),
+            ),
+        ];
+        for policy in hostile {
+            for policies in [[allow.clone(), policy.clone()], [policy, allow.clone()]] {
+                let (is_unfinished, kind, _) = of_hostile(&policies, &context);
+                assert!(is_unfinished, "{kind:?}");
+                assert_eq!(kind, DecisionKind::ImplicitDeny);
+            }
+        }
+        // As many actions as a document may have, none of which is the one asked for.
+        let statement = json!({"Effect": "Allow", "Action": vec!["a:b"; 300_000], "Resource": "*"});
+        let many = json!({ "Statement": statement });
+        assert!(of_hostile_repeated(&[many, allow.clone()], &[100, 1], &context).0);
+        // What an account can have takes a fraction of it.
+        let wide = json!({"Effect": "Allow", "Resource": vec!["arn:aws:s3:::a-bucket/*"; 20],
+            "Action": vec!["dsql:*Something*"; 100]});
+        let mut many = vec![json!({ "Statement": vec![wide; 10] }); 220];
+        many.push(allow);
+        let (is_unfinished, kind, _) = of_hostile(&many, &context);
+        assert_eq!((is_unfinished, kind), (false, DecisionKind::Allowed));
     }
 
     #[test]

@@ -164,6 +164,8 @@ pub enum Why {
     DeniedBy(PolicyType),
     /// A policy or group that counts is in no document, so it has to be taken for a deny.
     Incomplete(String),
+    /// The policies take more work than one request may.
+    TooMuchWork,
 }
 
 fn limit(reached: Reached) -> &'static str {
@@ -176,6 +178,9 @@ fn limit(reached: Reached) -> &'static str {
 impl Why {
     /// Why a decision is a no; `None` if it is a yes.
     pub fn of(decision: &Decision<'_>) -> Option<Self> {
+        if decision.is_unfinished {
+            return Some(Self::TooMuchWork);
+        }
         // A no without a reason does not happen; it stays a no all the same.
         let policy_type = decision.refused_by.unwrap_or(PolicyType::IdentityBased);
         match decision.kind {
@@ -203,6 +208,9 @@ pub(crate) fn reason(action: &str, why: &Why) -> String {
         }
         Why::DeniedBy(policy) => format!("with an explicit deny in a {policy}"),
         Why::Incomplete(missing) => format!("because {missing} is in no document"),
+        Why::TooMuchWork => {
+            "because its policies take more work than one request may: no decision".to_owned()
+        }
     }
 }
 
@@ -267,12 +275,12 @@ impl Denial {
             Self::OtherAccount(principal) => {
                 format!("User: {principal} is not authorized to access this resource")
             }
-            // What is missing here is a fault of the local documents: AWS would not say it so.
+            // These are faults of the local documents: AWS would not say it so.
             Self::NotAuthorized {
                 principal,
                 action,
                 resource,
-                why: Why::Incomplete(_),
+                why: Why::Incomplete(_) | Why::TooMuchWork,
             } => not_authorized(
                 principal,
                 action.iam_name(),

@@ -434,6 +434,13 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
     parsed.map_err(BadDocument)
 }
 
+/// The most managed policies of one user, group, role or session; AWS allows up to 25.
+const MAX_ATTACHED: usize = 100;
+/// The most groups that one user is in; AWS allows 10.
+const MAX_GROUPS: usize = 50;
+/// The most inline policies of one user, group or role. AWS limits their characters, to 10,240 at the most.
+const MAX_INLINE: usize = 500;
+
 /// Whether a document is an account's export; nothing else in it is looked at.
 pub(crate) fn is_export(text: &str) -> bool {
     from_json::<Shape>(text).is_ok_and(|shape| shape.is_export())
@@ -484,9 +491,11 @@ fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
             request.policy.is_some() || !request.policy_arns.is_empty() || !request.tags.is_empty();
         session.has_hidden_policies = has_packed && !shows_something;
         if request.policy.is_some() || !request.policy_arns.is_empty() {
+            let arns = request.policy_arns.into_iter().map(|p| p.arn).collect();
+            let attached = distinct(&user.arn, "session policies", MAX_ATTACHED, arns);
             session.policies = Some(SessionPolicies {
                 inline: request.policy,
-                attached: request.policy_arns.into_iter().map(|p| p.arn).collect(),
+                attached: attached.map_err(BadDocument)?,
             });
         }
         session.tags = tags(request.tags).map_err(BadDocument)?;
@@ -706,12 +715,12 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
     for user in details.user_detail_list {
         check_name(&user.arn, &user.user_name)?;
         all.add_principal(Principal {
-            arn: user.arn,
             unique_id: user.user_id,
             tags: tags(user.tags)?,
-            inline: documents(user.user_policy_list),
-            attached: arns(user.attached_managed_policies),
-            groups: user.group_list,
+            inline: documents(&user.arn, user.user_policy_list)?,
+            attached: arns(&user.arn, user.attached_managed_policies)?,
+            groups: distinct(&user.arn, "groups it is in", MAX_GROUPS, user.group_list)?,
+            arn: user.arn,
             trust_policy: None,
             max_session_duration: None,
             boundary: user
@@ -729,11 +738,11 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
             ));
         }
         all.add_principal(Principal {
-            arn: role.arn,
             unique_id: role.role_id,
             tags: tags(role.tags)?,
-            inline: documents(role.role_policy_list),
-            attached: arns(role.attached_managed_policies),
+            inline: documents(&role.arn, role.role_policy_list)?,
+            attached: arns(&role.arn, role.attached_managed_policies)?,
+            arn: role.arn,
             groups: Vec::new(),
             trust_policy: role.assume_role_policy_document.map(|trust| trust.0),
             max_session_duration: duration,
@@ -750,8 +759,8 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
         let key = (account.to_owned(), group.group_name);
         let value = Group {
             arn: group.arn.clone(),
-            inline: documents(group.group_policy_list),
-            attached: arns(group.attached_managed_policies),
+            inline: documents(&group.arn, group.group_policy_list)?,
+            attached: arns(&group.arn, group.attached_managed_policies)?,
         };
         if all.groups.insert(key, value).is_some() {
             return Err(format!("{} is there twice", group.arn));
@@ -791,16 +800,40 @@ fn check_name(arn: &str, name: &str) -> Result<(), String> {
     }
 }
 
-fn documents(list: Vec<RawInlinePolicy>) -> Vec<InlinePolicy> {
+fn documents(owner: &str, list: Vec<RawInlinePolicy>) -> Result<Vec<InlinePolicy>, String> {
+    check_count(owner, "inline policies", MAX_INLINE, list.len())?;
     let inline = list.into_iter().map(|raw| InlinePolicy {
         name: raw.policy_name,
         policy: raw.policy_document,
     });
-    inline.collect()
+    Ok(inline.collect())
 }
 
-fn arns(list: Vec<AttachedPolicy>) -> Vec<String> {
-    list.into_iter().map(|policy| policy.policy_arn).collect()
+fn arns(owner: &str, list: Vec<AttachedPolicy>) -> Result<Vec<String>, String> {
+    let arns = list.into_iter().map(|policy| policy.policy_arn).collect();
+    distinct(owner, "attached policies", MAX_ATTACHED, arns)
+}
+
+/// The list without what is there again.
+fn distinct(
+    owner: &str,
+    what: &str,
+    most: usize,
+    mut list: Vec<String>,
+) -> Result<Vec<String>, String> {
+    let mut known = HashSet::new();
+    list.retain(|one| known.insert(one.clone()));
+    check_count(owner, what, most, list.len())?;
+    Ok(list)
+}
+
+fn check_count(owner: &str, what: &str, most: usize, count: usize) -> Result<(), String> {
+    if count > most {
+        return Err(format!(
+            "{owner} has more {what} than {most}, which is several times as many as AWS allows"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -888,6 +921,71 @@ mod tests {
             let message = fault(document);
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn more_than_an_account_can_have_is_refused() {
+        let arn = "arn:aws:iam::012345678912:user/a";
+        let attached = |count: usize, distinct: usize| -> Vec<serde_json::Value> {
+            let policy = |number| format!("arn:aws:iam::aws:policy/P{}", number % distinct);
+            (0..count)
+                .map(|number| json!({ "PolicyArn": policy(number) }))
+                .collect()
+        };
+        let user = |more: serde_json::Value| {
+            let mut user = json!({"UserName": "a", "Arn": arn});
+            user.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            json!({ "UserDetailList": [user] })
+        };
+        let groups = |count: usize| (0..count).map(|n| format!("g{n}")).collect::<Vec<_>>();
+        let inline = json!({"PolicyName": "p", "PolicyDocument": {"Statement": []}});
+        for (more, fault) in [
+            (
+                json!({"AttachedManagedPolicies": attached(101, 101)}),
+                "attached policies than 100",
+            ),
+            (
+                json!({ "GroupList": groups(51) }),
+                "groups it is in than 50",
+            ),
+            (
+                json!({"UserPolicyList": vec![inline.clone(); 501]}),
+                "inline policies than 500",
+            ),
+        ] {
+            let said = super::tests::fault(user(more));
+            assert!(
+                said.starts_with(&format!("{arn} has more {fault}")),
+                "{said}"
+            );
+        }
+        let group = json!({"UserDetailList": [], "GroupDetailList": [{"GroupName": "g",
+            "Arn": "arn:aws:iam::012345678912:group/g",
+            "AttachedManagedPolicies": attached(101, 101)}]});
+        assert!(fault(group).contains("group/g has more attached policies than 100"));
+        let policies: Vec<_> = (0..101)
+            .map(|n| json!({"arn": format!("arn:p{n}")}))
+            .collect();
+        let session = session(6, request(json!({ "PolicyArns": policies })));
+        assert!(fault(session).contains("has more session policies than 100"));
+
+        // As often as one likes is as good as once; here and by way of a group.
+        let mut document = user(json!({"AttachedManagedPolicies": attached(2_000, 2),
+            "GroupList": ["g", "g"]}));
+        document["GroupDetailList"] = json!([{"GroupName": "g",
+            "Arn": "arn:aws:iam::012345678912:group/g",
+            "AttachedManagedPolicies": attached(2_000, 3)}]);
+        let policy = |number: usize| {
+            json!({"Arn": format!("arn:aws:iam::aws:policy/P{number}"), "DefaultVersionId": "v1",
+                "PolicyVersionList": [{"VersionId": "v1", "Document": {"Statement": []}}]})
+        };
+        document["Policies"] = json!([policy(0), policy(1), policy(2)]);
+        let parsed = parse(&document.to_string()).ok().unwrap();
+        let all = merge([("a.json", parsed)]).ok().unwrap();
+        let policies = all.policies(all.principal(arn).unwrap(), None).unwrap();
+        assert_eq!(policies.identity.len(), 3);
     }
 
     fn session(packed: u32, request: serde_json::Value) -> serde_json::Value {

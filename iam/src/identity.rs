@@ -4,7 +4,7 @@ use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::authorization::{Policies, Source, Sourced};
 use crate::denial::Why;
 use crate::policy::Policy;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use time::UtcDateTime;
 
 /// A user or a role.
@@ -237,10 +237,13 @@ impl Identities {
         let mut identity = Vec::new();
         inline(&mut identity, &principal.arn, &principal.inline);
         let mut attached: Vec<&String> = principal.attached.iter().collect();
+        // One that several groups have counts once.
+        let mut known: HashSet<&String> = attached.iter().copied().collect();
         for (name, group) in principal.groups.iter().zip(self.groups_of(principal)) {
             let group = group.ok_or_else(|| Why::Incomplete(format!("group {name}")))?;
             inline(&mut identity, &group.arn, &group.inline);
-            attached.extend(&group.attached);
+            let more = group.attached.iter().filter(|arn| known.insert(arn));
+            attached.extend(more);
         }
         for arn in attached {
             identity.push(self.managed(arn)?);

@@ -32,9 +32,9 @@ const NOW: UtcDateTime = utc_datetime!(2024-11-25 00:05:00);
 const SESSION_END: &str = "2024-11-25T01:00:00+00:00";
 
 /// Users of `data/account.json`, of `data/other_account.json`, and of none.
-const USERS: [&str; 18] = [
+const USERS: [&str; 19] = [
     "alice", "bob", "carol", "dave", "dora", "erin", "frank", "gina", "hugo", "ivan", "judy",
-    "eve", "mallory", "near", "far", "otto", "paul", "quinn",
+    "eve", "mallory", "near", "far", "otto", "paul", "quinn", "rita",
 ];
 /// Sessions: account, role, name, end, and `PackedPolicySize` (0: not printed).
 const SESSIONS: [(&str, &str, &str, &str, u32); 9] = [
@@ -125,7 +125,17 @@ fn conditional_account() -> Value {
                 {"Version": "2012-10-17", "Statement": statement("Allow", condition)}}]
         })
     };
+    // Each within what one policy may have, and together more work than one request may be.
+    let hostile = json!({"Version": "2012-10-17", "Statement": statement("Deny",
+        json!({"StringLike": {"aws:PrincipalTag/long":
+            vec![format!("*{}b", "a".repeat(126)); 500]}}))});
+    let hostile = json!({"PolicyName": "hostile", "PolicyDocument": hostile});
+    let mut rita = user("rita", json!({}));
+    rita["Tags"] = json!([{"Key": "long", "Value": "a".repeat(256)}]);
+    let policies = rita["UserPolicyList"].as_array_mut().unwrap();
+    policies.extend(vec![hostile; 10]);
     json!({"UserDetailList": [
+        rita,
         user("near", json!({"IpAddress": {"aws:SourceIp": "10.1.0.0/16"},
             "DateLessThan": {"aws:CurrentTime": "2024-11-25T00:20:00Z"}})),
         user("far", json!({"IpAddress": {"aws:SourceIp": "192.168.0.0/16"}})),
@@ -785,6 +795,12 @@ fn policy_cases() -> Vec<Case> {
             no_policy,
         ),
         refused(
+            Login::user("rita"),
+            user_arn("rita"),
+            Why::TooMuchWork,
+            no_policy,
+        ),
+        refused(
             Login::session("packed"),
             web("packed"),
             missing("the session policy of the session"),
@@ -854,6 +870,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
             // The cluster's policy need not allow anything.
             Why::NotAllowedBy(PolicyType::ResourceBased) => return None,
             Why::Incomplete(_) => "NotAuthorized::Incomplete",
+            Why::TooMuchWork => "NotAuthorized::TooMuchWork",
         },
         Denial::Unconfigured(_)
         | Denial::NoIdentities(_)
@@ -875,7 +892,7 @@ fn no_denial_lacks_a_case() {
         .map(|(_, denial, ..)| judged(denial).unwrap())
         .collect();
     // As many as `judged` names.
-    assert_eq!(covered.len(), 32, "{covered:#?}");
+    assert_eq!(covered.len(), 33, "{covered:#?}");
 }
 
 #[test]

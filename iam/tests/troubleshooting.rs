@@ -87,7 +87,8 @@ fn next(denial: &Denial) -> Option<Denial> {
         Denial::NotAuthorized { why, .. } => match why {
             Why::NotAllowedBy(_) => not_authorized(Why::DeniedBy(PolicyType::IdentityBased)),
             Why::DeniedBy(_) => not_authorized(Why::Incomplete("WHAT IS MISSING".into())),
-            Why::Incomplete(_) => Denial::WrongDatabase("NAME".into()),
+            Why::Incomplete(_) => not_authorized(Why::TooMuchWork),
+            Why::TooMuchWork => Denial::WrongDatabase("NAME".into()),
         },
         Denial::WrongDatabase(_) => Denial::RoleUnusable {
             role: "ROLE".into(),

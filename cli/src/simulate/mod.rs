@@ -197,15 +197,15 @@ impl<'s> Simulation<'s> {
         for entry in &input.context_entries {
             context.set_all(&entry.context_key_name, entry.context_key_values.clone());
         }
-        let results = input.action_names.iter().map(|action| {
-            let resources = input.resource_arns.iter();
-            let outcomes = resources.map(|resource| {
-                let outcome = self.outcome(action, resource, owner, &context);
-                (resource.as_str(), outcome)
-            });
-            answer::result(action, outcomes.collect())
-        });
-        let results: Vec<Value> = results.collect();
+        let mut results = Vec::new();
+        for action in &input.action_names {
+            let mut outcomes = Vec::new();
+            for resource in &input.resource_arns {
+                let outcome = self.outcome(action, resource, owner, &context)?;
+                outcomes.push((resource.as_str(), outcome));
+            }
+            results.push(answer::result(action, outcomes));
+        }
         Ok(json!({"EvaluationResults": results, "IsTruncated": false}))
     }
 
@@ -215,9 +215,9 @@ impl<'s> Simulation<'s> {
         resource: &str,
         owner: Option<&str>,
         context: &Context,
-    ) -> Outcome {
+    ) -> Result<Outcome, Error> {
         if needs_no_permission(action) {
-            return Outcome::allowed();
+            return Ok(Outcome::allowed());
         }
         let caller = self.asker.caller();
         let mut policies = self.policies.clone();
@@ -240,8 +240,13 @@ impl<'s> Simulation<'s> {
             context,
         };
         let decision = authorize(&policies, &caller, &request);
+        if decision.is_unfinished {
+            return Err(error(format!(
+                "{action} on {resource}: the policies take more work than one request may"
+            )));
+        }
         let is_cross_account = resource_account != caller.account();
-        Outcome::of(&decision, is_cross_account, self.given)
+        Ok(Outcome::of(&decision, is_cross_account, self.given))
     }
 
     /// The trust policy of a role, if it is known, and whether it has to allow the action: it is the
@@ -691,6 +696,21 @@ mod tests {
         ];
         assert_eq!(custom(line(&more).unwrap().arguments).unwrap(), plain);
         assert!(line(&["--output", "text"]).is_err());
+    }
+
+    #[test]
+    fn what_takes_too_much_is_not_answered() {
+        let condition = json!({"StringLike": {"v": vec![format!("*{}b", "a".repeat(1_900)); 30]}});
+        let said = simulate(json!({
+            "PolicyInputList": [policy("Allow", json!({"Condition": condition}))],
+            "ActionNames": ["dsql:DbConnect"], "ResourceArns": [CLUSTER],
+            "ContextEntries": [{"ContextKeyName": "v", "ContextKeyType": "string",
+                "ContextKeyValues": ["a".repeat(12_000)]}],
+        }));
+        let fault = format!(
+            "dsql:DbConnect on {CLUSTER}: the policies take more work than one request may"
+        );
+        assert_eq!(said.unwrap_err().to_string(), fault);
     }
 
     #[test]

@@ -14,8 +14,8 @@
 //! A value that is not what the operator compares (a word where there should be a number) equals
 //! nothing, and neither does a policy variable without a value; so the negated operators hold.
 
-use super::context::{ConditionKey, Context, Missing};
-use super::pattern::{Token, matches, matches_arn, text};
+use super::context::{ConditionKey, Context, Evaluation};
+use super::pattern::{Token, Work, matches_arn_within, matches_within, text};
 use super::variable::Template;
 use data_encoding::BASE64;
 use ipnet::IpNet;
@@ -164,7 +164,7 @@ impl Condition {
     }
 
     /// Whether the condition holds. Notes the keys that it asked for in vain.
-    pub(crate) fn holds(&self, context: &Context, missing: &mut Missing) -> bool {
+    pub(crate) fn holds(&self, context: &Context, evaluation: &mut Evaluation) -> bool {
         let Operator {
             quantifier,
             comparison,
@@ -178,7 +178,7 @@ impl Condition {
             return self.values.contains(&Literal::Bool(is_null));
         }
         if values.is_empty() {
-            missing.add(&self.key);
+            evaluation.miss(&self.key);
             return match quantifier {
                 _ if if_exists => true,
                 Quantifier::ForAllValues => true,
@@ -186,30 +186,43 @@ impl Condition {
                 Quantifier::None => is_negated,
             };
         }
-        let candidates = self.candidates(context, missing);
-        let matches_one = |value: &String| candidates.iter().any(|c| c.matches(comparison, value));
+        let matched = self.matched(values, context, evaluation);
         match quantifier {
-            Quantifier::None => values.iter().any(matches_one) != is_negated,
-            Quantifier::ForAnyValue => values.iter().any(|v| matches_one(v) != is_negated),
-            Quantifier::ForAllValues => {
-                is_null || values.iter().all(|v| matches_one(v) != is_negated)
-            }
+            Quantifier::None => matched.contains(&true) != is_negated,
+            Quantifier::ForAnyValue => matched.contains(&!is_negated),
+            Quantifier::ForAllValues => is_null || !matched.contains(&is_negated),
         }
     }
 
-    /// The policy's values with their variables filled in. What cannot be filled in is left out.
-    fn candidates(&self, context: &Context, missing: &mut Missing) -> Vec<Candidate<'_>> {
-        let mut candidates = Vec::with_capacity(self.values.len());
+    /// Of each of the values of the context, whether one of the policy's matches it. Variables are filled in
+    /// for one of the policy's values at a time, so that they never take the room of all of them.
+    fn matched(
+        &self,
+        values: &[String],
+        context: &Context,
+        evaluation: &mut Evaluation,
+    ) -> Vec<bool> {
+        let comparison = self.operator.comparison;
+        let mut matched = vec![false; values.len()];
         for literal in &self.values {
-            match literal {
-                Literal::Text(template) => {
-                    let filled = template.fill_in(context, missing);
-                    candidates.extend(filled.map(Candidate::Text));
+            let candidate = match literal {
+                Literal::Text(template) => match template.fill_in(context, evaluation) {
+                    Some(pattern) => Candidate::Text(pattern),
+                    // What cannot be filled in equals nothing.
+                    None => continue,
+                },
+                literal => Candidate::Literal(literal),
+            };
+            for (value, matched) in values.iter().zip(&mut matched) {
+                if !*matched {
+                    *matched = candidate.matches(comparison, value, &mut evaluation.work);
                 }
-                literal => candidates.push(Candidate::Literal(literal)),
+                if evaluation.work.is_used_up() {
+                    return Vec::new();
+                }
             }
         }
-        candidates
+        matched
     }
 
     /// The condition keys that it asks for, variables included.
@@ -359,7 +372,7 @@ impl Candidates {
         texts.into_iter().any(|text| {
             let mut context = Context::default();
             context.set(&conditions[0].key.written, text);
-            of_one_value().all(|condition| condition.holds(&context, &mut Missing::default()))
+            of_one_value().all(|condition| condition.holds(&context, &mut Evaluation::default()))
         })
     }
 }
@@ -413,18 +426,20 @@ enum Candidate<'c> {
 
 impl Candidate<'_> {
     /// Whether a value of the context is matched.
-    fn matches(&self, comparison: Comparison, value: &str) -> bool {
+    fn matches(&self, comparison: Comparison, value: &str, work: &mut Work) -> bool {
+        work.spend(1 + value.len());
         match self {
             Self::Text(pattern) => match comparison {
-                Comparison::Arn => matches_arn(pattern, &chars(value)),
+                Comparison::Arn => matches_arn_within(pattern, &chars(value), work),
                 Comparison::StringEqualsIgnoreCase => {
+                    work.spend(pattern.len());
                     text(pattern).to_lowercase() == value.to_lowercase()
                 }
                 Comparison::Bool => {
                     let wanted = boolean(&text(pattern));
                     wanted.is_some() && wanted == boolean(value)
                 }
-                _ => matches(pattern, &chars(value)),
+                _ => matches_within(pattern, &chars(value), work),
             },
             Self::Literal(literal) => match (literal, comparison) {
                 (Literal::Number(wanted), Comparison::Numeric(order)) => {
@@ -548,7 +563,7 @@ mod tests {
         let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
         let operator = Operator::named(operator).unwrap_or_else(|| panic!("{operator}"));
         let condition = Condition::new(operator, key, &values, true).unwrap();
-        condition.holds(&context(), &mut Missing::default())
+        condition.holds(&context(), &mut Evaluation::default())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html>.
 
+use super::pattern::Work;
 use std::collections::{BTreeMap, HashMap};
 
 /// A condition key, as it was written and as it is compared: without case.
@@ -68,17 +69,24 @@ impl Context {
     }
 }
 
-/// Condition keys that policies asked for and the context does not have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Missing(BTreeMap<String, String>);
+/// What the evaluation of one request has found out on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Evaluation {
+    /// Condition keys that policies asked for and the context does not have.
+    missing: BTreeMap<String, String>,
+    /// What it may still do.
+    pub(crate) work: Work,
+}
 
-impl Missing {
-    pub(crate) fn add(&mut self, key: &ConditionKey) {
-        let entry = self.0.entry(key.folded.clone());
+impl Evaluation {
+    /// Notes a key that the context does not have.
+    pub(crate) fn miss(&mut self, key: &ConditionKey) {
+        let entry = self.missing.entry(key.folded.clone());
         entry.or_insert_with(|| key.written.clone());
     }
 
-    pub(crate) fn into_names(self) -> Vec<String> {
-        self.0.into_values().collect()
+    /// The names of those keys.
+    pub(crate) fn into_missing(self) -> Vec<String> {
+        self.missing.into_values().collect()
     }
 }

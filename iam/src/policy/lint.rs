@@ -6,7 +6,7 @@
 
 use super::condition::{Candidates, Condition};
 use super::context::ConditionKey;
-use super::pattern::{Token, is_anything, matches, matches_arn, text, tokens};
+use super::pattern::{Token, Work, is_anything, matches, matches_arn, text, tokens};
 use super::principal::Listed;
 use super::variable::{Part, Template};
 use super::{Effect, Policy, Statement};
@@ -162,7 +162,7 @@ impl Statement {
 
     fn has_action(&self, action: &str) -> bool {
         let action: Vec<char> = action.to_ascii_lowercase().chars().collect();
-        self.fits_action(&action)
+        self.fits_action(&action, &mut Work::default())
     }
 
     fn may_be_about_connecting(&self) -> bool {

@@ -14,9 +14,10 @@
 //! | `context` | the request context |
 //! | `lint` | why a statement can never apply |
 //!
-//! A document is bounded when it is read (statements, characters, the length of a pattern), and
-//! matching takes no more than the length of a pattern times the length of what it is matched
-//! with, so that no document makes a login expensive.
+//! A document is bounded when it is read (statements, characters, the length of a pattern), matching
+//! takes no more than the length of a pattern times the length of what it is matched with, and all
+//! that is asked about one request has so many steps and no more (`Work`), so that no document makes
+//! a login expensive.
 
 mod condition;
 mod context;
@@ -29,12 +30,12 @@ pub use context::Context;
 pub use principal::Caller;
 
 pub(crate) use condition::{boolean, date, network, number};
-pub(crate) use context::Missing;
+pub(crate) use context::Evaluation;
 pub(crate) use lint::{LoginFacts, Trusted};
 pub(crate) use principal::Naming;
 
 use condition::{Condition, Operator};
-use pattern::{Token, is_anything, matches, matches_arn, tokens};
+use pattern::{Token, Work, is_anything, matches_arn_within, matches_within, tokens};
 use principal::{Principals, RawPrincipals};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -182,34 +183,39 @@ impl Statement {
 
     /// How closely the statement names the caller, if it applies to the request, otherwise
     /// [`Naming::None`]. One without a Principal is the caller's own, and so names it.
-    pub(crate) fn apply(&self, question: &Question<'_>, missing: &mut Missing) -> Naming {
+    pub(crate) fn apply(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> Naming {
+        let listed = self.principals.as_ref().map_or(0, |list| list.listed.len());
+        evaluation.work.spend(1 + listed);
         let naming = match &self.principals {
             Some(principals) => principals.apply(&question.caller, question.has_boundary),
             None => Naming::Caller,
         };
         let applies = naming != Naming::None
-            && self.fits_action(&question.action)
-            && self.fits_resource(question, missing)
-            && self.conditions_hold(question, missing);
+            && self.fits_action(&question.action, &mut evaluation.work)
+            && self.fits_resource(question, evaluation)
+            && self.conditions_hold(question, evaluation);
         if applies { naming } else { Naming::None }
     }
 
-    fn fits_action(&self, action: &[char]) -> bool {
-        let found = self.actions.any_of.iter().any(|p| matches(p, action));
+    fn fits_action(&self, action: &[char], work: &mut Work) -> bool {
+        let mut patterns = self.actions.any_of.iter();
+        let found = patterns.any(|pattern| matches_within(pattern, action, work));
         found != self.actions.is_negated
     }
 
-    fn fits_resource(&self, question: &Question<'_>, missing: &mut Missing) -> bool {
+    fn fits_resource(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> bool {
         let Some(resources) = &self.resources else {
             return true;
         };
         let mut is_whole = true;
         for template in &resources.any_of {
-            match template.fill_in(question.context, missing) {
-                Some(pattern) if matches_arn(&pattern, &question.resource) => {
-                    return !resources.is_negated;
+            match template.fill_in(question.context, evaluation) {
+                Some(pattern) => {
+                    let work = &mut evaluation.work;
+                    if matches_arn_within(&pattern, &question.resource, work) {
+                        return !resources.is_negated;
+                    }
                 }
-                Some(_) => {}
                 // AWS: it matches no resource.
                 None => is_whole = false,
             }
@@ -219,10 +225,10 @@ impl Statement {
     }
 
     /// All of them are asked, so that all missing keys are noted.
-    fn conditions_hold(&self, question: &Question<'_>, missing: &mut Missing) -> bool {
+    fn conditions_hold(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> bool {
         let mut all_hold = true;
         for condition in &self.conditions {
-            all_hold &= condition.holds(question.context, missing);
+            all_hold &= condition.holds(question.context, evaluation);
         }
         all_hold
     }

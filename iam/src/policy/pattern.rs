@@ -32,13 +32,59 @@ pub(crate) fn text(pattern: &[Token]) -> String {
     pattern.iter().map(character).collect()
 }
 
+/// How much one evaluation may still do: in steps of which each looks at a character or two.
+///
+/// Whoever uses it up has no answer, whatever was returned on the way.
+#[derive(Debug)]
+pub(crate) struct Work {
+    left: usize,
+}
+
+impl Work {
+    /// What one request may take. The policies of the largest account that AWS's quotas allow, with its
+    /// own largest policies among them, take less than a tenth; it takes a fraction of a second.
+    pub(crate) const MOST: usize = 50_000_000;
+
+    /// Takes this many steps off.
+    pub(crate) fn spend(&mut self, steps: usize) {
+        self.left = self.left.saturating_sub(steps);
+    }
+
+    /// Whether there is nothing left.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.left == 0
+    }
+
+    /// How many steps were taken.
+    #[cfg(test)]
+    pub(crate) fn spent(&self) -> usize {
+        Self::MOST - self.left
+    }
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self { left: Self::MOST }
+    }
+}
+
 /// Whether all of `text` is matched by `pattern`.
+pub(crate) fn matches(pattern: &[Token], text: &[char]) -> bool {
+    matches_within(pattern, text, &mut Work::default())
+}
+
+/// The same, in so many steps as there are left.
 ///
 /// Takes time proportional to the product of both lengths at the most.
-pub(crate) fn matches(pattern: &[Token], text: &[char]) -> bool {
+pub(crate) fn matches_within(pattern: &[Token], text: &[char], work: &mut Work) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut last_star: Option<(usize, usize)> = None;
+    work.spend(1);
     while t < text.len() {
+        work.spend(1);
+        if work.is_used_up() {
+            return false;
+        }
         match pattern.get(p) {
             Some(Token::AnyRun) => {
                 last_star = Some((p, t));
@@ -65,6 +111,12 @@ pub(crate) fn matches(pattern: &[Token], text: &[char]) -> bool {
 /// Whether the ARN `arn` is matched by `pattern`: by stars alone, or part by part, so that no
 /// wildcard reaches across one of the first five colons.
 pub(crate) fn matches_arn(pattern: &[Token], arn: &[char]) -> bool {
+    matches_arn_within(pattern, arn, &mut Work::default())
+}
+
+/// The same, in so many steps as there are left.
+pub(crate) fn matches_arn_within(pattern: &[Token], arn: &[char], work: &mut Work) -> bool {
+    work.spend(1);
     if is_anything(pattern) {
         return true;
     }
@@ -74,7 +126,7 @@ pub(crate) fn matches_arn(pattern: &[Token], arn: &[char]) -> bool {
     loop {
         match (patterns.next(), parts.next()) {
             (None, None) => return count == 6,
-            (Some(pattern), Some(part)) if matches(pattern, part) => count += 1,
+            (Some(pattern), Some(part)) if matches_within(pattern, part, work) => count += 1,
             _ => return false,
         }
     }
@@ -119,8 +171,24 @@ mod tests {
 
     #[test]
     fn a_hostile_pattern_costs_no_more_than_the_product_of_the_lengths() {
-        assert!(!fits(&("*a".repeat(1000) + "b"), &"a".repeat(2000)));
+        let (pattern, text) = ("*a".repeat(1000) + "b", "a".repeat(2000));
+        assert!(!fits(&pattern, &text));
         assert!(fits(&"*".repeat(2000), "x"));
+        let mut work = Work::default();
+        let text: Vec<char> = text.chars().collect();
+        matches_within(&tokens(&pattern), &text, &mut work);
+        assert!(work.spent() <= pattern.len() * text.len());
+    }
+
+    #[test]
+    fn who_has_used_up_the_work_has_no_match() {
+        let text: Vec<char> = "abc".chars().collect();
+        let mut work = Work { left: 3 };
+        assert!(!matches_within(&tokens("abc"), &text, &mut work));
+        assert!(work.is_used_up());
+        let mut work = Work { left: 5 };
+        assert!(matches_within(&tokens("abc"), &text, &mut work));
+        assert!(!work.is_used_up());
     }
 
     #[test]

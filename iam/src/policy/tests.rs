@@ -16,7 +16,7 @@ fn effects(statement: Value) -> Vec<Effect> {
     context.set("aws:SourceIp", "10.0.0.1");
     let question = Question::new("dsql:DbConnect", CLUSTER, &context, USER, false);
     let applies = |statement: &&Statement| {
-        statement.apply(&question, &mut Missing::default()) == Naming::Caller
+        statement.apply(&question, &mut Evaluation::default()) == Naming::Caller
     };
     let statements = policy.statements().iter().filter(applies);
     statements.map(Statement::effect).collect()
@@ -109,7 +109,7 @@ fn a_variable_without_a_value_matches_no_resource() {
     let context = Context::default();
     let literal = "arn:aws:dsql:a:b:cluster/${aws:PrincipalTag/cluster}";
     let question = Question::new("a:b", literal, &context, USER, false);
-    assert!(policy.statements()[0].fits_resource(&question, &mut Missing::default()));
+    assert!(policy.statements()[0].fits_resource(&question, &mut Evaluation::default()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html>.
 
-use super::context::{ConditionKey, Context, Missing};
+use super::context::{ConditionKey, Context, Evaluation};
 use super::pattern::{Token, tokens};
 use std::borrow::Cow;
 
@@ -69,7 +69,7 @@ impl Template {
     pub(crate) fn fill_in(
         &self,
         context: &Context,
-        missing: &mut Missing,
+        evaluation: &mut Evaluation,
     ) -> Option<Cow<'_, [Token]>> {
         let parts = match self {
             Self::Fixed(tokens) => return Some(Cow::Borrowed(tokens)),
@@ -83,7 +83,7 @@ impl Template {
                 Part::Variable(key, default) => {
                     let values = context.of(key);
                     if values.is_empty() {
-                        missing.add(key);
+                        evaluation.miss(key);
                     }
                     // A key with several values is no variable's value.
                     let value = match values {
@@ -99,6 +99,7 @@ impl Template {
                 }
             }
         }
+        evaluation.work.spend(filled.len());
         is_whole.then_some(Cow::Owned(filled))
     }
 
@@ -178,7 +179,7 @@ mod tests {
         context.set("aws:PrincipalTag/cost center", "7");
         context.set_all("aws:TagKeys", vec!["a".into(), "b".into()]);
         let template = Template::parse(text, true).unwrap();
-        let tokens = template.fill_in(&context, &mut Missing::default())?;
+        let tokens = template.fill_in(&context, &mut Evaluation::default())?;
         let shown = tokens.iter().map(|token| match token {
             Token::Char('*') => "\\*".to_owned(),
             Token::Char(c) => c.to_string(),
@@ -236,7 +237,7 @@ mod tests {
         let fill_in = |text: &str| {
             let template = Template::parse(text, true).unwrap();
             template
-                .fill_in(&context, &mut Missing::default())
+                .fill_in(&context, &mut Evaluation::default())
                 .is_some()
         };
         assert!(fill_in("${k}"));
