@@ -2,7 +2,7 @@
 
 use crate::{connection, doctor, mappings, port};
 use dsql_iam_core::denial::Denial;
-use dsql_iam_core::explain::{Outcome, explain};
+use dsql_iam_core::explain::{self, Outcome, explain};
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::statement::Verb;
 use pgrx::iter::TableIterator;
@@ -89,6 +89,12 @@ fn explain_token(
     });
     let statements = explanation.statements.into_iter();
     rows.extend(statements.map(|statement| row("policy", "statement", Some(statement))));
+    let missing = explanation.missing_context.into_iter();
+    rows.extend(missing.map(|key| row("policy", "not known here", Some(key))));
+    rows.extend(explanation.signed.iter().map(|signed| {
+        let (name, _, _) = signed;
+        row(name, "signed", Some(explain::compared(signed)))
+    }));
     TableIterator::new(rows)
 }
 

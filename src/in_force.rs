@@ -167,7 +167,7 @@ impl Loader<'_> {
     fn write_documents(&self, snapshot: &Snapshot, identities: &Identities) -> io::Result<()> {
         let before = Record::now().documents;
         let file = before.map_or(0, |documents| 1 - documents.file.min(1));
-        let bytes = excerpts::write(snapshot.texts(), identities)?;
+        let bytes = excerpts::write(snapshot.documents(), identities)?;
         let documents = &self.files.documents[file];
         documents.set_len(0)?;
         documents

@@ -5,12 +5,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use dsql_iam_core::cluster::Cluster;
+use dsql_iam_core::cluster::{Cluster, SERVICE};
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::explain::{Explanation, explain};
+use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
+
+/// How many characters the id of a cluster has.
+const ID_LEN: usize = 26;
 
 /// The longest token, and a line break.
 const MAX_INPUT: u64 = 65_536 + 2;
@@ -20,6 +24,9 @@ const MAX_INPUT: u64 = 65_536 + 2;
 #[command(after_help = "\
 Example:
   dsql-iam token --hostname localhost | dsql-iam explain --role example
+
+Without --cluster-arn the cluster is that of the endpoint ID.dsql.REGION.on.aws, in the account that the
+documents are of.
 
 The exit status is 0 if IAM lets the token in, and 1 if not. The database has its say after IAM: the
 role has to exist, and the principal has to be mapped to it.")]
@@ -36,9 +43,10 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
     iam_directory: PathBuf,
 
-    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID
+    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID [default: what the endpoint and the documents
+    /// tell]
     #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
-    cluster_arn: String,
+    cluster_arn: Option<String>,
 
     /// The cluster's region, if it is not the one in its ARN
     #[arg(long)]
@@ -60,14 +68,14 @@ pub fn run(arguments: &Arguments) -> Result<Explanation, String> {
     input
         .read_to_string(&mut token)
         .map_err(|fault| format!("the token could not be read: {fault}"))?;
-    let cluster = cluster(
-        &arguments.cluster_arn,
-        arguments.region.as_deref(),
-        &arguments.endpoint,
-    )?;
     let identities = Snapshot::read(&arguments.iam_directory)
         .and_then(|snapshot| snapshot.identities())
         .map_err(|fault| fault.to_string())?;
+    let (region, endpoints) = (arguments.region.as_deref(), &arguments.endpoint);
+    let cluster = match &arguments.cluster_arn {
+        Some(arn) => cluster(arn, region, endpoints)?,
+        None => derived_cluster(region, endpoints, &identities)?,
+    };
     let circumstances = Circumstances {
         now: arguments.at.unwrap_or_else(UtcDateTime::now),
         cluster: &cluster,
@@ -99,8 +107,146 @@ pub fn cluster(arn: &str, region: Option<&str>, endpoints: &str) -> Result<Clust
     Cluster::new(account, region, id, endpoints).map_err(|fault| fault.to_string())
 }
 
+/// The cluster that is meant where nobody names it: by the name `ID.dsql.REGION.on.aws` among the
+/// endpoints, by the one cluster that documents describe, and by the one account that they are of. Nothing
+/// is taken from the token, which is to be compared with it.
+///
+/// # Errors
+/// A sentence that says what is missing.
+fn derived_cluster(
+    region: Option<&str>,
+    endpoints: &str,
+    identities: &Identities,
+) -> Result<Cluster, String> {
+    let own_name = endpoints.split(',').find_map(|host| {
+        let host = host.trim().split(':').next()?;
+        let labels: Vec<&str> = host.split('.').collect();
+        let [id, service, region, "on", "aws"] = labels[..] else {
+            return None;
+        };
+        let is_own = service.starts_with(SERVICE) && id.len() == ID_LEN;
+        is_own.then_some((id, region))
+    });
+    let fits = |arn: &&str| {
+        let parts: Vec<&str> = arn.split(':').collect();
+        let is_id = |id: &str| parts.last() == Some(&format!("cluster/{id}").as_str());
+        own_name.is_none_or(|(id, _)| is_id(id))
+            && region
+                .or(own_name.map(|(_, region)| region))
+                .is_none_or(|region| parts.get(3) == Some(&region))
+    };
+    let mut described = identities.cluster_arns().filter(fits);
+    if let (Some(arn), None) = (described.next(), described.next()) {
+        return cluster(arn, region, endpoints);
+    }
+    let Some((id, own_region)) = own_name else {
+        return Err(
+            "which cluster it is, is not known: name it with --cluster-arn or DSQL_CLUSTER_ARN, or \
+             its host name (ID.dsql.REGION.on.aws) with --endpoint"
+                .into(),
+        );
+    };
+    let accounts: Vec<&str> = identities.accounts().into_iter().collect();
+    let [account] = accounts[..] else {
+        return Err(format!(
+            "which account the cluster belongs to is not known, since the documents are of {}: name \
+             it with --cluster-arn or DSQL_CLUSTER_ARN",
+            match accounts.len() {
+                0 => "none".to_owned(),
+                _ => accounts.join(", "),
+            }
+        ));
+    };
+    Cluster::new(account, region.unwrap_or(own_region), id, endpoints)
+        .map_err(|fault| fault.to_string())
+}
+
 fn time(text: &str) -> Result<UtcDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339)
         .map(OffsetDateTime::to_utc)
         .map_err(|fault| format!("it is not a time such as 2024-11-25T00:15:00Z: {fault}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dsql_iam_core::documents;
+    use serde_json::{Value, json};
+
+    const ID: &str = "abcdefghijklmnopqrstuvwxyz";
+    const ACCOUNT: &str = "012345678912";
+
+    fn identities(documents: &[Value]) -> Identities {
+        let parsed = documents.iter().map(|document| {
+            let parsed = documents::parse(&document.to_string());
+            ("a.json", parsed.unwrap_or_else(|fault| panic!("{fault}")))
+        });
+        documents::merge(parsed).unwrap_or_else(|(_, fault)| panic!("{fault}"))
+    }
+
+    fn user(account: &str) -> Value {
+        json!({"UserDetailList": [{"UserName": "alice",
+            "Arn": format!("arn:aws:iam::{account}:user/alice")}]})
+    }
+
+    fn described(region: &str, id: &str) -> Value {
+        json!({"identifier": id, "arn": format!("arn:aws:dsql:{region}:{ACCOUNT}:cluster/{id}")})
+    }
+
+    #[test]
+    fn the_cluster_that_is_meant() {
+        let own = format!("{ID}.dsql.eu-west-1.on.aws");
+        let private = format!("{ID}.dsql-fnh4.eu-west-1.on.aws:5432");
+        let listed = format!("db.test, {own}");
+        let arn = |region: &str| format!("arn:aws:dsql:{region}:{ACCOUNT}:cluster/{ID}");
+        let other = "zzzzzzzzzzzzzzzzzzzzzzzzzz";
+        let (eu, us) = (Some("eu-west-1"), Some("us-east-1"));
+        let two = [
+            user("999999999999"),
+            described("eu-west-1", ID),
+            described("us-east-1", other),
+        ];
+        for (documents, region, endpoint, expected) in [
+            (&[user(ACCOUNT)][..], None, own.as_str(), arn("eu-west-1")),
+            (&[user(ACCOUNT)], us, &own, arn("us-east-1")),
+            (&[user(ACCOUNT)], None, &private, arn("eu-west-1")),
+            (&[user(ACCOUNT)], None, &listed, arn("eu-west-1")),
+            // The one that is described, whoever else is in the documents.
+            (&two, None, &own, arn("eu-west-1")),
+            (&two, eu, "localhost", arn("eu-west-1")),
+        ] {
+            let cluster = derived_cluster(region, endpoint, &identities(documents)).unwrap();
+            assert_eq!(cluster.arn(), expected, "{endpoint}");
+            assert!(cluster.answers_to(endpoint.split(", ").next().unwrap()));
+        }
+        let nobody = json!({ "UserDetailList": [] });
+        for (documents, endpoint, fault) in [
+            (
+                &[user(ACCOUNT)][..],
+                "",
+                "which cluster it is, is not known",
+            ),
+            (
+                &[user(ACCOUNT)],
+                "localhost",
+                "which cluster it is, is not known",
+            ),
+            (&two, "localhost", "which cluster it is, is not known"),
+            (
+                &[nobody],
+                &own,
+                "which account the cluster belongs to is not known, since the \
+                documents are of none",
+            ),
+            (
+                &[user(ACCOUNT), user("999999999999")],
+                &own,
+                "which account the cluster belongs to is not known, since the documents are of \
+                 012345678912, 999999999999",
+            ),
+        ] {
+            let said = derived_cluster(None, endpoint, &identities(documents)).unwrap_err();
+            assert!(said.starts_with(fault), "{said}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
         match parse(part) {
             Ok(document) => {
                 documents.push(("name.json", document));
-                texts.push(part);
+                texts.push(("name.json", part));
             }
             // A message can quote a name; it does not quote a whole document.
             Err(fault) => {

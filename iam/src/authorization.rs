@@ -145,6 +145,8 @@ pub struct Matched<'p> {
     pub policy_type: PolicyType,
     /// Where that policy comes from.
     pub source: Source<'p>,
+    /// The name of the file that the policy is in, if it came from one.
+    pub file: Option<&'p str>,
     /// The statement's Sid.
     pub sid: Option<&'p str>,
     /// Its place in the policy, from 0.
@@ -173,6 +175,9 @@ impl fmt::Display for Matched<'_> {
         )?;
         if let Some(sid) = self.sid {
             write!(f, " ({sid})")?;
+        }
+        if let Some(file) = self.file {
+            write!(f, ", in {file}")?;
         }
         f.write_str(if self.decides { ": decides" } else { "" })
     }
@@ -363,6 +368,7 @@ impl<'p> Survey<'_, 'p> {
                 self.matched.push(Matched {
                     policy_type,
                     source: *source,
+                    file: policy.file(),
                     sid: statement.sid(),
                     index,
                     effect: statement.effect(),

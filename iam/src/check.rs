@@ -308,7 +308,7 @@ impl Checker<'_> {
         let fault = match outcome {
             Ok(document) => {
                 let kind = self.contents(&document, &file);
-                match documents::add(&mut self.all, document) {
+                match documents::add(&mut self.all, &file, document) {
                     Ok(()) => {
                         (row.kind, row.brings) = (Some(kind.0), kind.1);
                         None

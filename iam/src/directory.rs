@@ -263,9 +263,10 @@ impl Snapshot {
         })
     }
 
-    /// The texts of the documents.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.documents.iter().map(|stored| stored.text.as_str())
+    /// The documents: the name of each one's file, and its text.
+    pub fn documents(&self) -> impl Iterator<Item = (&str, &str)> {
+        let stored = self.documents.iter();
+        stored.map(|stored| (stored.path.as_str(), stored.text.as_str()))
     }
 }
 

@@ -30,6 +30,8 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, UtcDateTime};
 
@@ -633,7 +635,8 @@ fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadDocument> {
     })
 }
 
-/// Merges documents into identities. Each comes with the name of its file, for the errors.
+/// Merges documents into identities. Each comes with the name of its file, for the errors and for
+/// whoever asks where a policy stands.
 ///
 /// # Errors
 /// The name of the file and a sentence: whatever is defined twice, or fits nothing.
@@ -642,16 +645,70 @@ pub fn merge<'n>(
 ) -> Result<Identities, (&'n str, BadDocument)> {
     let mut all = Identities::default();
     for (name, document) in documents {
-        add(&mut all, document).map_err(|fault| (name, fault))?;
+        add(&mut all, name, document).map_err(|fault| (name, fault))?;
     }
     Ok(all)
 }
 
-/// Adds what a document brings. After a fault some of it may be there and some not.
+/// The name of a file without its folder.
+pub(crate) fn file_name(path: &str) -> &str {
+    let name = Path::new(path).file_name().and_then(|name| name.to_str());
+    name.unwrap_or(path)
+}
+
+impl Document {
+    /// Tells its policies which file they came from.
+    fn comes_from(&mut self, file: &Arc<str>) {
+        let inline = |list: &mut Vec<RawInlinePolicy>| {
+            for policy in list {
+                policy.policy_document.comes_from(file);
+            }
+        };
+        match self {
+            Self::Account(details) => {
+                for user in &mut details.user_detail_list {
+                    inline(&mut user.user_policy_list);
+                }
+                for group in &mut details.group_detail_list {
+                    inline(&mut group.group_policy_list);
+                }
+                for role in &mut details.role_detail_list {
+                    inline(&mut role.role_policy_list);
+                    if let Some(trust) = &mut role.assume_role_policy_document {
+                        trust.0.comes_from(file);
+                    }
+                }
+                let versions = details.policies.iter_mut();
+                for version in versions.flat_map(|policy| &mut policy.policy_version_list) {
+                    version.document.comes_from(file);
+                }
+            }
+            Self::Key(_, key) => {
+                if let Owner::Session(session) = &mut key.owner
+                    && let Some(policies) = &mut session.policies
+                    && let Some(policy) = &mut policies.inline
+                {
+                    policy.comes_from(file);
+                }
+            }
+            Self::ClusterPolicy(policy) | Self::ServiceControlPolicy(_, policy) => {
+                policy.comes_from(file);
+            }
+            Self::Cluster(..) | Self::ContextEntries(_) => {}
+        }
+    }
+}
+
+/// Adds what the document of this file brings. After a fault some of it may be there and some not.
 ///
 /// # Errors
 /// A sentence: whatever is defined twice, or fits nothing.
-pub(crate) fn add(all: &mut Identities, document: Document) -> Result<(), BadDocument> {
+pub(crate) fn add(
+    all: &mut Identities,
+    file: &str,
+    mut document: Document,
+) -> Result<(), BadDocument> {
+    document.comes_from(&file_name(file).into());
     let added = match document {
         Document::Account(details) => add_account(all, *details),
         Document::Key(id, key) => match all.access_keys.insert(id.clone(), *key) {

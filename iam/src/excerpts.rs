@@ -11,15 +11,16 @@
 //! | behind them | lists, and the texts of the documents' parts, each text once |
 //!
 //! A place is an offset from the start and a length. Numbers are little-endian. A list is JSON: which
-//! texts belong to the access key, and what they are. The entry of the empty id, which no key has,
-//! lists what concerns everybody.
+//! texts belong to the access key, what they are, and the names of the files they came from. The entry of
+//! the empty id, which no key has, lists what concerns everybody.
 
 use crate::documents::{self, Document};
 use crate::identity::{AccessKey, Identities, Owner};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 const COUNT_LEN: usize = 8;
@@ -47,7 +48,8 @@ enum Kind {
     Policy,
 }
 
-type List = Vec<(Kind, Place)>;
+/// What a text is, where it is, and the name of its file.
+type List<'n> = Vec<(Kind, Place, Cow<'n, str>)>;
 
 /// The lists of an export, each member as it stands there.
 #[derive(Deserialize)]
@@ -69,12 +71,12 @@ struct Named {
     arn: String,
 }
 
-/// Writes the documents, from whose `texts` the `identities` were read.
+/// Writes the documents, each the name of a file and its text, from which the `identities` were read.
 ///
 /// # Errors
-/// If the texts are not those of `identities`.
+/// If the documents are not those of `identities`.
 pub fn write<'t>(
-    texts: impl IntoIterator<Item = &'t str>,
+    documents: impl IntoIterator<Item = (&'t str, &'t str)>,
     identities: &Identities,
 ) -> io::Result<Vec<u8>> {
     let keys: Vec<&String> = identities.access_keys.keys().collect();
@@ -83,15 +85,16 @@ pub fn write<'t>(
         bytes: vec![0; COUNT_LEN + entries * ENTRY_LEN],
         ..Writer::default()
     };
-    for text in texts {
+    for (path, text) in documents {
+        let file = documents::file_name(path);
         if documents::is_export(text) {
-            writer.export(text)?;
+            writer.export(text, file)?;
             continue;
         }
         let place = writer.append(text.as_bytes());
         match documents::parse(text).map_err(|_| invalid("a document"))? {
-            Document::Key(id, _) => drop(writer.keys.insert(id, place)),
-            _ => writer.everybodys.push((Kind::Whole, place)),
+            Document::Key(id, _) => drop(writer.keys.insert(id, (place, file))),
+            _ => writer.everybodys.push((Kind::Whole, place, file.into())),
         }
     }
     let mut index = Vec::with_capacity(entries);
@@ -100,13 +103,13 @@ pub fn write<'t>(
     let users = users_by_name(identities);
     for id in keys {
         let mut list = everybodys.clone();
-        let place = writer.keys.get(id).ok_or_else(|| invalid("a key"))?;
-        list.push((Kind::Whole, *place));
+        let (place, file) = writer.keys.get(id).ok_or_else(|| invalid("a key"))?;
+        list.push((Kind::Whole, *place, (*file).into()));
         let key = &identities.access_keys[id];
         for (kind, arn) in concerned(identities, &users, key) {
             // What is in no document is missed by the excerpt as it is by the whole.
-            let place = writer.parts.get(&(kind as u8, arn.to_owned()));
-            list.extend(place.map(|place| (kind, *place)));
+            let part = writer.parts.get(&(kind as u8, arn.to_owned()));
+            list.extend(part.map(|(place, file)| (kind, *place, (*file).into())));
         }
         index.push((hash(id), writer.list(&list)?));
     }
@@ -123,27 +126,27 @@ pub fn write<'t>(
 }
 
 #[derive(Default)]
-struct Writer {
+struct Writer<'n> {
     bytes: Vec<u8>,
-    everybodys: List,
-    keys: HashMap<String, Place>,
+    everybodys: List<'n>,
+    keys: HashMap<String, (Place, &'n str)>,
     /// By kind and ARN.
-    parts: HashMap<(u8, String), Place>,
+    parts: HashMap<(u8, String), (Place, &'n str)>,
 }
 
-impl Writer {
+impl<'n> Writer<'n> {
     fn append(&mut self, bytes: &[u8]) -> Place {
         let offset = self.bytes.len() as u64;
         self.bytes.extend_from_slice(bytes);
         (offset, bytes.len() as u64)
     }
 
-    fn list(&mut self, list: &List) -> io::Result<Place> {
+    fn list(&mut self, list: &List<'_>) -> io::Result<Place> {
         let bytes = serde_json::to_vec(list)?;
         Ok(self.append(&bytes))
     }
 
-    fn export(&mut self, text: &str) -> io::Result<()> {
+    fn export(&mut self, text: &str, file: &'n str) -> io::Result<()> {
         let export: Export<'_> = serde_json::from_str(text)?;
         for (kind, members) in [
             (Kind::User, export.user_detail_list),
@@ -154,7 +157,7 @@ impl Writer {
             for member in members {
                 let Named { arn } = serde_json::from_str(member.get())?;
                 let place = self.append(member.get().as_bytes());
-                self.parts.insert((kind as u8, arn), place);
+                self.parts.insert((kind as u8, arn), (place, file));
             }
         }
         Ok(())
@@ -231,30 +234,39 @@ pub fn read(
         let len = usize::try_from(len).map_err(|_| invalid("a place"))?;
         String::from_utf8(read(offset, len)?).map_err(|_| invalid("a text"))
     };
-    let list: List = serde_json::from_str(&text(place)?)?;
-    let mut loaded = Vec::new();
-    let mut parse = |text: &str| {
+    let list = text(place)?;
+    let list: List<'_> = serde_json::from_str(&list)?;
+    let mut identities = Identities::default();
+    let mut add = |file: &str, text: &str| {
         let document = documents::parse(text).map_err(|_| invalid("a document"))?;
-        loaded.push(("", document));
-        Ok::<_, io::Error>(())
+        let added = documents::add(&mut identities, file, document);
+        added.map_err(|_| invalid("a document"))
     };
-    let mut members: [Vec<String>; 4] = Default::default();
-    for (kind, place) in list {
+    // The members of each export, as one with nothing else in it.
+    let mut exports: BTreeMap<Cow<'_, str>, [Vec<String>; 4]> = BTreeMap::new();
+    for (kind, place, file) in list {
         let text = text(place)?;
-        match kind {
-            Kind::Whole => parse(&text)?,
-            Kind::User => members[0].push(text),
-            Kind::Group => members[1].push(text),
-            Kind::Role => members[2].push(text),
-            Kind::Policy => members[3].push(text),
-        }
+        let list = match kind {
+            Kind::Whole => {
+                add(&file, &text)?;
+                continue;
+            }
+            Kind::User => 0,
+            Kind::Group => 1,
+            Kind::Role => 2,
+            Kind::Policy => 3,
+        };
+        exports.entry(file).or_default()[list].push(text);
     }
-    let [users, groups, roles, policies] = members.map(|members| members.join(","));
-    parse(&format!(
-        "{{\"UserDetailList\":[{users}],\"GroupDetailList\":[{groups}],\
-         \"RoleDetailList\":[{roles}],\"Policies\":[{policies}]}}"
-    ))?;
-    documents::merge(loaded).map_err(|_| invalid("a document"))
+    for (file, members) in exports {
+        let [users, groups, roles, policies] = members.map(|members| members.join(","));
+        let export = format!(
+            "{{\"UserDetailList\":[{users}],\"GroupDetailList\":[{groups}],\
+             \"RoleDetailList\":[{roles}],\"Policies\":[{policies}]}}"
+        );
+        add(&file, &export)?;
+    }
+    Ok(identities)
 }
 
 /// Looks an entry up.

@@ -130,14 +130,19 @@ fn signed(
     ]
 }
 
+/// What was signed, and what the cluster expects if that is something else.
+pub fn compared((_, signed, expected): &(&str, String, String)) -> String {
+    let mut expected_names = expected.split(", ");
+    if expected.is_empty() || expected_names.any(|name| name == signed) {
+        return signed.clone();
+    }
+    format!("{signed}   (the cluster's: {expected})")
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, signed, expected) in &self.signed {
-            write!(f, "{name:<18} {signed}")?;
-            if !expected.is_empty() && signed != expected {
-                write!(f, "   (the cluster's: {expected})")?;
-            }
-            writeln!(f)?;
+        for signed in &self.signed {
+            writeln!(f, "{:<18} {}", signed.0, compared(signed))?;
         }
         if let Some(principal) = &self.principal {
             writeln!(f, "{:<18} {principal}", "principal")?;

@@ -4,7 +4,7 @@ use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::authorization::{Policies, Source, Sourced};
 use crate::denial::Why;
 use crate::policy::Policy;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use time::UtcDateTime;
 
 /// A user or a role.
@@ -312,6 +312,17 @@ impl Identities {
         let policy = self.cluster_policy.as_ref()?;
         let source = Source::Other("the cluster's policy");
         Some(Sourced { source, policy })
+    }
+
+    /// The accounts of all users and roles, sorted.
+    pub fn accounts(&self) -> BTreeSet<&str> {
+        let keys = self.by_name.keys();
+        keys.map(|(_, account, _)| account.as_str()).collect()
+    }
+
+    /// The ARNs of the clusters that documents describe.
+    pub fn cluster_arns(&self) -> impl Iterator<Item = &str> {
+        self.clusters.keys().map(String::as_str)
     }
 
     /// What the documents say of the cluster with this ARN.

@@ -120,15 +120,19 @@ fn documents() -> Vec<String> {
     all.iter().map(|value| format!("{value:#}\n")).collect()
 }
 
+/// Each with the path of a file; some share one.
+fn named(documents: &[String]) -> impl Iterator<Item = (&str, &str)> {
+    let names = ["/iam/x.json", "/iam/y.json", "z.json"].into_iter().cycle();
+    names.zip(documents.iter().map(String::as_str))
+}
+
 fn load(documents: &[String]) -> Identities {
-    let parsed = documents
-        .iter()
-        .map(|text| ("x.json", parse(text).unwrap()));
+    let parsed = named(documents).map(|(name, text)| (name, parse(text).unwrap()));
     merge(parsed).unwrap_or_else(|(_, fault)| panic!("{fault}"))
 }
 
 fn written(documents: &[String]) -> Vec<u8> {
-    write(documents.iter().map(String::as_str), &load(documents)).unwrap()
+    write(named(documents), &load(documents)).unwrap()
 }
 
 fn excerpt(bytes: &[u8], id: &str) -> io::Result<Identities> {
@@ -196,7 +200,10 @@ fn an_excerpt_answers_as_the_whole_does() {
     ];
     for id in ids {
         let part = excerpt(&bytes, id).unwrap();
-        assert_eq!(answers(&part, id), answers(&all, id), "{id}");
+        let answers_of_part = answers(&part, id);
+        assert_eq!(answers_of_part, answers(&all, id), "{id}");
+        // With the file that each policy came from.
+        assert!(answers_of_part[0].contains(r#"file: Some(""#), "{id}");
         let same_secret = match (part.access_key(id), all.access_key(id)) {
             (Some(part), Some(all)) => part == all,
             (None, None) => true,

@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 
 import psycopg
 import pytest
 
-from support import ACCOUNT, EXAMPLE_ARN, Key, sign
+from support import ACCOUNT, EXAMPLE_ARN, Key, access_key, account, assumed_role, sign
 
 
 def run(server, *arguments, stdin=""):
@@ -25,8 +26,12 @@ def test_explain_an_admission(server):
     lines = done.stdout.splitlines()
     assert "policy             passed" in lines
     assert f"principal          arn:aws:sts::{ACCOUNT}:assumed-role/example/local" in lines
-    assert any(line.startswith("statement          Allow: identity-based policy ")
-               for line in lines)
+    statements = [line for line in lines if line.startswith("statement ")]
+    # Policy, place and file of the statement that decided.
+    assert [re.fullmatch(
+        rf"statement          Allow: identity-based policy arn:aws:iam::{ACCOUNT}:policy/\w+, "
+        r"statement 1, in account-authorization-details\.json: decides", line)
+        is not None for line in statements] == [True], statements
 
 
 @pytest.mark.parametrize(("profile", "admin", "role", "check"), [
@@ -61,6 +66,84 @@ def test_explain_as_of_a_time(server):
     assert done.returncode == 1
 
 
+# botocore's published vectors: SECRET_KEY, 2024-11-07T17:39:33Z, good for 900 s.
+VECTOR_HOST = "test.dsql.us-east-1.on.aws"
+VECTORS = {
+    "DbConnect": "57fe03e060348aaa21405c239bf02572bbc911076e94dcd65c12ae569dd8fcf4",
+    "DbConnectAdmin": "5ac084bc7cabccc19a52a5d1b5c24b50d3ce143f43b659bd484c91aaf555e190",
+}
+
+
+def vector(action):
+    return (f"{VECTOR_HOST}/?Action={action}&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential="
+            "ACCESS_KEY%2F20241107%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20241107T173933Z"
+            "&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Security-Token=SESSION_TOKEN"
+            f"&X-Amz-Signature={VECTORS[action]}")
+
+
+@pytest.fixture
+def vectors(server, tmp_path):
+    """Explains a vector by documents in which its key is a session of a role that may connect."""
+    allow = [{"PolicyName": "connect", "PolicyDocument": {"Version": "2012-10-17", "Statement": [
+        {"Sid": "Connect", "Effect": "Allow", "Action": "dsql:DbConnect", "Resource": "*"}]}}]
+    documents = {"roles.json": account(roles={"App": allow}),
+                 "session.json": assumed_role("App", Key("ACCESS_KEY", "SECRET_KEY", "SESSION_TOKEN"))}
+    for name, document in documents.items():
+        path = tmp_path / name
+        path.write_text(json.dumps(document))
+        path.chmod(0o600)
+    variables = os.environ | server.variables
+    variables.pop("DSQL_CLUSTER_ARN")
+
+    def explained(action, *arguments):
+        return subprocess.run(
+            [server.command, "explain", "--iam-directory", tmp_path, "--role",
+             "admin" if action == "DbConnectAdmin" else "reader", *arguments],
+            input=vector(action) + "\n", text=True, capture_output=True, env=variables, timeout=60)
+
+    return explained
+
+
+def test_explain_a_published_vector(server, vectors):
+    cluster = ["--cluster-arn", server.cluster_arn, "--endpoint", VECTOR_HOST]
+    at = ["--at", "2024-11-07T17:54:33Z"]
+    done = vectors("DbConnect", *cluster, *at)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(" passed\n") == 10
+    assert done.stdout.splitlines()[-1] == (
+        "statement          Allow: identity-based policy inline policy connect of "
+        f"arn:aws:iam::{ACCOUNT}:role/App, statement 1 (Connect), in roles.json: decides")
+    # The signature is right as well, and the policy has its say.
+    done = vectors("DbConnectAdmin", *cluster, *at)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1 and "signature          passed" in lines
+    assert [line.partition(":")[0] for line in lines if "FAILED" in line] == [
+        "policy             FAILED"]
+    done = vectors("DbConnect", *cluster, "--at", "2024-11-07T17:54:34Z")
+    assert "time               FAILED: the token expired" in done.stdout
+    done = vectors("DbConnect", *cluster)
+    assert "time               FAILED: the token expired" in done.stdout
+    for text in [*VECTORS.values(), "SECRET_KEY", "SESSION_TOKEN"]:
+        assert text not in done.stdout + done.stderr
+
+
+def test_explain_without_the_clusters_arn(server, vectors):
+    """The cluster is the endpoint's, in the account of the documents."""
+    at = ["--at", "2024-11-07T17:54:33Z"]
+    region, name = server.cluster_arn.split(":")[3], server.cluster_arn.partition("/")[2]
+    host = f"{name}.dsql.{region}.on.aws"
+    done = vectors("DbConnect", "--endpoint", f"{host},{VECTOR_HOST}", *at)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = vectors("DbConnect", "--endpoint", host, "--region", region, *at)
+    assert f"host               FAILED: the token was signed for host {VECTOR_HOST}" in done.stdout
+    done = vectors("DbConnect", "--endpoint", f"{host},{VECTOR_HOST}", "--region", "eu-west-1", *at)
+    assert "region             us-east-1   (the cluster's: eu-west-1)" in done.stdout
+    done = vectors("DbConnect", "--region", region, *at)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1, "", "dsql-iam: which cluster it is, is not known: name it with --cluster-arn or "
+        "DSQL_CLUSTER_ARN, or its host name (ID.dsql.REGION.on.aws) with --endpoint\n")
+
+
 def test_simulate_a_principal(server):
     done = run(server, "simulate-principal-policy", "--policy-source-arn", EXAMPLE_ARN,
                "--action-names", "dsql:DbConnect", "dsql:DbConnectAdmin",
@@ -86,7 +169,8 @@ def test_faults_are_named(server):
 
 def explained(server, role, token, connection):
     rows = connection.execute("SELECT * FROM sys.explain_token(%s, %s)", (role, token)).fetchall()
-    return {name: (outcome, reason) for name, outcome, reason in rows if outcome != "statement"}
+    return {name: (outcome, reason) for name, outcome, reason in rows
+            if outcome not in ("statement", "signed", "not known here")}
 
 
 def test_explain_token(server, role):
@@ -111,6 +195,34 @@ def test_explain_token(server, role):
             "SELECT reason FROM sys.explain_token(%s, %s) WHERE outcome = 'statement'",
             (name, server.token("example"))).fetchone()
         assert statement[0].startswith("Allow: identity-based policy ")
+        assert re.search(r", in \S+\.json: decides$", statement[0])
+        # What was signed, and what the cluster expects, without the signature.
+        key = Key(server.key("admin").id, "not the secret of this key, but one as long")
+        wrong = sign(key, "DbConnectAdmin", host="elsewhere.test", region="us-west-2")
+        rows = admin.execute("SELECT check_name, outcome, reason FROM sys.explain_token('admin', %s)",
+                             (wrong,)).fetchall()
+        signed = {name: reason for name, outcome, reason in rows if outcome == "signed"}
+        assert list(signed) == ["host", "region", "service", "date of the scope", "action",
+                                "signed at", "good for"]
+        assert signed["host"].startswith("elsewhere.test   (the cluster's: localhost, ")
+        assert signed["region"] == "us-west-2   (the cluster's: us-east-1)"
+        assert signed["service"] == "dsql" and signed["action"] == "DbConnectAdmin"
+        wrong = sign(key, "DbConnectAdmin")
+        rows = admin.execute("SELECT check_name, outcome, reason FROM sys.explain_token('admin', %s)",
+                             (wrong,)).fetchall()
+        assert ("signature", "failed") in {(name, outcome) for name, outcome, _ in rows}
+        assert ("host", "signed", "localhost") in rows
+        assert wrong.rpartition("=")[2] not in str(rows) and key.secret not in str(rows)
+        # A policy that asks for a key which nobody knows here.
+        asks = {"UserName": "asks", "Arn": f"arn:aws:iam::{ACCOUNT}:user/asks", "UserPolicyList": [
+            {"PolicyName": "p", "PolicyDocument": {"Statement": [
+                {"Effect": "Allow", "Action": "dsql:*", "Resource": "*",
+                 "Condition": {"StringEquals": {"aws:SourceVpc": "vpc-1"}}}]}}]}
+        key = Key("AKIAASKSFORUNKNOWN01", "the-secret-of-one-who-asks-for-more")
+        with server.documents(asks={"UserDetailList": [asks]}, key=access_key("asks", key)):
+            rows = admin.execute("SELECT * FROM sys.explain_token(%s, %s)",
+                                 (name, sign(key, "DbConnect"))).fetchall()
+        assert ("policy", "not known here", "aws:SourceVpc") in rows
     with server.superuser() as superuser:
         assert explained(server, "admin", server.token("admin"), superuser)["policy"][0] == "passed"
     with server.connect(name) as connection:

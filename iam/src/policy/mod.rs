@@ -40,6 +40,7 @@ use principal::{Principals, RawPrincipals};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use variable::Template;
 
 /// The longest pattern or value that is accepted; IAM's own limits are far below.
@@ -53,9 +54,17 @@ const MAX_ELEMENTS: usize = 1024 * 1024;
 const MAX_CONDITIONS: usize = 64 * 1024;
 
 /// A policy document.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     statements: Vec<Statement>,
+    file: Option<Arc<str>>,
+}
+
+/// The same is what says the same, wherever it stands.
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        self.statements == other.statements
+    }
 }
 
 /// What kind of document it is, which says what it has to have and must not have.
@@ -147,6 +156,16 @@ impl Policy {
     ) -> Result<Self, D::Error> {
         let raw = deserializer.deserialize_any(RawVisitor)?;
         Self::from_raw(raw, kind).map_err(de::Error::custom)
+    }
+
+    /// The name of the file that it came from, if it came from one.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// Remembers the file that it came from. All policies of a file share its name.
+    pub(crate) fn comes_from(&mut self, file: &Arc<str>) {
+        self.file = Some(Arc::clone(file));
     }
 
     /// Its statements, in their order.
@@ -424,7 +443,10 @@ impl Policy {
             }
             statements.push(statement);
         }
-        Ok(Self { statements })
+        Ok(Self {
+            statements,
+            file: None,
+        })
     }
 }
 
