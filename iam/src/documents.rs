@@ -981,6 +981,25 @@ mod tests {
     }
 
     #[test]
+    fn who_no_document_can_describe() {
+        let account = "arn:aws:iam::012345678912:root";
+        let user = json!({"UserDetailList": [{"UserName": "root", "Arn": account}]});
+        let mut federated = session(0, json!(null));
+        federated["AssumedRoleUser"]["Arn"] =
+            json!("arn:aws:sts::012345678912:federated-user/alice");
+        let mut root = session(0, json!(null));
+        root["AssumedRoleUser"]["Arn"] = json!(account);
+        for (document, expected) in [
+            (user, "is no ARN of a user or role"),
+            (federated, "AssumedRoleUser.Arn is no ARN of a role session"),
+            (root, "AssumedRoleUser.Arn is no ARN of a role session"),
+        ] {
+            let message = fault(document);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
     fn more_than_an_account_can_have_is_refused() {
         let arn = "arn:aws:iam::012345678912:user/a";
         let attached = |count: usize, distinct: usize| -> Vec<serde_json::Value> {
@@ -998,7 +1017,7 @@ mod tests {
         };
         let groups = |count: usize| (0..count).map(|n| format!("g{n}")).collect::<Vec<_>>();
         let inline = json!({"PolicyName": "p", "PolicyDocument": {"Statement": []}});
-        for (more, fault) in [
+        for (more, expected) in [
             (
                 json!({"AttachedManagedPolicies": attached(101, 101)}),
                 "attached policies than 100",
@@ -1012,9 +1031,9 @@ mod tests {
                 "inline policies than 500",
             ),
         ] {
-            let said = super::tests::fault(user(more));
+            let said = fault(user(more));
             assert!(
-                said.starts_with(&format!("{arn} has more {fault}")),
+                said.starts_with(&format!("{arn} has more {expected}")),
                 "{said}"
             );
         }

@@ -827,6 +827,20 @@ mod tests {
         documents::merge(parsed).unwrap_or_else(|(_, fault)| panic!("{fault}"))
     }
 
+    /// A user, its key, and a role whose trust policy has this statement.
+    fn with_trust(statement: Value) -> Identities {
+        load(&[
+            json!({
+                "UserDetailList": [{"UserName": "alice",
+                    "Arn": "arn:aws:iam::012345678912:user/alice"}],
+                "RoleDetailList": [{"RoleName": "App", "Arn": ROLE,
+                    "AssumeRolePolicyDocument": {"Statement": [statement]}}],
+            }),
+            json!({"AccessKey": {"UserName": "alice", "AccessKeyId": "AKIA",
+                "Status": "Active", "SecretAccessKey": "the secret"}}),
+        ])
+    }
+
     fn surroundings(identities: &Identities) -> Surroundings<'_> {
         Surroundings {
             now: NOW,
@@ -886,6 +900,37 @@ mod tests {
                 reason.split(';').next().unwrap().to_owned()
             });
             assert_eq!(said, refused, "{letters} {principal}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_the_request() {
+        let cases = [
+            (
+                "StringEquals",
+                "aws:RequestedRegion",
+                "us-east-1",
+                "eu-west-1",
+            ),
+            ("Bool", "aws:SecureTransport", "false", "true"),
+            ("IpAddress", "aws:SourceIp", "10.1.2.0/24", "10.1.3.0/24"),
+        ];
+        for (operator, key, fits, other) in cases {
+            for (value, is_allowed) in [(fits, true), (other, false)] {
+                let mut trust = json!({"Effect": "Allow", "Action": "sts:*", "Principal": "*"});
+                trust["Condition"] = json!({operator: {key: value}});
+                let identities = with_trust(trust);
+                let surroundings = Surroundings {
+                    connection: ConnectionFacts {
+                        source_ip: Some([10, 1, 2, 3].into()),
+                        is_tls: false,
+                    },
+                    ..surroundings(&identities)
+                };
+                let caller = Caller::with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+                let outcome = assume_role(&caller, &asked(), &surroundings);
+                assert_eq!(outcome.is_ok(), is_allowed, "{key} {value}");
+            }
         }
     }
 
@@ -963,7 +1008,6 @@ mod tests {
 
     #[test]
     fn no_document_says_what_a_request_does_not() {
-        let entry = |name: &str| json!({"ContextKeyName": name, "ContextKeyValues": ["yes"], "ContextKeyType": "string"});
         let keys = [
             "sts:ExternalId",
             "sts:SourceIdentity",
@@ -979,17 +1023,9 @@ mod tests {
         for key in keys {
             let mut trust = json!({"Effect": "Allow", "Action": "sts:*", "Principal": "*"});
             trust["Condition"] = json!({"StringEquals": {key: "yes"}});
-            let identities = load(&[
-                json!({
-                    "UserDetailList": [{"UserName": "alice",
-                        "Arn": "arn:aws:iam::012345678912:user/alice"}],
-                    "RoleDetailList": [{"RoleName": "App", "Arn": ROLE,
-                        "AssumeRolePolicyDocument": {"Statement": [trust]}}],
-                }),
-                json!({"AccessKey": {"UserName": "alice", "AccessKeyId": "AKIA",
-                    "Status": "Active", "SecretAccessKey": "the secret"}}),
-                json!({"ContextEntries": [entry(key)]}),
-            ]);
+            let mut identities = with_trust(trust);
+            let entry = (key.to_owned(), vec!["yes".to_owned()]);
+            identities.context_entries.push(entry);
             let surroundings = surroundings(&identities);
             let caller = Caller::with_secret(PRESENTED, "the secret", &surroundings).unwrap();
             let refusal = assume_role(&caller, &asked(), &surroundings).unwrap_err();

@@ -12,7 +12,7 @@ from botocore.exceptions import CredentialRetrievalError
 
 from assumable import (ALICE, BOB, CHAINED, OTHER_ACCOUNT, OVER, PREFIX, STRANGER, end_session,
                        five_minutes_before_the_end, frozen_key, identities, role_arn, session_key,
-                       stored, token)
+                       stored, token, trust, with_roles)
 from support import ACCOUNT, EXAMPLE_ARN, Key, policy
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,19 @@ def test_conditions_on_the_request(iam):
     for arguments in (tags, ["--tags", "Key=team,Value=red", "--transitive-tag-keys", "team"],
                       [*tags, "Key=more,Value=1", "--transitive-tag-keys", "team"]):
         assert "AccessDenied: " in refusal(iam, ALICE, *arguments, role="tagged")
+
+
+def test_conditions_on_the_connection(iam):
+    """Nothing goes over a network: that is as good as TLS, and there is no address."""
+    everybody = f"arn:aws:iam::{ACCOUNT}:root"
+    export = with_roles(
+        safe=trust(everybody, Condition={"Bool": {"aws:SecureTransport": "true"},
+                                         "Null": {"aws:SourceIp": "true"}}),
+        near=trust(everybody, Condition={"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}))
+    with iam.documents(conditional=export):
+        assume(iam, ALICE, role="safe")
+        assert "because no resource-based policy allows the sts:AssumeRole action" in refusal(
+            iam, ALICE, role="near")
 
 
 def test_a_session_policy_narrows(iam, role, tmp_path):

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError, CredentialRetrievalError
 
 from assumable import (ALICE, BOB, CHAINED, OTHER_ACCOUNT, OVER, STRANGER, end_session,
                        five_minutes_before_the_end, frozen_key, identities, role_arn, session_key,
-                       stored, token)
+                       stored, token, trust, with_roles)
 from support import ACCOUNT, EXAMPLE_ARN, REGION, SECRETS, Key, until
 
 CONTAINER_TOKEN = "a-token-that-only-the-container-has"
@@ -234,6 +234,32 @@ def test_a_broken_directory_answers_nobody(iam, sts):
             client.get_caller_identity()
     until(lambda: any("IsTruncated is true" in line for line in sts.errors), "it is logged")
     sts.client().get_caller_identity()
+
+
+def test_conditions_on_the_connection(iam, sts):
+    """The service has no TLS, the client's address, and whatever region the request is signed for."""
+    everybody = f"arn:aws:iam::{ACCOUNT}:root"
+    conditions = {"far": {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}},
+                  "tls": {"Bool": {"aws:SecureTransport": "true"}},
+                  "plain": {"Bool": {"aws:SecureTransport": "false"},
+                            "IpAddress": {"aws:SourceIp": "127.0.0.0/8"}},
+                  "elsewhere": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}
+    export = with_roles(**{name: trust(everybody, Condition=condition)
+                           for name, condition in conditions.items()})
+
+    def assumes(role, region=REGION):
+        client = boto3.client("sts", endpoint_url=sts.url, region_name=region,
+                              aws_access_key_id=ALICE.id, aws_secret_access_key=ALICE.secret)
+        try:
+            client.assume_role(RoleArn=role_arn(role), RoleSessionName="s1")
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "AccessDenied"
+            return False
+        return True
+
+    with iam.documents(conditional=export):
+        assert not assumes("far") and assumes("far", "eu-west-1")
+        assert assumes("plain") and not assumes("tls") and not assumes("elsewhere")
 
 
 def test_a_full_directory(iam, sts):

@@ -702,6 +702,26 @@ mod tests {
         }
     }
 
+    /// AWS does not say what these do. Here one of the values has to match, and none for what is negated.
+    #[test]
+    fn an_operator_without_a_quantifier_on_several_values() {
+        for (operator, key, value, expected) in [
+            ("StringEquals", "many", "a", true),
+            ("StringEquals", "many", "b", true),
+            ("StringEquals", "many", "c", false),
+            ("StringNotEquals", "many", "a", false),
+            ("StringNotEquals", "many", "b", false),
+            ("StringNotEquals", "many", "c", true),
+            ("StringLike", "many", "?", true),
+            ("StringNotLike", "many", "b*", false),
+            ("StringEqualsIfExists", "many", "c", false),
+            ("Null", "many", "false", true),
+        ] {
+            let held = holds(operator, key, &[value]);
+            assert_eq!(held, expected, "{operator} {value}");
+        }
+    }
+
     #[test]
     fn a_variable_without_a_value_equals_nothing() {
         assert!(!holds("StringEquals", "s", &["${nothing}"]));

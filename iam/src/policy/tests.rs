@@ -112,6 +112,37 @@ fn a_variable_without_a_value_matches_no_resource() {
     assert!(policy.statements()[0].fits_resource(&question, &mut Evaluation::default()));
 }
 
+/// AWS documents variables behind the fifth colon only. Here they are filled in anywhere.
+#[test]
+fn a_variable_before_the_fifth_colon_is_filled_in() {
+    for (resource, applies) in [
+        (
+            "arn:aws:dsql:${aws:RequestedRegion}:012345678912:cluster/*",
+            true,
+        ),
+        ("arn:aws:dsql:*:${aws:PrincipalAccount}:cluster/*", true),
+        ("arn:aws:${aws:RequestedRegion}:*:*:cluster/*", false),
+        ("arn:aws:dsql:${aws:PrincipalTag/none}:*:cluster/*", false),
+        (
+            "arn:aws:dsql:${aws:PrincipalTag/none, 'us-east-1'}:*:cluster/*",
+            true,
+        ),
+        // What a variable stands for has no wildcards, there as well.
+        ("arn:aws:dsql:${aws:PrincipalTag/star}:*:cluster/*", false),
+    ] {
+        let document = json!({"Version": "2012-10-17", "Statement":
+            {"Effect": "Allow", "Action": "*", "Resource": resource}});
+        let policy: Policy = serde_json::from_value(document).unwrap();
+        let mut context = Context::default();
+        context.set("aws:RequestedRegion", "us-east-1");
+        context.set("aws:PrincipalAccount", "012345678912");
+        context.set("aws:PrincipalTag/star", "*");
+        let question = Question::new("dsql:DbConnect", CLUSTER, &context, USER, false);
+        let naming = policy.statements()[0].apply(&question, &mut Evaluation::default());
+        assert_eq!(naming == Naming::Caller, applies, "{resource}");
+    }
+}
+
 #[test]
 fn all_conditions_have_to_hold() {
     let with = |condition: Value| {
