@@ -1,6 +1,10 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION dsql_iam" to load this file. \quit
 
+-- Whoever may create in a schema of the search path could put a function or an operator there that fits
+-- better than the server's own, and it would be called as the superuser, or as whoever reads the view.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 -- The role that is there from the start. It may exist already, from an earlier CREATE EXTENSION
 -- or a restored dump, but then it has to be what it would be made here.
 DO $$
