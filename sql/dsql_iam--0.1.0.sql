@@ -10,17 +10,34 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 DO $$
 DECLARE
     existing pg_catalog.pg_roles;
+    privileged name;
 BEGIN
     SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname = 'admin';
     IF NOT FOUND THEN
         CREATE ROLE admin WITH LOGIN CREATEROLE;
     ELSIF existing.rolsuper OR NOT existing.rolcanlogin OR NOT existing.rolcreaterole
-          OR existing.rolcreatedb OR existing.rolreplication OR existing.rolbypassrls THEN
+          OR existing.rolcreatedb OR existing.rolreplication OR existing.rolbypassrls
+          OR NOT existing.rolinherit OR existing.rolconnlimit <> -1
+          OR existing.rolvaliduntil < 'infinity' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_object',
             MESSAGE = 'role "admin" exists already and is not the one that dsql_iam needs',
-            DETAIL = 'dsql_iam lets IAM principals log in as admin. It has to have the attributes LOGIN and CREATEROLE, and no others.',
-            HINT = 'Rename that role, or: ALTER ROLE admin WITH LOGIN CREATEROLE NOSUPERUSER NOCREATEDB NOREPLICATION NOBYPASSRLS';
+            DETAIL = 'dsql_iam lets IAM principals log in as admin. It has to have the attributes LOGIN, CREATEROLE and INHERIT, no others, and no limits.',
+            HINT = 'Rename that role, or: ALTER ROLE admin WITH LOGIN CREATEROLE INHERIT NOSUPERUSER NOCREATEDB NOREPLICATION NOBYPASSRLS CONNECTION LIMIT -1 VALID UNTIL ''infinity''';
+    END IF;
+    -- What a superuser or a predefined role may, an IAM policy for admin should not give away. The owner
+    -- of this database is a member of pg_database_owner, and may nothing beyond the database by it.
+    SELECT rolname INTO privileged
+      FROM pg_catalog.pg_roles
+     WHERE (rolsuper OR starts_with(rolname, 'pg_') AND rolname <> 'pg_database_owner')
+       AND pg_has_role('admin', oid, 'MEMBER')
+     ORDER BY rolsuper DESC, rolname LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_object',
+            MESSAGE = 'role "admin" exists already and is not the one that dsql_iam needs',
+            DETAIL = format('dsql_iam lets IAM principals log in as admin, and that role is a member of %I, itself or through another role.', privileged),
+            HINT = format('Rename that role, or take the membership away, as with: REVOKE %I FROM admin', privileged);
     END IF;
     EXECUTE format('GRANT CREATE ON DATABASE %I TO admin', current_database());
     GRANT CREATE ON SCHEMA public TO admin;

@@ -137,5 +137,26 @@ DROP EXTENSION dsql_iam;
 ALTER ROLE admin RENAME TO admin_of_dsql_iam;
 CREATE ROLE admin SUPERUSER LOGIN CREATEROLE;
 CREATE EXTENSION dsql_iam;
+-- nor one that cannot be logged in to, or that may more than it seems
+ALTER ROLE admin NOSUPERUSER NOINHERIT;
+CREATE EXTENSION dsql_iam;
+ALTER ROLE admin INHERIT CONNECTION LIMIT 0;
+CREATE EXTENSION dsql_iam;
+ALTER ROLE admin CONNECTION LIMIT -1 VALID UNTIL '2000-01-01';
+CREATE EXTENSION dsql_iam;
+ALTER ROLE admin VALID UNTIL 'infinity';
+CREATE ROLE guard_between;
+GRANT pg_monitor TO guard_between;
+GRANT guard_between TO admin;
+CREATE EXTENSION dsql_iam;
+REVOKE pg_monitor FROM guard_between;
+ALTER ROLE guard_between SUPERUSER;
+CREATE EXTENSION dsql_iam;
+-- without these it is what would be made
+ALTER ROLE guard_between NOSUPERUSER;
+CREATE EXTENSION dsql_iam;
+DROP EXTENSION dsql_iam;
+DROP ROLE guard_between;
+DROP OWNED BY admin;
 DROP ROLE admin;
 ALTER ROLE admin_of_dsql_iam RENAME TO admin;
