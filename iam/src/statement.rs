@@ -327,11 +327,27 @@ impl<'a> Reader<'a> {
         true
     }
 
+    /// Skips `UESCAPE 'c'`, which belongs to the identifier `U&"…"` before it.
+    fn skip_escape_character(&mut self) {
+        let start = self.at;
+        self.skip_space();
+        if self.word("uescape") {
+            self.skip_space();
+            if self.peek(0) == b'\'' && self.peek(2) == b'\'' {
+                self.at += 3;
+                return;
+            }
+        }
+        self.at = start;
+    }
+
     /// Skips an identifier, bare or quoted; false if there is none, or if it does not end.
     fn skip_identifier(&mut self) -> bool {
         let start = self.at;
-        let is_u = self.peek(0).eq_ignore_ascii_case(&b'u');
-        if is_u && self.peek(1) == b'&' && self.peek(2) == b'"' {
+        let is_u = self.peek(0).eq_ignore_ascii_case(&b'u')
+            && self.peek(1) == b'&'
+            && self.peek(2) == b'"';
+        if is_u {
             self.at += 2;
         }
         if self.peek(0) == b'"' {
@@ -341,6 +357,9 @@ impl<'a> Reader<'a> {
                     (b'"', b'"') => self.at += 2,
                     (b'"', _) => {
                         self.at += 1;
+                        if is_u {
+                            self.skip_escape_character();
+                        }
                         return true;
                     }
                     _ => self.at += 1,
@@ -425,6 +444,7 @@ mod tests {
             "aws iam grant \"ex\"\"am;ple\" to 'arn'",
             " \n-- a 'comment'\n/* and /* another */ */ AWS--x\nIAM/**/GRANT/**/a/**/TO/**/'arn'",
             "AWS IAM GRANT U&\"\\0061\" TO 'arn'",
+            "AWS IAM GRANT u&\"!0061\" /**/ uescape '!' TO 'arn'",
             "AWS IAM GRANT\"a\"TO''",
             "AWS IAM GRANT r\u{f6}le TO $$arn$$",
             "AWS IAM GRANT e TO E'arn'",
@@ -454,6 +474,8 @@ mod tests {
             ("AWS IAM REVOKE a TO 'arn'", "TO 'arn'"),
             ("AWS IAM GRANT a, b TO 'arn'", ", b TO 'arn'"),
             ("AWS IAM GRANT a TOO 'arn'", "TOO 'arn'"),
+            ("AWS IAM GRANT \"a\" UESCAPE '!' TO ''", "UESCAPE '!' TO ''"),
+            ("AWS IAM GRANT U&\"a\" UESCAPE TO ''", "UESCAPE TO ''"),
             ("AWS IAM GRANT \"a TO 'arn'", "\"a TO 'arn'"),
         ] {
             let (_, _, preposition, stopped) = words(text).expect(text);
