@@ -15,6 +15,9 @@
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/queryjumble.h"
+#endif
 #include "postmaster/postmaster.h"
 #include "replication/walsender.h"
 #if PG_VERSION_NUM >= 180000
@@ -22,6 +25,9 @@
 #endif
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
+#if PG_VERSION_NUM < 160000
+#include "utils/queryjumble.h"
+#endif
 
 #include <dlfcn.h>
 #include <netdb.h>
@@ -251,12 +257,19 @@ dsql_iam_syntax_error(const char *query, int at, int len)
 			 errposition(position)));
 }
 
-/* Logs a statement that log_statement = ddl asks for, in the words of exec_simple_query(). */
+/*
+ * Logs the statement that log_statement = ddl asks for, in the words of exec_simple_query(). That logs a
+ * string of several as a whole, once; this is called for each of them, and logs that one.
+ */
 void
-dsql_iam_log_ddl(const char *query)
+dsql_iam_log_ddl(const char *query, int location, int len)
 {
-	if (log_statement == LOGSTMT_DDL || log_statement == LOGSTMT_MOD)
-		ereport(LOG, (errmsg("statement: %s", query), errhidestmt(true)));
+	const char *statement;
+
+	if (log_statement != LOGSTMT_DDL && log_statement != LOGSTMT_MOD)
+		return;
+	statement = CleanQuerytext(query, &location, &len);
+	ereport(LOG, (errmsg("statement: %.*s", len, statement), errhidestmt(true)));
 }
 
 /* Where the server's keyword table keeps the address of its hash function. */

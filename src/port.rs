@@ -44,7 +44,7 @@ mod c {
         ) -> !;
         pub fn dsql_iam_out_of_memory(size: usize);
         pub fn dsql_iam_syntax_error(query: *const c_char, at: c_int, len: c_int) -> !;
-        pub fn dsql_iam_log_ddl(query: *const c_char);
+        pub fn dsql_iam_log_ddl(query: *const c_char, location: c_int, len: c_int);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
         pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
         pub fn dsql_iam_lexer_iam_may_follow(word: *const c_char, len: usize) -> bool;
@@ -319,10 +319,11 @@ pub unsafe fn syntax_error(query: *const c_char, at: usize, len: usize) -> ! {
     unsafe { c::dsql_iam_syntax_error(query, as_int(at), as_int(len)) }
 }
 
-/// Logs `query` if `log_statement` is `ddl` or `mod`.
-pub fn log_ddl(query: &CStr) {
-    // SAFETY: a string that lives during the call.
-    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_log_ddl(query.as_ptr())) };
+/// Logs one statement of `query` if `log_statement` is `ddl` or `mod`: the `len` bytes at `location`, as
+/// in `PlannedStmt`, where a `len` of 0 is the rest.
+pub fn log_ddl(query: &CStr, location: c_int, len: c_int) {
+    // SAFETY: a string that lives during the call, and a statement of it.
+    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_log_ddl(query.as_ptr(), location, len)) };
 }
 
 /// Hashes a word of `len` bytes for PostgreSQL's keyword table.

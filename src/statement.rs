@@ -91,14 +91,7 @@ unsafe extern "C-unwind" fn carry_out(
         let node = (*planned).utilityStmt;
         match (*node).type_ {
             pg_sys::NodeTag::T_DoStmt => {
-                let start = usize::try_from((*planned).stmt_location).unwrap_or(0);
-                aws_iam(
-                    node.cast(),
-                    CStr::from_ptr(query),
-                    start,
-                    context,
-                    completion,
-                )
+                aws_iam(planned, CStr::from_ptr(query), context, completion)
             }
             pg_sys::NodeTag::T_SecLabelStmt if security_label(node.cast()) => Outcome::Done,
             _ => {
@@ -112,15 +105,22 @@ unsafe extern "C-unwind" fn carry_out(
 /// Carries out a `DO` that was an AWS IAM statement before `syntax.rs` rewrote it.
 ///
 /// # Safety
-/// `node` must be the statement that starts at or before byte `start` of `query`; `completion` may
-/// be null.
+/// `planned` must be a `DO` statement of `query`; `completion` may be null.
 unsafe fn aws_iam(
-    node: *mut pg_sys::DoStmt,
+    planned: *mut pg_sys::PlannedStmt,
     query: &CStr,
-    start: usize,
     context: pg_sys::ProcessUtilityContext::Type,
     completion: *mut pg_sys::QueryCompletion,
 ) -> Outcome {
+    // SAFETY: the caller's promise.
+    let (node, location, len) = unsafe {
+        (
+            (*planned).utilityStmt.cast(),
+            (*planned).stmt_location,
+            (*planned).stmt_len,
+        )
+    };
+    let start = usize::try_from(location).unwrap_or(0);
     let text = query.to_bytes().get(start..).unwrap_or_default();
     let Some(words) = parse(text) else {
         return Outcome::NotOurs;
@@ -140,7 +140,7 @@ unsafe fn aws_iam(
         };
     };
     if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL {
-        port::log_ddl(query);
+        port::log_ddl(query, location, len);
     }
     mappings::change(words.verb, role, &arn.to_string_lossy());
     // SAFETY: null, or the completion that the caller sends.

@@ -460,6 +460,21 @@ def test_log_statement(server, stated, level, prepare):
     assert "LOG:  " + ("execute " if prepare and level == "all" else "") in lines[0]
 
 
+def test_log_statement_of_several(server, stated):
+    mark = server.log_mark()
+    arns = [ARN, ARN + "-two"]
+    server.execute("ALTER ROLE admin SET log_statement = 'ddl'")
+    try:
+        with server.connect() as admin:
+            admin.execute("; ".join(f"AWS IAM GRANT stated TO '{arn}'" for arn in arns) + " ; SELECT 1")
+    finally:
+        server.execute("ALTER ROLE admin RESET log_statement")
+    server.logged(f"TO '{arns[1]}'", mark)
+    lines = [line for line in server.log_since(mark).splitlines() if "AWS IAM GRANT" in line]
+    assert [line.split("statement: ")[1] for line in lines] == [
+        f"AWS IAM GRANT stated TO '{arn}'" for arn in arns]
+
+
 def test_log_statement_none(server, stated, admin):
     mark = server.log_mark()
     typed = f"AWS IAM GRANT stated TO '{ARN}' -- none"
