@@ -1,5 +1,5 @@
 //! What a contributor types: `cargo xtask up`, `down`, `test`, `bench`, `fuzz`, `deny`,
-//! `package` and `lint`.
+//! `reproducible`, `package` and `lint`.
 //!
 //! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
 //! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it
@@ -26,6 +26,7 @@ mod postgres;
 mod prerequisites;
 mod random;
 mod readme;
+mod reproducible;
 mod run;
 mod samples;
 mod server;
@@ -63,6 +64,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Check what the crates that this is built from may be
     Deny,
+    /// Check that the library is the same wherever it is built
+    Reproducible(reproducible::Arguments),
     /// Make a Debian package for one major version of PostgreSQL
     Package(package::Arguments),
     /// Check the formatting and run clippy on everything
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Deny => deny::run(),
+        Command::Reproducible(arguments) => reproducible::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
     };

@@ -65,12 +65,14 @@ pub fn build_extension(postgres: &Postgres, target: &Path, release: bool) -> Res
     run::run(&mut build).context("the extension was not built")?;
 
     let profile = if release { "release" } else { "debug" };
-    let file = format!(
-        "{}dsql_iam{}",
-        std::env::consts::DLL_PREFIX,
-        std::env::consts::DLL_SUFFIX
-    );
-    Ok(target.join(postgres.feature()).join(profile).join(file))
+    let folder = target.join(postgres.feature()).join(profile);
+    Ok(folder.join(library_file()))
+}
+
+/// The name that cargo gives the extension's library.
+pub fn library_file() -> String {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    format!("{DLL_PREFIX}dsql_iam{DLL_SUFFIX}")
 }
 
 /// Builds the command `dsql-iam`, gives the folder that holds it.
