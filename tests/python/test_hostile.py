@@ -123,7 +123,9 @@ def test_gssenc_request(server):
 def test_no_startup_packet_that_opens_anything(server, sent):
     with Raw(server) as wire:
         wire.send(sent)
-        wire.socket.shutdown(socket.SHUT_WR)
+        # The server may have hung up already.
+        with contextlib.suppress(OSError):
+            wire.socket.shutdown(socket.SHUT_WR)
         answer = everything(wire)
     assert struct.pack("!II", 8, 0) not in answer
     assert struct.pack("!II", 8, 3) not in answer

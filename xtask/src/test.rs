@@ -391,7 +391,16 @@ impl Suite {
         prerequisites::java()?;
         let tests = workspace::root().join("tests/python");
         let mut pytest = self.client(self.python_environment()?);
-        run::run(pytest.args(["-m", "pytest", "-q", "-rs"]).arg(&tests))
+        // In a folder of its own: the one that pytest has for all runs is closed to the servers' user again
+        // by each run that starts. Short, for the sockets in it.
+        let folder = tempfile::Builder::new().prefix("dsql-iam-").tempdir()?;
+        pytest
+            .args(["-m", "pytest", "-q", "-rs", "--basetemp"])
+            .arg(folder.path().join("test"))
+            .arg(&tests);
+        run::run(&mut pytest).inspect_err(|_| {
+            println!("what the tests wrote is in {}", folder.keep().display());
+        })
     }
 
     /// Makes a virtual environment, anew only if the requirements changed; gives its Python.
