@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what authenticating costs, as ratios taken side by side in one run.
 //!
-//! One cluster, started by turns without the library (`trust` and SCRAM-SHA-256, which are
+//! One cluster, started by turns without the library (`trust`, `password` and SCRAM-SHA-256, which are
 //! PostgreSQL's own) and with it. Each figure is the median of its rounds. Machines are noisy, so
 //! what counts is the ratio, not the number. The parts of a login are measured by Criterion, in
 //! `iam/benches`.
@@ -171,6 +171,10 @@ impl Bench<'_> {
                 take(scram, self.connections(ROLE, "bench", tls)?);
             }
             take(
+                "password",
+                self.connections("bench_password", "bench", false)?,
+            );
+            take(
                 "pgbench -S without",
                 self.throughput(&["--builtin=select-only"])?,
             );
@@ -231,7 +235,8 @@ impl Bench<'_> {
     fn prepare(&self) -> Result<()> {
         let hba = self.server.directory.data().join("pg_hba.conf");
         let lines = fs::read_to_string(&hba)?
-            + "host postgres bench_trust all trust\nhost postgres bench all scram-sha-256\n";
+            + "host postgres bench_trust all trust\nhost postgres bench all scram-sha-256\n\
+               host postgres bench_password all password\n";
         mirror::write(&hba, lines.as_bytes(), 0o600)?;
         Account::find()?.own(&hba, 0o600)?;
         self.server.start_detached()?;
@@ -240,6 +245,9 @@ impl Bench<'_> {
         self.superuser(&[
             "CREATE ROLE bench_trust LOGIN",
             "CREATE ROLE bench LOGIN PASSWORD 'bench'",
+            // MD5 takes no time, so that what is left is the exchange.
+            "SET password_encryption = 'md5'",
+            "CREATE ROLE bench_password LOGIN PASSWORD 'bench'",
             &format!("AWS IAM GRANT bench TO '{role}'"),
             "ALTER SYSTEM SET dsql_iam.require_tls = off",
             "ALTER SYSTEM SET log_min_messages = fatal",
@@ -560,6 +568,8 @@ fn report(figures: &Figures, arguments: &Arguments) -> String {
         ("IAM", "trust", "≥ 0.97"),
         ("IAM, TLS", "SCRAM, TLS", "≥ 2"),
         ("IAM", "SCRAM", "≥ 2"),
+        ("password", "trust", ""),
+        ("IAM", "password", ""),
         ("IAM, long session token", "IAM", ""),
         ("IAM, 10,000 mappings", "IAM", ""),
         ("IAM, after a change", "IAM", ""),
@@ -653,7 +663,8 @@ fn page(table: &str, arguments: &Arguments) -> Result<String> {
          {}. Client and server share them. Numbers differ from machine to machine; the ratios\n\
          were taken side by side, in alternating rounds on one cluster.\n\n\
          `IAM` is a login with a token, `trust` and `SCRAM` PostgreSQL's own methods without the library;\n\
-         each in new connections a second, by `pgbench --connect` with four clients. The large directory\n\
+         each in new connections a second, by `pgbench --connect` with four clients. `password` is\n\
+         PostgreSQL's method of that name, with an MD5 secret: what it costs to be asked for one. The large directory\n\
          holds {ENTITIES} roles and as many managed policies, the long session token {LONG_TOKEN} characters.\n\
          After a change the postmaster has not been told to reload, and so each login reads its own part of the\n\
          documents; the large directory is read like this too.\n\n\
