@@ -1,6 +1,7 @@
 // Every refusal that AWS's signer can bring about, field by field.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import {
@@ -12,6 +13,7 @@ import {
   createRole,
   credentialsOf,
   customToken,
+  putDocuments,
   refusalOf,
   server,
 } from "./server.js";
@@ -112,6 +114,27 @@ test("no policy allows it", async (t) => {
   await assertRefused(connect(t, role, token), BY_IAM, hint(visitor, "DbConnect"));
 });
 
+test("what documents bring about", async (t) => {
+  const { documents, refusals } = JSON.parse(readFileSync(new URL("../refusals.json", import.meta.url), "utf8"));
+  putDocuments(t, documents);
+  assert.ok(refusals.length > 0);
+  for (const refusal of refusals) {
+    await t.test(refusal.case, async (t) => {
+      const { AccessKey, Credentials } = documents[refusal.key];
+      const { AccessKeyId, SecretAccessKey, SessionToken } = AccessKey ?? Credentials;
+      const credentials = { accessKeyId: AccessKeyId, secretAccessKey: SecretAccessKey, sessionToken: SessionToken };
+      const login = async () => connect(t, "nobody", await customToken("example", { credentials }));
+      // While another process reads the documents, those that were there before decide.
+      const deadline = Date.now() + 20_000;
+      while ((await refusalOf(login())).hint === INVALID_SECURITY_TOKEN) {
+        assert.ok(Date.now() < deadline, "the documents are not in force");
+      }
+      const hint = refusal.hint.replace("CLUSTER_ARN", server.clusterArn);
+      await assertRefused(login(), BY_IAM, hint);
+    });
+  }
+});
+
 test("another region", async (t) => {
   const token = await adminToken("admin", { region: "eu-west-3" });
   await assertRefused(
@@ -142,6 +165,14 @@ test("an ordinary password", async (t) => {
       "Request is missing Authentication Token",
     );
   }
+});
+
+test("an empty password", async (t) => {
+  const error = await refusalOf(connect(t, "admin", ""));
+  assert.deepEqual(
+    { code: error.code, message: error.message, hint: error.hint },
+    { code: "08P01", message: "invalid password packet size", hint: undefined },
+  );
 });
 
 test("no TLS", async (t) => {

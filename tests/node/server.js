@@ -5,7 +5,8 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { chownSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { mock } from "node:test";
 
 import { fromIni } from "@aws-sdk/credential-providers";
@@ -34,6 +35,7 @@ export const server = {
   region: variable("AWS_REGION"),
   endpoint: variable("DSQL_ENDPOINT"),
   clusterArn: variable("DSQL_CLUSTER_ARN"),
+  iamDirectory: variable("DSQL_IAM_DIRECTORY"),
 };
 
 /** The account of the cluster. */
@@ -130,6 +132,20 @@ export async function createRole(t, admin, attributes = "LOGIN") {
     await admin.query(`DROP ROLE ${name}`);
   });
   return name;
+}
+
+/** Puts further IAM documents, by name, among the server's. The test's end takes them away. */
+export function putDocuments(t, documents) {
+  const owner = statSync(server.iamDirectory);
+  for (const [name, document] of Object.entries(documents)) {
+    const file = path.join(server.iamDirectory, `${name}.json`);
+    // The server passes over files whose names begin with a dot.
+    const unfinished = path.join(server.iamDirectory, `.${name}.json`);
+    writeFileSync(unfinished, JSON.stringify(document), { mode: 0o600 });
+    chownSync(unfinished, owner.uid, owner.gid);
+    renameSync(unfinished, file);
+    atTheEnd(t, () => rmSync(file));
+  }
 }
 
 /** The ARNs that are mapped to a role. */

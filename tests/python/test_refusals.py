@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import os
+import pathlib
 import re
 
 import pytest
@@ -12,6 +14,7 @@ from support import (
 )
 from conftest import SERVERS
 
+WORKSPACE = pathlib.Path(os.environ["WORKSPACE"])
 INVALID = "The security token included in the request is invalid."
 NO_MATCH = ("The request signature we calculated does not match the signature you provided. "
             "Check your AWS Secret Access Key and signing method. Consult the service "
@@ -26,6 +29,7 @@ SESSION = f"arn:aws:sts::{ACCOUNT}:assumed-role/example/local"
 
 def assert_refused(server, error, mark, sqlstate, hint, check, reason=None, principal=None):
     """Each field by itself, and the one line of the log that has the same session id."""
+    assert error.severity == "FATAL"
     assert error.sqlstate == sqlstate
     assert error.message == DENIED
     assert error.hint == hint
@@ -295,8 +299,20 @@ def test_connection_limit(server, role, admin):
     admin.execute(f"AWS IAM GRANT refused_limit TO '{EXAMPLE_ARN}'")
     with server.connect(name):
         error = server.refusal(name, server.token("example"))
+        assert error.severity == "FATAL"
         assert error.sqlstate == "53300"
         assert error.message == 'too many connections for role "refused_limit"'
+
+
+def test_an_empty_password(server):
+    mark = server.log_mark()
+    error = server.refusal("admin", "")
+    assert error.severity == "FATAL"
+    assert error.sqlstate == "08P01"
+    assert error.message == "invalid password packet size"
+    assert error.hint is None
+    session = SESSION_ID.fullmatch(error.detail)
+    assert " check=protocol " in server.logged(f"session_id={session[1]}", mark)
 
 
 def test_a_password_does_not_open_the_door(server, role):
@@ -350,32 +366,17 @@ def refused_with(own, documents, key, hint, check, principal, role="nobody", sql
                    principal=principal)
 
 
-def test_explicit_deny(own):
-    arn = f"arn:aws:iam::{ACCOUNT}:user/tester"
-    policies = [policy("dsql:*"), policy("dsql:DbConnect", effect="Deny")]
-    refused_with(
-        own, {"a": account(users={"tester": policies}), "k": access_key("tester", KEY)}, KEY,
-        lambda own: f"User: {arn} is not authorized to perform: dsql:DbConnect on resource: "
-                    f"{own.cluster_arn} with an explicit deny in an identity-based policy",
-        "policy", arn)
+# The refusals that take documents of their own; the tests of node and of Rust read them too.
+TABLE = json.loads((WORKSPACE / "tests/refusals.json").read_text())
 
 
-def test_permissions_boundary(own):
-    arn = f"arn:aws:iam::{ACCOUNT}:user/tester"
-    document = account(users={"tester": [policy("dsql:*")]})
-    boundary = f"arn:aws:iam::{ACCOUNT}:policy/boundary"
-    document["UserDetailList"][0]["PermissionsBoundary"] = {
-        "PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": boundary}
-    document["Policies"] = [{
-        "Arn": boundary, "PolicyName": "boundary", "DefaultVersionId": "v1",
-        "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": True,
-                               "Document": policy("s3:*")["PolicyDocument"]}]}]
-    refused_with(
-        own, {"a": document, "k": access_key("tester", KEY)}, KEY,
-        lambda own: f"User: {arn} is not authorized to perform: dsql:DbConnect on resource: "
-                    f"{own.cluster_arn} because no permissions boundary allows the "
-                    "dsql:DbConnect action",
-        "policy", arn)
+@pytest.mark.parametrize("refusal", TABLE["refusals"], ids=lambda refusal: refusal["case"])
+def test_by_documents(own, refusal):
+    document = TABLE["documents"][refusal["key"]]
+    found = document.get("AccessKey") or document["Credentials"]
+    key = Key(found["AccessKeyId"], found["SecretAccessKey"], found.get("SessionToken"))
+    hint = refusal["hint"].replace("CLUSTER_ARN", own.cluster_arn)
+    refused_with(own, TABLE["documents"], key, hint, refusal["check"], refusal["principal"])
 
 
 def test_session_of_a_role_without_a_policy(own):
@@ -383,14 +384,6 @@ def test_session_of_a_role_without_a_policy(own):
     refused_with(
         own, {"a": account(roles={"tester": []}), "k": assumed_role("tester", TEMPORARY)},
         TEMPORARY, not_allowed(arn, "dsql:DbConnect"), "policy", arn)
-
-
-def test_principal_of_another_account(own):
-    arn = "arn:aws:sts::999999999999:assumed-role/tester/s"
-    refused_with(
-        own, {"a": account(roles={"tester": [policy("dsql:*")]}, number="999999999999"),
-              "k": assumed_role("tester", TEMPORARY, "999999999999")},
-        TEMPORARY, f"User: {arn} is not authorized to access this resource", "account", arn)
 
 
 @pytest.mark.parametrize("status", ["Inactive", "Expired"])

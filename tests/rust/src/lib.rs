@@ -7,6 +7,9 @@
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,6 +47,8 @@ pub struct Server {
     pub cluster_arn: String,
     /// The file with the certificate authority.
     pub authority: PathBuf,
+    /// The folder with the IAM documents.
+    pub iam_directory: PathBuf,
     tls: MakeRustlsConnect,
 }
 
@@ -66,6 +71,7 @@ impl Server {
             cluster_arn: variable("DSQL_CLUSTER_ARN"),
             tls: tls(&certificate),
             authority: certificate.into(),
+            iam_directory: variable("DSQL_IAM_DIRECTORY").into(),
         }
     }
 
@@ -140,6 +146,44 @@ impl Server {
         TestRole {
             name,
             server: self.clone(),
+        }
+    }
+}
+
+/// IAM documents of one test.
+#[derive(Default)]
+pub struct TestDocuments {
+    files: Vec<PathBuf>,
+}
+
+impl TestDocuments {
+    /// Puts a document among the server's; it goes when the result is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn put(&mut self, server: &Server, name: &str, text: &str) -> io::Result<()> {
+        let owner = fs::metadata(&server.iam_directory)?;
+        // The server passes over files whose names begin with a dot.
+        let unfinished = server.iam_directory.join(format!(".{name}.json"));
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&unfinished)?.write_all(text.as_bytes())?;
+        chown(&unfinished, Some(owner.uid()), Some(owner.gid()))?;
+        let file = server.iam_directory.join(format!("{name}.json"));
+        fs::rename(&unfinished, &file)?;
+        self.files.push(file);
+        Ok(())
+    }
+}
+
+impl Drop for TestDocuments {
+    fn drop(&mut self) {
+        for file in &self.files {
+            let removed = fs::remove_file(file);
+            if !thread::panicking() {
+                removed.expect("a document could not be removed");
+            }
         }
     }
 }

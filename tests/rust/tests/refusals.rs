@@ -1,10 +1,12 @@
 //! Every refusal that AWS's signer can bring about, field by field.
 
-use std::time::{Duration, SystemTime};
+use std::fs;
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials;
-use dsql_iam_e2e::{Login, Server};
+use dsql_iam_e2e::{Login, Server, TestDocuments};
 use regex_lite::Regex;
+use serde_json::Value;
 use tokio_postgres::error::{DbError, Severity};
 
 const INVALID_SECURITY_TOKEN: &str = "The security token included in the request is invalid.";
@@ -204,6 +206,50 @@ async fn no_policy_allows_it() {
     let token = server.custom_request("denied").await.token().await;
     let hint = hint(&format!("arn:aws:iam::{account}:user/visitor"), "DbConnect");
     assert_refused(&server.login(&role.name, token), BY_IAM, Some(&hint)).await;
+}
+
+#[tokio::test]
+async fn what_documents_bring_about() {
+    let server = Server::from_environment();
+    let table = concat!(env!("CARGO_MANIFEST_DIR"), "/../refusals.json");
+    let table = fs::read_to_string(table).expect("there is no table");
+    let table: Value = serde_json::from_str(&table).expect("the table is no JSON");
+    let mut documents = TestDocuments::default();
+    for (name, document) in table["documents"].as_object().expect("no documents") {
+        let put = documents.put(&server, name, &document.to_string());
+        put.expect("a document could not be put in its place");
+    }
+
+    let refusals = table["refusals"].as_array().expect("no refusals");
+    assert!(!refusals.is_empty());
+    for case in refusals {
+        println!("{}", case["case"]);
+        let document = &table["documents"][text(&case["key"])];
+        let key = document.get("AccessKey");
+        let key = key.unwrap_or_else(|| &document["Credentials"]);
+        let mut request = server.custom_request("example").await;
+        request.credentials = Credentials::new(
+            text(&key["AccessKeyId"]),
+            text(&key["SecretAccessKey"]),
+            key.get("SessionToken").map(|token| text(token).to_owned()),
+            None,
+            "test",
+        );
+        let login = server.login("nobody", request.token().await);
+        // While another process reads the documents, those that were there before decide.
+        let start = Instant::now();
+        while refusal(&login).await.hint() == Some(INVALID_SECURITY_TOKEN) {
+            let waited = start.elapsed();
+            assert!(waited.as_secs() < 20, "the documents are not in force");
+        }
+        let hint = text(&case["hint"]).replace("CLUSTER_ARN", &server.cluster_arn);
+        assert_refused(&login, BY_IAM, Some(&hint)).await;
+    }
+}
+
+/// A text of the table.
+fn text(value: &Value) -> &str {
+    value.as_str().expect("this has to be a text")
 }
 
 #[tokio::test]
