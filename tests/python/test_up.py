@@ -1,13 +1,26 @@
-"""`cargo xtask up` where it cannot do what it is asked to: what it says."""
+"""`cargo xtask up`: what it says where it cannot do what it is asked to, how it ends, and that a second
+one finds what the first has made."""
 
+import contextlib
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 
 import pytest
 
+from support import Server, until
 from test_install import pg_config
+
+WORKSPACE = os.environ["WORKSPACE"]
+PG_CONFIG = os.environ["PG_CONFIG"]
+
+
+def bare_environment():
+    """The environment of somebody who has sourced nothing."""
+    return {name: value for name, value in os.environ.items()
+            if not name.startswith(("PG", "AWS", "DSQL"))}
 
 
 def fault(directory, *arguments):
@@ -71,3 +84,148 @@ def test_a_folder_that_the_servers_user_cannot_enter(directory, tmp_path):
     said = fault(directory, "--pg-config", os.environ["PG_CONFIG"])
     assert said.startswith("the server runs as the user ")
     assert f"who cannot get into {directory}: give another --dir" in said
+
+
+# In the foreground
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return str(probe.getsockname()[1])
+
+
+def is_alive(process):
+    """Whether it runs: one whose parent has not yet asked how it ended does not."""
+    try:
+        stat = pathlib.Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def down(directory):
+    subprocess.run([os.environ["XTASK"], "down", "--dir", directory], check=True, cwd=WORKSPACE,
+                   stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def in_the_foreground(directory, tmp_path):
+    """`cargo xtask up` in a process group of its own, as a shell gives it one, once it says that the
+    server listens; gives the process and what it has printed so far."""
+    said = tmp_path / "said"
+    with open(said, "w") as output:
+        up = subprocess.Popen(
+            [*"cargo xtask up".split(), "--dir", directory, "--port", free_port(),
+             "--pg-config", PG_CONFIG],
+            cwd=WORKSPACE, env=bare_environment(), start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: up.poll() is not None or "To stop it: cargo xtask down" in said.read_text(),
+              "the server listens", seconds=300)
+        assert up.poll() is None, said.read_text()
+        yield up, said
+    finally:
+        down(directory)
+        up.wait(timeout=60)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
+def test_in_the_foreground_it_ends_with_a_signal(directory, tmp_path, end):
+    with in_the_foreground(directory, tmp_path) as (up, said):
+        server = Server.at(directory)
+        postmaster = server.postmaster()
+        assert is_alive(postmaster)
+        # The log is on the terminal, and the session that is open does not keep it from ending.
+        with server.connect() as session:
+            until(lambda: "dsql_iam: login admitted: " in said.read_text(), "the log")
+            # What Ctrl-C does: all processes of the group get it.
+            os.killpg(up.pid, end)
+            assert up.wait(timeout=60) == 0, said.read_text()
+            # The postmaster has ended in good order, and before `up` did.
+            assert not is_alive(postmaster)
+            assert "database system is shut down" in said.read_text()
+            assert not (server.data / "postmaster.pid").exists()
+            with pytest.raises(Exception, match="terminating connection due to administrator"):
+                session.execute("SELECT 1")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    assert "panicked" not in said.read_text()
+
+
+def test_in_the_foreground_it_ends_with_down(directory, tmp_path):
+    with in_the_foreground(directory, tmp_path) as (up, said):
+        postmaster = Server.at(directory).postmaster()
+        down(directory)
+        assert up.wait(timeout=60) == 0, said.read_text()
+        assert not is_alive(postmaster)
+
+
+def test_a_server_that_dies_is_an_error(directory, tmp_path):
+    with in_the_foreground(directory, tmp_path) as (up, said):
+        os.kill(Server.at(directory).postmaster(), signal.SIGKILL)
+        assert up.wait(timeout=60) == 1
+        assert "error: the server ended (signal: 9 (SIGKILL))" in said.read_text()
+
+
+# In the background
+
+
+@pytest.fixture
+def detached(directory):
+    """Runs `up --detach` in a folder of its own; gives the server and what was printed."""
+    def up(*arguments):
+        done = subprocess.run(
+            [os.environ["XTASK"], "up", "--detach", "--dir", directory, "--pg-config", PG_CONFIG,
+             *arguments],
+            cwd=WORKSPACE, env=bare_environment(), text=True, timeout=300, stdin=subprocess.DEVNULL,
+            capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return Server.at(directory), done.stdout
+
+    yield up
+    down(directory)
+
+
+def what_is_kept(server):
+    """What somebody has seen of a server, and counts on: names, port, keys, certificates, by file."""
+    files = [server.dir / "env.sh", server.dir / "state.json"]
+    for folder in (server.iam, server.dir / "aws", server.dir / "tls"):
+        files += [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in files}
+
+
+def test_a_second_up_finds_what_the_first_has_made(detached):
+    port = free_port()
+    server, said = detached("--port", port)
+    assert "already running" not in said
+    assert f"The server listens on port {port}." in said
+    kept, postmaster = what_is_kept(server), server.postmaster()
+    assert [name for name in kept if name.endswith(".json")] and server.cluster_id in str(kept)
+    server.execute("CREATE TABLE kept ()")
+
+    # The port is that of last time, and the one that runs goes on.
+    server, said = detached()
+    assert said.startswith("already running\n")
+    assert f"The server listens on port {port}." in said
+    assert (what_is_kept(server), server.postmaster()) == (kept, postmaster)
+
+    # After `down` another process serves the same cluster to the same keys.
+    down(server.dir)
+    # pg_ctl waits for the pid file to go, which the process does right after it.
+    until(lambda: not is_alive(postmaster), "the end of the postmaster")
+    server, said = detached()
+    assert "already running" not in said
+    assert what_is_kept(server) == kept
+    assert server.postmaster() != postmaster
+    server.execute("TABLE kept")
+    server.connect().close()
+
+
+def test_a_newcomer_gets_in(detached):
+    server, _ = detached("--port", free_port())
+    shell = "source target/dsql-iam/env.sh".replace("target/dsql-iam", str(server.dir)) + """
+        PGPASSWORD=$(AWS_PROFILE=admin dsql-iam token --admin --hostname localhost) psql \\
+            -XAtc 'select current_user'"""
+    done = subprocess.run(["bash", "-euc", shell], env=bare_environment(), text=True, timeout=60,
+                          capture_output=True, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "admin\n", "")
