@@ -8,7 +8,7 @@ export DEBIAN_FRONTEND=noninteractive
 fail() { echo "FAILED: $*" >&2; exit 1; }
 step() { echo "- $*"; }
 as_postgres() { setpriv --reuid postgres --regid postgres --init-groups --reset-env "$@"; }
-psql_() { as_postgres psql -XAtqc "$1"; }
+psql_() { as_postgres psql -XAtq --command "$1"; }
 server() { pg_ctlcluster "$VERSION" main "$@"; }
 # Everything that the package or setup could have changed: names, owners, modes and contents. The
 # server itself writes into the folders of the data directory, and a few files beside them.

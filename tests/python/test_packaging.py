@@ -46,6 +46,29 @@ def test_the_dockerfile_copies_what_is_there():
     assert f'rust-version = "{toolchain}"' in cargo
 
 
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is Debian's")
+def test_the_package_is_made(server):
+    """What happens when it is installed, tests/package shows, where it can."""
+    done = subprocess.run(
+        [*"cargo xtask package".split(), "--debug"], text=True, capture_output=True, cwd=WORKSPACE,
+        env=os.environ | {"PGRX_PG_CONFIG_PATH": os.environ["PG_CONFIG"]}, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    package = pathlib.Path(done.stdout.splitlines()[-1])
+    name = f"postgresql-{server.version}-dsql-iam"
+    assert re.fullmatch(rf"{name}_{re.escape(version())}_\w+\.deb", package.name)
+
+    def dpkg_deb(*arguments):
+        return subprocess.run(["dpkg-deb", *arguments], text=True, capture_output=True,
+                              check=True).stdout
+    assert dpkg_deb("--field", package, "Package", "Version").splitlines() == [
+        f"Package: {name}", f"Version: {version()}"]
+    files = [line.split()[5] for line in dpkg_deb("--contents", package).splitlines()]
+    for file in (f"lib/postgresql/{server.version}/lib/dsql_iam.so",
+                 f"lib/postgresql/{server.version}/bin/dsql-iam",
+                 f"share/postgresql/{server.version}/extension/dsql_iam.control"):
+        assert f"./usr/{file}" in files
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_are_read_by_their_shell(script):
     first = script.read_text().splitlines()[0]

@@ -6,9 +6,12 @@
 //! profile `admin`, to show that they connected. `since=17` after it leaves a block out on an older
 //! PostgreSQL. A program in Rust is built with the dependencies of the last `toml` block before it.
 //!
-//! Each command of any other `sh` block has a line in `tests/readme-covered.txt`: the command, a tab, and
-//! the test that runs it (a path, and `::` with a name that is in that file, if that helps). A line there
-//! for a command that no page has is an error too.
+//! Each command of any other `sh` block, unless a block that is run has it too, has a line in
+//! `tests/readme-covered.txt`: the command, a tab, and the test that runs it (a path, and `::` with the name
+//! of a function in that file, if that helps). The words of the command have to be in that file, outside of
+//! comments: a command that has changed has to change there too. Paths and versions are others in a
+//! test, so they do not count. Where nothing can run it, `not run: ` and the reason stand in place of the
+//! test. A line for a command that no page has is an error too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -99,6 +102,11 @@ fn all_commands() -> Result<Commands> {
         let commands = commands(&markdown);
         all.run.extend(commands.run);
         all.covered.extend(commands.covered);
+    }
+    for block in all.run.iter().filter(|block| block.language == "sh") {
+        for line in lines(&block.code) {
+            all.covered.remove(&line);
+        }
     }
     Ok(all)
 }
@@ -259,11 +267,8 @@ fn uncovered(commands: &BTreeSet<String>, list: &str, root: &Path) -> Vec<String
             ));
             continue;
         };
-        let test = test.trim();
-        let (file, name) = test.split_once("::").unwrap_or((test, ""));
-        let is_there = fs::read_to_string(root.join(file)).is_ok_and(|text| text.contains(name));
-        if !is_there {
-            problems.push(format!("readme-covered.txt: there is no test {test}"));
+        if let Err(problem) = runs(root, test.trim(), command) {
+            problems.push(format!("readme-covered.txt: {problem}"));
         }
         listed.insert(command.to_owned());
     }
@@ -276,6 +281,62 @@ fn uncovered(commands: &BTreeSet<String>, list: &str, root: &Path) -> Vec<String
         ));
     }
     problems
+}
+
+/// Looks whether a test, as the list names it, has the words of a command; gives a sentence if not.
+fn runs(root: &Path, test: &str, command: &str) -> Result<(), String> {
+    if let Some(reason) = test.strip_prefix("not run:") {
+        return match reason.trim() {
+            "" => Err(format!("no reason is given not to run: {command}")),
+            _ => Ok(()),
+        };
+    }
+    let (file, name) = test.split_once("::").unwrap_or((test, ""));
+    let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+    let is_defined = |keyword| text.contains(&format!("{keyword} {name}("));
+    if text.is_empty() || !(name.is_empty() || is_defined("def") || is_defined("fn")) {
+        return Err(format!("there is no test {test}"));
+    }
+    let code = without_comments(&text);
+    let there: BTreeSet<&str> = code.split(|letter| !is_of_word(letter)).collect();
+    match words(command).find(|word| !there.contains(word)) {
+        Some(word) => Err(format!("{test} has no {word}, so does not run: {command}")),
+        None => Ok(()),
+    }
+}
+
+/// The words of a command that are the same wherever it runs: no paths, nothing with a number, and not
+/// the user who runs it.
+fn words(command: &str) -> impl Iterator<Item = &str> {
+    let command = command.strip_prefix("sudo ").unwrap_or(command);
+    let command = command.strip_prefix("-u postgres ").unwrap_or(command);
+    command
+        .split_whitespace()
+        .map(|word| word.trim_matches(['"', '\'']))
+        .filter(|word| word.chars().all(is_of_word))
+        .filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()))
+}
+
+fn is_of_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '-' || letter == '_'
+}
+
+/// The code of a test without its lines of comments and its docstrings, in which everything may stand.
+fn without_comments(text: &str) -> String {
+    let mut code = String::new();
+    let mut is_in_docstring = false;
+    for line in text.lines() {
+        let trimmed = line.trim_start();
+        if is_in_docstring {
+            is_in_docstring = !line.contains("\"\"\"");
+        } else if let Some(docstring) = trimmed.strip_prefix("\"\"\"") {
+            is_in_docstring = !docstring.contains("\"\"\"");
+        } else if !trimmed.starts_with('#') && !trimmed.starts_with("//") {
+            code.push_str(line);
+            code.push('\n');
+        }
+    }
+    code
 }
 
 #[cfg(test)]
@@ -333,22 +394,41 @@ SELECT 1;
     #[test]
     fn the_list_has_to_fit_the_readme() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("test_up.py"), "def test_it():\n").unwrap();
+        let test = "def test_it():\n    run(\"cargo xtask up --detach\")\n";
+        fs::write(folder.path().join("test_up.py"), test).unwrap();
         let problems = |list: &str| {
             let problems = uncovered(&commands(README).covered, list, folder.path());
             problems.join("\n")
         };
-        assert_eq!(
-            problems("cargo xtask up --detach\ttest_up.py::test_it\n"),
-            ""
-        );
+        for right in ["test_up.py", "test_up.py::test_it", "not run: it cannot"] {
+            assert_eq!(problems(&format!("cargo xtask up --detach\t{right}")), "");
+        }
         assert!(problems("").contains("no test is known to run: cargo xtask up --detach"));
+        assert!(problems("cargo xtask up --detach\tnot run: ").contains("no reason is given"));
         let stale = "cargo xtask up --detach\ttest_up.py\ncargo xtask fly\ttest_up.py\n";
         assert!(problems(stale).contains("no page has any longer: cargo xtask fly"));
-        for gone in ["gone.py", "test_up.py::test_that"] {
+        for gone in ["gone.py", "test_up.py::test_that", "test_up.py::cargo"] {
             let problems = problems(&format!("cargo xtask up --detach\t{gone}"));
             assert!(problems.contains(&format!("there is no test {gone}")));
         }
+    }
+
+    #[test]
+    fn a_test_that_lacks_the_command_does_not_run_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let test = "\"\"\"Runs it with --detach.\"\"\"\n\n\n\
+                    # This has --detach as well.\n\
+                    def test_it():\n    \"\"\"Not without\n    --detach.\"\"\"\n    \
+                    run([\"cargo\", \"xtask\", \"up\", \"--detached\", \"--dir\", folder])\n";
+        fs::write(folder.path().join("test_up.py"), test).unwrap();
+        let problem = |command| runs(folder.path(), "test_up.py::test_it", command);
+        assert_eq!(
+            problem("cargo xtask up --detach").unwrap_err(),
+            "test_up.py::test_it has no --detach, so does not run: cargo xtask up --detach"
+        );
+        assert_eq!(problem("sudo cargo xtask up --dir /a/path"), Ok(()));
+        assert_eq!(problem("sudo -u postgres cargo xtask up"), Ok(()));
+        assert!(problem("sudo -u nobody cargo xtask up").is_err());
     }
 
     /// Here too, so that it is found without a server.

@@ -525,6 +525,21 @@ mod tests {
         assert!("13".parse::<Version>().is_err());
     }
 
+    /// Nothing can run the whole command within itself; so much of it can go wrong without.
+    #[test]
+    fn pg_all_is_every_version() {
+        #[derive(clap::Parser)]
+        struct Parser {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let command = "cargo xtask test --pg all";
+        let words = command.split_whitespace().skip(2);
+        let parser = <Parser as clap::Parser>::try_parse_from(words).unwrap();
+        assert_eq!(majors(&parser.arguments.pg), [18, 17, 16, 15, 14]);
+        assert!(chosen(&parser.arguments.only) == Name::value_variants());
+    }
+
     #[test]
     fn a_step_brings_the_server_it_needs() {
         assert_eq!(names(&[Name::Unit]), "unit");
