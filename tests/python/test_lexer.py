@@ -9,6 +9,7 @@ import os
 import random
 import re
 import subprocess
+import time
 
 import psycopg
 import pytest
@@ -226,6 +227,19 @@ def test_dump(servers):
 def test_huge(servers, query):
     with both(servers) as connections:
         assert_same(connections, query % (b"AWS IAM GRANT a TO b; " * 4_600_000))
+
+
+@pytest.mark.parametrize("words", [b"aws ia,", b"aws iam,", b"aws/**/iam,", b"aws+iam,"], ids=repr)
+def test_many_words(servers, words):
+    """What is looked at for one word must not grow with what stands before it in the line. As it once
+    did, this took more than a minute, in which nothing could have interrupted it."""
+    with both(servers) as connections:
+        few = b"SELECT " + words * 1_600 + b"1 FROM aws"
+        assert assert_same(connections, few)[0] in ("TUPLES_OK", b"ERROR")
+        many = b"SELECT " + words * 40_000 + b"1 FROM aws"
+        start = time.monotonic()
+        assert_same(connections, many)
+        assert time.monotonic() - start < 10
 
 
 def test_huge_statement(servers):
