@@ -2,7 +2,12 @@
 
 use std::process::Command;
 
-const C_FILES: [&str; 3] = ["src/lexer.c", "src/port.c", "src/session_end.c"];
+const C_FILES: [&str; 4] = [
+    "src/lexer.c",
+    "src/port.c",
+    "src/roles.c",
+    "src/session_end.c",
+];
 const HEADER: &str = "src/server.h";
 
 fn main() {

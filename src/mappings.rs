@@ -4,6 +4,7 @@
 //! catalog `pg_shseclabel` can: its rows are cluster-wide, logged, replicated, dumped by
 //! `pg_dumpall`. The ARN stands in the `provider` column (`dsql_iam:ARN`), the rest in the label.
 
+use crate::port::has_label;
 use dsql_iam_core::arn::{IamArn, NotAnIamArn};
 use dsql_iam_core::login::ADMIN;
 use dsql_iam_core::statement::Verb;
@@ -82,29 +83,15 @@ pub fn is_mapped(role: pg_sys::Oid, arn: &str) -> bool {
     unsafe { !pg_sys::GetSecurityLabel(&address_of(role), provider.as_ptr()).is_null() }
 }
 
-/// Whether any ARN is mapped to `role`. Needs an open database.
+/// Whether any ARN is mapped to `role`, committed since the transaction began or not. Needs an open
+/// database.
 pub fn has_mappings(role: pg_sys::Oid) -> bool {
-    any_mapping(&format!("objoid OPERATOR(pg_catalog.=) {}", role.to_u32()))
+    has_label(Some(role), &provider(""))
 }
 
 /// Whether any ARN is mapped to any role. Needs an open database.
 pub fn any() -> bool {
-    any_mapping("true")
-}
-
-/// Whether there is a mapping for which `condition` holds.
-fn any_mapping(condition: &str) -> bool {
-    // Everything is qualified: the search path is the user's.
-    let query = format!(
-        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_shseclabel \
-         WHERE classoid OPERATOR(pg_catalog.=) {} AND {condition} \
-         AND pg_catalog.starts_with(provider, '{PROVIDER_PREFIX}')",
-        pg_sys::AuthIdRelationId.to_u32()
-    );
-    match pgrx::Spi::get_one::<i64>(&query) {
-        Ok(count) => count != Some(0),
-        Err(error) => raise(Code::ERRCODE_INTERNAL_ERROR, error.to_string()),
-    }
+    has_label(None, &provider(""))
 }
 
 fn raise(code: Code, message: impl Into<String>) -> ! {

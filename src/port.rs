@@ -1,4 +1,4 @@
-//! The safe face of `port.c`: the connection that is being authenticated, and reports that pgrx
+//! The safe face of the files in C, `port.c` above all: the connection that is being authenticated, and reports that pgrx
 //! cannot make.
 
 use pgrx::pg_sys;
@@ -46,6 +46,7 @@ mod c {
         pub fn dsql_iam_syntax_error(query: *const c_char, at: c_int, len: c_int) -> !;
         pub fn dsql_iam_log_ddl(query: *const c_char, location: c_int, len: c_int);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
+        pub fn dsql_iam_has_label(role: pg_sys::Oid, prefix: *const c_char) -> bool;
         pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
         pub fn dsql_iam_lexer_iam_may_follow(word: *const c_char, len: usize) -> bool;
         pub fn dsql_iam_lexer_prepare() -> bool;
@@ -324,6 +325,14 @@ pub unsafe fn syntax_error(query: *const c_char, at: usize, len: usize) -> ! {
 pub fn log_ddl(query: &CStr, location: c_int, len: c_int) {
     // SAFETY: a string that lives during the call, and a statement of it.
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_log_ddl(query.as_ptr(), location, len)) };
+}
+
+/// Whether `role`, or any role, has a security label whose provider starts with `prefix`: what is
+/// committed, and what this transaction has done. Needs an open database. See `roles.c`.
+pub fn has_label(role: Option<pg_sys::Oid>, prefix: &CStr) -> bool {
+    let role = role.unwrap_or(pg_sys::InvalidOid);
+    // SAFETY: scans a catalog; the string lives during the call.
+    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_has_label(role, prefix.as_ptr())) }
 }
 
 /// Hashes a word of `len` bytes for PostgreSQL's keyword table.

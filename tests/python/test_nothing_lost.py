@@ -254,23 +254,44 @@ RACES = {
 }
 
 
+# A snapshot from before the race must not make a difference.
+LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 @pytest.mark.parametrize("race", RACES)
-def test_one_waits_for_the_other(server, racing, first, second, race, end):
+def test_one_waits_for_the_other(server, racing, first, second, race, end, level):
     before, statement, waits, *expected = RACES[race]
     if before:
         first.execute(before)
-    first.execute("BEGIN")
+    second.execute(f"BEGIN ISOLATION LEVEL {level}")
+    second.execute("SELECT count(*) FROM pg_shseclabel")
+    first.execute(f"BEGIN ISOLATION LEVEL {level}")
     first.execute(statement)
     with waiting(server, second, waits) as outcome:
         first.execute(end)
     expected = expected[end == "ROLLBACK"]
     if isinstance(expected, tuple):
         assert_error(outcome, *expected)
+        second.execute("ROLLBACK")
     else:
         outcome.result(20)
+        second.execute("COMMIT")
         exists = server.execute("SELECT 1 FROM pg_roles WHERE rolname = 'raced'") != []
         assert (mappings(server, "raced") if exists else None) == expected
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_what_is_committed_counts_in_an_older_snapshot(server, racing, first, second, level):
+    second.execute(f"BEGIN ISOLATION LEVEL {level}")
+    second.execute("SELECT count(*) FROM pg_shseclabel")
+    first.execute(GRANT)
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist) as raised:
+        second.execute(DROP)
+    assert (raised.value.diag.sqlstate, raised.value.diag.message_primary) == DEPENDENT
+    second.execute("ROLLBACK")
+    assert mappings(server, "raced") == [ARN]
 
 
 @pytest.mark.parametrize("race", RACES)
