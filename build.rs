@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
-const C_FILES: [&str; 4] = [
+const C_FILES: [&str; 5] = [
     "src/lexer.c",
     "src/port.c",
+    "src/role_setting.c",
     "src/roles.c",
     "src/session_end.c",
 ];

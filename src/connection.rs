@@ -12,10 +12,10 @@
 //! | TCP, `trust` | a token is asked for, and everything below has to be right |
 //!
 //! A token opens the door if `iam` admits it ([`dsql_iam_core::login`]), the database is `postgres`,
-//! the role exists, may log in and is no superuser, and, unless the role is `admin`, the
+//! the role exists, may log in and is no superuser nor a member of one, and, unless the role is `admin`, the
 //! principal's ARN is mapped to it. Whatever goes wrong in here refuses the connection.
 
-use crate::port::{self, Connection, Received, Refusal, c_string, sqlstate};
+use crate::port::{self, Connection, Reach, Received, Refusal, c_string, sqlstate};
 use crate::{audit, identities, limits, mappings, settings};
 use data_encoding::{BASE32_NOPAD, Encoding};
 use dsql_iam_core::audit::Decision;
@@ -266,7 +266,11 @@ pub fn check_role(name: &CStr, arn: &str) -> Result<(), Denial> {
             arn: arn.to_owned(),
         });
     }
-    Ok(())
+    // Behind the mapping, so that how long it takes tells nothing to those that have none.
+    match port::reach(oid) {
+        Reach::Superuser(_) => Err(unusable("is a member of a superuser")),
+        Reach::Predefined(_) | Reach::Nothing => Ok(()),
+    }
 }
 
 impl<'c> Attempt<'c> {

@@ -8,14 +8,17 @@
 //! | `REASSIGN OWNED BY admin`, `DROP OWNED BY admin` | nobody | the same |
 //! | `REASSIGN OWNED BY … TO admin` | `admin` | it does so before it drops a role |
 //! | `ALTER DEFAULT PRIVILEGES FOR ROLE admin` | `admin` | the same |
-//! | `SET ROLE admin` | a session of `admin` | only who logs in as `admin` is `admin`, even if a superuser has made somebody a member |
-//! | make anybody a member of a role whose name starts with `pg_` | nobody | CREATEROLE would be enough before 16, and `pg_execute_server_program` reads the IAM documents |
+//! | `SET ROLE admin`, in whichever way (`role_setting.c`) | a session of `admin` | only who logs in as `admin` is `admin`, even if a superuser has made somebody a member |
+//! | make anybody a member of a role that is, or is a member of, a superuser or a role whose name starts with `pg_` | nobody | CREATEROLE would be enough before 16, and `pg_execute_server_program` reads the IAM documents |
+//! | change the attributes or the settings of such a role | the role itself | with a password of one's own it would be one's own |
 //! | drop a role that is mapped | nobody, superusers neither | Aurora DSQL refuses it with 2BP01 |
 //!
 //! A superuser gets a warning where `admin` is concerned, since the server is then no longer as
-//! Aurora DSQL would have it. Whoever drops the extension gets a notice if mappings stay behind.
+//! Aurora DSQL would have it. What `admin` may do itself it may in a session of its own or of a
+//! superuser's only: in a SECURITY DEFINER function `admin` is somebody else's. Whoever drops the extension gets a notice if mappings stay behind.
 
 use crate::mappings;
+use crate::port::{Reach, reach};
 use crate::statement::{string_value, text};
 use dsql_iam_core::login::ADMIN;
 use pg_sys::{NodeTag, Oid, RoleSpec};
@@ -41,7 +44,6 @@ pub fn watches(tag: NodeTag) -> bool {
             | NodeTag::T_ReassignOwnedStmt
             | NodeTag::T_RenameStmt
             | NodeTag::T_SecLabelStmt
-            | NodeTag::T_VariableSetStmt
     )
 }
 
@@ -55,19 +57,25 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
         match (*node).type_ {
             NodeTag::T_DropRoleStmt => refuse_to_drop_mapped(node.cast()),
             NodeTag::T_DropStmt => return tell_that_mappings_stay(node.cast()),
-            NodeTag::T_GrantRoleStmt => refuse_predefined_roles(granted_roles(node.cast())),
-            NodeTag::T_AlterRoleStmt => refuse_predefined_roles(altered_role(node.cast())),
-            NodeTag::T_CreateRoleStmt => refuse_predefined_roles(joined_roles(node.cast())),
+            NodeTag::T_GrantRoleStmt => refuse_to_grant(&granted_roles(node.cast())),
+            NodeTag::T_CreateRoleStmt => refuse_to_grant(&joined_roles(node.cast())),
+            NodeTag::T_AlterRoleStmt => {
+                let statement: *mut pg_sys::AlterRoleStmt = node.cast();
+                match has_option((*statement).options, c"rolemembers") {
+                    true => refuse_to_grant(&[oid_of((*statement).role)]),
+                    false => refuse_to_alter(oid_of((*statement).role)),
+                }
+            }
+            NodeTag::T_AlterRoleSetStmt => {
+                refuse_to_alter(oid_of((*node.cast::<pg_sys::AlterRoleSetStmt>()).role));
+            }
             _ => {}
         }
         let admin = pg_sys::get_role_oid(c"admin".as_ptr(), true);
         if admin == pg_sys::InvalidOid {
             return;
         }
-        match (*node).type_ {
-            NodeTag::T_VariableSetStmt => refuse_to_become(admin, node.cast()),
-            _ => protect(admin, node),
-        }
+        protect(admin, node);
     }
 }
 
@@ -87,7 +95,7 @@ unsafe fn protect(admin: Oid, node: *mut pg_sys::Node) {
     // SAFETY: the caller's promise; questions about the current role, a flag of the server.
     unsafe {
         let touch = touch(admin, node);
-        if touch == Touch::None || (touch == Touch::Own && pg_sys::GetUserId() == admin) {
+        if touch == Touch::None || (touch == Touch::Own && acts_for_itself(admin)) {
             return;
         }
         if !pg_sys::superuser() {
@@ -109,20 +117,13 @@ unsafe fn protect(admin: Oid, node: *mut pg_sys::Node) {
     }
 }
 
-/// Refuses `SET ROLE admin` in a session that is neither `admin`'s nor a superuser's, which takes a
-/// member that a superuser has made.
-unsafe fn refuse_to_become(admin: Oid, statement: *mut pg_sys::VariableSetStmt) {
-    // SAFETY: the caller's promise; questions about the session.
+/// Whether `admin` is the current role, in a session of its own or of a superuser's: a member of
+/// `admin`, or who calls one of its SECURITY DEFINER functions, is not connected as `admin`.
+pub fn acts_for_itself(admin: Oid) -> bool {
+    // SAFETY: asks for the current role and for the session's.
     unsafe {
         let session = pg_sys::GetSessionUserId();
-        let may = session == admin || pg_sys::superuser_arg(session);
-        if !may && sets_role_to_admin(statement) {
-            ereport!(
-                PgLogLevel::ERROR,
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("permission denied to set role \"{ADMIN}\"")
-            );
-        }
+        pg_sys::GetUserId() == admin && (session == admin || pg_sys::superuser_arg(session))
     }
 }
 
@@ -219,11 +220,21 @@ unsafe fn touch(admin: Oid, node: *mut pg_sys::Node) -> Touch {
 /// # Safety
 /// `role` must be null or a RoleSpec.
 unsafe fn is(admin: Oid, role: *mut RoleSpec) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { oid_of(role) == admin }
+}
+
+/// The role that is meant, if there is one.
+///
+/// # Safety
+/// `role` must be null or a RoleSpec.
+unsafe fn oid_of(role: *mut RoleSpec) -> Oid {
     // SAFETY: the caller's promise. PUBLIC stands for no role.
     unsafe {
-        !role.is_null()
-            && (*role).roletype != pg_sys::RoleSpecType::ROLESPEC_PUBLIC
-            && pg_sys::get_rolespec_oid(role, true) == admin
+        if role.is_null() || (*role).roletype == pg_sys::RoleSpecType::ROLESPEC_PUBLIC {
+            return pg_sys::InvalidOid;
+        }
+        pg_sys::get_rolespec_oid(role, true)
     }
 }
 
@@ -268,19 +279,6 @@ unsafe fn names_admin(kind: pg_sys::ObjectType::Type, object: *mut pg_sys::Node)
 unsafe fn is_admin_name(name: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     unsafe { text(name) }.is_some_and(|name| name.to_bytes() == ADMIN.as_bytes())
-}
-
-/// Whether it is a `SET ROLE admin`, in any notation.
-///
-/// # Safety
-/// `statement` must be a SET statement.
-unsafe fn sets_role_to_admin(statement: *mut pg_sys::VariableSetStmt) -> bool {
-    // SAFETY: the name is a string or null. The value is taken apart by PostgreSQL itself.
-    unsafe {
-        text((*statement).name).is_some_and(|name| name.to_bytes().eq_ignore_ascii_case(b"role"))
-            && (*statement).kind == pg_sys::VariableSetKind::VAR_SET_VALUE
-            && is_admin_name(pg_sys::ExtractSetVariableArgs(statement))
-    }
 }
 
 /// Fails a `DROP ROLE` of a mapped role with 2BP01. The lock holds off an AWS IAM GRANT that comes
@@ -375,30 +373,62 @@ unsafe fn tell_that_mappings_stay(statement: *mut pg_sys::DropStmt) {
     }
 }
 
-/// Refuses to make anybody a member of a predefined role, but for a superuser.
+/// Refuses to make anybody a member of one of `roles` if that is, or is a member of, a superuser or
+/// a predefined role, but for a superuser.
 ///
 /// Before 16 CREATEROLE is enough to do so, and `admin` has it: `pg_execute_server_program` would
 /// give it the server's files, the IAM documents among them.
-fn refuse_predefined_roles(names: Vec<String>) {
+fn refuse_to_grant(roles: &[Oid]) {
+    for role in roles {
+        refuse_if_it_reaches(*role, "grant", "Only superusers may grant predefined roles");
+    }
+}
+
+/// Refuses to change such a role, but for a superuser and for the role itself.
+fn refuse_to_alter(role: Oid) {
+    // SAFETY: asks for the current role.
+    if role != unsafe { pg_sys::GetUserId() } {
+        refuse_if_it_reaches(role, "alter", "Only superusers may alter predefined roles");
+    }
+}
+
+fn refuse_if_it_reaches(role: Oid, verb: &str, rule: &str) {
     // SAFETY: asks for the current role.
     if unsafe { pg_sys::superuser() } {
         return;
     }
-    if let Some(name) = names.iter().find(|name| name.starts_with("pg_")) {
-        ereport!(
-            PgLogLevel::ERROR,
-            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied to grant role \"{name}\""),
-            "Only superusers may grant predefined roles while dsql_iam is loaded."
-        );
-    }
+    let (reached, name) = match reach(role) {
+        // PostgreSQL has words of its own for superusers.
+        Reach::Nothing => return,
+        Reach::Predefined(reached) | Reach::Superuser(reached) => (reached, name_of(role)),
+    };
+    let detail = match reached == name {
+        true => format!("{rule} while dsql_iam is loaded."),
+        false => format!(
+            "It is a member of \"{reached}\". {rule}, superusers, and members of either, \
+             while dsql_iam is loaded."
+        ),
+    };
+    ereport!(
+        PgLogLevel::ERROR,
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("permission denied to {verb} role \"{name}\""),
+        detail
+    );
+}
+
+fn name_of(role: Oid) -> String {
+    // SAFETY: looks up a name, which is there: the role has just been looked at.
+    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The roles that a `GRANT role TO …` hands out; none for a REVOKE.
 ///
 /// # Safety
 /// `statement` must be such a statement.
-unsafe fn granted_roles(statement: *mut pg_sys::GrantRoleStmt) -> Vec<String> {
+unsafe fn granted_roles(statement: *mut pg_sys::GrantRoleStmt) -> Vec<Oid> {
     // SAFETY: the list holds AccessPrivs, whose names are strings or null.
     unsafe {
         if !(*statement).is_grant {
@@ -409,28 +439,29 @@ unsafe fn granted_roles(statement: *mut pg_sys::GrantRoleStmt) -> Vec<String> {
             .iter_ptr()
             .filter_map(|role| text((*role).priv_name));
         names
-            .map(|name| name.to_string_lossy().into_owned())
+            .map(|name| pg_sys::get_role_oid(name.as_ptr(), true))
             .collect()
     }
 }
 
-/// The role of an `ALTER ROLE`, which `ALTER GROUP role ADD USER …` is a form of.
+/// Whether there is an option with this name.
 ///
 /// # Safety
-/// `statement` must be such a statement.
-unsafe fn altered_role(statement: *mut pg_sys::AlterRoleStmt) -> Vec<String> {
-    // SAFETY: the role is a RoleSpec, whose name is a string or null.
-    let name = unsafe { text((*(*statement).role).rolename) };
-    name.map(|name| name.to_string_lossy().into_owned())
-        .into_iter()
-        .collect()
+/// `options` must be a list of DefElems.
+unsafe fn has_option(options: *mut pg_sys::List, name: &CStr) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        PgList::<pg_sys::DefElem>::from_pg(options)
+            .iter_ptr()
+            .any(|option| CStr::from_ptr((*option).defname) == name)
+    }
 }
 
 /// The roles in `CREATE ROLE … IN ROLE`.
 ///
 /// # Safety
 /// `statement` must be a `CREATE ROLE` statement.
-unsafe fn joined_roles(statement: *mut pg_sys::CreateRoleStmt) -> Vec<String> {
+unsafe fn joined_roles(statement: *mut pg_sys::CreateRoleStmt) -> Vec<Oid> {
     // SAFETY: the list holds DefElems, and this one's argument is a list of RoleSpecs.
     unsafe {
         let options = PgList::<pg_sys::DefElem>::from_pg((*statement).options);
@@ -441,9 +472,6 @@ unsafe fn joined_roles(statement: *mut pg_sys::CreateRoleStmt) -> Vec<String> {
             let roles = PgList::<pg_sys::RoleSpec>::from_pg((*option).arg.cast());
             roles.iter_ptr().collect::<Vec<_>>()
         });
-        let names = roles.filter_map(|role| text((*role).rolename));
-        names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect()
+        roles.map(|role| oid_of(role)).collect()
     }
 }

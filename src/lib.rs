@@ -61,6 +61,13 @@ pub extern "C-unwind" fn _PG_init() {
     identities::load_in_postmaster(&settings::iam_directory());
     connection::install();
     statement::install();
+    if !port::guard_role_setting() {
+        ereport!(
+            PgLogLevel::FATAL,
+            Code::ERRCODE_INTERNAL_ERROR,
+            "dsql_iam could not guard the setting role"
+        );
+    }
     if settings::installs_syntax()
         && let Err(fault) = syntax::install()
     {

@@ -4,7 +4,8 @@
 //! catalog `pg_shseclabel` can: its rows are cluster-wide, logged, replicated, dumped by
 //! `pg_dumpall`. The ARN stands in the `provider` column (`dsql_iam:ARN`), the rest in the label.
 
-use crate::port::has_label;
+use crate::guard;
+use crate::port::{Reach, has_label, reach};
 use dsql_iam_core::arn::{IamArn, NotAnIamArn};
 use dsql_iam_core::login::ADMIN;
 use dsql_iam_core::statement::Verb;
@@ -137,17 +138,12 @@ pub fn change(verb: Verb, role: &CStr, arn: &str) {
     }
 }
 
-/// Only superusers change mappings, and `admin` in sessions of its own or of a superuser's: a member
-/// of `admin`, or who calls one of its SECURITY DEFINER functions, is not connected as `admin`.
+/// Only superusers change mappings, and `admin` in sessions of its own or of a superuser's.
 fn may_change() -> bool {
-    // SAFETY: asks for the current role and for the session's.
+    // SAFETY: asks for the current role, and looks up a role.
     unsafe {
-        let is_superuser = |role| pg_sys::superuser_arg(role);
-        let is_admin = |role| {
-            role != pg_sys::InvalidOid && role == pg_sys::get_role_oid(c"admin".as_ptr(), true)
-        };
-        let (current, session) = (pg_sys::GetUserId(), pg_sys::GetSessionUserId());
-        is_superuser(current) || (is_admin(current) && (is_admin(session) || is_superuser(session)))
+        let admin = pg_sys::get_role_oid(c"admin".as_ptr(), true);
+        pg_sys::superuser() || (admin != pg_sys::InvalidOid && guard::acts_for_itself(admin))
     }
 }
 
@@ -192,11 +188,28 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
             format!("Role {name} not supported"),
         );
     }
-    if name == ADMIN || role.is_superuser {
-        raise(
-            Code::ERRCODE_INVALID_GRANT_OPERATION,
-            format!("Cannot establish trust with role {name}"),
-        );
+    if name == ADMIN {
+        refuse_trust(name, None);
+    }
+    let reach = reach(role.oid);
+    if let Reach::Superuser(superuser) = &reach {
+        refuse_trust(name, Some(superuser));
+    }
+    if let Reach::Predefined(predefined) = reach {
+        // SAFETY: asks for the current role.
+        if !unsafe { pg_sys::superuser() } {
+            let message = format!("permission denied to grant IAM trust with role {name}");
+            ErrorReport::new(
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                message,
+                function_name!(),
+            )
+            .set_detail(format!(
+                "It is a member of \"{predefined}\". Only superusers may map members of \
+                 predefined roles."
+            ))
+            .report(PgLogLevel::ERROR);
+        }
     }
     if !role.can_login {
         raise(
@@ -221,6 +234,25 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
     };
     let label = json!({"iam_oid": iam_oid, "grantor_oid": grantor.0, "grantor": grantor.1});
     set_label(role.oid, arn, Some(&label.to_string()));
+}
+
+/// Raises the ERROR for a role that nobody is to be mapped to: `admin`, or one that is, or is a member
+/// of, this superuser.
+fn refuse_trust(name: &str, superuser: Option<&str>) -> ! {
+    let message = format!("Cannot establish trust with role {name}");
+    let report = ErrorReport::new(
+        Code::ERRCODE_INVALID_GRANT_OPERATION,
+        message,
+        function_name!(),
+    );
+    match superuser.filter(|superuser| *superuser != name) {
+        Some(superuser) => report.set_detail(format!(
+            "It is a member of \"{superuser}\", which is a superuser."
+        )),
+        None => report,
+    }
+    .report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not come back")
 }
 
 fn revoke(role: &LoginRole, name: &str, arn: &str) {
@@ -292,12 +324,14 @@ pub fn restore(role: &CStr, arn: &str, label: Option<&str>) {
         .report(PgLogLevel::ERROR);
     }
     let locked = lock(role);
-    if label.is_some() && (locked.is_superuser || role.to_bytes() == ADMIN.as_bytes()) {
+    if label.is_some() {
         let name = role.to_string_lossy();
-        raise(
-            Code::ERRCODE_INVALID_GRANT_OPERATION,
-            format!("Cannot establish trust with role {name}"),
-        );
+        if name == ADMIN {
+            refuse_trust(&name, None);
+        }
+        if let Reach::Superuser(superuser) = reach(locked.oid) {
+            refuse_trust(&name, Some(&superuser));
+        }
     }
     set_label(locked.oid, arn, label);
 }

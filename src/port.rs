@@ -47,6 +47,8 @@ mod c {
         pub fn dsql_iam_log_ddl(query: *const c_char, location: c_int, len: c_int);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
         pub fn dsql_iam_has_label(role: pg_sys::Oid, prefix: *const c_char) -> bool;
+        pub fn dsql_iam_reach(role: pg_sys::Oid, name: *mut c_char) -> c_int;
+        pub fn dsql_iam_guard_role_setting() -> bool;
         pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
         pub fn dsql_iam_lexer_iam_may_follow(word: *const c_char, len: usize) -> bool;
         pub fn dsql_iam_lexer_prepare() -> bool;
@@ -333,6 +335,39 @@ pub fn has_label(role: Option<pg_sys::Oid>, prefix: &CStr) -> bool {
     let role = role.unwrap_or(pg_sys::InvalidOid);
     // SAFETY: scans a catalog; the string lives during the call.
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_has_label(role, prefix.as_ptr())) }
+}
+
+/// The most powerful role that a role is, or may act as.
+pub enum Reach {
+    /// None but ordinary roles.
+    Nothing,
+    /// One of PostgreSQL's predefined roles, with its name.
+    Predefined(String),
+    /// A superuser, with its name.
+    Superuser(String),
+}
+
+/// How far `role` reaches by what it is and by its memberships, one behind the other. Works before a
+/// database is open. See `roles.c`.
+pub fn reach(role: pg_sys::Oid) -> Reach {
+    let mut name = [0 as c_char; pg_sys::NAMEDATALEN as usize];
+    // SAFETY: looks up shared catalogs; the buffer is as long as a name can be, and is terminated.
+    let (reach, name) = unsafe {
+        let reach = pg_guard_ffi_boundary(|| c::dsql_iam_reach(role, name.as_mut_ptr()));
+        (reach, CStr::from_ptr(name.as_ptr()).to_string_lossy())
+    };
+    match reach {
+        0 => Reach::Nothing,
+        1 => Reach::Predefined(name.into_owned()),
+        _ => Reach::Superuser(name.into_owned()),
+    }
+}
+
+/// Keeps whoever is not to become `admin` from it, however the setting `role` is set. To be called
+/// once, while the server starts; gives false if there is no such setting. See `role_setting.c`.
+pub fn guard_role_setting() -> bool {
+    // SAFETY: puts a function into the server's table of settings, which has one thread.
+    unsafe { c::dsql_iam_guard_role_setting() }
 }
 
 /// Hashes a word of `len` bytes for PostgreSQL's keyword table.

@@ -1,17 +1,21 @@
 /*
- * What the shared catalogs know of roles beyond what pgrx can ask them, as of this moment and not as
- * of the transaction's snapshot. `mappings.rs` decides what follows from it.
+ * What the shared catalogs know of roles, as of this moment and not as of the transaction's
+ * snapshot. Whoever asks decides what follows from it.
  */
 #include "server.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_shseclabel.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /*
  * Whether a role (any one, for InvalidOid) has a security label whose provider starts with `prefix`.
@@ -48,4 +52,65 @@ dsql_iam_has_label(Oid role, const char *prefix)
 	systable_endscan(scan);
 	table_close(labels, AccessShareLock);
 	return found;
+}
+
+/* Mirrors `port::Reach`. */
+enum
+{
+	REACHES_NOTHING,
+	REACHES_PREDEFINED,
+	REACHES_SUPERUSER
+};
+
+/*
+ * The most powerful role that a role is, or may act as by its memberships, one behind the other:
+ * a superuser, or one of PostgreSQL's predefined roles. `name` gets that role's name.
+ *
+ * As roles_is_member_of() in acl.c, which is static. Works before a database is open.
+ */
+int
+dsql_iam_reach(Oid role, char name[NAMEDATALEN])
+{
+	List	   *roles = list_make1_oid(role);
+	ListCell   *cell;
+	int			reach = REACHES_NOTHING;
+
+	name[0] = '\0';
+	/* The list grows meanwhile. */
+	foreach(cell, roles)
+	{
+		Oid			member = lfirst_oid(cell);
+		HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(member));
+		CatCList   *memberships;
+
+		if (HeapTupleIsValid(tuple))
+		{
+			Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
+			int			found = form->rolsuper ? REACHES_SUPERUSER :
+				IsReservedName(NameStr(form->rolname)) ? REACHES_PREDEFINED : REACHES_NOTHING;
+
+			if (found > reach)
+			{
+				reach = found;
+				strlcpy(name, NameStr(form->rolname), NAMEDATALEN);
+			}
+			ReleaseSysCache(tuple);
+		}
+		memberships = SearchSysCacheList1(AUTHMEMMEMROLE, ObjectIdGetDatum(member));
+		for (int i = 0; i < memberships->n_members; i++)
+		{
+			Form_pg_auth_members form = (Form_pg_auth_members)
+				GETSTRUCT(&memberships->members[i]->tuple);
+
+#if PG_VERSION_NUM >= 160000
+			/* Who may only hand the role out has to do so first, and that is guarded. */
+			if (!form->inherit_option && !form->set_option)
+				continue;
+#endif
+			roles = list_append_unique_oid(roles, form->roleid);
+		}
+		ReleaseSysCacheList(memberships);
+	}
+	list_free(roles);
+	return reach;
 }

@@ -99,17 +99,60 @@ RESET SESSION AUTHORIZATION;
 GRANT admin TO guard_other;
 SET SESSION AUTHORIZATION guard_other;
 SET ROLE admin;
+SET LOCAL ROLE admin;
 SET "Role" TO 'admin';
 SELECT set_config('role', 'admin', false);
+SELECT set_config('ROLE', 'admin', true);
+ALTER ROLE guard_other SET role = admin;
+ALTER ROLE CURRENT_USER IN DATABASE in_server_admin SET role TO 'admin';
+ALTER ROLE guard_other SET role FROM CURRENT;
+CREATE FUNCTION public.as_admin() RETURNS name LANGUAGE sql SET role = 'admin'
+    AS 'SELECT current_user';
+CREATE FUNCTION public.as_admin() RETURNS name LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('role', 'admin', true);
+    RETURN current_user;
+END $$;
+SELECT public.as_admin();
+ALTER FUNCTION public.as_admin() SET role = admin;
+ALTER FUNCTION public.as_admin() SECURITY DEFINER;
+SELECT public.as_admin();
+-- not even by a function that has admin's own setting, or admin for an owner
+RESET SESSION AUTHORIZATION;
+ALTER FUNCTION public.as_admin() SECURITY INVOKER SET role = admin;
+SET SESSION AUTHORIZATION guard_other;
+SELECT public.as_admin();
+RESET SESSION AUTHORIZATION;
+DROP FUNCTION public.as_admin();
+SET SESSION AUTHORIZATION guard_other;
+SELECT current_user;
 AWS IAM GRANT guard_custom TO 'arn:aws:iam::012345678912:role/guard';
 ALTER ROLE admin CREATEDB;
-RESET ROLE;
+ALTER DEFAULT PRIVILEGES FOR ROLE admin GRANT SELECT ON TABLES TO guard_other;
 -- nor is who calls a function of admin's
 SET SESSION AUTHORIZATION admin;
 CREATE FUNCTION public.guard_definer() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
     AS $$ BEGIN AWS IAM GRANT guard_custom TO 'arn:aws:iam::012345678912:role/guard'; END $$;
 SET SESSION AUTHORIZATION guard_maker;
 SELECT public.guard_definer();
+RESET SESSION AUTHORIZATION;
+DROP FUNCTION public.guard_definer();
+SET SESSION AUTHORIZATION admin;
+CREATE FUNCTION public.guard_definer(statement text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+    AS 'BEGIN EXECUTE statement; END';
+SET SESSION AUTHORIZATION guard_maker;
+SELECT public.guard_definer('GRANT guard_custom TO admin');
+SELECT public.guard_definer('ALTER GROUP guard_custom ADD USER admin');
+SELECT public.guard_definer('CREATE ROLE guard_new ROLE admin');
+SELECT public.guard_definer('REASSIGN OWNED BY guard_custom TO admin');
+SELECT public.guard_definer('ALTER DEFAULT PRIVILEGES FOR ROLE admin GRANT SELECT ON TABLES TO guard_maker');
+SELECT public.guard_definer('ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO admin');
+SELECT public.guard_definer('ALTER ROLE admin CREATEDB');
+SELECT public.guard_definer('SET ROLE admin');
+-- which admin itself may call, since it is connected
+SET SESSION AUTHORIZATION admin;
+SELECT public.guard_definer('CREATE ROLE guard_new ROLE admin');
+DROP ROLE guard_new;
 RESET SESSION AUTHORIZATION;
 SELECT count(*) FROM sys.iam_pg_role_mappings WHERE pg_role_name LIKE 'guard%';
 
@@ -125,7 +168,7 @@ COMMENT ON ROLE admin IS NULL;
 SET ROLE admin;
 RESET ROLE;
 
-DROP FUNCTION public.guard_definer();
+DROP FUNCTION public.guard_definer(text);
 DROP SCHEMA guard_theirs CASCADE;
 DROP ROLE guard_custom;
 DROP ROLE guard_other;

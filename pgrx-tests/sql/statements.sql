@@ -116,4 +116,44 @@ CREATE ROLE in_server_other IN ROLE pg_write_server_files;
 ALTER GROUP pg_execute_server_program ADD USER admin;
 RESET ROLE;
 GRANT pg_monitor TO in_server_member;
-DROP ROLE in_server_member;
+-- nor by way of a role that has it, at one remove or at two
+CREATE ROLE in_server_monitor LOGIN IN ROLE in_server_member;
+CREATE ROLE in_server_over SUPERUSER;
+CREATE ROLE in_server_under IN ROLE in_server_over;
+CREATE ROLE in_server_below LOGIN IN ROLE in_server_under;
+CREATE ROLE in_server_new;
+SET ROLE admin;
+GRANT in_server_member TO admin;
+GRANT in_server_monitor TO admin;
+GRANT in_server_new, in_server_monitor TO in_server_new;
+GRANT in_server_below TO admin;
+CREATE ROLE in_server_other IN ROLE in_server_below;
+CREATE ROLE in_server_other IN GROUP in_server_new, in_server_monitor;
+ALTER GROUP in_server_monitor ADD USER admin;
+ALTER ROLE in_server_monitor PASSWORD 'second door';
+ALTER ROLE in_server_below LOGIN PASSWORD 'second door';
+ALTER ROLE in_server_monitor SET search_path = mine;
+ALTER ROLE in_server_below IN DATABASE postgres SET search_path = mine;
+AWS IAM GRANT in_server_monitor TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT in_server_below TO 'arn:aws:iam::012345678912:role/a';
+SELECT sys.iam_grant('in_server_monitor', 'arn:aws:iam::012345678912:role/a');
+RESET ROLE;
+-- which may change what is its own
+SET SESSION AUTHORIZATION in_server_monitor;
+ALTER ROLE in_server_monitor SET search_path = mine;
+ALTER ROLE CURRENT_USER RESET search_path;
+RESET SESSION AUTHORIZATION;
+-- a superuser may give a role that can log in a predefined one, a superuser it can give to nobody
+AWS IAM GRANT in_server_monitor TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM REVOKE in_server_monitor FROM 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT in_server_below TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT in_server_over TO 'arn:aws:iam::012345678912:role/a';
+SECURITY LABEL FOR "dsql_iam:arn:aws:iam::012345678912:role/a" ON ROLE in_server_below
+    IS '{"iam_oid": 4711, "grantor": "admin", "grantor_oid": 1}';
+SELECT count(*) FROM sys.iam_pg_role_mappings WHERE pg_role_name LIKE 'in_server%';
+-- what somebody is no longer a member of does not count
+REVOKE in_server_over FROM in_server_under;
+AWS IAM GRANT in_server_below TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM REVOKE in_server_below FROM 'arn:aws:iam::012345678912:role/a';
+DROP ROLE in_server_member, in_server_monitor, in_server_over, in_server_under, in_server_below,
+    in_server_new;

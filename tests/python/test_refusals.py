@@ -6,11 +6,12 @@ import os
 import pathlib
 import re
 
+import psycopg
 import pytest
 
 from support import (
     ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, Key, Wire, access_key, account,
-    assumed_role, policy, sign,
+    assumed_role, fields_of, policy, sign,
 )
 from conftest import SERVERS
 
@@ -284,6 +285,130 @@ def test_mapped_role_that_became_another(server, role, admin, change, reason):
     mark = server.log_mark()
     error = server.refusal(name, server.token("example"))
     assert_refused(server, error, mark, "28000", None, "role", reason, SESSION)
+
+
+def test_mapped_role_that_became_a_member_of_a_superuser(server, role, admin):
+    """At one remove or at two, as long as it is one."""
+    name, between, over = role("refused_under"), role("refused_between"), role("refused_over")
+    admin.execute(f"AWS IAM GRANT {name} TO '{EXAMPLE_ARN}'")
+    server.execute(f"GRANT {between} TO {name}", f"GRANT {over} TO {between}",
+                   f"ALTER ROLE {over} SUPERUSER")
+    mark = server.log_mark()
+    error = server.refusal(name, server.token("example"))
+    assert_refused(server, error, mark, "28000", None, "role",
+                   "role refused_under is a member of a superuser", SESSION)
+    server.execute(f"REVOKE {over} FROM {between}")
+    server.connect(name).close()
+    server.execute(f"GRANT {over} TO {name}")
+    error = server.refusal(name, server.token("example"))
+    assert (error.sqlstate, error.message, error.hint) == ("28000", DENIED, None)
+
+
+def test_admin_that_became_a_member_of_a_superuser(own, role):
+    over = role("refused_over", "SUPERUSER", on=own)
+    own.execute(f"GRANT {over} TO admin")
+    mark = own.log_mark()
+    error = own.refusal("admin", own.token("admin"))
+    assert_refused(own, error, mark, "28000", None, "role",
+                   "role admin is a member of a superuser", DBA)
+    own.execute(f"REVOKE {over} FROM admin")
+    own.connect().close()
+
+
+def test_superuser_gives_a_role_a_predefined_one(server, role, admin):
+    """Which counts, but `admin` can map nobody to it."""
+    name = role("refused_monitor")
+    server.execute(f"GRANT pg_monitor TO {name}")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege) as raised:
+        admin.execute(f"AWS IAM GRANT {name} TO '{EXAMPLE_ARN}'")
+    assert raised.value.diag.message_primary == (
+        f"permission denied to grant IAM trust with role {name}")
+    assert raised.value.diag.message_detail == (
+        'It is a member of "pg_monitor". Only superusers may map members of predefined roles.')
+    server.execute(f"AWS IAM GRANT {name} TO '{EXAMPLE_ARN}'")
+    with server.connect(name) as connection:
+        assert connection.execute(
+            "SELECT pg_has_role('pg_monitor', 'usage')").fetchone() == (True,)
+
+
+# Who is no admin does not become one
+
+@pytest.fixture
+def member(server, role, admin):
+    """A custom role that a superuser has made a member of `admin`."""
+    name = role("refused_member")
+    admin.execute(f"AWS IAM GRANT {name} TO '{EXAMPLE_ARN}'")
+    server.execute(f"GRANT admin TO {name}")
+    return name
+
+
+def test_a_member_of_admin_does_not_connect_as_admin(server, member):
+    for options in ("-c role=admin", "-c ROLE=admin", "--role=admin"):
+        with pytest.raises(psycopg.OperationalError) as raised:
+            server.connect(member, options=options)
+        assert 'permission denied to set role "admin"' in str(raised.value)
+    with Wire(server) as wire:
+        wire.start(user=member, role="admin").asked_for_password()
+        wire.password(server.token("example").encode())
+        message = wire.receive()
+        while message[0] not in (b"E", b"Z"):
+            message = wire.receive()
+        assert message[0] == b"E"
+        error = fields_of(message[1])
+    assert (error["severity"], error["sqlstate"]) == ("FATAL", "42501")
+    assert error["message"] == 'permission denied to set role "admin"'
+
+
+def test_settings_of_a_member_of_admin_do_not_make_it_admin(server, member):
+    """Not even those that a superuser has made."""
+    for setting in (f"ALTER ROLE {member} SET role = admin",
+                    f"ALTER ROLE {member} IN DATABASE postgres SET role = admin"):
+        server.execute(setting)
+        with server.connect(member) as connection:
+            assert connection.execute("SELECT current_user").fetchone() == (member,)
+
+
+def test_a_member_of_admin_is_not_admin(server, member):
+    with server.connect(member) as connection:
+        for statement in ("SET ROLE admin", "SELECT set_config('role', 'admin', false)",
+                          f"ALTER ROLE {member} SET role = admin"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege) as raised:
+                connection.execute(statement)
+            assert raised.value.diag.message_primary == 'permission denied to set role "admin"'
+        assert connection.execute("SELECT current_user").fetchone() == (member,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as raised:
+            connection.execute(f"AWS IAM GRANT {member} TO 'arn:aws:iam::{ACCOUNT}:user/other'")
+        assert raised.value.diag.message_primary == (
+            f"permission denied to grant IAM trust with role {member}")
+
+
+def test_parallel_workers_of_admin(server):
+    """They start with the setting that their leader has."""
+    with server.connect() as admin:
+        admin.execute("CREATE ROLE refused_worker")
+        try:
+            admin.execute("GRANT refused_worker TO admin")
+            for leader in ("SET ROLE refused_worker", "SET ROLE admin", "RESET ROLE"):
+                admin.execute(leader)
+                name = "refused_worker" if leader.endswith("worker") else "admin"
+                assert in_a_worker(admin) == (name,)
+            admin.execute("RESET ROLE")
+        finally:
+            server.execute("DROP ROLE refused_worker")
+    with server.superuser() as superuser:
+        superuser.execute("SET ROLE admin")
+        assert in_a_worker(superuser) == ("admin",)
+
+
+def in_a_worker(connection):
+    force = "debug_parallel_query" if connection.info.server_version >= 160000 else (
+        "force_parallel_mode")
+    connection.execute(f"SET {force} = on")
+    plan = connection.execute("EXPLAIN (FORMAT JSON) SELECT max(relname), current_user FROM pg_class")
+    assert "Gather" in str(plan.fetchone())
+    row = connection.execute("SELECT current_user::text FROM pg_class GROUP BY 1").fetchone()
+    connection.execute(f"RESET {force}")
+    return row
 
 
 def test_valid_until_that_is_not_over(server, role, admin):
