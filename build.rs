@@ -2,12 +2,13 @@
 
 use std::process::Command;
 
-const C_FILES: [&str; 5] = [
+const C_FILES: [&str; 6] = [
     "src/lexer.c",
     "src/port.c",
     "src/role_setting.c",
     "src/roles.c",
     "src/session_end.c",
+    "src/startup.c",
 ];
 const HEADER: &str = "src/server.h";
 

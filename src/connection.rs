@@ -13,7 +13,8 @@
 //!
 //! A token opens the door if `iam` admits it ([`dsql_iam_core::login`]), the database is `postgres`,
 //! the role exists, may log in and is no superuser nor a member of one, and, unless the role is `admin`, the
-//! principal's ARN is mapped to it. Whatever goes wrong in here refuses the connection.
+//! principal's ARN is mapped to it; and if PostgreSQL will then not turn it away for a limit or a
+//! privilege, as far as that can be told before. Whatever goes wrong in here refuses the connection.
 
 use crate::port::{self, Connection, Reach, Received, Refusal, c_string, sqlstate};
 use crate::{audit, identities, limits, mappings, settings};
@@ -27,6 +28,7 @@ use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::token::{Action, MAX_TOKEN, access_key_id};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
+use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::fmt::Write;
 use std::io;
@@ -135,8 +137,11 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
     } = verdict;
     let admitted = outcome.and_then(|admission| {
         check_database(connection)?;
-        check_role(connection.user(), &admission.caller.mapped_arn)?;
-        Ok(admission)
+        let role = check_role(connection.user(), &admission.caller.mapped_arn)?;
+        match port::startup_fault(role, connection.database()) {
+            None => Ok(admission),
+            Some((sqlstate, message)) => Err(Denial::Server { sqlstate, message }),
+        }
     });
     match admitted {
         Ok(admission) => {
@@ -239,11 +244,11 @@ fn check_database(connection: &Connection) -> Result<(), Denial> {
     Ok(())
 }
 
-/// Whether whoever has this IAM ARN may be this role: the checks that follow IAM's.
+/// Whether whoever has this IAM ARN may be this role: the checks that follow IAM's. Gives the role.
 ///
 /// # Errors
 /// Why not.
-pub fn check_role(name: &CStr, arn: &str) -> Result<(), Denial> {
+pub fn check_role(name: &CStr, arn: &str) -> Result<pg_sys::Oid, Denial> {
     let role = name.to_string_lossy();
     let unusable = |fault| Denial::RoleUnusable {
         role: role.clone().into_owned(),
@@ -269,7 +274,7 @@ pub fn check_role(name: &CStr, arn: &str) -> Result<(), Denial> {
     // Behind the mapping, so that how long it takes tells nothing to those that have none.
     match port::reach(oid) {
         Reach::Superuser(_) => Err(unusable("is a member of a superuser")),
-        Reach::Predefined(_) | Reach::Nothing => Ok(()),
+        Reach::Predefined(_) | Reach::Nothing => Ok(oid),
     }
 }
 
@@ -294,23 +299,25 @@ impl<'c> Attempt<'c> {
         if settings::explains_denials() {
             let _ = write!(detail, "\n{denial}");
         }
+        let hint = c_string(denial.hint().unwrap_or_default());
         let (sqlstate, message) = match denial {
             Denial::Limit(Reached::Connections) => (
                 sqlstate::TOO_MANY_CONNECTIONS,
-                c"Unable to accept connection, too many open connections.",
+                Cow::from(c"Unable to accept connection, too many open connections."),
             ),
             Denial::Limit(Reached::Rate) => (
                 sqlstate::LIMIT_EXCEEDED,
-                c"Unable to accept connection, rate exceeded.",
+                c"Unable to accept connection, rate exceeded.".into(),
             ),
-            _ if denial.is_after_iam() => (sqlstate::INVALID_AUTHORIZATION, ACCESS_DENIED),
-            _ => (sqlstate::CONNECTION_FAILURE, ACCESS_DENIED),
+            Denial::Server { sqlstate, message } => (sqlstate, c_string(message).into()),
+            _ if denial.is_after_iam() => (sqlstate::INVALID_AUTHORIZATION, ACCESS_DENIED.into()),
+            _ => (sqlstate::CONNECTION_FAILURE, ACCESS_DENIED.into()),
         };
         Refusal {
             sqlstate,
             message,
             detail: c_string(detail),
-            hint: c_string(denial.hint().unwrap_or_default()),
+            hint,
         }
     }
 
@@ -319,7 +326,7 @@ impl<'c> Attempt<'c> {
         let _ = self.record(None, None, Some(&denial));
         Refusal {
             sqlstate: sqlstate::PROTOCOL_VIOLATION,
-            message,
+            message: message.into(),
             detail: c_string(self.detail()),
             hint: c_string(""),
         }

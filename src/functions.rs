@@ -81,7 +81,7 @@ fn explain_token(
         .map(|arn| connection::check_role(&port::c_string(role), arn));
     rows.extend(match database {
         None => ["role", "mapping"].map(|check| row(check, "not reached", None)),
-        Some(Ok(())) => ["role", "mapping"].map(|check| row(check, "passed", None)),
+        Some(Ok(_)) => ["role", "mapping"].map(|check| row(check, "passed", None)),
         Some(Err(denial)) if denial.check() == "role" => {
             [failed(&denial), row("mapping", "not reached", None)]
         }

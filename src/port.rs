@@ -3,6 +3,7 @@
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::time::Duration;
 
@@ -49,6 +50,11 @@ mod c {
         pub fn dsql_iam_has_label(role: pg_sys::Oid, prefix: *const c_char) -> bool;
         pub fn dsql_iam_reach(role: pg_sys::Oid, name: *mut c_char) -> c_int;
         pub fn dsql_iam_guard_role_setting() -> bool;
+        pub fn dsql_iam_startup_fault(
+            role: pg_sys::Oid,
+            database: *const c_char,
+            message: *mut *const c_char,
+        ) -> *const c_char;
         pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
         pub fn dsql_iam_lexer_iam_may_follow(word: *const c_char, len: usize) -> bool;
         pub fn dsql_iam_lexer_prepare() -> bool;
@@ -267,7 +273,7 @@ pub struct Refusal {
     /// Five characters.
     pub sqlstate: &'static CStr,
     /// The primary message.
-    pub message: &'static CStr,
+    pub message: Cow<'static, CStr>,
     /// DETAIL
     pub detail: CString,
     /// HINT
@@ -296,7 +302,7 @@ pub fn refuse(refusal: Refusal) -> ! {
     unsafe {
         c::dsql_iam_refuse(
             sqlstate.as_ptr(),
-            message.as_ptr(),
+            message.into_owned().into_raw(),
             detail.into_raw(),
             hint.into_raw(),
         )
@@ -360,6 +366,23 @@ pub fn reach(role: pg_sys::Oid) -> Reach {
         0 => Reach::Nothing,
         1 => Reach::Predefined(name.into_owned()),
         _ => Reach::Superuser(name.into_owned()),
+    }
+}
+
+/// Why PostgreSQL would not begin a session of `role`, which is no superuser, in `database`: SQLSTATE and
+/// message, if there is something. See `startup.c`.
+pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(&'static CStr, String)> {
+    let mut message = std::ptr::null();
+    // SAFETY: looks up shared catalogs and counts processes. The SQLSTATE is a constant, and the message
+    // a string of this process, there if the SQLSTATE is.
+    unsafe {
+        let sqlstate = pg_guard_ffi_boundary(|| {
+            c::dsql_iam_startup_fault(role, database.as_ptr(), &mut message)
+        });
+        (!sqlstate.is_null()).then(|| {
+            let message = or_empty(message).to_string_lossy().into_owned();
+            (CStr::from_ptr(sqlstate), message)
+        })
     }
 }
 

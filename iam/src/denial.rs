@@ -8,6 +8,7 @@ use crate::authorization::{Decision, DecisionKind, PolicyType};
 use crate::cluster::BadCluster;
 use crate::limits::Reached;
 use crate::token::{Action, Malformed};
+use std::ffi::CStr;
 
 /// Why a login is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +138,14 @@ pub enum Denial {
         role: String,
         /// the ARN that would have to be mapped
         arn: String,
+    },
+    /// The server itself would turn the session away, for a limit or a privilege of its own.
+    #[error("{message}")]
+    Server {
+        /// the server's SQLSTATE
+        sqlstate: &'static CStr,
+        /// the server's message
+        message: String,
     },
     /// The client says that it wants another cluster.
     #[error("the client wants another cluster: {0}")]
@@ -293,6 +302,7 @@ impl Denial {
             | Self::WrongDatabase(_)
             | Self::RoleUnusable { .. }
             | Self::NotMapped { .. }
+            | Self::Server { .. }
             | Self::OtherCluster(_)
             | Self::NoTls
             | Self::Protocol(_)
@@ -329,6 +339,7 @@ impl Denial {
             Self::WrongDatabase(_) => "database",
             Self::RoleUnusable { .. } => "role",
             Self::NotMapped { .. } => "mapping",
+            Self::Server { .. } => "server",
             Self::OtherCluster(_) => "cluster",
             Self::NoTls => "tls",
             Self::Protocol(_) => "protocol",

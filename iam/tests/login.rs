@@ -877,6 +877,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         | Denial::WrongDatabase(_)
         | Denial::RoleUnusable { .. }
         | Denial::NotMapped { .. }
+        | Denial::Server { .. }
         | Denial::NoTls
         | Denial::OtherCluster(_)
         | Denial::Limit(_)

@@ -98,7 +98,11 @@ fn next(denial: &Denial) -> Option<Denial> {
             role: "ROLE".into(),
             arn: "ARN".into(),
         },
-        Denial::NotMapped { .. } => Denial::Internal("WHERE"),
+        Denial::NotMapped { .. } => Denial::Server {
+            sqlstate: c"53300",
+            message: "MESSAGE".into(),
+        },
+        Denial::Server { .. } => Denial::Internal("WHERE"),
         Denial::Internal(_) => return None,
     })
 }
@@ -109,6 +113,7 @@ fn sqlstate(denial: &Denial) -> &'static str {
         Denial::Limit(Reached::Connections) => "53300",
         Denial::Limit(Reached::Rate) => "53400",
         Denial::Protocol(_) => "08P01",
+        Denial::Server { sqlstate, .. } => sqlstate.to_str().unwrap(),
         denial if denial.is_after_iam() => "28000",
         _ => "08006",
     }

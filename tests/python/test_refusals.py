@@ -1,5 +1,6 @@
 """Every reason to refuse a login: what the client is told, and what the log says."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -11,7 +12,7 @@ import pytest
 
 from support import (
     ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, Key, Wire, access_key, account,
-    assumed_role, fields_of, policy, sign,
+    assumed_role, fields_of, policy, sign, until,
 )
 from conftest import SERVERS
 
@@ -419,14 +420,102 @@ def test_valid_until_that_is_not_over(server, role, admin):
         server.connect(name).close()
 
 
+def assert_refused_as_by_postgresql(server, error, mark, sqlstate, message, session=SESSION):
+    """In its words; and neither the log nor anybody else has it that somebody was let in."""
+    assert (error.severity, error.sqlstate) == ("FATAL", sqlstate)
+    assert (error.message, error.hint) == (message, None)
+    session_id = SESSION_ID.fullmatch(error.detail)[1]
+    line = server.logged(f"session_id={session_id}", mark)
+    assert "dsql_iam: login refused: " in line
+    assert f"check=server reason={json.dumps(message)}" in line
+    assert f'principal="{session}"' in line
+    assert "login admitted" not in server.log_since(mark)
+
+
 def test_connection_limit(server, role, admin):
-    name = role("refused_limit", "LOGIN CONNECTION LIMIT 1")
+    name = role("refused_limit", "LOGIN CONNECTION LIMIT 2")
     admin.execute(f"AWS IAM GRANT refused_limit TO '{EXAMPLE_ARN}'")
-    with server.connect(name):
+    # As many as may be, and not one fewer.
+    with server.connect(name), server.connect(name):
+        mark = server.log_mark()
         error = server.refusal(name, server.token("example"))
-        assert error.severity == "FATAL"
-        assert error.sqlstate == "53300"
-        assert error.message == 'too many connections for role "refused_limit"'
+        assert_refused_as_by_postgresql(
+            server, error, mark, "53300", 'too many connections for role "refused_limit"')
+    until(lambda: server.execute(
+        f"SELECT 1 FROM pg_stat_activity WHERE usename = '{name}'") == [], "they are gone")
+    server.execute(f"ALTER ROLE {name} CONNECTION LIMIT 0")
+    assert server.refusal(name, server.token("example")).sqlstate == "53300"
+    server.execute(f"ALTER ROLE {name} CONNECTION LIMIT -1")
+    server.connect(name).close()
+
+
+@pytest.mark.parametrize(("change", "undo", "sqlstate", "message"), [
+    ("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC",
+     "GRANT CONNECT ON DATABASE postgres TO PUBLIC",
+     "42501", 'permission denied for database "postgres"'),
+    ("ALTER DATABASE postgres CONNECTION LIMIT 1", "ALTER DATABASE postgres CONNECTION LIMIT -1",
+     "53300", 'too many connections for database "postgres"'),
+    ("UPDATE pg_database SET datallowconn = false WHERE datname = 'postgres'",
+     "UPDATE pg_database SET datallowconn = true WHERE datname = 'postgres'",
+     "55000", 'database "postgres" is not currently accepting connections'),
+])
+def test_what_postgresql_would_refuse(own, role, change, undo, sqlstate, message):
+    name = role("refused_connect", on=own)
+    own.execute(f"SELECT sys.iam_grant('{name}', '{EXAMPLE_ARN}')")
+    with own.superuser() as superuser:
+        try:
+            superuser.execute(change)
+            mark = own.log_mark()
+            error = own.refusal(name, own.token("example"))
+            assert_refused_as_by_postgresql(own, error, mark, sqlstate, message)
+        finally:
+            superuser.execute(undo)
+    own.connect(name).close()
+
+
+def test_the_privilege_to_connect(own, role):
+    """Of the role itself, or of one that it is a member of."""
+    name, group = role("refused_connect", on=own), role("refused_group", on=own)
+    own.execute(f"SELECT sys.iam_grant('{name}', '{EXAMPLE_ARN}')",
+                "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
+    try:
+        own.execute(f"GRANT CONNECT ON DATABASE postgres TO {group}", f"GRANT {group} TO {name}")
+        own.connect(name).close()
+        own.execute(f"REVOKE {group} FROM {name}")
+        assert own.refusal(name, own.token("example")).sqlstate == "42501"
+        # Who has no mapping hears nothing of it.
+        assert own.refusal(group, own.token("example")).sqlstate == "28000"
+    finally:
+        own.execute("GRANT CONNECT ON DATABASE postgres TO PUBLIC",
+                    f"REVOKE CONNECT ON DATABASE postgres FROM {group}")
+
+
+def test_reserved_connections(own, role):
+    name = role("refused_reserved", on=own)
+    own.execute(f"SELECT sys.iam_grant('{name}', '{EXAMPLE_ARN}')")
+    words = ("roles with the SUPERUSER attribute" if own.version >= 16 else
+             "non-replication superuser connections")
+    with own.settings(restart=True, max_connections=10, superuser_reserved_connections=5,
+                      max_wal_senders=0), contextlib.ExitStack() as open_ones:
+        for _ in range(5):
+            open_ones.enter_context(own.connect(name))
+        mark = own.log_mark()
+        error = own.refusal(name, own.token("example"))
+        assert_refused_as_by_postgresql(
+            own, error, mark, "53300", f"remaining connection slots are reserved for {words}")
+        if own.version >= 16:
+            open_ones.pop_all().close()
+            own.execute("ALTER SYSTEM SET reserved_connections = 2")
+            own.restart()
+            for _ in range(3):
+                open_ones.enter_context(own.connect(name))
+            error = own.refusal(name, own.token("example"))
+            assert error.sqlstate == "53300"
+            assert error.message == ("remaining connection slots are reserved for roles with "
+                                     'privileges of the "pg_use_reserved_connections" role')
+            own.execute(f"GRANT pg_use_reserved_connections TO {name}")
+            own.connect(name).close()
+            own.execute("ALTER SYSTEM RESET reserved_connections")
 
 
 def test_an_empty_password(server):

@@ -1,0 +1,134 @@
+/*
+ * What PostgreSQL refuses a session for once the client is authenticated, asked for before. Otherwise
+ * the log and the audit file would have somebody as let in whom the server then turns away.
+ */
+#include "server.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "postmaster/postmaster.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+/*
+ * The row of a database. As GetDatabaseTuple() in postinit.c, which is static: until the shared caches are
+ * there, as in the first session after a start, an index cannot be opened.
+ */
+static HeapTuple
+database_tuple(const char *name)
+{
+	Relation	databases = table_open(DatabaseRelationId, AccessShareLock);
+	ScanKeyData key[1];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_pg_database_datname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum(name));
+	scan = systable_beginscan(databases, DatabaseNameIndexId, criticalSharedRelcachesBuilt, NULL,
+							  1, key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	table_close(databases, AccessShareLock);
+	return tuple;
+}
+
+static bool
+may_connect(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(DatabaseRelationId, database, role, ACL_CONNECT) == ACLCHECK_OK;
+#else
+	return pg_database_aclcheck(database, role, ACL_CONNECT) == ACLCHECK_OK;
+#endif
+}
+
+/* The message if the connections that are left are not for this role. */
+static const char *
+reserved_slots(Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	int			reserved = SuperuserReservedConnections + ReservedConnections;
+	int			free_slots;
+
+	if (reserved == 0 || HaveNFreeProcs(reserved, &free_slots))
+		return NULL;
+	if (free_slots < SuperuserReservedConnections)
+		return "remaining connection slots are reserved for roles with the SUPERUSER attribute";
+	if (!has_privs_of_role(role, ROLE_PG_USE_RESERVED_CONNECTIONS))
+		return "remaining connection slots are reserved for roles with privileges of the "
+			"\"pg_use_reserved_connections\" role";
+#else
+	if (ReservedBackends > 0 && !HaveNFreeProcs(ReservedBackends))
+		return "remaining connection slots are reserved for non-replication superuser connections";
+#endif
+	return NULL;
+}
+
+/*
+ * What would keep a role that is no superuser from a session in a database, in PostgreSQL's own order
+ * and words; gives NULL if nothing, else the SQLSTATE.
+ *
+ * As in InitializeSessionUserId(), InitPostgres() and CheckMyDatabase(), where the session itself is
+ * counted by then. Works before a database is open. Others may come between this and that.
+ */
+const char *
+dsql_iam_startup_fault(Oid role, const char *database, const char **message)
+{
+	Oid			oid;
+	HeapTuple	tuple;
+	int			limit;
+	bool		is_closed;
+
+	*message = NULL;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
+
+		if (form->rolconnlimit >= 0 && CountUserBackends(role) >= form->rolconnlimit)
+			*message = psprintf("too many connections for role \"%s\"", NameStr(form->rolname));
+		ReleaseSysCache(tuple);
+	}
+	if (*message == NULL)
+		*message = reserved_slots(role);
+	if (*message != NULL)
+		return "53300";
+
+	tuple = database_tuple(database);
+	if (!HeapTupleIsValid(tuple))
+	{
+		*message = psprintf("database \"%s\" does not exist", database);
+		return "3D000";
+	}
+	oid = ((Form_pg_database) GETSTRUCT(tuple))->oid;
+	is_closed = !((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+	limit = ((Form_pg_database) GETSTRUCT(tuple))->datconnlimit;
+	heap_freetuple(tuple);
+	if (is_closed)
+	{
+		*message = psprintf("database \"%s\" is not currently accepting connections", database);
+		return "55000";
+	}
+	if (!may_connect(oid, role))
+	{
+		*message = psprintf("permission denied for database \"%s\"", database);
+		return "42501";
+	}
+	if (limit >= 0 && CountDBConnections(oid) >= limit)
+	{
+		*message = psprintf("too many connections for database \"%s\"", database);
+		return "53300";
+	}
+	return NULL;
+}
