@@ -352,10 +352,15 @@ impl<'c> Attempt<'c> {
             action,
             denial,
         };
-        pgrx::log!("{}", log_line(&decision));
-        audit::record(&decision).inspect_err(|error| {
+        let recorded = audit::record(&decision);
+        if let Err(error) = &recorded {
             pgrx::log!("dsql_iam: dsql_iam.audit_file could not be written: {error}");
-        })
+        }
+        // Nobody is let in who is not recorded: then a refusal follows, with a line of its own.
+        if recorded.is_ok() || denial.is_some() {
+            pgrx::log!("{}", log_line(&decision));
+        }
+        recorded
     }
 }
 

@@ -1,6 +1,8 @@
 """Each decision as a line of JSON in the audit file."""
 
+import contextlib
 import json
+import subprocess
 
 import pytest
 
@@ -65,5 +67,51 @@ def test_nobody_comes_in_unrecorded(own):
         assert (error.sqlstate, error.message, error.hint) == ("08006", DENIED, None)
         own.logged("dsql_iam.audit_file could not be written: it is not a file", mark)
         own.logged(" check=internal ", mark)
+        assert "login admitted" not in own.log_since(mark)
     (own.dir / "audit-folder").rmdir()
     own.connect().close()
+
+
+@contextlib.contextmanager
+def no_file_longer_than(server, size):
+    """As on a full disk: a write that goes beyond is cut off, the next one fails."""
+    def limit(soft):
+        command = ["prlimit", f"--pid={server.postmaster()}", f"--fsize={soft}:"]
+        subprocess.run(command, check=True, **server.owner)
+    limit(size)
+    try:
+        yield
+    finally:
+        limit("unlimited")
+
+
+def test_a_line_that_was_cut_off_is_a_line_of_its_own(audited):
+    server, path = audited
+    # Longer than all else that the server writes, so that the limit is the limit of this file.
+    long = 256 << 20
+    server.write(path, "")
+    with open(path, "r+") as file:
+        file.seek(long - 1)
+        file.write("\n")
+    mark = server.log_mark()
+    with no_file_longer_than(server, long + 100):
+        error = server.refusal("admin", server.token("admin"))
+        assert (error.sqlstate, error.message, error.hint) == ("08006", DENIED, None)
+        server.logged("dsql_iam.audit_file could not be written: the line was cut off", mark)
+        assert path.stat().st_size == long + 100
+        # Nothing more fits, and nobody gets in.
+        server.refusal("admin", server.token("admin"))
+        server.logged("dsql_iam.audit_file could not be written: File too large", mark)
+        assert "login admitted" not in server.log_since(mark)
+    with server.connect() as admin:
+        session, = admin.execute("SELECT sys.current_session_id()").fetchone()
+    server.refusal("admin", "hunter2")
+    with open(path) as file:
+        file.seek(long)
+        fragment, *lines = file.read().splitlines()
+    assert len(fragment) == 100
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(fragment)
+    admitted, refused = map(json.loads, lines)
+    assert admitted["requestID"] == session
+    assert refused["errorCode"] == "AccessDenied"
