@@ -24,8 +24,9 @@ use dsql_iam_core::login::ADMIN;
 use pg_sys::{NodeTag, Oid, RoleSpec};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgList, PgLogLevel, ereport, function_name, pg_sys};
-use std::ffi::{CStr, c_char};
+use pgrx::{PgList, PgLogLevel, ereport, function_name, pg_guard, pg_sys};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::OnceLock;
 
 /// Whether [`check`] has to see statements with this tag.
 pub fn watches(tag: NodeTag) -> bool {
@@ -38,7 +39,6 @@ pub fn watches(tag: NodeTag) -> bool {
             | NodeTag::T_CreateRoleStmt
             | NodeTag::T_DropOwnedStmt
             | NodeTag::T_DropRoleStmt
-            | NodeTag::T_DropStmt
             | NodeTag::T_GrantRoleStmt
             | NodeTag::T_GrantStmt
             | NodeTag::T_ReassignOwnedStmt
@@ -56,7 +56,6 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     unsafe {
         match (*node).type_ {
             NodeTag::T_DropRoleStmt => refuse_to_drop_mapped(node.cast()),
-            NodeTag::T_DropStmt => return tell_that_mappings_stay(node.cast()),
             NodeTag::T_GrantRoleStmt => refuse_to_grant(&granted_roles(node.cast())),
             NodeTag::T_CreateRoleStmt => refuse_to_grant(&joined_roles(node.cast())),
             NodeTag::T_AlterRoleStmt => {
@@ -340,24 +339,46 @@ unsafe fn lock_to_drop(name: *const c_char) -> Option<Oid> {
     }
 }
 
-/// Sends a notice at a `DROP EXTENSION` of this one, if there are mappings: they are the server's,
-/// not the extension's, and count for as long as the library is loaded.
+static PREVIOUS: OnceLock<pg_sys::object_access_hook_type> = OnceLock::new();
+
+/// Puts the hook for dropped objects in its place; what sees statements is `statement.rs`. Called
+/// once, while the server starts.
+pub fn install() {
+    // SAFETY: the server has one thread, and calls no hook while it loads libraries.
+    unsafe {
+        PREVIOUS.get_or_init(|| pg_sys::object_access_hook);
+        pg_sys::object_access_hook = Some(object_access);
+    }
+}
+
+/// Sees whatever is about to be dropped, by a statement of its own, by `CASCADE`, or with its owner.
 ///
-/// The extension's schema cannot be dropped by itself, so nothing but this statement drops it from
-/// an open database.
-///
-/// # Safety
-/// `statement` must be a `DROP` statement.
-unsafe fn tell_that_mappings_stay(statement: *mut pg_sys::DropStmt) {
-    // SAFETY: the list of extensions holds Strings; looks up one by its name.
-    let drops_ours = unsafe {
-        (*statement).removeType == pg_sys::ObjectType::OBJECT_EXTENSION
-            && PgList::<pg_sys::Node>::from_pg((*statement).objects)
-                .iter_ptr()
-                .any(|name| text(string_value(name)).is_some_and(|name| name == c"dsql_iam"))
-            && pg_sys::get_extension_oid(c"dsql_iam".as_ptr(), true) != pg_sys::InvalidOid
-    };
-    if drops_ours && mappings::any() {
+/// Most of what happens to objects is none of ours. Outside of any guard while the previous hook runs,
+/// so that its ERROR passes as it is.
+unsafe extern "C-unwind" fn object_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: Oid,
+    object: Oid,
+    part: c_int,
+    argument: *mut c_void,
+) {
+    if let Some(Some(previous)) = PREVIOUS.get() {
+        // SAFETY: the hook that was there before, with its own arguments.
+        unsafe { previous(access, class, object, part, argument) };
+    }
+    if access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::ExtensionRelationId {
+        // SAFETY: an extension that is there until this returns.
+        unsafe { tell_that_mappings_stay(object) };
+    }
+}
+
+/// Sends a notice if this extension is dropped and there are mappings: they are the server's, not the
+/// extension's, and count for as long as the library is loaded.
+#[pg_guard]
+unsafe extern "C-unwind" fn tell_that_mappings_stay(extension: Oid) {
+    // SAFETY: looks up a name; null if there is none.
+    let name = unsafe { text(pg_sys::get_extension_name(extension)) };
+    if name == Some(c"dsql_iam") && mappings::any() {
         let message = "IAM mappings stay when the extension dsql_iam is dropped";
         ErrorReport::new(
             Code::ERRCODE_SUCCESSFUL_COMPLETION,

@@ -61,6 +61,7 @@ pub extern "C-unwind" fn _PG_init() {
     identities::load_in_postmaster(&settings::iam_directory());
     connection::install();
     statement::install();
+    guard::install();
     if !port::guard_role_setting() {
         ereport!(
             PgLogLevel::FATAL,
