@@ -35,6 +35,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use time::UtcDateTime;
+use time::format_description::well_known::Rfc3339;
 
 static PREVIOUS: OnceLock<libpq::ClientAuthentication_hook_type> = OnceLock::new();
 
@@ -364,16 +365,19 @@ impl<'c> Attempt<'c> {
     }
 }
 
-/// One line for each decision. Values that a client chose are quoted, so that no line break of
-/// theirs makes a line of its own.
+/// One line for each decision, for machines as well: behind the colon `key=value`, the value as it is or
+/// as a JSON string. What a client chose is such a string, so that no line break of theirs makes a line
+/// of its own.
 fn log_line(decision: &Decision) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let outcome = match decision.denial {
         None => "admitted",
         Some(_) => "refused",
     };
+    let milliseconds = decision.time.truncate_to_millisecond();
     let mut line = format!(
-        "dsql_iam: login {outcome}: session_id={} role={} address={}",
+        "dsql_iam: login {outcome}: time={} session_id={} outcome={outcome} role={} address={}",
+        milliseconds.format(&Rfc3339).unwrap_or_default(),
         decision.session_id,
         quoted(decision.role),
         quoted(decision.address),

@@ -1,12 +1,84 @@
-"""Each decision as a line of JSON in the audit file."""
+"""Each decision as a line for machines: in the server's log, and in the audit file."""
 
 import contextlib
+import datetime
 import json
+import re
 import subprocess
 
 import pytest
 
-from support import ACCOUNT, DENIED, EXAMPLE_ARN, SESSION_ID
+from support import ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, until
+
+
+def values(line):
+    """The keys and values of a line of the log, in order; strings are JSON strings."""
+    text = line.partition("dsql_iam: login ")[2].partition(": ")[2]
+    pairs = re.findall(r'(\w+)=("(?:\\.|[^"\\])*"|\S+)(?: |$)', text)
+    assert " ".join(f"{key}={value}" for key, value in pairs) == text
+    return {key: json.loads(value) if value.startswith('"') else value for key, value in pairs}
+
+
+def assert_now(time):
+    now = datetime.datetime.now(datetime.UTC)
+    assert abs(now - datetime.datetime.fromisoformat(time)) < datetime.timedelta(seconds=30)
+    assert time.endswith("Z")
+
+
+def test_the_line_in_the_log(server, role):
+    name = role("recorded", on=server)
+    server.execute(f"SELECT sys.iam_grant('{name}', '{EXAMPLE_ARN}')")
+    mark = server.log_mark()
+    with server.connect(name) as connection:
+        session, arn = connection.execute(
+            "SELECT sys.current_session_id(), sys.iam_session_user()").fetchone()
+    found = values(server.logged(f"session_id={session}", mark))
+    assert list(found) == ["time", "session_id", "outcome", "role", "address", "principal", "action"]
+    assert_now(found.pop("time"))
+    assert found.pop("address") in ("127.0.0.1", "::1")
+    assert found == {"session_id": session, "outcome": "admitted", "role": name, "principal": arn,
+                     "action": "dsql:DbConnect"}
+
+    odd = 'odd" outcome=admitted\n\\'
+    error = server.refusal(odd, server.token("denied", admin=False))
+    session = SESSION_ID.fullmatch(error.detail)[1]
+    found = values(server.logged(f"session_id={session}", mark))
+    assert list(found)[-2:] == ["check", "reason"]
+    assert_now(found["time"])
+    assert (found["outcome"], found["role"], found["check"]) == ("refused", odd, "policy")
+    assert found["reason"] == error.hint
+
+
+def test_the_line_in_jsonlog(own):
+    if own.version < 15:
+        pytest.skip("PostgreSQL 15 brought jsonlog")
+    folder = own.folder("json-log")
+    with own.settings(restart=True, logging_collector="on", log_destination="'jsonlog'",
+                      log_directory=f"'{folder}'", log_filename="'server.log'"):
+        with own.connect() as admin:
+            session, = admin.execute("SELECT sys.current_session_id()").fetchone()
+            pid = admin.info.backend_pid
+        error = own.refusal("admin", "hunter2")
+        refused = SESSION_ID.fullmatch(error.detail)[1]
+        path = folder / "server.json"
+        until(lambda: refused in path.read_text(), "the line")
+        text = path.read_text()
+    entries = [json.loads(line) for line in text.splitlines()]
+    lines = [entry for entry in entries if entry["message"].startswith("dsql_iam: login ")]
+    admitted, = (entry for entry in lines if session in entry["message"])
+    assert (admitted["error_severity"], admitted["pid"]) == ("LOG", pid)
+    found = values(admitted["message"])
+    assert_now(found["time"])
+    assert (found["outcome"], found["role"]) == ("admitted", "admin")
+    denied, = (entry for entry in lines if refused in entry["message"])
+    assert values(denied["message"])["check"] == "token"
+    # What the client is told stands beside it.
+    fatal, = (entry for entry in entries if refused in entry.get("detail", ""))
+    assert (fatal["error_severity"], fatal["state_code"], fatal["pid"]) == (
+        "FATAL", "08006", denied["pid"])
+    assert (fatal["message"], fatal["detail"], fatal["hint"]) == (
+        DENIED, error.detail, error.hint)
+    assert not [secret for secret in SECRETS if secret in text]
 
 
 @pytest.fixture
