@@ -373,15 +373,16 @@ def message(kind, body=b""):
 class Wire:
     """A client that sends exactly what it is told to.
 
-    `tls` is True to ask for it first, "direct" to begin with it, False to do without.
+    `tls` is True to ask for it first, "direct" to begin with it, False to do without; `context` says
+    how, if it is not the usual one.
     """
 
-    def __init__(self, server, tls=True, server_name="localhost"):
+    def __init__(self, server, tls=True, server_name="localhost", context=None):
         self.socket = socket.create_connection(("localhost", server.port), timeout=20)
         # As libpq does: the first packet behind a handshake would wait 40 ms for an answer to it.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
-            context = ssl.create_default_context(cafile=server.authority)
+            context = context or ssl.create_default_context(cafile=server.authority)
             if tls == "direct":
                 context.set_alpn_protocols(["postgresql"])
             else:

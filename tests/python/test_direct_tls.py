@@ -1,11 +1,33 @@
-"""TLS from the first byte (`sslnegotiation=direct`), which PostgreSQL has from 17 on."""
+"""TLS: its versions, and from the first byte (`sslnegotiation=direct`), which PostgreSQL has from 17 on."""
 
 import ssl
+import warnings
 
 import psycopg
 import pytest
 
 from support import DENIED, EXAMPLE_ARN, Wire, sign
+
+
+@pytest.mark.parametrize(("version", "is_admitted"), [
+    (ssl.TLSVersion.TLSv1, False), (ssl.TLSVersion.TLSv1_1, False),
+    (ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, True),
+])
+def test_versions_of_tls(server, version, is_admitted):
+    context = ssl.create_default_context(cafile=server.authority)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    # Or the client would not even offer the old ones.
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    if is_admitted:
+        with Wire(server, context=context) as wire:
+            assert wire.socket.version() == version.name.replace("_", ".")
+            wire.start().asked_for_password()
+        return
+    # It is the server that says no.
+    with pytest.raises(ssl.SSLError, match="(?i)alert protocol version"):
+        Wire(server, context=context)
 
 
 def test_a_client_that_says_tls_at_once(server):

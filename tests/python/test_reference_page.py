@@ -68,6 +68,42 @@ def test_an_iam_role(server, schema):
     assert_not_mapped(server.refusal("example", server.token("example")))
 
 
+def test_admin_is_there_from_the_start(server):
+    """With what it needs, and nothing else; made by CREATE EXTENSION."""
+    with server.connect() as admin:
+        assert admin.execute(
+            "SELECT rolcanlogin, rolcreaterole, rolsuper, rolcreatedb, rolreplication, rolbypassrls "
+            "FROM pg_roles WHERE rolname = current_user").fetchone() == (
+                True, True, False, False, False, False)
+
+
+def test_the_servers_version_is_its_own(server):
+    with server.connect() as admin:
+        shown, = admin.execute("SHOW server_version_num").fetchone()
+        assert admin.info.server_version == int(shown)
+        assert int(shown) // 10000 == server.version
+
+
+def test_who_is_connected(server, role):
+    """Where PostgreSQL has a place for it."""
+    name = role("page_who")
+    mark = server.log_mark()
+    with server.connect() as admin:
+        admin.execute(f"AWS IAM GRANT {name} TO '{EXAMPLE_ARN}'")
+    session = f"arn:aws:sts::{ACCOUNT}:assumed-role/example/local"
+    with server.connect(name) as connection:
+        pid = connection.info.backend_pid
+        assert connection.execute("SELECT sys.iam_session_user()").fetchone() == (session,)
+        session_id, = connection.execute("SELECT sys.current_session_id()").fetchone()
+        assert f"session_id={session_id} " in server.logged(f'role="{name}"', mark)
+        if server.version >= 16:
+            assert connection.execute("SELECT system_user").fetchone() == (f"trust:{session}",)
+        assert server.execute(f"SELECT usename::text FROM pg_stat_activity WHERE pid = {pid}") == [
+            (name,)]
+    line = server.logged(f'connection authenticated: identity="{session}"', mark)
+    assert f"[{pid}]" in line and line.endswith("method=dsql_iam")
+
+
 def test_an_iam_user(own):
     key = Key("AKIAIOSFODNN7TESTING", "the-secret-of-the-user-of-the-page")
     arn = f"arn:aws:iam::{ACCOUNT}:user/analyst"

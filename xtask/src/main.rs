@@ -15,6 +15,8 @@ mod deny;
 mod directory;
 mod environment;
 mod fetched;
+#[cfg(test)]
+mod fidelity;
 mod fuzz;
 mod in_server;
 #[cfg(test)]
