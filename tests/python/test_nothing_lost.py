@@ -34,9 +34,6 @@ def assert_no_orphan(server):
 # A crash at any moment
 
 CRASHES = 100
-# On a slow machine there are fewer.
-CRASHES_END_AFTER = 75
-FEWEST_CRASHES = 20
 CRASHING = [f"crashed_{number}" for number in range(4)]
 
 
@@ -148,9 +145,8 @@ def test_crash_at_any_moment(crashing):
     seed = time.time_ns()
     print(f"seed {seed}")
     chance = random.Random(seed)
-    deadline = time.monotonic() + CRASHES_END_AFTER
-    crashes = in_flight = 0
-    while crashes < CRASHES and time.monotonic() < deadline:
+    in_flight = 0
+    for crash in range(CRASHES):
         clients = [Client(server, CRASHING[half::2], chance) for half in range(2)]
         for client in clients:
             client.start()
@@ -169,7 +165,7 @@ def test_crash_at_any_moment(crashing):
             in_flight += client.in_flight is not None
             for pair in client.pairs:
                 if pair != client.in_flight:
-                    assert (pair in found) == (pair in client.granted), (crashes, pair)
+                    assert (pair in found) == (pair in client.granted), (crash, pair)
         whole = server.execute("SELECT count(*), count(DISTINCT iam_oid), count(pg_role_oid), "
                                "count(*) FILTER (WHERE grantor_pg_role_name = 'admin'), "
                                "(SELECT count(*) FROM pg_shseclabel) "
@@ -177,10 +173,8 @@ def test_crash_at_any_moment(crashing):
         assert whole == [(len(found),) * 5]
         for role in CRASHING:
             assert server.admits(role, server.token("example")) == ((role, ARN) in found)
-        crashes += 1
-    print(f"{crashes} crashes, {in_flight} statements in flight")
-    assert crashes >= FEWEST_CRASHES
-    assert in_flight > 0
+    print(f"{CRASHES} crashes, {in_flight} statements in flight")
+    assert in_flight > CRASHES / 2
 
 
 # At the same time as others
