@@ -418,14 +418,17 @@ fn refuse_if_it_reaches(role: Oid, verb: &str, rule: &str) {
     if unsafe { pg_sys::superuser() } {
         return;
     }
-    let (reached, name) = match reach(role) {
-        // PostgreSQL has words of its own for superusers.
+    let (reached, is_superuser) = match reach(role) {
         Reach::Nothing => return,
-        Reach::Predefined(reached) | Reach::Superuser(reached) => (reached, name_of(role)),
+        Reach::Predefined(reached) => (reached, false),
+        Reach::Superuser(reached) => (reached, true),
     };
-    let detail = match reached == name {
-        true => format!("{rule} while dsql_iam is loaded."),
-        false => format!(
+    let name = name_of(role);
+    let detail = match (reached == name, is_superuser) {
+        // PostgreSQL refuses this itself, in words of its own.
+        (true, true) => return,
+        (true, false) => format!("{rule} while dsql_iam is loaded."),
+        (false, _) => format!(
             "It is a member of \"{reached}\". {rule}, superusers, and members of either, \
              while dsql_iam is loaded."
         ),

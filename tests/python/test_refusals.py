@@ -332,6 +332,17 @@ def test_superuser_gives_a_role_a_predefined_one(server, role, admin):
             "SELECT pg_has_role('pg_monitor', 'usage')").fetchone() == (True,)
 
 
+def test_a_superuser_is_not_to_be_granted(server, role, admin):
+    """By PostgreSQL itself, in the words of each version."""
+    over = role("refused_over", "SUPERUSER")
+    for statement in (f"GRANT {over} TO admin", f"CREATE ROLE refused_new IN ROLE {over}",
+                      f"ALTER GROUP {over} ADD USER admin", f"ALTER ROLE {over} PASSWORD 'x'",
+                      f"ALTER ROLE {over} SET search_path = x"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege) as raised:
+            admin.execute(statement)
+        assert "dsql_iam" not in (raised.value.diag.message_detail or "")
+
+
 # Who is no admin does not become one
 
 @pytest.fixture
