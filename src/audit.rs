@@ -2,12 +2,18 @@
 
 use crate::settings;
 use dsql_iam_core::audit::{Decision, cloudtrail_event};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-/// Appends `decision` to the audit file, if there is one: in a single write, so that lines of
-/// connections that come at once do not mix.
+/// How long a connection waits for others that write to the audit file. Each takes microseconds; whoever
+/// takes longer is no login.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Appends `decision` to the audit file, if there is one: one connection after the other, and each in a
+/// single write.
 ///
 /// # Errors
 /// What the system said. Whoever was to be let in must not be: nobody could tell afterwards.
@@ -25,6 +31,7 @@ pub fn record(decision: &Decision<'_>) -> io::Result<()> {
         .create(true)
         .mode(0o600)
         .open(path)?;
+    lock(&file)?;
     let mut line = String::new();
     if ends_in_a_fragment(&file)? {
         line.push('\n');
@@ -40,8 +47,27 @@ pub fn record(decision: &Decision<'_>) -> io::Result<()> {
     }
 }
 
-/// Whether the last line was cut off, as on a full disk. It stays, as a line of its own: to cut it off the
-/// file could cut off the line that another connection has written meanwhile.
+/// Takes the file's lock, which goes with the file. Without it a line that another connection is writing
+/// looks as if it had been cut off.
+fn lock(file: &File) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if start.elapsed() > PATIENCE => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "somebody else has locked it",
+                ));
+            }
+            Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Whether the last line was cut off, as on a full disk. It stays, as a line of its own: whoever reads it
+/// should see that there is something missing.
 fn ends_in_a_fragment(file: &File) -> io::Result<bool> {
     let mut last = [b'\n'];
     if let Some(at) = file.metadata()?.len().checked_sub(1) {

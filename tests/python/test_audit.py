@@ -1,8 +1,12 @@
 """Each decision as a line for machines: in the server's log, and in the audit file."""
 
+import concurrent.futures
 import contextlib
 import datetime
+import fcntl
 import json
+import os
+import pathlib
 import re
 import subprocess
 
@@ -142,6 +146,45 @@ def test_nobody_comes_in_unrecorded(own):
         assert "login admitted" not in own.log_since(mark)
     (own.dir / "audit-folder").rmdir()
     own.connect().close()
+
+
+def has_open(process, path):
+    """Whether the process has the file open, as far as it can be seen."""
+    with contextlib.suppress(OSError):
+        return any(os.path.realpath(fd) == str(path) for fd in process.joinpath("fd").iterdir())
+    return False
+
+
+def test_a_line_that_another_connection_is_writing(audited):
+    """It is not taken for one that was cut off: one connection writes after the other."""
+    server, path = audited
+    server.write(path, "")
+    with open(path, "a") as other, concurrent.futures.ThreadPoolExecutor(1) as executor:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        print('{"half": ', end="", file=other, flush=True)
+        refused = executor.submit(server.refusal, "admin", "hunter2")
+        until(lambda: any(has_open(process, path) for process in pathlib.Path("/proc").glob("[0-9]*")
+                          if process.name != str(os.getpid())), "the connection is at the file")
+        print('"line"}', file=other, flush=True)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        assert refused.result().message == DENIED
+    half, event = path.read_text().splitlines()
+    assert json.loads(half) == {"half": "line"}
+    assert json.loads(event)["errorCode"] == "AccessDenied"
+
+
+def test_a_file_that_stays_locked(audited):
+    server, path = audited
+    server.write(path, "")
+    with open(path, "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        mark = server.log_mark()
+        error = server.refusal("admin", server.token("admin"))
+        assert (error.sqlstate, error.message, error.hint) == ("08006", DENIED, None)
+        server.logged("dsql_iam.audit_file could not be written: somebody else has locked it", mark)
+        assert "login admitted" not in server.log_since(mark)
+    assert path.read_text() == ""
+    server.connect().close()
 
 
 @contextlib.contextmanager
