@@ -98,18 +98,46 @@ fn faults(root: &Path, page: &str) -> Vec<String> {
         if quoted(tests).next().is_none() {
             faults.push(format!("no test: {behaviour}"));
         }
-        for test in quoted(tests) {
-            let Some((path, definition)) = place(root, test) else {
-                continue;
-            };
-            let text = fs::read_to_string(path);
-            let is_there = text.is_ok_and(|text| definition.is_none_or(|it| text.contains(&it)));
-            if !is_there {
+        for test in quoted(tests).filter(|test| !is_path(test)) {
+            if !is_there(root, test) {
                 faults.push(format!("no such test: {test}"));
             }
         }
     }
+    // Tests are named in other tables and between them too.
+    for test in quoted(page).filter(|test| is_path(test)) {
+        if !is_there(root, test) {
+            faults.push(format!("no such test: {test}"));
+        }
+    }
     faults
+}
+
+/// Whether it looks like the name of a test in a module: `::1` does not.
+fn is_path(text: &str) -> bool {
+    let name = text.split('[').next().unwrap_or(text);
+    let is_word = |part: &str| {
+        part.starts_with(|letter: char| letter.is_ascii_lowercase())
+            && part
+                .chars()
+                .all(|it| it.is_ascii_alphanumeric() || "_.".contains(it))
+    };
+    name.contains("::") && name.split("::").all(is_word)
+}
+
+/// Whether there is such a test; and if a case of it is named, whether that is there.
+fn is_there(root: &Path, test: &str) -> bool {
+    let Some((path, definition)) = place(root, test) else {
+        return true;
+    };
+    let case = test
+        .split_once('[')
+        .map(|(_, case)| case.trim_end_matches(']'));
+    let table = fs::read_to_string(root.join("tests/refusals.json")).unwrap_or_default();
+    fs::read_to_string(path).is_ok_and(|text| {
+        definition.is_none_or(|it| text.contains(&it))
+            && case.is_none_or(|it| text.contains(it) || table.contains(it))
+    })
 }
 
 #[test]
@@ -131,18 +159,24 @@ fn a_row_without_a_test_and_a_test_that_is_gone_are_faults() {
 | d | same | `page::test_that_is_gone`, `iam::token::the_longest_life_is_a_week` |
 | e | same | `iam::token::gone` |
 | f | same | |
+| g | same | `refusals::test_token[no such case]`, `refusals::test_token[another database]` |
 
 | setting | value |
 |---|---|
-| g | `no test` |
+| h | `no test`, `::1`, `lost::test_of_another_table` |
+
+Between them: `iam::gone::too`, `mappings.rs::only_admin_grants`.
 ";
     assert_eq!(
         faults(workspace::root(), page),
         [
             "no test: b",
+            "no test: f",
             "no such test: page::test_that_is_gone",
             "no such test: iam::token::gone",
-            "no test: f",
+            "no such test: refusals::test_token[no such case]",
+            "no such test: lost::test_of_another_table",
+            "no such test: iam::gone::too",
         ]
     );
 }
