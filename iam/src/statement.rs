@@ -333,8 +333,14 @@ impl<'a> Reader<'a> {
         self.skip_space();
         if self.word("uescape") {
             self.skip_space();
-            if self.peek(0) == b'\'' && self.peek(2) == b'\'' {
-                self.at += 3;
+            let constant = match &self.text[self.at.min(self.text.len())..] {
+                [b'\'', _, b'\'', ..] => 3,
+                [b'e' | b'E', b'\'', _, b'\'', ..] => 4,
+                [b'$', b'$', _, b'$', b'$', ..] => 5,
+                _ => 0,
+            };
+            if constant > 0 {
+                self.at += constant;
                 return;
             }
         }
@@ -396,9 +402,13 @@ fn a_statement_may_follow(before: &[u8]) -> bool {
         return true;
     };
     let before = &before[..=last];
+    // A line may hold many statements, so it is not gone through for each of them.
+    if before.ends_with(b";") || before.ends_with(b"*/") {
+        return true;
+    }
     let is_end_of_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let line = before.rsplit(is_end_of_line).next().unwrap_or_default();
-    before.ends_with(b";") || before.ends_with(b"*/") || line.windows(2).any(|two| two == b"--")
+    line.windows(2).any(|two| two == b"--")
 }
 
 /// Whether a string constant starts at `text`: `'…'`, `E'…'`, `U&'…'`, `$$…$$`.
@@ -445,6 +455,8 @@ mod tests {
             " \n-- a 'comment'\n/* and /* another */ */ AWS--x\nIAM/**/GRANT/**/a/**/TO/**/'arn'",
             "AWS IAM GRANT U&\"\\0061\" TO 'arn'",
             "AWS IAM GRANT u&\"!0061\" /**/ uescape '!' TO 'arn'",
+            "AWS IAM GRANT u&\"!0061\" UESCAPE E'!' TO 'arn'",
+            "AWS IAM GRANT u&\"!0061\" UESCAPE $$!$$TO 'arn'",
             "AWS IAM GRANT\"a\"TO''",
             "AWS IAM GRANT r\u{f6}le TO $$arn$$",
             "AWS IAM GRANT e TO E'arn'",

@@ -242,6 +242,16 @@ def test_many_words(servers, words):
         assert time.monotonic() - start < 10
 
 
+def test_many_statements_in_a_line(servers):
+    """Nor with the statements before it. All are parsed, then the first one fails."""
+    with both(servers) as (loaded, _):
+        for between in (b"; ", b";/**/"):
+            start = time.monotonic()
+            found = ask(loaded, (b"AWS IAM GRANT a TO 'x'" + between) * 20_000)
+            assert found[1:3] == (b"22023", b"IAM role must look like an IAM ARN")
+            assert time.monotonic() - start < 10
+
+
 def test_huge_statement(servers):
     """An AWS IAM statement of 100 MB, whose fault is found at its place."""
     with both(servers) as (loaded, _):

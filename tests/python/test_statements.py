@@ -345,6 +345,8 @@ def test_asyncpg(server, stated):
     f"AWS IAM GRANT stated TO E'{ARN.replace('role', chr(92) + 'x72ole')}'",
     f"AWS IAM GRANT stated TO U&'{ARN.replace('role', chr(92) + '0072ole')}'",
     f"AWS IAM GRANT U&\"st!0061ted\" UESCAPE '!' TO U&'{ARN.replace('role', '!0072ole')}' UESCAPE '!'",
+    f"AWS IAM GRANT U&\"st!0061ted\" UESCAPE $$!$$ TO '{ARN}'",
+    f"AWS IAM GRANT U&\"st!0061ted\"UESCAPE E'!'TO '{ARN}'",
     f"AWS IAM GRANT stated TO '{ARN[:20]}'\n'{ARN[20:]}'",
     f";;; AWS IAM GRANT stated TO '{ARN}' ;;;",
     f"SELECT 'AWS IAM GRANT x'; AWS IAM GRANT stated TO '{ARN}'; SELECT 2",
