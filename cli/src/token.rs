@@ -1,6 +1,7 @@
 //! `dsql-iam token`: signs a request to connect, as every AWS SDK's DSQL signer does.
 
 use std::error::Error as _;
+use std::net::Ipv6Addr;
 
 use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
@@ -14,6 +15,7 @@ use aws_sdk_dsql::config::Region;
 use aws_sdk_dsql::error::BoxError;
 use aws_smithy_async::time::SystemTimeSource;
 use clap::Args;
+use hyper::Uri;
 
 use crate::{offline, region};
 
@@ -143,14 +145,28 @@ fn reason(error: &CredentialsError) -> String {
     innermost.to_string()
 }
 
-/// Takes a host name, with or without a port, gives it in lower case, as URLs have it: the SDK signs
-/// the name as it is given, but prints it as part of a URL.
+/// Takes a host name or an address, with or without a port, gives it as URLs have it, in lower case and an
+/// IPv6 address in brackets: the SDK signs the name as it is given, but prints it as part of a URL.
 fn hostname(text: &str) -> Result<String, String> {
     let fits = |character: char| character.is_ascii_alphanumeric() || ".-_:[]".contains(character);
-    if text.is_empty() || !text.chars().all(fits) {
+    let name = match text.parse::<Ipv6Addr>() {
+        Ok(_) => format!("[{text}]"),
+        Err(_) => text.to_ascii_lowercase(),
+    };
+    let is_authority = || {
+        let url = Uri::try_from(format!("https://{name}/")).ok()?;
+        let authority = url.authority()?;
+        let host = authority.host();
+        let is_host = match host.strip_prefix('[') {
+            Some(address) => address.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty(),
+        };
+        Some(is_host && (authority.as_str() == host || authority.port_u16().is_some()))
+    };
+    if !text.chars().all(fits) || !is_authority().unwrap_or(false) {
         return Err("it is not a host name".to_owned());
     }
-    Ok(text.to_ascii_lowercase())
+    Ok(name)
 }
 
 #[cfg(test)]
@@ -159,8 +175,36 @@ mod tests {
 
     #[test]
     fn a_host_name_is_only_that() {
-        assert_eq!(hostname("LocalHost:5432").as_deref(), Ok("localhost:5432"));
-        for text in ["", "a b", "https://a", "a/b", "a?b", "user@a"] {
+        for (text, name) in [
+            ("LocalHost:5432", "localhost:5432"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("::1", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("[::1]:5432", "[::1]:5432"),
+        ] {
+            assert_eq!(hostname(text).as_deref(), Ok(name));
+        }
+        for text in [
+            "",
+            "a b",
+            "https://a",
+            "a/b",
+            "a?b",
+            "user@a",
+            "a:b",
+            "a:",
+            "a:99999",
+            ":",
+            ":1",
+            "[",
+            "]",
+            "[]",
+            "[::1",
+            "::1]",
+            "[::1]5",
+            "a[::1]",
+            "a:1:2",
+        ] {
             assert!(hostname(text).is_err(), "{text}");
         }
     }
