@@ -11,11 +11,13 @@
 //! | `SET ROLE admin`, in whichever way (`role_setting.c`) | a session of `admin` | only who logs in as `admin` is `admin`, even if a superuser has made somebody a member |
 //! | make anybody a member of a role that is, or is a member of, a superuser or a role whose name starts with `pg_` | nobody | CREATEROLE would be enough before 16, and `pg_execute_server_program` reads the IAM documents |
 //! | change the attributes or the settings of such a role | the role itself | with a password of one's own it would be one's own |
+//! | make, change, grant and drop roles as `admin`, without being connected as it | nobody | a function that `admin` owns is called by others |
 //! | drop a role that is mapped | nobody, superusers neither | Aurora DSQL refuses it with 2BP01 |
 //!
 //! A superuser gets a warning where `admin` is concerned, since the server is then no longer as
-//! Aurora DSQL would have it. What `admin` may do itself it may in a session of its own or of a
-//! superuser's only: in a SECURITY DEFINER function `admin` is somebody else's. Whoever drops the extension gets a notice if mappings stay behind.
+//! Aurora DSQL would have it. What `admin` may do itself it may only if somebody is connected as it, or a
+//! superuser has said `SET ROLE admin`: in a SECURITY DEFINER function, and in what maintains its tables,
+//! `admin` is somebody else's. Whoever drops the extension gets a notice if mappings stay behind.
 
 use crate::mappings;
 use crate::port::{Reach, reach};
@@ -75,6 +77,7 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
             return;
         }
         protect(admin, node);
+        refuse_roles_to_others(admin, node);
     }
 }
 
@@ -116,13 +119,56 @@ unsafe fn protect(admin: Oid, node: *mut pg_sys::Node) {
     }
 }
 
-/// Whether `admin` is the current role, in a session of its own or of a superuser's: a member of
-/// `admin`, or who calls one of its SECURITY DEFINER functions, is not connected as `admin`.
+/// Whether somebody is connected as `admin` and acts as it: in a session of its own, or in one of a
+/// superuser who has said `SET ROLE admin`.
+///
+/// A member of `admin`, or who calls one of its SECURITY DEFINER functions, is not; nor is a process that
+/// maintains a table of `admin`'s, as autovacuum and REINDEX do, and runs functions that others
+/// have put into an index.
 pub fn acts_for_itself(admin: Oid) -> bool {
-    // SAFETY: asks for the current role and for the session's.
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: fills two variables; asks for the session's role.
     unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        if user != admin || context & pg_sys::SECURITY_RESTRICTED_OPERATION as c_int != 0 {
+            return false;
+        }
         let session = pg_sys::GetSessionUserId();
-        pg_sys::GetUserId() == admin && (session == admin || pg_sys::superuser_arg(session))
+        let has_set_role = context == 0 && pg_sys::GetOuterUserId() == admin;
+        session == admin || (has_set_role && pg_sys::superuser_arg(session))
+    }
+}
+
+/// Refuses to make, change, grant and drop roles as `admin` to whoever is not connected as it. A member of
+/// `admin` could otherwise write a function, give it to `admin`, and have all that CREATEROLE gives.
+///
+/// # Safety
+/// `node` must be a utility statement of the type that its tag tells.
+unsafe fn refuse_roles_to_others(admin: Oid, node: *mut pg_sys::Node) {
+    // SAFETY: the caller's promise; asks for the current role.
+    unsafe {
+        let is_about_roles = match (*node).type_ {
+            NodeTag::T_AlterRoleSetStmt
+            | NodeTag::T_AlterRoleStmt
+            | NodeTag::T_CreateRoleStmt
+            | NodeTag::T_DropRoleStmt
+            | NodeTag::T_GrantRoleStmt => true,
+            NodeTag::T_RenameStmt => {
+                let statement: *mut pg_sys::RenameStmt = node.cast();
+                (*statement).renameType == pg_sys::ObjectType::OBJECT_ROLE
+            }
+            _ => false,
+        };
+        if is_about_roles && pg_sys::GetUserId() == admin && !acts_for_itself(admin) {
+            ereport!(
+                PgLogLevel::ERROR,
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("permission denied to manage roles as \"{ADMIN}\""),
+                format!(
+                    "Only who is connected as \"{ADMIN}\" may, not a function of its that others run."
+                )
+            );
+        }
     }
 }
 
@@ -288,7 +334,10 @@ unsafe fn is_admin_name(name: *const c_char) -> bool {
 unsafe fn refuse_to_drop_mapped(statement: *mut pg_sys::DropRoleStmt) {
     // SAFETY: the list holds RoleSpecs.
     unsafe {
-        if !pg_sys::has_createrole_privilege(pg_sys::GetUserId()) {
+        if pg_sys::XactReadOnly
+            || pg_sys::RecoveryInProgress()
+            || !pg_sys::has_createrole_privilege(pg_sys::GetUserId())
+        {
             // PostgreSQL refuses anyway, and this must lock nothing for who may do nothing.
             return;
         }

@@ -1,5 +1,5 @@
-//! The safe face of the files in C, `port.c` above all: the connection that is being authenticated, and reports that pgrx
-//! cannot make.
+//! The safe face of the files in C, `port.c` above all: the connection that is being authenticated, and
+//! reports that pgrx cannot make.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;

@@ -149,7 +149,43 @@ SELECT public.guard_definer('ALTER DEFAULT PRIVILEGES FOR ROLE admin GRANT SELEC
 SELECT public.guard_definer('ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO admin');
 SELECT public.guard_definer('ALTER ROLE admin CREATEDB');
 SELECT public.guard_definer('SET ROLE admin');
--- which admin itself may call, since it is connected
+SELECT public.guard_definer('CREATE ROLE guard_new');
+SELECT public.guard_definer('ALTER ROLE guard_custom PASSWORD NULL');
+SELECT public.guard_definer('ALTER ROLE guard_custom SET work_mem = 64');
+SELECT public.guard_definer('ALTER ROLE guard_custom RENAME TO guard_new');
+SELECT public.guard_definer('DROP ROLE guard_custom');
+SELECT public.guard_definer('GRANT guard_custom TO guard_maker');
+-- nor a superuser who has not said so
+RESET SESSION AUTHORIZATION;
+SELECT public.guard_definer('CREATE ROLE guard_new');
+SELECT public.guard_definer('AWS IAM GRANT guard_custom TO ''arn:aws:iam::012345678912:role/guard''');
+SET ROLE admin;
+SELECT public.guard_definer('CREATE ROLE guard_new');
+CREATE ROLE guard_new;
+DROP ROLE guard_new;
+RESET ROLE;
+-- nor who has put a function into an index of a table that has become admin's
+SET SESSION AUTHORIZATION guard_maker;
+CREATE TABLE guard_theirs.t (i int);
+CREATE FUNCTION guard_theirs.h(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    IF current_user = 'admin' THEN
+        PERFORM sys.iam_grant('guard_custom', 'arn:aws:iam::012345678912:role/guard');
+    END IF;
+    RETURN i;
+END $$;
+CREATE INDEX ON guard_theirs.t (guard_theirs.h(i));
+INSERT INTO guard_theirs.t VALUES (1);
+RESET SESSION AUTHORIZATION;
+GRANT USAGE ON SCHEMA guard_theirs TO admin;
+ALTER TABLE guard_theirs.t OWNER TO admin;
+ANALYZE guard_theirs.t;
+REINDEX TABLE guard_theirs.t;
+SET SESSION AUTHORIZATION admin;
+ANALYZE guard_theirs.t;
+RESET SESSION AUTHORIZATION;
+SELECT count(*) FROM sys.iam_pg_role_mappings WHERE pg_role_name LIKE 'guard%';
+-- admin itself may call such a function, since it is connected
 SET SESSION AUTHORIZATION admin;
 SELECT public.guard_definer('CREATE ROLE guard_new ROLE admin');
 DROP ROLE guard_new;

@@ -30,6 +30,9 @@ RESET ROLE;
 BEGIN READ ONLY;
 AWS IAM GRANT in_server TO 'arn:aws:iam::012345678912:role/c';
 ROLLBACK;
+BEGIN READ ONLY;
+DROP ROLE in_server;
+ROLLBACK;
 
 -- malformed statements, at their places
 AWS IAM GRANT;

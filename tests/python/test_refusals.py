@@ -565,15 +565,37 @@ def test_the_fields_on_the_wire(server):
                      "hint": NO_TOKEN, "position": None}
 
 
-def test_replication(server):
-    with Wire(server) as wire:
-        wire.start(replication="true")
-        kind, body = wire.receive()
-        if kind == b"R":
-            wire.password(server.token("admin").encode())
+@pytest.mark.parametrize("mode", ["database", "true"])
+def test_replication(own, role, mode):
+    """A role that may replicate, is mapped, and has a good token: BASE_BACKUP would give it the documents.
+    Whether the line for all databases lets it as far as the token, or a line of the user's own."""
+    name = role("refused_replication", "LOGIN REPLICATION", on=own)
+    own.execute(f"SELECT sys.iam_grant('{name}', '{EXAMPLE_ARN}')")
+    hba = own.data / "pg_hba.conf"
+    lines = hba.read_text()
+    try:
+        own.write(hba, "host replication all all trust\n" + lines)
+        own.restart()
+        mark = own.log_mark()
+        with Wire(own) as wire:
+            wire.start(user=name, replication=mode)
             kind, body = wire.receive()
-        assert kind == b"E", (kind, body)
-        assert wire.is_ended()
+            assert (kind, body) == (b"R", b"\0\0\0\3")
+            wire.password(own.token("example").encode())
+            kind, body = wire.receive()
+            assert kind == b"E"
+            fields = fields_of(body)
+            assert (fields["severity"], fields["sqlstate"]) == ("FATAL", "08006")
+            assert fields["message"] == DENIED
+            assert fields["hint"] is None
+            assert wire.is_ended()
+        line = own.logged("check=database", mark)
+        assert f'role="{name}"' in line and "replication" in line
+        # Without replication it gets in.
+        own.connect(name).close()
+    finally:
+        own.write(hba, lines)
+        own.restart()
 
 
 # With identities of one's own

@@ -43,6 +43,10 @@ def test_standby(own, standby, role):
             assert raised.value.diag.sqlstate == "25006"
             assert raised.value.diag.message_primary == (
                 f"cannot execute AWS IAM {verb} in a read-only transaction")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction) as raised:
+            admin.execute("DROP ROLE followed")
+        assert raised.value.diag.message_primary == (
+            "cannot execute DROP ROLE in a read-only transaction")
     # What is taken away there is gone here too.
     with own.connect() as admin:
         admin.execute(f"AWS IAM REVOKE followed FROM '{EXAMPLE_ARN}'")
