@@ -12,6 +12,7 @@ mod explain;
 mod install;
 mod manual;
 mod offline;
+mod owner;
 mod postgres;
 mod region;
 mod sessions;

@@ -168,12 +168,18 @@ pub fn psql(connection: &str, script: &str) -> Result<String, String> {
         .to_owned())
 }
 
-/// A program of a folder, with none of the `PG…` variables, which would steer it.
+/// What a program needs of the environment to be found, to find its libraries, and to speak.
+const HANDED_ON: [&str; 5] = ["PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ"];
+
+/// A program of a server's, with next to nothing of the environment: the `PG…` variables would
+/// steer it, and which program it is may be said in a file that the server's user can write, whom
+/// root's keys and sockets are no business of.
 pub fn program(path: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(path);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PG") {
-            command.env_remove(name);
+    command.env_clear();
+    for name in HANDED_ON {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
         }
     }
     command

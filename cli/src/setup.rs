@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::doctor::preloads;
-use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
+use crate::owner;
 use crate::postgres::{self, SUPPORTED, major, output, program, psql};
 
 const BEGIN: &str =
@@ -81,8 +81,6 @@ struct Server {
     config: PathBuf,
     /// the program `postgres`
     program: PathBuf,
-    /// the user and group that the data directory belongs to
-    owner: (u32, u32),
 }
 
 /// What to write: a file, and its whole content.
@@ -112,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
     }
     // The folder first: with the settings and without it nobody would get in.
     if let Some(folder) = folder.as_deref().filter(|_| !arguments.undo) {
-        make_private(folder, server.owner)?;
+        make_private(folder)?;
     }
     for change in &changes {
         replace(&change.path, &change.content)?;
@@ -274,11 +272,22 @@ fn undo(server: &Server) -> Result<Plan, String> {
 
 impl Server {
     fn find(arguments: &Arguments) -> Result<Self, String> {
+        // Named by whoever runs this, so it may be where only root gets.
+        let named = match &arguments.pg_config {
+            Some(path) => Some(postgres::Installation::find(Some(path))?),
+            None => None,
+        };
+        let was_root = owner::is_root();
         let (data, config) = match (&arguments.data, &arguments.connection) {
             (Some(folder), _) => files_of(folder)?,
             (None, Some(connection)) => files_by_connection(connection)?,
             (None, None) => return Err("name the server: --data DIR, or a connection".into()),
         };
+        let data = fs::canonicalize(&data).map_err(|error| cannot(&data, &error))?;
+        owner::step_down(&data)?;
+        if was_root {
+            owner::check_data_directory(&data)?;
+        }
         let text = read(&data.join("PG_VERSION"))?;
         let version = major(&text).ok_or_else(|| format!("{} has no version", data.display()))?;
         if !SUPPORTED.contains(&version) {
@@ -289,16 +298,8 @@ impl Server {
                 SUPPORTED.end()
             ));
         }
-        let metadata = fs::metadata(&data).map_err(|error| cannot(&data, &error))?;
-        // Named by whoever runs this, so it may be where only root gets.
-        let named = match &arguments.pg_config {
-            Some(path) => Some(postgres::Installation::find(Some(path))?),
-            None => None,
-        };
-        become_user(metadata.uid(), metadata.gid())?;
         Ok(Self {
             program: program_for(version, &data, named)?,
-            owner: (metadata.uid(), metadata.gid()),
             data,
             config,
         })
@@ -308,7 +309,6 @@ impl Server {
     fn setting(&self, name: &str) -> Result<String, String> {
         let mut postgres = program(&self.program);
         let folder = self.config.parent().unwrap_or(&self.data);
-        // `-C` has to come first: only then root may ask.
         postgres.args(["-C", name, "-D"]).arg(folder);
         postgres
             .arg("-c")
@@ -348,24 +348,16 @@ impl Server {
     }
 }
 
-/// Has root go on as the server's user. What is read from there on, the names of programs and
-/// folders among it, was written by that user, who must not have root's rights by it; and nothing of
-/// root's is left in the data directory.
-fn become_user(user: u32, group: u32) -> Result<(), String> {
-    if !geteuid().is_root() || user == 0 {
-        return Ok(());
-    }
-    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-    setgroups(&[group])
-        .and_then(|()| setgid(group))
-        .and_then(|()| setuid(user))
-        .map_err(|error| format!("root could not become the server's user {user}: {error}"))
-}
-
 /// The data directory and `postgresql.conf`, from a folder that is one or holds the other.
+///
+/// Where folder or file are not root's, root has stepped down before they are read.
 fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
     let folder = fs::canonicalize(folder).map_err(|error| cannot(folder, &error))?;
+    owner::step_down(&folder)?;
     let config = folder.join("postgresql.conf");
+    if let Ok(file) = fs::canonicalize(&config) {
+        owner::step_down(&file)?;
+    }
     match fs::metadata(folder.join("PG_VERSION")) {
         Ok(_) if config.is_file() => Ok((folder, config)),
         Ok(_) => match elsewhere(&folder) {
@@ -588,11 +580,10 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| cannot(path, &error))
 }
 
-fn make_private(folder: &Path, owner: (u32, u32)) -> Result<(), String> {
+fn make_private(folder: &Path) -> Result<(), String> {
     let make = || {
         fs::create_dir(folder)?;
-        fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-        give(folder, owner)
+        fs::set_permissions(folder, Permissions::from_mode(0o700))
     };
     make().map_err(|error| cannot(folder, &error))
 }

@@ -269,6 +269,149 @@ echo "postgres (PostgreSQL) {own.version}"
     roots.unlink()
 
 
+@pytest.fixture
+def roots(own):
+    """A file of root's that nobody else may read, with a block to be taken out of it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has rights to lend")
+    folder = own.dir / "roots"
+    folder.mkdir(mode=0o700)
+    path = folder / "postgresql.conf"
+    path.write_text("secret = 'x'\n# BEGIN dsql_iam, written by dsql-iam setup; dsql-iam setup --undo "
+                    "takes it out\n# END dsql_iam\n")
+    (folder / "PG_VERSION").write_text(f"{own.version}\n")
+    before = path.read_bytes()
+    yield folder
+    assert path.read_bytes() == before
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def configuration(own):
+    """A folder with nothing but a postgresql.conf, as Debian has it, of whom the test says."""
+    made = []
+
+    def make(data, user, group=None):
+        folder = own.dir / "configuration"
+        made.append(folder)
+        folder.mkdir(mode=0o755)
+        config = folder / "postgresql.conf"
+        config.write_text(f"data_directory = '{data}'\n")
+        os.chown(config, user, user if group is None else group)
+        os.chown(folder, user, user if group is None else group)
+        return folder
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder)
+
+
+STRANGER = 65533
+ROOTS = ("belongs to root, and PostgreSQL never runs as root: name the data directory of a server with "
+         "--data")
+
+
+def test_setup_of_a_data_directory_of_roots(own, roots):
+    for arguments in (CLUSTER, ("--undo",)):
+        said = fault(setup(own, "--data", roots, *arguments, "--yes"))
+        assert said == f"{roots} {ROOTS}"
+
+
+@pytest.mark.parametrize("user", [0, STRANGER])
+def test_setup_of_a_configuration_that_names_a_folder_of_roots(own, roots, configuration, user):
+    """The configuration is the server's user's, who has every file of root's in reach by it."""
+    named = "/" if user else roots
+    folder = configuration(named, user)
+    for arguments in (CLUSTER, ("--undo",)):
+        said = fault(setup(own, "--data", folder, *arguments, "--yes"))
+        assert said == f"{named} {ROOTS}"
+
+
+def test_setup_reads_nothing_of_a_users_as_root(own, roots, configuration):
+    """Neither the file with the settings nor what it names, whatever either is."""
+    folder = configuration("/", STRANGER)
+    (folder / "postgresql.conf").unlink()
+    (folder / "postgresql.conf").symlink_to(roots / "postgresql.conf")
+    (folder / "PG_VERSION").write_text(f"{own.version}\n")
+    said = fault(setup(own, "--data", folder, "--undo", "--yes"))
+    assert said.startswith(f"{folder} has no postgresql.conf")
+    # A file of this user's in a folder of root's is this user's too.
+    (folder / "PG_VERSION").unlink()
+    (folder / "postgresql.conf").unlink()
+    (folder / "postgresql.conf").write_text(f"data_directory = '{roots}'\n")
+    os.chown(folder / "postgresql.conf", STRANGER, 0)
+    os.chown(folder, 0, 0)
+    said = fault(setup(own, "--data", folder, "--undo", "--yes"))
+    assert said == (f"the system does not know the server's user {STRANGER}, nor a group for it: run it as "
+                    "that user")
+    os.chown(folder / "postgresql.conf", STRANGER, STRANGER)
+    said = fault(setup(own, "--data", folder, "--undo", "--yes"))
+    assert said == f"{roots} {ROOTS}"
+
+
+def test_setup_of_a_configuration_of_another_user(own, cluster, configuration):
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    before = cluster.state()
+    os.chmod(cluster.path, 0o711)
+    folder = configuration(cluster.path, STRANGER)
+    owner = cluster.path.stat().st_uid
+    assert fault(setup(own, "--data", folder, *CLUSTER, "--yes")) == (
+        f"{cluster.path} belongs to the user {owner}, and the configuration that names it to the user "
+        f"{STRANGER}: run it as the one that the server runs as")
+    os.chmod(cluster.path, 0o700)
+    assert cluster.state() == before
+    # Root's may name it.
+    os.chown(folder / "postgresql.conf", 0, 0)
+    os.chown(folder, 0, 0)
+    assert "a new folder, mode 0700" in told(setup(own, "--data", folder, *CLUSTER))
+
+
+@pytest.mark.parametrize(("user", "mode"), [(STRANGER, 0o755), (0, 0o777), (0, 0o775)])
+def test_setup_below_a_folder_of_somebody_elses(own, cluster, user, mode):
+    """Who could put another folder in its place, once it is known whose it is."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    between = own.dir / "between"
+    between.mkdir()
+    between.chmod(mode)
+    os.chown(between, user, user)
+    inside = between / "cluster"
+    cluster.path.rename(inside)
+    said = fault(setup(own, "--data", inside, *CLUSTER, "--yes"))
+    assert said == (f"{between} can be written by others than root and the owner of {inside}, who could "
+                    "have root work on other files: run it as that owner")
+    # As in /tmp.
+    os.chown(between, 0, 0)
+    between.chmod(0o1777)
+    told(setup(own, "--data", inside, *CLUSTER))
+    inside.rename(cluster.path)
+    between.rmdir()
+
+
+def test_setup_hands_on_neither_roots_groups_nor_roots_environment(own, cluster):
+    if os.geteuid() != 0:
+        pytest.skip("only root has rights to lend")
+    owner = cluster.path.stat()
+    os.chown(cluster.path, owner.st_uid, 0)
+    program = cluster.path / "program"
+    own.write(program, f"""#!/bin/sh
+{{ id -G; env; }} >>{cluster.path}/ran_as
+echo "postgres (PostgreSQL) {own.version}"
+""", mode=0o755)
+    own.write(cluster.path / "postmaster.opts", f'{program} "-D" "{cluster.path}"\n')
+    setup(own, "--data", cluster.path, *CLUSTER, AWS_SECRET_ACCESS_KEY="of root's", PGPASSWORD="too")
+    lines = (cluster.path / "ran_as").read_text().splitlines()
+    name = pwd.getpwuid(owner.st_uid).pw_name
+    groups = os.getgrouplist(name, pwd.getpwuid(owner.st_uid).pw_gid)
+    assert sorted(map(int, lines[0].split())) == sorted(groups)
+    names = {line.partition("=")[0] for line in lines[1:]}
+    assert "PATH" in names
+    assert names <= {"PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "PWD", "OLDPWD", "SHLVL", "_"} | {
+        line for line in lines if "=" not in line}
+    os.chown(cluster.path, owner.st_uid, owner.st_gid)
+
+
 @pytest.mark.parametrize("end", ["\n", "", "\n\n"])
 def test_setup_keeps_other_libraries(own, cluster, end):
     config = cluster.path / "postgresql.conf"

@@ -1,0 +1,107 @@
+//! Root steps down: a server's files belong to the server's user, and so does what they name.
+//!
+//! A program that is started from there, a file that is written through a link, a folder that the
+//! configuration names: each would hand root's rights to that user. So nothing in such a folder is
+//! read before root's rights are given up, and these are the questions to ask on the way.
+//!
+//! - *Whose is it?* What the system says of the path itself, never what stands in a file below it.
+//! - *Can somebody else put another thing in its place meanwhile?* Each folder on the way has to be
+//!   root's or that user's, and not writable by others. (Without links, which the caller resolves.)
+//! - *What goes along?* The user's own groups, not those of the path: `chown postgres` leaves the
+//!   group root. Of the environment, [`crate::postgres::program`] hands on next to nothing.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
+
+/// Whether this is root, who has to step down.
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Has root go on as the owner of a path, which has to be canonical. Root stays root at what is
+/// root's, and anybody else who they are.
+///
+/// # Errors
+/// A sentence, if somebody else could put another thing in its place, or root's rights cannot be
+/// given up.
+pub fn step_down(path: &Path) -> Result<(), String> {
+    if !is_root() {
+        return Ok(());
+    }
+    let found = fs::symlink_metadata(path).map_err(|error| cannot(path, &error))?;
+    for part in path.ancestors() {
+        let of_part = fs::symlink_metadata(part).map_err(|error| cannot(part, &error))?;
+        let is_others = ![0, found.uid()].contains(&of_part.uid());
+        // In a folder like /tmp nobody moves what is somebody else's.
+        let is_sticky = of_part.is_dir() && of_part.mode() & 0o1000 != 0;
+        if is_others || (of_part.mode() & 0o022 != 0 && !is_sticky) {
+            return Err(format!(
+                "{} can be written by others than root and the owner of {}, who could have root \
+                 work on other files: run it as that owner",
+                part.display(),
+                path.display()
+            ));
+        }
+    }
+    match found.uid() {
+        0 => Ok(()),
+        user => become_user(Uid::from_raw(user), Gid::from_raw(found.gid())),
+    }
+}
+
+/// `group` is for a user whom the system does not know.
+fn become_user(user: Uid, group: Gid) -> Result<(), String> {
+    let failed = |error| format!("root could not become the server's user {user}: {error}");
+    match User::from_uid(user).map_err(failed)? {
+        Some(known) => {
+            let name = CString::new(known.name).unwrap_or_default();
+            initgroups(&name, known.gid)
+                .and_then(|()| setgid(known.gid))
+                .map_err(failed)?;
+        }
+        None if group.as_raw() == 0 => {
+            return Err(format!(
+                "the system does not know the server's user {user}, nor a group for it: run it as \
+                 that user"
+            ));
+        }
+        None => setgroups(&[group])
+            .and_then(|()| setgid(group))
+            .map_err(failed)?,
+    }
+    setuid(user).map_err(failed)
+}
+
+/// What a data directory has to be, now that root has stepped down on the way to it.
+///
+/// # Errors
+/// A sentence, if it is root's, or of another user than the configuration that names it.
+pub fn check_data_directory(data: &Path) -> Result<(), String> {
+    let owner = fs::metadata(data)
+        .map_err(|error| cannot(data, &error))?
+        .uid();
+    if owner == 0 {
+        return Err(format!(
+            "{} belongs to root, and PostgreSQL never runs as root: name the data directory of a \
+             server with --data",
+            data.display()
+        ));
+    }
+    if owner != geteuid().as_raw() {
+        return Err(format!(
+            "{} belongs to the user {owner}, and the configuration that names it to the user {}: \
+             run it as the one that the server runs as",
+            data.display(),
+            geteuid()
+        ));
+    }
+    Ok(())
+}
+
+fn cannot(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
