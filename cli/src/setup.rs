@@ -101,6 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
         plan(&server, arguments)?
     };
     if changes.is_empty() && folder.is_none() {
+        if arguments.undo {
+            server.check_let_go()?;
+        }
         return Ok(format!("nothing to change in {}", server.data.display()));
     }
     let mut lines = lines;
@@ -123,6 +126,7 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
             lines.push(format!("{} stays, since it is not empty", folder.display()));
         }
         lines.extend(clean_up(&server));
+        server.check_let_go()?;
     }
     lines.push(if arguments.undo {
         "done; restart the server".into()
@@ -179,9 +183,12 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     } else {
         format!("{},dsql_iam", preload.trim())
     };
-    let auto = server.data.join("postgresql.auto.conf");
+    let auto = server.auto();
     let auto_content = fs::read_to_string(&auto).unwrap_or_default();
-    let auto_line = preload_line(&auto_content).filter(|_| !preloads(&preload));
+    let auto_line = preload_lines(&auto_content).last();
+    let auto_line = auto_line
+        .map(|(_, line, _)| line)
+        .filter(|_| !preloads(&preload));
 
     let mut new_block = String::new();
     if let Some(path) = made_before.or(is_missing.then(|| folder.display().to_string())) {
@@ -238,31 +245,39 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     Ok((lines, changes, is_missing.then_some(folder)))
 }
 
-/// What has to be changed to take it back, and the folder that was made.
+/// What has to be changed to take it back, and the folder that was made. Taken back is what setup
+/// wrote, and the library's name where `ALTER SYSTEM` has put it: that file is the server's own, and
+/// with the library gone the server would not start.
 fn undo(server: &Server) -> Result<Plan, String> {
     let old = read(&server.config)?;
-    let (base, Some(block)) = split(&old) else {
-        return Ok((Vec::new(), Vec::new(), None));
-    };
-    let mut lines = vec![format!("{}:", server.config.display())];
-    lines.extend(block.lines().map(|line| format!("  - {line}")));
-    let mut changes = Vec::new();
-    if let Some(had) = notes(&block, REPLACED).next() {
-        let path = server.data.join("postgresql.auto.conf");
-        let content = read(&path)?;
-        if let Some(line) = preload_line(&content) {
-            let back = without_us(line, had);
-            lines.push(format!("{}:\n  - {line}\n  + {back}", path.display()));
-            changes.push(Change {
-                content: content.replacen(line, &back, 1),
-                path,
-            });
-        }
+    let (base, block) = split(&old);
+    let (mut lines, mut changes) = (Vec::new(), Vec::new());
+    if let Some(block) = &block {
+        lines.push(format!("{}:", server.config.display()));
+        lines.extend(block.lines().map(|line| format!("  - {line}")));
     }
-    changes.push(Change {
-        path: server.config.clone(),
-        content: base,
-    });
+    let block = block.unwrap_or_default();
+    let path = server.auto();
+    let content = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        content => content.map_err(|error| cannot(&path, &error))?,
+    };
+    let had = notes(&block, REPLACED).next();
+    let (better, replaced) = without_us(&content, had);
+    if better != content {
+        lines.push(format!("{}:", path.display()));
+        lines.extend(replaced);
+        changes.push(Change {
+            path,
+            content: better,
+        });
+    }
+    if base != old {
+        changes.push(Change {
+            path: server.config.clone(),
+            content: base,
+        });
+    }
     let made = notes(&block, MADE).next().map(PathBuf::from);
     if let Some(folder) = &made {
         lines.push(format!("{}: taken away, if it is empty", folder.display()));
@@ -318,6 +333,31 @@ impl Server {
             .arg(format!("data_directory={}", self.data.display()));
         output(postgres)
             .map_err(|fault| format!("{} cannot be read: {fault}", self.config.display()))
+    }
+
+    /// What `ALTER SYSTEM` writes into.
+    fn auto(&self) -> PathBuf {
+        self.data.join("postgresql.auto.conf")
+    }
+
+    /// Whether the server no longer loads the library, after an undo; an error that names the line
+    /// if it does, since with the library gone it would not start.
+    fn check_let_go(&self) -> Result<(), String> {
+        if !preloads(&self.setting(PRELOAD)?) {
+            return Ok(());
+        }
+        let line = [self.auto(), self.config.clone()]
+            .into_iter()
+            .find_map(|path| {
+                let content = fs::read_to_string(&path).ok()?;
+                let (number, _, value) = preload_lines(&content).last()?;
+                preloads(&value).then(|| format!("line {number} of {}", path.display()))
+            });
+        let line = line.unwrap_or_else(|| format!("a file that {} names", self.config.display()));
+        Err(format!(
+            "{line} has the server load the library, and setup did not write that: take dsql_iam \
+             out of {PRELOAD} there, or the server does not start once the library is gone"
+        ))
     }
 
     /// A server whose library is named and not there does not start.
@@ -536,29 +576,54 @@ fn notes<'b>(block: &'b str, kind: &'static str) -> impl Iterator<Item = &'b str
         .filter_map(move |line| line.strip_prefix(kind))
 }
 
-/// The line of postgresql.auto.conf that sets the list of libraries.
-fn preload_line(auto: &str) -> Option<&str> {
-    auto.lines().find(|line| {
-        let rest = line.strip_prefix(PRELOAD);
-        rest.is_some_and(|rest| rest.trim_start().starts_with('='))
+/// The lines of a configuration file that set the list of libraries: number, line, value. The last
+/// one counts.
+fn preload_lines(content: &str) -> impl Iterator<Item = (usize, &str, String)> {
+    content.lines().enumerate().filter_map(|(index, line)| {
+        let line_start = line.trim_start();
+        let is_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        let (name, rest) = line_start.split_at(line_start.find(|character| !is_name(character))?);
+        if !name.eq_ignore_ascii_case(PRELOAD) {
+            return None;
+        }
+        let rest = rest.trim_start();
+        let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
+        let value = match rest.strip_prefix('\'') {
+            // A quote within is doubled, and no list of libraries has one.
+            Some(quoted) => quoted.split('\'').next(),
+            None => rest.split([' ', '\t', '#']).next(),
+        };
+        Some((index + 1, line, value.unwrap_or_default().to_owned()))
     })
 }
 
-/// The line with the library taken out: `had`, if nothing else has changed.
-fn without_us(line: &str, had: &str) -> String {
-    let list = |line: &str| {
-        let value = line.split_once('=').map_or("", |(_, value)| value).trim();
-        let value = value.trim_matches('\'');
-        let entries = value.split(',').map(|entry| entry.trim().to_owned());
+/// postgresql.auto.conf with the library taken out, and what is changed in it, in words. `had` is
+/// the line as it was before setup, which comes back if nothing else has changed.
+fn without_us(content: &str, had: Option<&str>) -> (String, Vec<String>) {
+    let others = |value: &str| {
+        let entries = value.split(',').map(str::trim);
         entries
             .filter(|entry| !entry.is_empty() && !preloads(entry))
             .collect::<Vec<_>>()
+            .join(", ")
     };
-    if list(line) == list(had) {
-        had.to_owned()
-    } else {
-        format!("{PRELOAD} = '{}'", list(line).join(", "))
+    let had = had.and_then(|had| Some((had, others(&preload_lines(had).next()?.2))));
+    let (mut better, mut words) = (content.to_owned(), Vec::new());
+    for (_, line, value) in preload_lines(content).filter(|(_, _, value)| preloads(value)) {
+        let kept = others(&value);
+        let back = match &had {
+            Some((had, before)) if *before == kept => Some((*had).to_owned()),
+            _ if kept.is_empty() => None,
+            _ => Some(format!("{PRELOAD} = '{kept}'")),
+        };
+        words.push(format!("  - {line}"));
+        words.extend(back.iter().map(|back| format!("  + {back}")));
+        better = match back {
+            Some(back) => better.replacen(line, &back, 1),
+            None => better.replacen(&format!("{line}\n"), "", 1),
+        };
     }
+    (better, words)
 }
 
 /// Quotes a value for `postgresql.conf`, where a backslash escapes.
@@ -646,19 +711,53 @@ mod tests {
     #[test]
     fn other_libraries_stay() {
         let had = "shared_preload_libraries = 'a'";
+        let taken_out = |line: &str, had| without_us(&format!("x = 1\n{line}\ny = 2\n"), had).0;
+        let with = |line: &str| format!("x = 1\n{line}\ny = 2\n");
         assert_eq!(
-            without_us("shared_preload_libraries = 'a,dsql_iam'", had),
-            had
+            taken_out("shared_preload_libraries = 'a,dsql_iam'", Some(had)),
+            with(had)
         );
+        for had in [Some(had), None] {
+            assert_eq!(
+                taken_out("shared_preload_libraries = 'a, dsql_iam, b'", had),
+                with("shared_preload_libraries = 'a, b'")
+            );
+            assert_eq!(
+                taken_out("shared_preload_libraries = '$libdir/dsql_iam.so'", had),
+                "x = 1\ny = 2\n"
+            );
+            // Nothing of ours, nothing changed.
+            for line in [
+                "shared_preload_libraries = 'a ,b'",
+                "shared_preload_libraries_x = 'dsql_iam'",
+                "#shared_preload_libraries = 'dsql_iam'",
+                "dsql_iam.region = 'us-east-1'",
+            ] {
+                assert_eq!(without_us(&with(line), had), (with(line), vec![]));
+            }
+        }
+    }
+
+    #[test]
+    fn the_list_of_libraries_is_found_however_it_is_written() {
+        let values = |content: &str| {
+            let lines = preload_lines(content);
+            lines
+                .map(|(number, _, value)| (number, value))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
-            without_us("shared_preload_libraries = 'a, dsql_iam, b'", had),
-            "shared_preload_libraries = 'a, b'"
+            values(
+                "x = 1\nshared_preload_libraries = 'a, b' # c\n  Shared_Preload_Libraries\tdsql_iam#c\n\
+                 shared_preload_libraries='a'\nshared_preload_librariesx = 'a'\n"
+            ),
+            [
+                (2, "a, b".to_owned()),
+                (3, "dsql_iam".to_owned()),
+                (4, "a".to_owned())
+            ]
         );
-        assert_eq!(
-            preload_line("x = 1\nshared_preload_libraries = 'a'\n"),
-            Some(had)
-        );
-        assert_eq!(preload_line("shared_preload_libraries_x = 'a'\n"), None);
+        assert_eq!(values("#shared_preload_libraries = 'a'\n"), []);
     }
 
     #[test]

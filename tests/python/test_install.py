@@ -442,6 +442,57 @@ def test_setup_where_alter_system_has_the_last_word(own, cluster):
     assert cluster.state() == before
 
 
+@pytest.mark.parametrize("with_setup", [True, False])
+@pytest.mark.parametrize(("others", "left"), [("", ""), ("'auto_explain', ", "auto_explain")])
+def test_undo_of_what_alter_system_did(own, cluster, with_setup, others, left):
+    """As the doctor's remedy has it. With the library gone the server would not start."""
+    before = cluster.state()
+    if with_setup:
+        told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    cluster.pg_ctl("start")
+    cluster.query(f"ALTER SYSTEM SET shared_preload_libraries = {others}'dsql_iam'")
+    cluster.query("ALTER SYSTEM SET work_mem = '5MB'")
+    cluster.pg_ctl("stop", "-m", "fast")
+    shown = told(setup(own, "--data", cluster.path, "--undo"))
+    auto = cluster.path / "postgresql.auto.conf"
+    assert f"{auto}:\n  - shared_preload_libraries = " in shown
+    assert "dsql_iam" in auto.read_text()
+    told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert "nothing to change" in told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    cluster.pg_ctl("start")
+    assert cluster.query("SHOW shared_preload_libraries") == left
+    assert cluster.query("SHOW work_mem") == "5MB"
+    cluster.query("ALTER SYSTEM RESET ALL")
+    cluster.pg_ctl("stop", "-m", "fast")
+    (cluster.path / "dsql_iam_hba.conf").unlink(missing_ok=True)
+    assert [row[:3] for row in cluster.state()] == [row[:3] for row in before]
+    assert dict((row[0], row[3]) for row in cluster.state())["postgresql.conf"] == (
+        dict((row[0], row[3]) for row in before)["postgresql.conf"])
+
+
+@pytest.mark.parametrize("with_setup", [True, False])
+@pytest.mark.parametrize("is_included", [True, False])
+def test_undo_names_the_line_that_somebody_else_wrote(own, cluster, with_setup, is_included):
+    """That file is theirs, so it stays as it is; but nobody is told that all is done."""
+    config = cluster.path / "postgresql.conf"
+    text = config.read_text()
+    line = "Shared_Preload_Libraries auto_explain,dsql_iam # mine\n".replace(
+        "auto_explain,dsql_iam", "'auto_explain,dsql_iam'")
+    if is_included:
+        own.write(cluster.path / "mine.conf", line)
+        line = "include 'mine.conf'\n"
+    own.write(config, text + line)
+    if with_setup:
+        told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    number = len(text.splitlines()) + 1
+    where = f"a file that {config} names" if is_included else f"line {number} of {config}"
+    done = setup(own, "--data", cluster.path, "--undo", "--yes")
+    assert fault(done) == (
+        f"{where} has the server load the library, and setup did not write that: take dsql_iam out of "
+        "shared_preload_libraries there, or the server does not start once the library is gone")
+    assert config.read_text() == text + line
+
+
 def test_undo_leaves_the_documents(own, cluster):
     told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
     own.write(cluster.path / "dsql_iam/a.json", "{}")
