@@ -13,11 +13,12 @@ server() { pg_ctlcluster "$VERSION" main "$@"; }
 # Everything that the package or setup could have changed: names, owners, modes and contents. The
 # server itself writes into the folders of the data directory, and a few files beside them.
 state() {
-    # Some of these folders are not there before.
+    # Some of these folders are not there before, and must not be there after.
     { find /etc/postgresql /usr/bin /usr/lib/postgresql /usr/share/postgresql /usr/share/man \
         /usr/share/bash-completion /usr/share/zsh /usr/share/fish /etc/alternatives \
-        "$data" -maxdepth 6 -not -path "$data/*/*" -printf '%p %u:%g %m %l\n' 2>/dev/null || true; } |
-        grep -vE "^$data/(postmaster.opts|current_logfiles) |/vendor(-|_)completions|/(bash-completion|zsh|fish|man1|completions) " | LC_ALL=C sort
+        /var/lib/dpkg/alternatives "$data" \
+        -maxdepth 6 -not -path "$data/*/*" -printf '%p %u:%g %m %l\n' 2>/dev/null || true; } |
+        grep -vE "^$data/(postmaster.opts|current_logfiles) " | LC_ALL=C sort
     sha256sum "$config"/* "$data/postgresql.auto.conf" 2>/dev/null || true
 }
 
@@ -26,7 +27,11 @@ before=$(state)
 step "the package is installed"
 apt-get install -yqq --no-install-recommends /tmp/package.deb >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail install; }
 dsql-iam --version
-[ -s /usr/share/man/man1/dsql-iam.1.gz ] || fail "no manual page"
+for page in dsql-iam $(zcat /usr/share/man/man1/dsql-iam.1.gz | grep -oE 'dsql\\-iam\\-[a-z\\-]+\(1\)' | tr -d '\\' | sed 's/(1)//'); do
+    [ -s "/usr/share/man/man1/$page.1.gz" ] || fail "no manual page $page"
+    pages=$((${pages:-0} + 1))
+done
+[ "$pages" -gt 10 ] || fail "$pages manual pages"
 bash -n /usr/share/bash-completion/completions/dsql-iam
 grep -q "^Depends: postgresql-$VERSION, " <<<"$(dpkg-query -s "$package")" || fail "dependencies"
 
@@ -79,7 +84,8 @@ if login "${secret}x" 2>/tmp/refused; then fail "a wrong signature opens it"; fi
 grep -q "access denied" /tmp/refused || fail "$(cat /tmp/refused)"
 
 step "setup by connection finds that nothing is to be done"
-[ "$(dsql-iam setup "host=/var/run/postgresql user=postgres" 2>&1 || true)" != "" ]
+if dsql-iam setup "host=/var/run/postgresql user=postgres" >/tmp/setup 2>&1; then fail "root is let in as postgres"; fi
+grep -q '^dsql-iam: the server could not be asked: .* Peer authentication failed for user "postgres"' /tmp/setup || fail "$(cat /tmp/setup)"
 by_connection=$(as_postgres dsql-iam setup "dbname=postgres" --yes)
 grep -q "nothing to change" <<<"$by_connection" || fail "$by_connection"
 
@@ -93,7 +99,6 @@ server restart
 [ "$(psql_ "SHOW hba_file")" = "$config/pg_hba.conf" ] || fail "hba_file"
 [ -z "$(psql_ "SHOW shared_preload_libraries")" ] || fail "shared_preload_libraries"
 server stop
-rm "$data/dsql_iam_hba.conf"
 diff <(echo "$before") <(state) || fail "the package left something"
 
 step "the same with a server that does not run leaves nothing at all"
@@ -102,5 +107,27 @@ dsql-iam setup "${arguments[@]}" --yes >/dev/null
 server start
 server stop
 apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail purge; }
+diff <(echo "$before") <(state) || fail "the package left something"
+
+step "a server that ALTER SYSTEM has load the library starts again too"
+apt-get install -yqq --no-install-recommends /tmp/package.deb >/dev/null 2>&1
+server start
+psql_ "ALTER SYSTEM SET shared_preload_libraries = 'dsql_iam'"
+server restart
+[ "$(psql_ "SHOW shared_preload_libraries")" = dsql_iam ] || fail "not loaded"
+apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail purge; }
+server restart
+[ -z "$(psql_ "SHOW shared_preload_libraries")" ] || fail "shared_preload_libraries"
+server stop
+diff <(echo "$before") <(state) || fail "the package left something"
+
+step "where somebody else's line has it load the library, the removal says so and goes on"
+apt-get install -yqq --no-install-recommends /tmp/package.deb >/dev/null 2>&1
+cp -a "$config/postgresql.conf" /tmp/postgresql.conf
+echo "shared_preload_libraries = 'dsql_iam'" >>"$config/postgresql.conf"
+apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail purge; }
+grep -q "^dsql-iam: line [0-9]* of $config/postgresql.conf has the server load the library" /tmp/apt.log || fail "$(cat /tmp/apt.log)"
+grep -q "^$config/postgresql.conf: if this server loads dsql_iam, please mend that" /tmp/apt.log || fail "$(cat /tmp/apt.log)"
+cp -a /tmp/postgresql.conf "$config/postgresql.conf"
 diff <(echo "$before") <(state) || fail "the package left something"
 echo "all of it is as it was"

@@ -21,6 +21,9 @@ const DEBIAN: [&str; 2] = ["bookworm", "http://deb.debian.org/debian"];
 /// Its version of PostgreSQL.
 const DEBIAN_MAJOR: u32 = 15;
 
+/// What the package has run as it is installed and removed.
+const MAINTAINER_SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+
 /// What `package` takes.
 #[derive(Args)]
 pub struct Arguments {
@@ -86,9 +89,11 @@ fn make(postgres: &Postgres, release: bool) -> Result<PathBuf> {
             printed(&["completions", shell])?,
         )?;
     }
-    let page = share.join("man/man1/dsql-iam.1");
-    fs::write(&page, printed(&["man"])?)?;
-    run::run(Command::new("gzip").args(["-9n"]).arg(&page))?;
+    let pages = share.join("man/man1");
+    run::output(Command::new(&command).args(["man", "--into"]).arg(&pages))?;
+    let pages = fs::read_dir(&pages)?.collect::<Result<Vec<_>, _>>()?;
+    let pages = pages.iter().map(fs::DirEntry::path);
+    run::run(Command::new("gzip").args(["-9n"]).args(pages))?;
     let documentation = root.join("usr/share/doc").join(name(major));
     fs::create_dir_all(&documentation)?;
     fs::write(documentation.join("copyright"), COPYRIGHT)?;
@@ -166,7 +171,7 @@ Description: Amazon Aurora DSQL authentication for PostgreSQL {major}
         libraries(binaries, folder)?,
     );
     fs::write(debian.join("control"), text)?;
-    for script in ["postinst", "prerm"] {
+    for script in MAINTAINER_SCRIPTS {
         let source = workspace::root().join("packaging/debian").join(script);
         let text = fs::read_to_string(&source)
             .with_context(|| format!("{} could not be read", source.display()))?;
