@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use nix::unistd::geteuid;
 
@@ -219,20 +219,34 @@ License: Apache-2.0
  See /usr/share/common-licenses/Apache-2.0.
 ";
 
-/// Installs the package in a Debian that has its PostgreSQL and nothing else, runs a server there
-/// and takes the package away. Gives the reason if this cannot be done here.
+/// Makes the package and looks at what is in it; where it is Debian's own PostgreSQL, installs it in a
+/// Debian that has that and nothing else, runs a server there and takes the package away. Gives the
+/// reason if any of this cannot be done here.
 pub fn test(postgres: &Postgres) -> Result<Option<&'static str>> {
-    if !geteuid().is_root() {
-        return Ok(Some("only root can enter a Debian of its own"));
+    if ["dpkg-deb", "dpkg-shlibdeps"]
+        .iter()
+        .any(|tool| which::which(tool).is_err())
+    {
+        return Ok(Some("Debian's tools for packages are not here"));
     }
+    let package = make(postgres, false)?;
+    look_at(&package, postgres.major)?;
     if postgres.major != DEBIAN_MAJOR || postgres.debian_version().is_none() {
-        return Ok(Some("Debian's PostgreSQL is of another version"));
+        return Ok(Some(
+            "made and looked at, not installed: Debian's PostgreSQL is of another version",
+        ));
+    }
+    if !geteuid().is_root() {
+        return Ok(Some(
+            "made and looked at, not installed: only root can enter a Debian of its own",
+        ));
     }
     let target = workspace::target_directory()?;
     let Some(debian) = debian_root(&target) else {
-        return Ok(Some("there is no debootstrap, or no network for it"));
+        return Ok(Some(
+            "made and looked at, not installed: there is no debootstrap, or no network for it",
+        ));
     };
-    let package = make(postgres, false)?;
 
     // What is written goes into a layer above it, so that it is the same at the next time.
     let layer = tempfile::tempdir_in(&target)?;
@@ -251,6 +265,93 @@ pub fn test(postgres: &Postgres) -> Result<Option<&'static str>> {
         .env("VERSION", postgres.major.to_string());
     run::run(&mut test)?;
     Ok(None)
+}
+
+/// Looks whether a package has what it should, for its own major version and no other.
+fn look_at(package: &Path, major: u32) -> Result<()> {
+    let ask = |arguments: &[&str]| {
+        let mut deb = Command::new("dpkg-deb");
+        deb.arg(arguments[0]).arg(package).args(&arguments[1..]);
+        run::output(&mut deb)
+    };
+    let field = |field: &str| Ok::<_, anyhow::Error>(ask(&["--field", field])?.trim().to_owned());
+    ensure!(
+        field("Package")? == name(major),
+        "it is {}",
+        field("Package")?
+    );
+    ensure!(field("Version")? == workspace::version());
+    let depends = field("Depends")?;
+    ensure!(
+        depends.starts_with(&format!("postgresql-{major}, ")) && depends.contains("libc6 (>= "),
+        "it depends on {depends}"
+    );
+
+    // `-rwxr-xr-x root/root  123 2026-01-01 00:00 ./usr/lib/…`
+    let list = ask(&["--contents"])?;
+    let entries: Vec<(&str, &str, &str)> = list
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?, words.next()?, words.nth(3)?))
+        })
+        .collect();
+    let (lib, share) = (
+        format!("./usr/lib/postgresql/{major}"),
+        format!("./usr/share/postgresql/{major}"),
+    );
+    let version = workspace::version();
+    for (mode, path) in [
+        ("-rwxr-xr-x", format!("{lib}/lib/dsql_iam.so")),
+        ("-rwxr-xr-x", format!("{lib}/bin/dsql-iam")),
+        ("-rw-r--r--", format!("{share}/extension/dsql_iam.control")),
+        (
+            "-rw-r--r--",
+            format!("{share}/extension/dsql_iam--{version}.sql"),
+        ),
+        ("-rw-r--r--", format!("{share}/man/man1/dsql-iam.1.gz")),
+        (
+            "-rw-r--r--",
+            format!("{share}/man/man1/dsql-iam-token.1.gz"),
+        ),
+        ("-rw-r--r--", format!("{share}/dsql-iam/dsql-iam.bash")),
+        ("-rw-r--r--", format!("{share}/dsql-iam/dsql-iam.zsh")),
+        ("-rw-r--r--", format!("{share}/dsql-iam/dsql-iam.fish")),
+        (
+            "-rw-r--r--",
+            format!("./usr/share/doc/{}/copyright", name(major)),
+        ),
+    ] {
+        let found = entries.iter().find(|entry| entry.2 == path);
+        let (found, owner, _) = found.with_context(|| format!("it lacks {path}:\n{list}"))?;
+        ensure!(
+            (*found, *owner) == (mode, "root/root"),
+            "{path} has mode {found} and is {owner}'s"
+        );
+    }
+    // Two of them can be there at once: what both have is in folders of their own.
+    let own = [&lib, &share, &format!("./usr/share/doc/{}", name(major))];
+    let shared = entries.iter().find(|(mode, _, path)| {
+        !mode.starts_with('d') && !own.iter().any(|own| path.starts_with(&format!("{own}/")))
+    });
+    ensure!(shared.is_none(), "it has what others may have: {shared:?}");
+
+    let folder = tempfile::tempdir()?;
+    let extracted = folder.path().join("control");
+    run::output(
+        Command::new("dpkg-deb")
+            .arg("--control")
+            .arg(package)
+            .arg(&extracted),
+    )?;
+    for script in MAINTAINER_SCRIPTS {
+        let text = fs::read_to_string(extracted.join(script))?;
+        ensure!(
+            text.contains(&format!("\nmajor={major}\n")) && !text.contains("@MAJOR@"),
+            "{script} is not for PostgreSQL {major}"
+        );
+    }
+    Ok(())
 }
 
 /// A Debian with PostgreSQL, made once.
