@@ -12,6 +12,10 @@ die() { say "$@"; exit 1; }
 [ "${1:-postgres}" = postgres ] || [ "${1#-}" != "$1" ] || exec "$@"
 [ "${1:-}" != postgres ] || shift
 
+# The health check, and whoever looks after the server, come in over the socket as the system's user
+# postgres, and over TCP no superuser comes in at all: any other would be shut out for ever.
+[ "${POSTGRES_USER:-postgres}" = postgres ] || die "POSTGRES_USER is \"$POSTGRES_USER\", and the superuser has to be postgres: over TCP no superuser is let in, and over the socket it is the system's user postgres who comes; leave POSTGRES_USER out"
+
 data=${PGDATA:-/var/lib/postgresql/data}
 kept=${DSQL_IAM_STATE:-/var/lib/dsql-iam}
 iam=${DSQL_IAM_DIRECTORY:-/iam}

@@ -4,4 +4,4 @@ set -euo pipefail
 if [ "$(id -u)" = 0 ]; then
     exec gosu postgres dsql-iam doctor "dbname=postgres"
 fi
-exec dsql-iam doctor "dbname=postgres user=${POSTGRES_USER:-postgres}"
+exec dsql-iam doctor "dbname=postgres user=postgres"

@@ -1,13 +1,11 @@
-# The container's entry point and health check, in a Debian with the package: what the image's own
-# entry point and gosu do is stood in for, as its documentation has it.
+# The container's entry point and health check, in a Debian with what the Dockerfile lays out: what the
+# image's own entry point and gosu do is stood in for, as its documentation has it.
 set -euo pipefail
 fail() { echo "FAILED: $*" >&2; exit 1; }
 step() { echo "- $*"; }
 export PATH=/usr/lib/postgresql/$VERSION/bin:/usr/local/bin:$PATH PGDATA=/var/lib/container/data
-mkdir -p /docker-entrypoint-initdb.d
-install /tmp/docker/entrypoint.sh /usr/local/bin/dsql-iam-entrypoint
-install /tmp/docker/health.sh /usr/local/bin/dsql-iam-health
-install /tmp/docker/create-extension.sh /docker-entrypoint-initdb.d/00-dsql-iam.sh
+[ "$(command -v dsql-iam dsql-iam-entrypoint dsql-iam-health | xargs -n 1 dirname | uniq)" = /usr/local/bin ] ||
+    fail "$(command -v dsql-iam dsql-iam-entrypoint dsql-iam-health)"
 cat >/usr/local/bin/gosu <<'SH'
 #!/bin/bash
 user=$1; shift
@@ -30,9 +28,10 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
 fi
 exec "$@"
 SH
-chmod 755 /usr/local/bin/*
+chmod 755 /usr/local/bin/{gosu,docker-entrypoint.sh}
 unset DSQL_IAM_DIRECTORY AWS_REGION
 log=/tmp/container.log
+export POSTGRES_USER=postgres
 run() { dsql-iam-entrypoint postgres >$log 2>&1 & pid=$!; }
 # Waits until the condition holds, as long as the server lives, at most for 30 seconds.
 until_() {
@@ -49,8 +48,15 @@ step "without documents the container says what it needs"
 if dsql-iam-entrypoint postgres 2>$log; then fail "it started"; fi
 grep -q "^dsql-iam: there are no IAM documents in /iam: mount a folder with them" $log || fail "$(cat $log)"
 
+step "with another superuser than postgres it says that this cannot be"
+for arguments in postgres "" "-c work_mem=5MB"; do
+    # shellcheck disable=SC2086
+    if POSTGRES_USER=dba dsql-iam-entrypoint $arguments 2>$log; then fail "it started"; fi
+    grep -q '^dsql-iam: POSTGRES_USER is "dba", and the superuser has to be postgres: ' $log || fail "$(cat $log)"
+done
+
 step "anything but the server is run as it is"
-[ "$(dsql-iam-entrypoint echo hello)" = hello ] || fail "echo"
+[ "$(POSTGRES_USER=dba dsql-iam-entrypoint echo hello)" = hello ] || fail "echo"
 
 step "with documents of a user of the host it is well"
 key=AKIA0123456789ABCDEF secret=0123456789abcdefghijklmnopqrstuvwxyzABCD

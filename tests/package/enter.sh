@@ -10,8 +10,7 @@ mkdir -p "$root/dev/shm"
 mount -t tmpfs tmpfs "$root/dev/shm"
 cp "$package" "$root/tmp/package.deb"
 cp "$workspace"/tests/package/{inside,container}.sh "$root/tmp/"
-cp -r "$workspace/packaging/docker" "$root/tmp/docker"
 chroot "$root" bash /tmp/inside.sh
-# The container has the same files, and nothing of Debian's clusters.
-chroot "$root" apt-get install -yqq --no-install-recommends /tmp/package.deb >/dev/null 2>&1
+# The image has what its Dockerfile lays out, and nothing of the package.
+cp -r --no-dereference "$layer/out/." "$root/"
 chroot "$root" bash /tmp/container.sh

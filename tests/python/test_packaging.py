@@ -69,6 +69,14 @@ def test_the_package_is_made(server):
         assert f"./usr/{file}" in files
 
 
+def test_the_dockerfile_starts_what_it_has_laid_out():
+    """What tests/package/container.sh runs is what the image runs."""
+    text = (WORKSPACE / "packaging/docker/Dockerfile").read_text()
+    named = {json.loads(words)[0] for words in re.findall(r"(?:ENTRYPOINT|CMD) (\[.*\])", text)}
+    assert named == {"dsql-iam-entrypoint", "dsql-iam-health", "postgres"}
+    assert set(re.findall(r"/out/usr/local/bin/(\S+)", text)) == (named | {"dsql-iam"}) - {"postgres"}
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_are_read_by_their_shell(script):
     first = script.read_text().splitlines()[0]

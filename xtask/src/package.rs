@@ -5,7 +5,7 @@
 //! `dpkg-deb` makes the package.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -251,6 +251,8 @@ pub fn test(postgres: &Postgres) -> Result<Option<&'static str>> {
     // What is written goes into a layer above it, so that it is the same at the next time.
     let layer = tempfile::tempdir_in(&target)?;
     fs::set_permissions(layer.path(), fs::Permissions::from_mode(0o755))?;
+    let out = layer.path().join("out");
+    lay_out_image(postgres, &target, &out)?;
     for name in ["upper", "work", "root"] {
         fs::create_dir(layer.path().join(name))?;
     }
@@ -352,6 +354,59 @@ fn look_at(package: &Path, major: u32) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Runs the part of the Dockerfile that lays out what the image gets, behind the one that compiles:
+/// as it stands, but for the folder, and for the library, which is one that is compiled already.
+fn lay_out_image(postgres: &Postgres, target: &Path, out: &Path) -> Result<()> {
+    const INSTALL: &str = "target/release/dsql-iam install --destdir /out";
+    let library = workspace::build_extension(postgres, target, false)?;
+    let command = workspace::build_command_as(target, false)?.join("dsql-iam");
+    let file = workspace::root().join("packaging/docker/Dockerfile");
+    let text = fs::read_to_string(&file)
+        .with_context(|| format!("{} could not be read", file.display()))?
+        .replace("\\\n", " ");
+    let steps = text
+        .lines()
+        .filter(|line| line.starts_with("RUN "))
+        .find_map(|line| line.find(INSTALL).map(|start| &line[start..]))
+        .context("the Dockerfile no longer lays anything out")?;
+    ensure!(
+        text.contains("\nCOPY --from=build /out /\n"),
+        "the Dockerfile does not take what it laid out"
+    );
+    let steps = steps
+        .replacen(
+            INSTALL,
+            &format!("{INSTALL} --library {}", shell(&library)?),
+            1,
+        )
+        .replace("/out", &shell(out)?);
+
+    // The checkout as it is copied into the image, with the command compiled.
+    let source = tempfile::tempdir_in(target)?;
+    for entry in fs::read_dir(workspace::root())? {
+        let entry = entry?;
+        if entry.file_name() != "target" {
+            symlink(entry.path(), source.path().join(entry.file_name()))?;
+        }
+    }
+    let release = source.path().join("target/release");
+    fs::create_dir_all(&release)?;
+    fs::copy(&command, release.join("dsql-iam"))?;
+    run::output(
+        Command::new("bash")
+            .args(["-o", "pipefail", "-ec", &steps])
+            .env("PG", postgres.major.to_string())
+            .current_dir(source.path()),
+    )?;
+    Ok(())
+}
+
+/// Quotes a path for the shell.
+fn shell(path: &Path) -> Result<String> {
+    let path = path.to_str().context("a path that is not UTF-8")?;
+    Ok(shlex::try_quote(path)?.into_owned())
 }
 
 /// A Debian with PostgreSQL, made once.
