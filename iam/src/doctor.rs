@@ -34,16 +34,19 @@ SELECT pg_catalog.json_build_object(
     'data_directory', pg_catalog.current_setting('data_directory'),
     'hba_file', pg_catalog.current_setting('hba_file'),
     'hba_lines', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
+            'file', pg_catalog.json_extract_path_text(pg_catalog.row_to_json(rule), 'file_name'),
             'number', line_number, 'kind', type, 'databases', database, 'roles', user_name,
             'address', address, 'method', auth_method, 'error', error) ORDER BY line_number),
-            '[]') FROM pg_catalog.pg_hba_file_rules),
+            '[]') FROM pg_catalog.pg_hba_file_rules AS rule),
     'settings', (SELECT coalesce(pg_catalog.json_object_agg(name, setting), '{}')
         FROM pg_catalog.pg_settings WHERE name LIKE 'dsql\\_iam.%' OR name = 'ssl'),
     'now', extract(epoch FROM pg_catalog.clock_timestamp())::pg_catalog.float8,
     'checkpoint', (SELECT extract(epoch FROM checkpoint_time)::pg_catalog.float8
         FROM pg_catalog.pg_control_checkpoint()),
-    'superusers', (SELECT coalesce(pg_catalog.json_agg(rolname ORDER BY rolname), '[]')
-        FROM pg_catalog.pg_roles WHERE rolsuper AND rolcanlogin),
+    'roles', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
+            'name', rolname, 'is_superuser', rolsuper, 'may_replicate', rolreplication,
+            'has_password', rolpassword IS NOT NULL) ORDER BY rolname), '[]')
+        FROM pg_catalog.pg_authid WHERE rolcanlogin),
     'admin', (SELECT pg_catalog.json_build_object(
             'can_log_in', rolcanlogin, 'is_superuser', rolsuper, 'makes_roles', rolcreaterole,
             'connections', rolconnlimit, 'may_connect',
@@ -79,8 +82,8 @@ pub struct Facts {
     pub now: f64,
     /// when the server wrote its last checkpoint, by the same clock
     pub checkpoint: f64,
-    /// superusers that may log in
-    pub superusers: Vec<String>,
+    /// the roles that may log in
+    pub roles: Vec<Role>,
     /// the role `admin`, if there is one
     pub admin: Option<Admin>,
 }
@@ -88,6 +91,8 @@ pub struct Facts {
 /// A line of an hba file.
 #[derive(Debug, Clone, Deserialize)]
 pub struct HbaLine {
+    /// the file that it stands in, from PostgreSQL 16 on
+    pub file: Option<PathBuf>,
     /// its number
     pub number: u32,
     /// `local`, `host`, …
@@ -102,6 +107,19 @@ pub struct HbaLine {
     pub method: Option<String>,
     /// why the server cannot read it
     pub error: Option<String>,
+}
+
+/// A role that may log in.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Role {
+    /// its name
+    pub name: String,
+    /// SUPERUSER
+    pub is_superuser: bool,
+    /// REPLICATION
+    pub may_replicate: bool,
+    /// whether it has a password
+    pub has_password: bool,
 }
 
 /// The role `admin`.
@@ -573,13 +591,6 @@ fn admin(facts: &Facts) -> Finding {
 
 fn other_logins(facts: &Facts) -> Finding {
     const CHECK: &str = "other_logins";
-    let superusers = match &facts.superusers[..] {
-        [] => "no superuser can log in".to_owned(),
-        some => format!(
-            "superusers, over Unix sockets as pg_hba.conf says: {}",
-            some.join(", ")
-        ),
-    };
     if !facts.is_loaded {
         return bad(
             CHECK,
@@ -588,76 +599,176 @@ fn other_logins(facts: &Facts) -> Finding {
             "first mend: library",
         );
     }
-    let exempt = facts.setting("dsql_iam.exempt_roles");
-    if !exempt.trim().is_empty() {
-        return bad(
-            CHECK,
-            Status::Warning,
-            format!("with a password over TCP: {exempt}; {superusers}"),
-            "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server",
-        );
-    }
-    let is_of = |line: &HbaLine, kind: &str| {
-        let found = line.kind.as_deref().unwrap_or_default();
-        found.starts_with(kind)
+    let exempt = facts.setting("dsql_iam.exempt_roles").trim();
+    let exempt = (!exempt.is_empty()).then(|| {
+        (
+            format!("with a password over TCP: {exempt}"),
+            "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server".to_owned(),
+        )
+    });
+    let doors = facts.hba_lines.iter().filter_map(|line| door(facts, line));
+    let (mut found, mut remedies): (Vec<_>, Vec<_>) = exempt.into_iter().chain(doors).unzip();
+    remedies.dedup();
+    found.push(match &facts.names_of(|role| role.is_superuser)[..] {
+        "" => "no superuser can log in".to_owned(),
+        some => format!("superusers, over Unix sockets as pg_hba.conf says: {some}"),
+    });
+    let is_by_name = |line: &HbaLine| {
+        line.is_local() && !line.is_for_replication() && matches!(line.method(), "peer" | "ident")
     };
-    let open = facts
+    let is_ordinary = |role: &Role, line: &HbaLine| !role.is_superuser && line.is_for(role);
+    if facts
         .hba_lines
         .iter()
-        .find(|line| is_of(line, "local") && matches!(line.method.as_deref(), Some("trust")));
-    if let Some(line) = open {
-        return bad(
-            CHECK,
-            Status::Warning,
-            format!(
-                "over Unix sockets everybody on this machine, as {}, unasked; {superusers}",
-                line.roles.as_deref().unwrap_or_default().join(", ")
-            ),
-            "write peer instead of trust in the local lines of pg_hba.conf; SELECT pg_reload_conf()",
-        );
+        .any(|line| is_by_name(line) && facts.roles.iter().any(|role| is_ordinary(role, line)))
+    {
+        found.push("users of this machine, over Unix sockets, as the role of their name".into());
     }
-    let passes_by = facts.hba_lines.iter().find(|line| {
-        let is_replication = line
-            .databases
-            .as_deref()
-            .is_some_and(|names| names == ["replication"]);
-        !facts.has_our_hba_file()
-            && is_of(line, "host")
-            && !is_replication
-            && !matches!(line.method.as_deref(), Some("trust" | "reject"))
-    });
-    if let Some(line) = passes_by {
-        return bad(
-            CHECK,
-            Status::Warning,
-            format!(
-                "over TCP with {}, by line {} of {}; {superusers}",
-                line.method.as_deref().unwrap_or("its method"),
-                line.number,
-                facts.hba_file.display()
-            ),
-            "take that line out, or: ALTER SYSTEM SET dsql_iam.manage_hba = on, and restart the server",
-        );
+    let found = found.join("; ");
+    if remedies.is_empty() {
+        fine(CHECK, found)
+    } else {
+        bad(CHECK, Status::Warning, found, remedies.join("; "))
     }
-    fine(CHECK, superusers)
+}
+
+/// Who gets in by a line of the hba file without a token, and what would shut it; `None` if nobody
+/// does, or only who should: superusers over Unix sockets, and by `peer` the users of the machine as
+/// the role of their name.
+fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
+    // Over TCP the library stands behind trust: it asks for a token, and lets nobody replicate.
+    if line.method() == "reject" || !line.is_local() && line.method() == "trust" {
+        return None;
+    }
+    let (method, roles) = (line.method(), line.roles.as_deref().unwrap_or_default());
+    let file = line.file.as_deref().unwrap_or(&facts.hba_file).display();
+    let by = format!("by line {} of {file}", line.number);
+    if line.is_local() && method == "trust" {
+        return Some((
+            format!(
+                "over Unix sockets everybody on this machine, as {}, unasked, {by}",
+                roles.join(", ")
+            ),
+            "write peer instead of trust in the local lines of pg_hba.conf; SELECT pg_reload_conf()"
+                .into(),
+        ));
+    }
+    let asks_for_password = matches!(method, "scram-sha-256" | "md5" | "password");
+    let gets_in = |role: &Role| line.is_for(role) && (!asks_for_password || role.has_password);
+    if line.is_for_replication() {
+        // Whoever replicates copies the data directory, and the documents if they are in it.
+        let replicates = |role: &Role| role.may_replicate || role.is_superuser;
+        let is_meant = |role: &Role| {
+            line.is_local() && (role.is_superuser || matches!(method, "peer" | "ident"))
+        };
+        let names = facts.names_of(|role| gets_in(role) && replicates(role) && !is_meant(role));
+        return (!names.is_empty()).then(|| {
+            (
+                format!("for replication, with {method}, {by}: {names}"),
+                "take out the line for replication, if nobody needs it; SELECT pg_reload_conf()"
+                    .into(),
+            )
+        });
+    }
+    if line.is_local() {
+        if matches!(method, "peer" | "ident") {
+            return None;
+        }
+        let names = facts.names_of(|role| gets_in(role) && !role.is_superuser);
+        return (!names.is_empty()).then(|| {
+            (
+                format!("over Unix sockets, with {method}, {by}: {names}"),
+                format!(
+                    "write peer instead of {method} in the local lines of pg_hba.conf; SELECT \
+                     pg_reload_conf()"
+                ),
+            )
+        });
+    }
+    // In the library's own file the lines for TCP come too late.
+    (!facts.has_our_hba_file()).then(|| {
+        (
+            format!("over TCP, with {method}, {by}: {}", roles.join(", ")),
+            "take out the lines for TCP that do not say trust, or: ALTER SYSTEM SET \
+             dsql_iam.manage_hba = on, and restart the server"
+                .into(),
+        )
+    })
+}
+
+impl HbaLine {
+    fn is_local(&self) -> bool {
+        self.kind.as_deref() == Some("local")
+    }
+
+    fn method(&self) -> &str {
+        self.method.as_deref().unwrap_or_default()
+    }
+
+    fn is_for_replication(&self) -> bool {
+        let databases = self.databases.as_deref().unwrap_or_default();
+        databases.iter().any(|name| name == "replication")
+    }
+
+    /// Groups and patterns count as everybody: who is meant by them is not known here.
+    fn is_for(&self, role: &Role) -> bool {
+        let names = self.roles.as_deref().unwrap_or_default();
+        names
+            .iter()
+            .any(|name| name == "all" || name.starts_with(['+', '/']) || *name == role.name)
+    }
+}
+
+impl Facts {
+    /// The names of roles that may log in, as far as a line has room for them.
+    fn names_of(&self, is_meant: impl Fn(&Role) -> bool) -> String {
+        const SHOWN: usize = 10;
+        let mut names: Vec<&str> = self
+            .roles
+            .iter()
+            .filter(|role| is_meant(role))
+            .map(|role| &*role.name)
+            .collect();
+        let more = names.len().saturating_sub(SHOWN);
+        names.truncate(SHOWN);
+        let names = names.join(", ");
+        match more {
+            0 => names,
+            more => format!("{names} and {more} more"),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io;
+    use std::slice::from_ref;
 
-    /// A server on which all is well.
-    fn facts() -> Facts {
-        let line = |number: u32, kind: &str, method: &str| HbaLine {
+    fn line(number: u32, kind: &str, database: &str, roles: &str, method: &str) -> HbaLine {
+        HbaLine {
+            file: None,
             number,
             kind: Some(kind.into()),
-            databases: Some(vec!["all".into()]),
-            roles: Some(vec!["all".into()]),
+            databases: Some(vec![database.into()]),
+            roles: Some(vec![roles.into()]),
             address: (kind == "host").then(|| "all".into()),
             method: Some(method.into()),
             error: None,
-        };
+        }
+    }
+
+    fn role(name: &str) -> Role {
+        Role {
+            name: name.into(),
+            is_superuser: false,
+            may_replicate: false,
+            has_password: false,
+        }
+    }
+
+    /// A server on which all is well.
+    fn facts() -> Facts {
         let settings = [
             ("ssl", "on"),
             ("dsql_iam.require_tls", "on"),
@@ -675,13 +786,23 @@ mod tests {
             extension: Some("1".into()),
             data_directory: "/data".into(),
             hba_file: "/data/dsql_iam_hba.conf".into(),
-            hba_lines: vec![line(3, "host", "trust"), line(5, "local", "peer")],
+            hba_lines: vec![
+                line(3, "host", "all", "all", "trust"),
+                line(5, "local", "all", "all", "peer"),
+            ],
             settings: settings
                 .map(|(name, value)| (name.to_owned(), Some(value.to_owned())))
                 .into(),
             now: ANNOUNCED + 1e6,
             checkpoint: ANNOUNCED,
-            superusers: vec!["postgres".into()],
+            roles: vec![
+                role("admin"),
+                Role {
+                    is_superuser: true,
+                    may_replicate: true,
+                    ..role("postgres")
+                },
+            ],
             admin: Some(Admin {
                 can_log_in: true,
                 is_superuser: false,
@@ -787,6 +908,155 @@ mod tests {
             after(|f, _| f.hba_lines[1].method = Some("trust".into())),
             "other_logins warning"
         );
+    }
+
+    /// What is found of other logins, after a change, without the superusers at its end; and what
+    /// mends it.
+    fn others(change: impl FnOnce(&mut Facts)) -> (String, Option<String>) {
+        let mut facts = facts();
+        change(&mut facts);
+        let finding = other_logins(&facts);
+        let is_warning = finding.status == Status::Warning;
+        assert_eq!(is_warning, finding.remedy.is_some());
+        let (doors, _) = finding
+            .found
+            .split_once("superusers, over Unix sockets as pg_hba.conf says: postgres")
+            .expect("superusers come in over the socket");
+        (doors.to_owned(), finding.remedy)
+    }
+
+    #[test]
+    fn whoever_comes_in_without_a_token_is_named() {
+        let with = |lines: &[HbaLine], roles: &[Role]| {
+            others(|facts| {
+                facts.hba_lines.extend_from_slice(lines);
+                facts.roles.extend_from_slice(roles);
+            })
+        };
+        let app = Role {
+            has_password: true,
+            ..role("app")
+        };
+        // Passwords count for who has one, be it over the socket or for replication.
+        for method in ["scram-sha-256", "md5", "password"] {
+            let local = line(7, "local", "all", "all", method);
+            assert_eq!(with(from_ref(&local), &[]), (String::new(), None));
+            let (found, remedy) = with(&[local], from_ref(&app));
+            assert_eq!(
+                found,
+                format!(
+                    "over Unix sockets, with {method}, by line 7 of /data/dsql_iam_hba.conf: app; "
+                )
+            );
+            let remedy = remedy.expect("it is a warning");
+            assert!(remedy.starts_with(&format!("write peer instead of {method} in ")));
+        }
+        // What other methods ask for is not known here.
+        let pam = [line(7, "local", "all", "+group", "pam")];
+        assert!(with(&pam, &[]).0.starts_with("over Unix sockets, with pam"));
+        // Each line is for whom it names, and in the file that it stands in.
+        let named = HbaLine {
+            file: Some("/etc/pg_hba.conf".into()),
+            ..line(7, "local", "x", "app", "md5")
+        };
+        assert_eq!(
+            with(from_ref(&named), from_ref(&app)).0,
+            "over Unix sockets, with md5, by line 7 of /etc/pg_hba.conf: app; "
+        );
+        let other = Role {
+            has_password: true,
+            ..role("other")
+        };
+        assert_eq!(with(&[named], &[other]).1, None);
+    }
+
+    #[test]
+    fn replication_reads_the_data_directory() {
+        let with = |line: HbaLine, role: &Role| {
+            others(|facts| {
+                facts.hba_lines.push(line);
+                facts.roles.push(role.clone());
+            })
+        };
+        let standby = Role {
+            may_replicate: true,
+            has_password: true,
+            ..role("standby")
+        };
+        for kind in ["local", "host", "hostssl"] {
+            let line = || line(7, kind, "replication", "all", "scram-sha-256");
+            let (found, remedy) = with(line(), &standby);
+            assert_eq!(
+                found,
+                "for replication, with scram-sha-256, by line 7 of /data/dsql_iam_hba.conf: \
+                 standby; "
+            );
+            assert!(remedy.is_some_and(|text| text.starts_with("take out the line for repl")));
+            for cannot in [
+                Role {
+                    may_replicate: false,
+                    ..standby.clone()
+                },
+                Role {
+                    has_password: false,
+                    ..standby.clone()
+                },
+            ] {
+                assert_eq!(with(line(), &cannot), (String::new(), None));
+            }
+        }
+        let superuser = Role {
+            is_superuser: true,
+            ..standby.clone()
+        };
+        let with_certificate = line(7, "hostssl", "replication", "standby", "cert");
+        assert!(with(with_certificate, &superuser).1.is_some());
+        // The hook refuses these, and a superuser may come over the socket.
+        let trusted = line(7, "host", "replication", "all", "trust");
+        assert_eq!(with(trusted, &standby).1, None);
+        let by_name = line(7, "local", "replication", "all", "peer");
+        assert_eq!(with(by_name, &standby).1, None);
+    }
+
+    #[test]
+    fn one_door_does_not_hide_the_others() {
+        let (found, remedy) = others(|facts| {
+            set(facts, "dsql_iam.exempt_roles", "dba");
+            facts.hba_file = "/etc/pg_hba.conf".into();
+            facts.hba_lines = vec![
+                line(1, "local", "all", "all", "trust"),
+                line(2, "local", "x", "y", "trust"),
+                line(3, "host", "all", "app", "md5"),
+                line(4, "host", "all", "all", "reject"),
+            ];
+        });
+        assert_eq!(
+            found,
+            "with a password over TCP: dba; over Unix sockets everybody on this machine, as all, \
+             unasked, by line 1 of /etc/pg_hba.conf; over Unix sockets everybody on this machine, \
+             as y, unasked, by line 2 of /etc/pg_hba.conf; over TCP, with md5, by line 3 of \
+             /etc/pg_hba.conf: app; "
+        );
+        assert_eq!(
+            remedy.as_deref(),
+            Some(
+                "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server; write peer \
+                 instead of trust in the local lines of pg_hba.conf; SELECT pg_reload_conf(); take \
+                 out the lines for TCP that do not say trust, or: ALTER SYSTEM SET \
+                 dsql_iam.manage_hba = on, and restart the server"
+            )
+        );
+    }
+
+    #[test]
+    fn many_roles_fit_into_a_line() {
+        let (found, _) = others(|facts| {
+            facts.hba_lines.push(line(7, "local", "all", "all", "ldap"));
+            facts
+                .roles
+                .extend((0..20).map(|number| role(&format!("role{number}"))));
+        });
+        assert!(found.ends_with("role8 and 11 more; "), "{found}");
     }
 
     #[test]

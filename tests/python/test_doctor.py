@@ -131,12 +131,20 @@ def test_the_hba_file_was_changed(own):
     own.reload()
 
 
-@contextlib.contextmanager
 def hba_line(own, line):
+    return hba_file(own, lambda text: f"{text}{line}\n")
+
+
+def first_hba_line(own, line):
+    return hba_file(own, lambda text: f"{line}\n{text}")
+
+
+@contextlib.contextmanager
+def hba_file(own, change):
     path = own.data / "pg_hba.conf"
     text = path.read_text()
     try:
-        own.write(path, text + line + "\n")
+        own.write(path, change(text))
         own.reload()
         yield
     finally:
@@ -277,4 +285,51 @@ def test_a_role_is_exempt(own):
 def test_a_socket_that_trusts(own):
     with hba_line(own, "local all all trust"):
         found, _ = only(own, "other_logins", "warning")
-        assert found.startswith("over Unix sockets everybody on this machine, as all, unasked; ")
+        assert found.startswith("over Unix sockets everybody on this machine, as all, unasked, by line ")
+
+
+@pytest.fixture
+def app(own):
+    """A role that has a password, and may replicate."""
+    own.execute("CREATE ROLE app LOGIN REPLICATION PASSWORD 'only for this test'")
+    yield "app"
+    own.execute("DROP ROLE app")
+
+
+def logs_in(conninfo, statement):
+    """Whether the role app comes in by its password alone."""
+    done = subprocess.run(["psql", "-XAtq", conninfo, "-c", statement], text=True,
+                          capture_output=True, stdin=subprocess.DEVNULL,
+                          env={"PATH": os.environ["PATH"], "PGPASSWORD": "only for this test"})
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("method", ["scram-sha-256", "md5"])
+def test_a_socket_that_takes_passwords(own, app, method):
+    line = f"local all app {method}"
+    with first_hba_line(own, line):
+        found, remedy = only(own, "other_logins", "warning")
+        assert found.startswith(f"over Unix sockets, with {method}, by line ")
+        assert ": app; superusers, over Unix sockets as pg_hba.conf says: " in found
+        assert remedy.startswith(f"write peer instead of {method} in ")
+        assert logs_in(own.conninfo.replace("user=postgres", "user=app"), "SELECT 1")
+        own.execute("ALTER ROLE app PASSWORD NULL")
+        assert inside(own) == {}
+
+
+def test_replication_with_a_password(own, app):
+    with first_hba_line(own, "host replication app all scram-sha-256"):
+        found, remedy = only(own, "other_logins", "warning")
+        assert found.startswith("for replication, with scram-sha-256, by line ")
+        assert remedy.startswith("take out the line for replication")
+        assert logs_in(f"host=localhost port={own.port} user=app replication=true", "IDENTIFY_SYSTEM")
+        own.execute("ALTER ROLE app NOREPLICATION")
+        assert inside(own) == {}
+
+
+def test_one_door_does_not_hide_another(own, app):
+    with own.settings(restart=True, dsql_iam__exempt_roles="'dba'"), \
+            first_hba_line(own, "local all app md5"):
+        found, remedy = only(own, "other_logins", "warning")
+        assert found.startswith("with a password over TCP: dba; over Unix sockets, with md5, by line ")
+        assert remedy.startswith("ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server; write ")
