@@ -28,6 +28,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 /// Tools for Aurora DSQL authentication, on AWS or on a PostgreSQL with dsql_iam.
 #[derive(Parser)]
 #[command(name = "dsql-iam", version)]
+#[command(after_help = "\
+Example, with the server of cargo xtask up:
+  export PGPASSWORD=$(dsql-iam token --admin --hostname localhost)
+  psql --host localhost --username admin --dbname postgres
+
+dsql-iam COMMAND --help has an example of each command.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -118,4 +124,66 @@ fn answer(answer: Result<serde_json::Value, simulate::Error>) -> Result<String, 
     answer
         .map(|value| format!("{value:#}"))
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::error::ErrorKind;
+
+    /// The words of each `dsql-iam …` in a text of help, as a shell would hand them over: up to a
+    /// pipe, a redirection or the end of a substitution, with quotes taken away.
+    fn examples(help: &str) -> Vec<Vec<String>> {
+        let help = help
+            .replace("\\\n", " ")
+            .replace("\"$PGHOST\"", "localhost");
+        let lines = help.lines().filter(|line| line.starts_with("  "));
+        lines
+            .flat_map(|line| line.match_indices("dsql-iam ").map(|(at, _)| &line[at..]))
+            .map(|command| {
+                let end = command.find(['|', '>', '&', ')']).unwrap_or(command.len());
+                let parts = command[..end].split('\'').enumerate();
+                parts
+                    .flat_map(|(number, part)| match number % 2 {
+                        0 => part.split_whitespace().map(str::to_owned).collect(),
+                        _ => vec![part.to_owned()],
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_help_has_an_example_that_the_command_takes() {
+        let command = Cli::command();
+        for part in std::iter::once(&command).chain(command.get_subcommands()) {
+            let name = part.get_name();
+            let help = part.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            assert!(help.starts_with("Example"), "{name}");
+            let examples = examples(&help);
+            assert!(
+                examples
+                    .iter()
+                    .any(|words| name == "dsql-iam" || words[1] == name),
+                "{name}: {examples:?}"
+            );
+            for words in examples {
+                if let Err(error) = Cli::try_parse_from(&words) {
+                    // What the environment has.
+                    assert_eq!(
+                        error.kind(),
+                        ErrorKind::MissingRequiredArgument,
+                        "{words:?}: {error}"
+                    );
+                    assert!(error.to_string().contains("--iam-directory"), "{words:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_definition_of_the_command_is_sound() {
+        Cli::command().debug_assert();
+    }
 }
