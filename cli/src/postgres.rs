@@ -162,10 +162,27 @@ pub fn psql(connection: &str, script: &str) -> Result<String, String> {
     }
     let said = String::from_utf8_lossy(&done.stderr);
     let said = said.trim().trim_start_matches("psql: error: ");
-    Err(said
-        .strip_prefix("psql:<stdin>:")
-        .unwrap_or(said)
-        .to_owned())
+    let said = said.strip_prefix("psql:<stdin>:").unwrap_or(said);
+    Err(match remedy_for_certificate(said) {
+        Some(remedy) => format!("{said}\n{remedy}"),
+        None => said.to_owned(),
+    })
+}
+
+/// What mends that psql does not trust the server's certificate, if that is what it said.
+fn remedy_for_certificate(said: &str) -> Option<&'static str> {
+    if said.contains("does not match host name") {
+        return Some(
+            "connect by a name that is in the server's certificate, with hostaddr=ADDRESS beside it \
+             if that name leads elsewhere",
+        );
+    }
+    let is_unknown =
+        said.contains("certificate verify failed") || said.contains("root certificate file");
+    is_unknown.then_some(
+        "name the certificate of the authority that signed the server's, or the server's own if it \
+         signed itself: sslrootcert=FILE in the connection string, or PGSSLROOTCERT=FILE",
+    )
 }
 
 /// What a program needs of the environment to be found, to find its libraries, and to speak.
@@ -187,12 +204,27 @@ pub fn program(path: impl AsRef<OsStr>) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::major;
+    use super::{major, remedy_for_certificate};
 
     #[test]
     fn the_major_version_is_found_in_what_programs_say() {
         assert_eq!(major("PostgreSQL 15.20 (Debian 15.20-0+deb12u1)"), Some(15));
         assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(major("nothing"), None);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_has_a_remedy() {
+        let remedy = |said| remedy_for_certificate(said).unwrap_or_default();
+        let file = "root certificate file \"/x/root.crt\" does not exist";
+        for said in ["SSL error: certificate verify failed", file] {
+            assert!(remedy(said).contains("PGSSLROOTCERT=FILE"), "{said}");
+        }
+        let name = "server certificate for \"a\" does not match host name \"b\"";
+        assert!(remedy(name).starts_with("connect by a name that is in the server's"));
+        assert_eq!(
+            remedy("FATAL:  unable to accept connection, access denied"),
+            ""
+        );
     }
 }

@@ -9,6 +9,7 @@ import hmac
 import json
 import os
 import pathlib
+import pty
 import re
 import shlex
 import socket
@@ -39,6 +40,27 @@ def until(condition, what, seconds=20):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.02)  # between two looks, not instead of one
     return found
+
+
+def on_a_terminal(command, **options):
+    """Runs a command with its output and errors on a terminal, as somebody sees it; gives its status and
+    all that it wrote."""
+    leader, follower = pty.openpty()
+    with os.fdopen(leader, "rb", buffering=0) as terminal:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=follower, stderr=follower,
+                                   **options)
+        os.close(follower)
+        written = b""
+        while part := read(terminal):
+            written += part
+        return process.wait(60), written.decode().replace("\r\n", "\n")
+
+
+def read(terminal):
+    try:
+        return terminal.read(4096)
+    except OSError:  # what Linux says when nobody writes any more
+        return b""
 
 
 # Tokens

@@ -3,12 +3,11 @@
 import copy
 import json
 import os
-import pty
 import subprocess
 
 import pytest
 
-from support import ACCOUNT, Key, REGION, access_key, account, assumed_role, policy
+from support import ACCOUNT, Key, REGION, access_key, account, assumed_role, on_a_terminal, policy
 
 ID = "abcdefghijklmnopqrstuvwxyz"
 CLUSTER = f"arn:aws:dsql:{REGION}:{ACCOUNT}:cluster/{ID}"
@@ -608,20 +607,8 @@ def test_colours_on_a_terminal_only(server, tmp_path):
     folder = directory(tmp_path / "iam", WARNINGS["an inactive key"][0])
     kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     for more, has_colours in [({"TERM": "xterm"}, True), ({"NO_COLOR": "1"}, False)]:
-        leader, follower = pty.openpty()
-        with os.fdopen(leader, "rb", buffering=0) as terminal:
-            subprocess.run([server.command, "check", "--iam-directory", folder], check=True,
-                           stdout=follower, stdin=subprocess.DEVNULL, env=kept | more, timeout=60)
-            os.close(follower)
-            text = b""
-            while part := read(terminal):
-                text += part
-        assert (b"\x1b[33mwarning" in text) == has_colours
-        assert b"is not active" in text
-
-
-def read(terminal):
-    try:
-        return terminal.read(4096)
-    except OSError:  # what Linux says when nobody writes any more
-        return b""
+        status, text = on_a_terminal([server.command, "check", "--iam-directory", folder],
+                                     env=kept | more)
+        assert status == 0
+        assert ("\x1b[33mwarning" in text) == has_colours
+        assert "is not active" in text

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from support import Key, access_key
+from support import Key, access_key, on_a_terminal
 
 CHECKS = ["library", "extension", "syntax", "hba", "tls", "cluster", "iam_directory", "clock",
           "admin", "other_logins"]
@@ -73,9 +73,42 @@ def test_all_is_well(own):
         assert len(connection.execute("SELECT * FROM sys.doctor()").fetchall()) == len(CHECKS)
 
 
-def test_colours_are_asked_for_and_refused(own):
+def test_colours_on_a_terminal_only(own):
+    kept = {name: value for name, value in os.environ.items()
+            if name not in ("NO_COLOR", "CLICOLOR_FORCE")} | own.variables
+    for more, has_colours in [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False)]:
+        status, text = on_a_terminal([own.command, "doctor"], env=kept | more)
+        assert status == 0
+        assert ("\x1b[32mok" in text) == has_colours
+        assert ("\x1b" in text) == has_colours
     assert "\x1b[32mok" in command(own, CLICOLOR_FORCE="1").stdout
-    assert "\x1b" not in command(own, CLICOLOR_FORCE="0", NO_COLOR="1").stdout
+
+
+@pytest.mark.parametrize("name", ["doctor", "setup"])
+def test_a_certificate_that_is_not_trusted(own, server, name, tmp_path):
+    def said(conninfo, **environment):
+        done = subprocess.run(
+            [own.command, name, conninfo], text=True, capture_output=True, stdin=subprocess.DEVNULL,
+            timeout=60, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)} | environment)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("dsql-iam: the server could not be asked: ")
+        return done.stderr
+
+    remedy = ("\nname the certificate of the authority that signed the server's, or the server's own if it "
+              "signed itself: sslrootcert=FILE in the connection string, or PGSSLROOTCERT=FILE\n")
+    conninfo = f"host=localhost port={own.port} user=admin dbname=postgres sslmode=verify-full"
+    # Another authority, and none.
+    wrong = said(conninfo, PGSSLROOTCERT=server.authority)
+    assert "certificate verify failed" in wrong and wrong.endswith(remedy)
+    assert "root certificate file" in (none := said(conninfo)) and none.endswith(remedy)
+    # The right one, and another name.
+    other = said(f"{conninfo} hostaddr=127.0.0.1".replace("localhost", "elsewhere.example"),
+                 PGSSLROOTCERT=own.authority)
+    assert other.endswith("\nconnect by a name that is in the server's certificate, with hostaddr=ADDRESS "
+                          "beside it if that name leads elsewhere\n")
+    # With both right it is the token that is missing.
+    right = said(conninfo, PGSSLROOTCERT=own.authority)
+    assert "certificate" not in right
 
 
 def test_no_server(own):
@@ -256,8 +289,10 @@ def test_a_document_is_broken(own, iam):
 def test_the_clock_is_late(own, iam):
     later = time.time() + 1000
     os.utime(iam / "key.json", (later, later))
-    found, _ = only(own, "clock", "fault")
+    found, remedy = only(own, "clock", "fault")
     assert found == "it is late: an IAM document was written in its future"
+    # No test sets the clock of the machine that it runs on.
+    assert remedy == "set the clock: timedatectl set-ntp true"
     os.utime(iam / "key.json")
 
 
