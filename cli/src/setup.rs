@@ -37,7 +37,7 @@ The first shows what would be changed, the second does it. Neither restarts the 
 Take care that you can get in over the Unix socket: over TCP only tokens count from then on.")]
 pub struct Arguments {
     /// Connection string of a superuser, to learn from the running server where its files are
-    #[arg(conflicts_with = "data", required_unless_present = "data")]
+    #[arg(conflicts_with = "data")]
     connection: Option<String>,
 
     /// The data directory, or on Debian the folder of the cluster's postgresql.conf

@@ -3,10 +3,13 @@
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import subprocess
 
 import pytest
+
+from support import on_a_terminal
 
 WORKSPACE = pathlib.Path(os.environ["WORKSPACE"])
 CLUSTER = ("--account-id", "012345678912", "--region", "us-east-1")
@@ -118,6 +121,24 @@ def test_install_without_cargo(command, tmp_path):
                      CARGO="/nonexistent/cargo"))
     assert said.startswith("cargo could not be started (No such file or directory (os error 2)): ")
     assert "install Rust" in said
+
+
+def test_install_tells_on_a_terminal_that_it_takes_long(command, tmp_path):
+    config = pg_config(tmp_path, PKGLIBDIR=tmp_path / "lib", SHAREDIR=tmp_path / "share")
+    cargo = tmp_path / "cargo"
+    cargo.write_text('#!/bin/sh\necho "$@" >"$0.asked"\necho printed\nexit 3\n')
+    cargo.chmod(0o755)
+    arguments = ["install", "--pg-config", config]
+    failed = "cargo did not build the extension (exit status: 3)"
+    assert fault(run(command, *arguments, CARGO=str(cargo))) == failed
+    assert "--quiet" in (tmp_path / "cargo.asked").read_text().split()
+    major = re.search(r"\d+", config.read_text().partition("VERSION = ")[2])[0]
+    assert on_a_terminal([command, *arguments], cwd=WORKSPACE,
+                         env=os.environ | {"CARGO": str(cargo)}) == (
+        1, f"building the extension for PostgreSQL {major}, which takes some minutes\n"
+           f"dsql-iam: {failed}\n")
+    asked = (tmp_path / "cargo.asked").read_text().split()
+    assert "--quiet" not in asked and f"pg{major}" in asked
 
 
 def test_install_without_permission(command, library, tmp_path, ordinary):
@@ -507,6 +528,11 @@ def test_setup_of_what_is_no_server(own, tmp_path):
     assert fault(setup(own, "--data", tmp_path / "x")) == (
         f"{tmp_path}/x: No such file or directory (os error 2)")
     assert fault(setup(own, "host=/nonexistent")).startswith("the server could not be asked: ")
+
+
+def test_setup_of_nothing(command):
+    said = fault(run(command, "setup", *CLUSTER))
+    assert said == "name the server: --data DIR, or a connection"
 
 
 def test_setup_of_another_version(own, cluster, tmp_path):

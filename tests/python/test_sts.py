@@ -403,6 +403,17 @@ def test_it_does_not_begin(own, arguments, variables, said):
     assert CONTAINER_TOKEN not in done.stderr
 
 
+def test_its_port_is_taken(own):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run([own.command, "sts", "--listen", address], text=True, timeout=60,
+                              env=os.environ | own.variables, stdin=subprocess.DEVNULL,
+                              capture_output=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (f"dsql-iam: could not listen on {address} (Address already in use (os error 98)): "
+                           "give another --listen, with port 0 for any\n")
+
+
 def test_a_container_logs_in(own, container, reader, monkeypatch):
     for name, value in container.variables.items():
         monkeypatch.setenv(name, value)

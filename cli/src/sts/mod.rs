@@ -132,7 +132,11 @@ pub async fn run(arguments: Arguments) -> Result<Infallible, String> {
     state.identities()?;
     let wanted = state.arguments.listen;
     let listener = TcpListener::bind(wanted).await;
-    let listener = listener.map_err(|fault| format!("could not listen on {wanted}: {fault}"))?;
+    let listener = listener.map_err(|fault| {
+        format!(
+            "could not listen on {wanted} ({fault}): give another --listen, with port 0 for any"
+        )
+    })?;
     let address = listener.local_addr().map_err(|fault| fault.to_string())?;
     println!("export AWS_ENDPOINT_URL_STS=http://{address}");
     if state.container.is_some() {
