@@ -259,3 +259,16 @@ def test_the_go_test_is_go(tmp_path):
     assert (done.returncode, done.stdout) == (0, source.read_text()), done.stderr
     assert gofmt(spoiled(source, "func start(", "func start[", tmp_path)).returncode == 1
     assert f'const arn = "{ARN}"' in source.read_text()
+
+
+def test_the_go_module_names_what_the_test_imports():
+    text = (EXAMPLES / "go/go.mod").read_text()
+    required = dict(re.findall(r"^\t(\S+) (v\S+)$", text, re.MULTILINE))
+    imported = re.findall(r'^\t"([^"/]+\.[^"/]+/[^"]+)"$', (EXAMPLES / "go/login_test.go").read_text(),
+                          re.MULTILINE)
+    assert len(imported) == 6
+    # The module of a package is the longest path that begins its own.
+    found = {max((name for name in required if f"{path}/".startswith(f"{name}/")), key=len, default=path)
+             for path in imported}
+    assert found == set(required)
+    assert all(re.fullmatch(r"v\d+\.\d+\.\d+", version) for version in required.values())

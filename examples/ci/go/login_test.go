@@ -1,5 +1,5 @@
-// Logs in to dsql_iam in a container of its own. It needs the image dsql-iam, and:
-// go mod init example && go mod tidy && go test
+// Logs in to dsql_iam in a container of its own. It needs the image dsql-iam, and go.mod beside it:
+// go mod tidy && go test
 package example
 
 import (
