@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use clap::Args;
 use dsql_iam_core::cluster::{Cluster, SERVICE};
 use dsql_iam_core::directory::Snapshot;
-use dsql_iam_core::explain::{Explanation, explain};
+use dsql_iam_core::explain::{Explanation, Outcome, explain};
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
+use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
 
@@ -59,10 +60,25 @@ pub struct Arguments {
     /// The client's address, for policies that ask for aws:SourceIp
     #[arg(long, value_name = "ADDRESS")]
     source_ip: Option<IpAddr>,
+
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is to be printed.
+pub struct Answer {
+    /// the text to print
+    pub text: String,
+    /// whether the token is let in
+    pub is_admitted: bool,
 }
 
 /// Takes the token from standard input.
-pub fn run(arguments: &Arguments) -> Result<Explanation, String> {
+///
+/// # Errors
+/// A sentence, if the documents cannot be read, or it is not known which cluster is meant.
+pub fn run(arguments: &Arguments) -> Result<Answer, String> {
     let mut token = String::new();
     let mut input = std::io::stdin().take(MAX_INPUT);
     input
@@ -85,11 +101,45 @@ pub fn run(arguments: &Arguments) -> Result<Explanation, String> {
             is_tls: true,
         },
     };
-    Ok(explain(
+    let explanation = explain(
         token.trim_end_matches(['\r', '\n']),
         &arguments.role,
         &circumstances,
-    ))
+    );
+    Ok(Answer {
+        is_admitted: explanation.is_admitted(),
+        text: if arguments.json {
+            format!("{:#}", json(&explanation))
+        } else {
+            explanation.to_string().trim_end().to_owned()
+        },
+    })
+}
+
+/// The explanation for scripts: checks by the names and words of `sys.explain_token`, and null for what
+/// is not known.
+fn json(explanation: &Explanation) -> Value {
+    let checks = explanation.checks.iter().map(|(name, outcome)| {
+        let (outcome, reason) = match outcome {
+            Outcome::Passed => ("passed", None),
+            Outcome::Failed(reason) => ("failed", Some(reason)),
+            Outcome::NotReached => ("not reached", None),
+        };
+        json!({"check_name": name, "outcome": outcome, "reason": reason})
+    });
+    let signed = explanation.signed.iter().map(|(name, signed, expected)| {
+        let expected = (!expected.is_empty()).then_some(expected);
+        json!({"name": name, "signed": signed, "expected": expected})
+    });
+    json!({
+        "is_admitted": explanation.is_admitted(),
+        "principal": explanation.principal,
+        "mapped_arn": explanation.mapped_arn,
+        "checks": checks.collect::<Vec<_>>(),
+        "signed": signed.collect::<Vec<_>>(),
+        "statements": explanation.statements,
+        "missing_context": explanation.missing_context,
+    })
 }
 
 /// The cluster with this ARN, in `region` if that is another one than in the ARN, with further
@@ -171,7 +221,6 @@ fn time(text: &str) -> Result<UtcDateTime, String> {
 mod tests {
     use super::*;
     use dsql_iam_core::documents;
-    use serde_json::{Value, json};
 
     const ID: &str = "abcdefghijklmnopqrstuvwxyz";
     const ACCOUNT: &str = "012345678912";

@@ -72,11 +72,11 @@ enum Command {
 async fn main() -> ExitCode {
     let printed = match Cli::parse().command {
         Command::Explain(arguments) => match explain::run(&arguments) {
-            Ok(explanation) if !explanation.is_admitted() => {
-                print!("{explanation}");
+            Ok(answer) if !answer.is_admitted => {
+                anstream::println!("{}", answer.text);
                 return ExitCode::FAILURE;
             }
-            explained => explained.map(|explanation| explanation.to_string().trim_end().to_owned()),
+            answer => answer.map(|answer| answer.text),
         },
         Command::Check(arguments) => match check::run(&arguments) {
             Ok(answer) if !answer.is_well => {

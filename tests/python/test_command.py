@@ -59,6 +59,48 @@ def test_explain_shows_what_was_signed_and_no_secret(server):
     assert key.secret not in done.stdout
 
 
+def explain_json(server, role, token):
+    done = explain(server, role, token, "--json")
+    assert done.stderr == ""
+    answer = json.loads(done.stdout)
+    assert set(answer) == {
+        "is_admitted", "principal", "mapped_arn", "checks", "signed", "statements", "missing_context"}
+    assert done.returncode == (0 if answer["is_admitted"] else 1)
+    return answer
+
+
+def test_explain_for_scripts(server):
+    answer = explain_json(server, "anybody", server.token("example"))
+    assert answer["is_admitted"]
+    assert answer["principal"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/example/local"
+    assert answer["mapped_arn"] == EXAMPLE_ARN
+    names = [check["check_name"] for check in answer["checks"]]
+    assert names[0] == "token" and names[-1] == "policy"
+    assert all((check["outcome"], check["reason"]) == ("passed", None) for check in answer["checks"])
+    assert len(answer["statements"]) == 1 and answer["statements"][0].startswith("Allow: ")
+    assert answer["missing_context"] == []
+
+    # A refusal, and what was signed; no secret, and nothing that tells the signature.
+    key = Key(server.key("admin").id, "not the secret of this key, but one as long")
+    token = sign(key, "DbConnectAdmin", region="us-west-2")
+    answer = explain_json(server, "admin", token)
+    assert not answer["is_admitted"] and answer["principal"] is None
+    outcomes = {check["check_name"]: check["outcome"] for check in answer["checks"]}
+    assert (outcomes["token"], outcomes["credential_scope"], outcomes["policy"]) == (
+        "passed", "failed", "not reached")
+    failed, = (check for check in answer["checks"] if check["outcome"] == "failed")
+    assert "us-west-2" in failed["reason"]
+    assert {"name": "region", "signed": "us-west-2", "expected": "us-east-1"} in answer["signed"]
+    assert {"name": "action", "signed": "DbConnectAdmin", "expected": None} in answer["signed"]
+    text = json.dumps(answer)
+    assert key.secret not in text and token.rpartition("=")[2] not in text
+
+    # What is no token at all.
+    answer = explain_json(server, "admin", "hunter2")
+    assert answer["signed"] == [] and answer["checks"][0]["outcome"] == "failed"
+    assert "hunter2" not in json.dumps(answer)
+
+
 def test_explain_as_of_a_time(server):
     token = server.token("example")
     done = explain(server, "anybody", token, "--at", "2040-01-01T00:00:00Z")
