@@ -43,8 +43,12 @@ dsql_iam_has_label(Oid role, const char *prefix)
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		is_null;
-		Datum		provider = heap_getattr(tuple, Anum_pg_shseclabel_provider,
-											RelationGetDescr(labels), &is_null);
+		/*
+		 * Not heap_getattr(): in the headers of newer minor versions that calls a function which older
+		 * servers of the same major version do not have, and the library would not load there.
+		 */
+		Datum		provider = fastgetattr(tuple, Anum_pg_shseclabel_provider,
+										   RelationGetDescr(labels), &is_null);
 
 		found = !is_null &&
 			strncmp(TextDatumGetCString(provider), prefix, strlen(prefix)) == 0;
