@@ -90,7 +90,11 @@ by_connection=$(as_postgres dsql-iam setup "dbname=postgres" --yes)
 grep -q "nothing to change" <<<"$by_connection" || fail "$by_connection"
 
 step "the package is purged while the server runs, which starts again without it"
+psql_ "CREATE ROLE reader LOGIN; AWS IAM GRANT reader TO 'arn:aws:iam::012345678912:user/dba'"
+[ "$(psql_ "SELECT sys.iam_revoke(pg_role_name, arn) FROM sys.iam_pg_role_mappings" | wc -l)" = 1 ] || fail "no mapping to revoke"
+[ -z "$(psql_ "SELECT arn FROM sys.iam_pg_role_mappings")" ] || fail "a mapping is left"
 psql_ "DROP EXTENSION dsql_iam"
+psql_ "DROP ROLE reader"
 psql_ "DROP OWNED BY admin; DROP ROLE admin"
 rm "$data"/dsql_iam/*.json
 apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail purge; }

@@ -15,6 +15,7 @@ import contextlib
 import datetime
 import os
 import re
+import shutil
 import socket
 import subprocess
 
@@ -335,3 +336,36 @@ def test_no_policy(server, endpoint, client, mapped):
             f"dsql:DbConnect on resource: {server.cluster_arn} "
             "because no identity-based policy allows the dsql:DbConnect action")
     assert_refused(server, endpoint, client, mapped, "denied", "08006", re.escape(hint))
+
+
+# Trust
+
+
+@pytest.mark.skipif(not shutil.which("update-ca-certificates"),
+                    reason="update-ca-certificates is Debian's")
+@pytest.mark.skipif(psycopg.pq.version() < 160000, reason="sslrootcert=system is libpq 16's")
+def test_the_systems_store(server, tmp_path, monkeypatch):
+    """As docs/connect.md has it, with a store that is not this machine's."""
+    local, store, hooks = (tmp_path / name for name in ("local", "store", "hooks"))
+    for folder in (local, store, hooks):
+        folder.mkdir()
+    # What OpenSSL takes for the system's.
+    monkeypatch.setenv("SSL_CERT_DIR", str(store))
+    monkeypatch.setenv("SSL_CERT_FILE", str(store / "ca-certificates.crt"))
+    monkeypatch.delenv("PGSSLROOTCERT", raising=False)
+
+    def update():
+        subprocess.run(["update-ca-certificates", "--localcertsdir", local, "--etccertsdir", store,
+                        "--hooksdir", hooks], check=True, capture_output=True)
+
+    def log_in():
+        return psycopg.connect(host="localhost", port=server.port, user="admin", dbname="postgres",
+                               password=server.token("admin"), sslrootcert="system")
+
+    update()
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        log_in()
+    subprocess.run(["cp", server.authority, local / "dsql_iam.crt"], check=True)
+    update()
+    with log_in() as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("admin",)

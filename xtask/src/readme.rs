@@ -6,12 +6,13 @@
 //! profile `admin`, to show that they connected. `since=17` after it leaves a block out on an older
 //! PostgreSQL. A program in Rust is built with the dependencies of the last `toml` block before it.
 //!
-//! Each command of any other `sh` block, unless a block that is run has it too, has a line in
-//! `tests/readme-covered.txt`: the command, a tab, and the test that runs it (a path, and `::` with the name
+//! Each command of any other `sh` block, unless a block that is run has it too, and each statement of a
+//! `sql` block has a line in `tests/readme-covered.txt`: the command, a tab, and the test that runs it (a path, and `::` with the name
 //! of a function in that file, if that helps). The words of the command have to be in that file, outside of
 //! comments: a command that has changed has to change there too. Paths and versions are others in a
 //! test, so they do not count. Where nothing can run it, `not run: ` and the reason stand in place of the
-//! test. A line for a command that no page has is an error too.
+//! test. A line for a command that no page has is an error too, and so is a block of `text` that has
+//! commands in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -44,6 +45,8 @@ struct Commands {
     run: Vec<Block>,
     /// Single commands, to be covered.
     covered: BTreeSet<String>,
+    /// Commands where nobody would look for them.
+    hidden: Vec<String>,
 }
 
 /// A block to be run.
@@ -75,7 +78,7 @@ pub fn documents() -> Result<Vec<PathBuf>> {
 /// Checks the commands of the documents, and runs those it should.
 pub fn run(variables: &BTreeMap<String, OsString>, tools: &Tools) -> Result<()> {
     let all = all_commands()?;
-    let mut problems = uncovered(&all.covered, &list()?, workspace::root());
+    let mut problems = uncovered(&all, &list()?, workspace::root());
 
     for block in &all.run {
         println!("\n```{}\n{}```", block.language, block.code);
@@ -102,6 +105,7 @@ fn all_commands() -> Result<Commands> {
         let commands = commands(&markdown);
         all.run.extend(commands.run);
         all.covered.extend(commands.covered);
+        all.hidden.extend(commands.hidden);
     }
     for block in all.run.iter().filter(|block| block.language == "sh") {
         for line in lines(&block.code) {
@@ -234,6 +238,14 @@ fn commands(markdown: &str) -> Commands {
                 Some((block, false)) if block.language == "sh" => {
                     commands.covered.extend(lines(&block.code));
                 }
+                Some((block, false)) if block.language == "sql" => {
+                    commands.covered.extend(statements(&block.code));
+                }
+                Some((block, false)) if block.language == "text" => {
+                    commands
+                        .hidden
+                        .extend(block.code.lines().filter_map(hidden));
+                }
                 Some((block, false)) if block.language == "toml" => dependencies = block.code,
                 _ => {}
             },
@@ -253,9 +265,46 @@ fn lines(code: &str) -> Vec<String> {
         .collect()
 }
 
+/// The statements of a block of SQL, each with its semicolon.
+fn statements(code: &str) -> Vec<String> {
+    code.split_inclusive(';')
+        .map(|statement| statement.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|statement| !statement.is_empty())
+        .collect()
+}
+
+/// A line of a block that is not said to be for a shell, if it begins with what is typed into one. With a
+/// prompt before it, it is a picture.
+fn hidden(line: &str) -> Option<String> {
+    const PROGRAMS: [&str; 16] = [
+        "apt-get",
+        "aws",
+        "cargo",
+        "chmod",
+        "cp",
+        "curl",
+        "docker",
+        "dsql-iam",
+        "export",
+        "go",
+        "npm",
+        "pip",
+        "psql",
+        "source",
+        "sudo",
+        "update-ca-certificates",
+    ];
+    let program = line.split_whitespace().next()?;
+    PROGRAMS.contains(&program).then(|| line.trim().to_owned())
+}
+
 /// Compares the commands with the list of those that tests run, gives a sentence for each problem.
-fn uncovered(commands: &BTreeSet<String>, list: &str, root: &Path) -> Vec<String> {
-    let mut problems = Vec::new();
+fn uncovered(all: &Commands, list: &str, root: &Path) -> Vec<String> {
+    let commands = &all.covered;
+    let hidden = all.hidden.iter();
+    let mut problems: Vec<String> = hidden
+        .map(|line| format!("a block that is not of sh has a command: {line}"))
+        .collect();
     let mut listed = BTreeSet::new();
     for line in list
         .lines()
@@ -299,7 +348,7 @@ fn runs(root: &Path, test: &str, command: &str) -> Result<(), String> {
     }
     let code = without_comments(&text);
     let there: BTreeSet<&str> = code.split(|letter| !is_of_word(letter)).collect();
-    match words(command).find(|word| !there.contains(word)) {
+    match words(command).iter().find(|word| !there.contains(*word)) {
         Some(word) => Err(format!("{test} has no {word}, so does not run: {command}")),
         None => Ok(()),
     }
@@ -307,14 +356,25 @@ fn runs(root: &Path, test: &str, command: &str) -> Result<(), String> {
 
 /// The words of a command that are the same wherever it runs: no paths, nothing with a number, and not
 /// the user who runs it.
-fn words(command: &str) -> impl Iterator<Item = &str> {
+fn words(command: &str) -> Vec<&str> {
+    let has_no_number = |word: &&str| !word.contains(|letter: char| letter.is_ascii_digit());
+    if command.ends_with(';') {
+        // SQL: all names, and no strings.
+        let parts = command.split('\'').step_by(2);
+        let words = parts.flat_map(|part| part.split(|letter| !is_of_word(letter)));
+        return words
+            .filter(|word| !word.is_empty())
+            .filter(has_no_number)
+            .collect();
+    }
     let command = command.strip_prefix("sudo ").unwrap_or(command);
     let command = command.strip_prefix("-u postgres ").unwrap_or(command);
     command
         .split_whitespace()
         .map(|word| word.trim_matches(['"', '\'']))
         .filter(|word| word.chars().all(is_of_word))
-        .filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()))
+        .filter(has_no_number)
+        .collect()
 }
 
 fn is_of_word(letter: char) -> bool {
@@ -367,8 +427,18 @@ fn main() {}
 
 ```sql
 SELECT 1;
+SELECT f('x')
+FROM t;
+```
+
+```text
+$ cp a b
+LOG:  cp a b
+   cp a b
 ```
 ";
+    /// The lines for the statements in it, and the test that runs them.
+    const STATEMENTS: &str = "SELECT 1;\ttest_up.py\nSELECT f('x') FROM t;\ttest_up.py\n";
 
     #[test]
     fn blocks_are_told_apart() {
@@ -387,18 +457,29 @@ SELECT 1;
         assert_eq!(commands.run, [shell, program]);
         assert_eq!(
             commands.covered,
-            BTreeSet::from(["cargo xtask up --detach".to_owned()])
+            BTreeSet::from(
+                [
+                    "cargo xtask up --detach",
+                    "SELECT 1;",
+                    "SELECT f('x') FROM t;"
+                ]
+                .map(str::to_owned)
+            )
         );
+        assert_eq!(commands.hidden, ["cp a b"]);
     }
 
     #[test]
     fn the_list_has_to_fit_the_readme() {
         let folder = tempfile::tempdir().unwrap();
-        let test = "def test_it():\n    run(\"cargo xtask up --detach\")\n";
+        let test = "def test_it():\n    run(\"cargo xtask up --detach\")\n    \
+                    execute(\"SELECT f(1) FROM t\")\n";
         fs::write(folder.path().join("test_up.py"), test).unwrap();
         let problems = |list: &str| {
-            let problems = uncovered(&commands(README).covered, list, folder.path());
-            problems.join("\n")
+            let mut commands = commands(README);
+            commands.hidden.clear();
+            let list = format!("{STATEMENTS}{list}");
+            uncovered(&commands, &list, folder.path()).join("\n")
         };
         for right in ["test_up.py", "test_up.py::test_it", "not run: it cannot"] {
             assert_eq!(problems(&format!("cargo xtask up --detach\t{right}")), "");
@@ -414,6 +495,13 @@ SELECT 1;
     }
 
     #[test]
+    fn a_command_in_a_block_of_text_is_found() {
+        let problems = uncovered(&commands(README), "", Path::new("/nonexistent"));
+        let expected = "a block that is not of sh has a command: cp a b";
+        assert!(problems.iter().any(|problem| problem == expected));
+    }
+
+    #[test]
     fn a_test_that_lacks_the_command_does_not_run_it() {
         let folder = tempfile::tempdir().unwrap();
         let test = "\"\"\"Runs it with --detach.\"\"\"\n\n\n\
@@ -422,6 +510,12 @@ SELECT 1;
                     run([\"cargo\", \"xtask\", \"up\", \"--detached\", \"--dir\", folder])\n";
         fs::write(folder.path().join("test_up.py"), test).unwrap();
         let problem = |command| runs(folder.path(), "test_up.py::test_it", command);
+        assert!(
+            problem("SELECT cargo('x', up) FROM t;")
+                .unwrap_err()
+                .starts_with("test_up.py::test_it has no SELECT")
+        );
+        assert_eq!(problem("cargo('x', up);"), Ok(()));
         assert_eq!(
             problem("cargo xtask up --detach").unwrap_err(),
             "test_up.py::test_it has no --detach, so does not run: cargo xtask up --detach"
@@ -436,7 +530,7 @@ SELECT 1;
     fn each_command_of_the_documents_is_run_by_a_test() {
         let all = all_commands().unwrap();
         assert!(all.run.len() > 10 && all.covered.len() > 10);
-        let problems = uncovered(&all.covered, &list().unwrap(), workspace::root());
+        let problems = uncovered(&all, &list().unwrap(), workspace::root());
         assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 }
