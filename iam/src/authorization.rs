@@ -790,6 +790,37 @@ mod tests {
         assert_eq!((is_unfinished, kind), (false, DecisionKind::Allowed));
     }
 
+    /// The values of a key are looked at by each condition on it, even by one that compares them with
+    /// nothing, or asks only whether there are any.
+    #[test]
+    fn values_that_are_compared_with_nothing_are_work_too() {
+        let bases = [
+            "StringEquals",
+            "StringLike",
+            "ArnLike",
+            "StringNotEquals",
+            "ArnNotLike",
+        ];
+        let quantifiers = ["", "ForAllValues:", "ForAnyValue:"];
+        let named = |base: &str| quantifiers.map(|quantifier| format!("{quantifier}{base}"));
+        let empty = bases.iter().flat_map(|base| named(base));
+        let empty: Value = empty.map(|name| (name, json!({"k": []}))).collect();
+        let null = json!({"Null": {"k": false, "K2": true}});
+        let mut context = Context::default();
+        context.set_all("k", vec![String::new(); 16_000]);
+        context.set_all("k2", vec![String::new(); 16_000]);
+        for condition in [empty, null] {
+            for effect in ["Allow", "Deny"] {
+                let statement = json!({"Effect": effect, "Action": "*", "Resource": "*",
+                    "Condition": condition});
+                let document = json!({"Statement": vec![statement; 1_000]});
+                let (is_unfinished, kind, _) = of_hostile_repeated(&[document], &[2], &context);
+                assert!(is_unfinished, "{effect} {condition}");
+                assert_eq!(kind, DecisionKind::ImplicitDeny);
+            }
+        }
+    }
+
     #[test]
     fn what_it_rests_on_is_told() {
         let text = json!({"Version": "2012-10-17", "Statement": [

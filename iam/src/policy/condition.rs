@@ -172,6 +172,11 @@ impl Condition {
             if_exists,
         } = self.operator;
         let values = context.of(&self.key);
+        // Each of them is looked at, whatever the condition compares them with.
+        evaluation.work.spend(1 + values.len());
+        if evaluation.work.is_used_up() {
+            return false;
+        }
         // To AWS a key whose values are all empty is a null data set.
         let is_null = values.iter().all(String::is_empty);
         if comparison == Comparison::Null {
@@ -729,6 +734,24 @@ mod tests {
         assert!(holds("StringNotEquals", "s", &["${nothing}"]));
         assert!(!holds("StringNotEquals", "s", &["${nothing}", "Abc"]));
         assert!(holds("StringEquals", "s", &["${nothing, 'Abc'}"]));
+    }
+
+    #[test]
+    fn each_value_is_a_step_and_so_is_what_is_not_there() {
+        let spent = |operator: &str, key: &str, values: &[&str]| {
+            let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
+            let operator = Operator::named(operator).unwrap();
+            let condition = Condition::new(operator, key, &values, true).unwrap();
+            let mut evaluation = Evaluation::default();
+            condition.holds(&context(), &mut evaluation);
+            evaluation.work.spent()
+        };
+        assert_eq!(spent("StringEquals", "nothing", &[]), 1);
+        assert_eq!(spent("Null", "nothing", &["true"]), 1);
+        assert_eq!(spent("Null", "many", &["true"]), 3);
+        assert_eq!(spent("StringEquals", "many", &[]), 3);
+        // Two values, and two variables without a value.
+        assert_eq!(spent("StringLike", "many", &["${nothing}${no one}"]), 5);
     }
 
     #[test]

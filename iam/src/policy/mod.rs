@@ -17,7 +17,9 @@
 //! A document is bounded when it is read (statements, characters, the length of a pattern), matching
 //! takes no more than the length of a pattern times the length of what it is matched with, and all
 //! that is asked about one request has so many steps and no more (`Work`), so that no document makes
-//! a login expensive.
+//! a login expensive. A step is taken for each statement, each principal, each action, each resource,
+//! each variable, and, by each condition, for each value of its key, whether it is there and whether
+//! there is anything to compare it with.
 
 mod condition;
 mod context;
@@ -228,6 +230,10 @@ impl Statement {
         };
         let mut is_whole = true;
         for template in &resources.any_of {
+            // There is no answer then, whatever the others say.
+            if evaluation.work.is_used_up() {
+                return false;
+            }
             match template.fill_in(question.context, evaluation) {
                 Some(pattern) => {
                     let work = &mut evaluation.work;
@@ -247,6 +253,9 @@ impl Statement {
     fn conditions_hold(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> bool {
         let mut all_hold = true;
         for condition in &self.conditions {
+            if evaluation.work.is_used_up() {
+                return false;
+            }
             all_hold &= condition.holds(question.context, evaluation);
         }
         all_hold

@@ -81,6 +81,7 @@ impl Template {
             match part {
                 Part::Fixed(tokens) => filled.extend(tokens),
                 Part::Variable(key, default) => {
+                    evaluation.work.spend(1);
                     let values = context.of(key);
                     if values.is_empty() {
                         evaluation.miss(key);
