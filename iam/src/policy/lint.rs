@@ -6,7 +6,9 @@
 
 use super::condition::{Candidates, Condition};
 use super::context::ConditionKey;
-use super::pattern::{Token, Work, is_anything, matches, matches_arn, text, tokens};
+use super::pattern::{
+    ARN_COLONS, Token, Work, is_anything, last_segment, matches, matches_resource, text, tokens,
+};
 use super::principal::Listed;
 use super::variable::{Part, Template};
 use super::{Effect, Policy, Statement};
@@ -204,7 +206,7 @@ impl Statement {
         }
         let is_cluster = |resource: &Template| why_no_cluster(resource).is_none();
         if !all.iter().any(is_cluster) {
-            let reasons = all.iter().filter_map(|resource| {
+            let reasons = whole(all).filter_map(|resource| {
                 Some(format!(
                     "{} {}",
                     resource.written(),
@@ -221,7 +223,7 @@ impl Statement {
         if self.effect == Effect::Deny || facts.clusters.is_empty() || all.iter().any(exists) {
             return None;
         }
-        let reasons = all.iter().map(|resource| {
+        let reasons = whole(all).map(|resource| {
             let written = resource.written();
             match why_another(resource, &facts.clusters) {
                 Some(reason) => format!("{written} ({reason})"),
@@ -370,6 +372,12 @@ fn action_fault(action: &str) -> Option<Fault> {
     })
 }
 
+/// The resources without those that are there in a completed form too, for people.
+fn whole(resources: &[Template]) -> impl Iterator<Item = &Template> {
+    let is_whole = |resource: &&Template| resource.colons() >= ARN_COLONS;
+    resources.iter().filter(is_whole)
+}
+
 /// Why a resource can be no cluster at all; `None` if it can be one.
 fn why_no_cluster(resource: &Template) -> Option<&'static str> {
     // A variable could stand for colons too.
@@ -379,14 +387,23 @@ fn why_no_cluster(resource: &Template) -> Option<&'static str> {
     if is_anything(pattern) {
         return None;
     }
-    let parts: Vec<&[Token]> = pattern.splitn(6, |t| *t == Token::Char(':')).collect();
-    let [_, _, service, _, _, name] = parts[..] else {
-        return Some("is no ARN");
-    };
-    let chars = |text: &str| text.chars().collect::<Vec<char>>();
-    if !matches(service, &chars(SERVICE)) {
+    let is_colon = |token: &Token| *token == Token::Char(':');
+    let segments: Vec<&[Token]> = pattern.splitn(ARN_COLONS + 1, is_colon).collect();
+    let crosses = |segment: &&[Token]| segment.last() == Some(&Token::AnyRun);
+    let crossing = segments.iter().take(ARN_COLONS).position(crosses);
+    // Up to the first star that may cross colons, and with it, each segment is that part of the ARN.
+    let service = segments
+        .get(2)
+        .filter(|_| crossing.is_none_or(|at| at >= 2));
+    let is_other = |service: &&[Token]| !matches(service, &SERVICE.chars().collect::<Vec<_>>());
+    if service.is_some_and(is_other) {
         return Some("is of another service");
     }
+    // No cluster has a colon in its last part: behind such a star the last segment is that.
+    let name = match crossing {
+        Some(_) => pattern.rsplit(is_colon).next().unwrap_or(pattern),
+        None => &pattern[last_segment(pattern)..],
+    };
     let is_fixed = |token: &&Token| matches!(token, Token::Char(_));
     let prefix = text(
         &name
@@ -407,7 +424,7 @@ fn why_no_cluster(resource: &Template) -> Option<&'static str> {
 fn may_be(resource: &Template, arn: &str) -> bool {
     let arn: Vec<char> = arn.chars().collect();
     match resource {
-        Template::Fixed(pattern) => matches_arn(pattern, &arn),
+        Template::Fixed(pattern) => matches_resource(pattern, &arn),
         Template::Variable(_) => matches(&resource.at_widest(), &arn),
     }
 }
@@ -417,6 +434,10 @@ fn why_another(resource: &Template, clusters: &[String]) -> Option<String> {
     let (Template::Fixed(pattern), [cluster]) = (resource, clusters) else {
         return None;
     };
+    // Of fewer segments it is not known which part each of them is.
+    if resource.colons() < ARN_COLONS {
+        return None;
+    }
     let patterns = pattern.splitn(6, |t| *t == Token::Char(':'));
     let mut parts = patterns.zip(cluster.splitn(6, ':')).zip([
         "",
@@ -472,5 +493,45 @@ impl Template {
             Part::Variable(key, None) => Some(key),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is called no cluster matches none, and what matches one is not called that.
+    #[test]
+    fn a_resource_is_no_cluster_only_where_it_matches_none() {
+        let cluster = "arn:aws:dsql:us-east-1:012345678912:cluster/abcdefghijklmnopqrstuvwxyz";
+        for (pattern, why) in [
+            ("*", None),
+            (cluster, None),
+            ("arn:aws:dsql:*:cluster/*", None),
+            ("arn:aws:*:cluster/*", None),
+            ("arn:aws:ds*:012345678912:cluster/*", None),
+            ("arn:*:abc*", Some("is not cluster/ID")),
+            ("arn:*", None),
+            ("arn:aws:dsql:*:*:*:*", None),
+            ("arn:aws:s3*:cluster/*", Some("is of another service")),
+            ("arn:aws:s3:*", Some("is of another service")),
+            ("arn:aws:dsql:*:table/*", Some("is not cluster/ID")),
+            ("arn:aws:dsql:*:*:Cluster/*", Some("is not cluster/ID")),
+            (
+                "arn:aws:dsql:us-east-1:012345678912:x/y",
+                Some("is not cluster/ID"),
+            ),
+        ] {
+            let resource = Template::fixed(pattern, true);
+            assert_eq!(why_no_cluster(&resource), why, "{pattern}");
+            let matches = may_be(&resource, cluster);
+            assert!(!(matches && why.is_some()), "{pattern}");
+        }
+        for pattern in ["arn:aws:dsql:*:cluster/*", "arn:aws:*:cluster/*", "arn:*"] {
+            assert!(
+                may_be(&Template::fixed(pattern, true), cluster),
+                "{pattern}"
+            );
+        }
     }
 }

@@ -37,7 +37,9 @@ pub(crate) use lint::{LoginFacts, Trusted};
 pub(crate) use principal::Naming;
 
 use condition::{Condition, Operator};
-use pattern::{Token, Work, is_anything, matches_arn_within, matches_within, tokens};
+use pattern::{
+    ARN_COLONS, Token, Work, is_anything, matches_resource_within, matches_within, tokens,
+};
 use principal::{Principals, RawPrincipals};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -237,7 +239,7 @@ impl Statement {
             match template.fill_in(question.context, evaluation) {
                 Some(pattern) => {
                     let work = &mut evaluation.work;
-                    if matches_arn_within(&pattern, &question.resource, work) {
+                    if matches_resource_within(&pattern, &question.resource, work) {
                         return !resources.is_negated;
                     }
                 }
@@ -501,7 +503,7 @@ impl Statement {
             effect: raw.effect,
             actions: actions.read(|text| {
                 spend(&mut budget.elements, "Action", text)?;
-                action(text)
+                Ok([action(text)?])
             })?,
             resources,
             conditions: conditions(raw.condition, has_variables, budget)?,
@@ -550,11 +552,12 @@ fn action(text: &str) -> Result<Vec<Token>, String> {
     Ok(tokens(&text.to_ascii_lowercase()))
 }
 
-/// AWS completes an ARN of fewer than six parts by wildcards.
-fn resource(text: &str, has_variables: bool) -> Result<Template, String> {
+/// AWS completes an ARN of fewer than six parts by wildcards. What is missing may also be where a `*` at
+/// the end of a segment stands, so one with a `*` counts as it is written too.
+fn resource(text: &str, has_variables: bool) -> Result<Vec<Template>, String> {
     let no_arn = || format!("Resource \"{text}\" is neither an ARN nor *");
     if is_anything(&tokens(text)) {
-        return Ok(Template::fixed(text, true));
+        return Ok(vec![Template::fixed(text, true)]);
     }
     if !text.starts_with("arn:") {
         return Err(no_arn());
@@ -567,10 +570,16 @@ fn resource(text: &str, has_variables: bool) -> Result<Template, String> {
         }
     };
     let template = parse(text)?;
-    match template.colons() {
-        5.. => Ok(template),
-        colons => parse(&format!("{text}{}", ":*".repeat(5 - colons))),
+    let missing = ARN_COLONS.saturating_sub(template.colons());
+    if missing == 0 {
+        return Ok(vec![template]);
     }
+    let completed = parse(&format!("{text}{}", ":*".repeat(missing)))?;
+    Ok(if text.contains('*') {
+        vec![completed, template]
+    } else {
+        vec![completed]
+    })
 }
 
 fn conditions(
@@ -624,13 +633,17 @@ fn one_of(
 }
 
 impl Elements<String> {
-    fn read<T>(
+    /// Reads each of them, as one pattern or several.
+    fn read<T, L: IntoIterator<Item = T>>(
         self,
-        mut read: impl FnMut(&str) -> Result<T, String>,
+        mut read: impl FnMut(&str) -> Result<L, String>,
     ) -> Result<Elements<T>, String> {
-        let any_of = self.any_of.iter().map(|text| read(text));
+        let mut any_of = Vec::with_capacity(self.any_of.len());
+        for text in &self.any_of {
+            any_of.extend(read(text)?);
+        }
         Ok(Elements {
-            any_of: any_of.collect::<Result<_, _>>()?,
+            any_of,
             is_negated: self.is_negated,
         })
     }

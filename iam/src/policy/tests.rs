@@ -41,7 +41,7 @@ fn actions_match_without_case_and_with_wildcards() {
 }
 
 #[test]
-fn resources_match_with_case_and_part_by_part() {
+fn resources_match_with_case_and_with_wildcards() {
     for (resource, applies) in [
         (CLUSTER, true),
         ("*", true),
