@@ -11,6 +11,9 @@
 //! | `ForAllValues:…` | yes | each value of the context is asked about |
 //! | `ForAnyValue:…` | no | one value of the context has to do |
 //!
+//! A key of which all values are empty is a null data set: to `Null` it is not there, `ForAllValues:…` holds
+//! of it, and `ForAnyValue:…` does not.
+//!
 //! A value that is not what the operator compares (a word where there should be a number) equals
 //! nothing, and neither does a policy variable without a value; so the negated operators hold.
 
@@ -194,7 +197,7 @@ impl Condition {
         let matched = self.matched(values, context, evaluation);
         match quantifier {
             Quantifier::None => matched.contains(&true) != is_negated,
-            Quantifier::ForAnyValue => matched.contains(&!is_negated),
+            Quantifier::ForAnyValue => !is_null && matched.contains(&!is_negated),
             Quantifier::ForAllValues => is_null || !matched.contains(&is_negated),
         }
     }
@@ -689,6 +692,8 @@ mod tests {
             ("ForAllValues:StringEquals", "many", &["a", "b", "c"], true),
             ("ForAllValues:StringEquals", "many", &["a"], false),
             ("ForAllValues:StringEquals", "empty", &["a"], true),
+            ("ForAnyValue:StringEquals", "empty", &[""], false),
+            ("ForAnyValue:StringNotEquals", "empty", &["a"], false),
             ("ForAllValues:StringNotEquals", "many", &["a"], false),
             ("ForAllValues:StringNotEquals", "many", &["c"], true),
             ("ForAnyValue:StringEquals", "many", &["b", "c"], true),
