@@ -157,9 +157,11 @@ impl Options {
         if input.action_names.is_empty() {
             return Err(error("--action-names is needed"));
         }
+        check_actions(&input.action_names)?;
         if input.resource_arns.is_empty() {
             input.resource_arns.push("*".to_owned());
         }
+        check_resources(&input.resource_arns)?;
         for entry in &input.context_entries {
             // Without a type AWS compares the values as what the operator asks for.
             let list = if entry.context_key_values.len() == 1 {
@@ -177,6 +179,52 @@ impl Options {
         }
         Ok(input)
     }
+}
+
+/// Checks that each is one action of one service: anything else would be denied as if policies did it.
+fn check_actions(actions: &[String]) -> Result<(), Error> {
+    if actions
+        .iter()
+        .any(|action| !(3..=128).contains(&action.len()))
+    {
+        return Err(error(format!(
+            "ValidationError: 1 validation error detected: Value '[{}]' at 'actionNames' failed to \
+             satisfy constraint: Member must satisfy constraint: [Member must have length less than or \
+             equal to 128, Member must have length greater than or equal to 3]",
+            actions.join(", ")
+        )));
+    }
+    for action in actions {
+        let has_service = action
+            .split_once(':')
+            .is_some_and(|(service, name)| !service.is_empty() && !name.is_empty());
+        if !has_service {
+            return Err(error(format!(
+                "InvalidInput: {action} does not include the service identifier, as in iam:CreateUser"
+            )));
+        }
+        if action.contains(['*', '?']) {
+            return Err(error(format!(
+                "InvalidInput: {action} has a wildcard, which an action to simulate cannot have"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that each is an ARN, or all resources.
+fn check_resources(resources: &[String]) -> Result<(), Error> {
+    for resource in resources {
+        let parts: Vec<&str> = resource.splitn(6, ':').collect();
+        let is_arn = matches!(parts[..], ["arn", partition, service, _, _, name]
+            if !partition.is_empty() && !service.is_empty() && !name.is_empty());
+        if resource != "*" && !is_arn {
+            return Err(error(format!(
+                "InvalidInput: ResourceNames are not in a valid ARN format: {resource}."
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What an option holds: itself, or the file that it names.

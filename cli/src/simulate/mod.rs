@@ -713,6 +713,78 @@ mod tests {
         assert_eq!(said.unwrap_err().to_string(), fault);
     }
 
+    /// A misspelled action or resource would look like one that is denied.
+    #[test]
+    fn what_is_no_action_and_no_resource_is_refused() {
+        let allow = policy("Allow", json!({}));
+        let asked = |actions: Value, resources: Value| {
+            let said = simulate(json!({"PolicyInputList": [allow], "ActionNames": actions,
+                "ResourceArns": resources}));
+            said.map_err(|fault| fault.to_string())
+        };
+        let long = format!("a:{}", "b".repeat(126));
+        let too_long = format!("{long}b");
+        let length = |list: &str| {
+            format!(
+                "ValidationError: 1 validation error detected: Value '[{list}]' at 'actionNames' \
+                 failed to satisfy constraint: Member must satisfy constraint: [Member must have \
+                 length less than or equal to 128, Member must have length greater than or equal to 3]"
+            )
+        };
+        let no_service = |action: &str| {
+            let example = "as in iam:CreateUser";
+            format!("InvalidInput: {action} does not include the service identifier, {example}")
+        };
+        let wildcard = |action: &str| {
+            format!(
+                "InvalidInput: {action} has a wildcard, which an action to simulate cannot have"
+            )
+        };
+        for (actions, fault) in [
+            (json!(["DbConnect"]), no_service("DbConnect")),
+            (
+                json!(["dsql:DbConnect", ":DbConnect"]),
+                no_service(":DbConnect"),
+            ),
+            (json!(["dsql:"]), no_service("dsql:")),
+            (json!(["dsql:*"]), wildcard("dsql:*")),
+            (json!(["dsql:DbConnec?"]), wildcard("dsql:DbConnec?")),
+            (json!(["dsql:DbConnect", "*"]), length("dsql:DbConnect, *")),
+            (json!([""]), length("")),
+            (json!([too_long]), length(&too_long)),
+        ] {
+            assert_eq!(asked(actions, json!([])), Err(fault));
+        }
+        for resource in [
+            "cluster/abc",
+            "",
+            "**",
+            "arn:aws:dsql:us-east-1:012345678912",
+            "arn:aws:dsql:us-east-1:012345678912:",
+            "arn::dsql:us-east-1:012345678912:cluster/abc",
+            "arn:aws::us-east-1:012345678912:cluster/abc",
+            "ARN:aws:dsql:us-east-1:012345678912:cluster/abc",
+        ] {
+            let fault =
+                format!("InvalidInput: ResourceNames are not in a valid ARN format: {resource}.");
+            let said = asked(json!(["dsql:DbConnect"]), json!([CLUSTER, resource]));
+            assert_eq!(said.unwrap_err(), fault);
+            // Of a principal's policies too.
+            let input = json!({"ActionNames": ["dsql:DbConnect"], "ResourceArns": [resource]});
+            assert_eq!(simulate_of(CALLER, input).unwrap_err().to_string(), fault);
+        }
+        for resource in [
+            "*",
+            "arn:aws:s3:::bucket/*",
+            "arn:aws:lambda:us-east-1:1:function:f:1",
+        ] {
+            assert!(
+                asked(json!([long, "a:b"]), json!([resource])).is_ok(),
+                "{resource}"
+            );
+        }
+    }
+
     #[test]
     fn faults_are_named() {
         let asked = |more: Value| {
