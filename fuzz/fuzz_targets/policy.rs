@@ -110,7 +110,7 @@ fuzz_target!(|text: &str| {
                 ..plain.clone()
             },
             Policies {
-                service_control: vec![sourced(limit)],
+                service_control: vec![vec![sourced(limit)]],
                 ..plain.clone()
             },
         ];

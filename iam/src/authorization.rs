@@ -4,7 +4,8 @@
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html>:
 //!
 //! 1. a Deny that applies, in whatever policy, decides
-//! 2. if there are service control policies, one of them has to allow it
+//! 2. if there are service control policies, one of them has to allow it, on each level of the
+//!    organization
 //! 3. a resource-based policy that names the caller itself (the user, the role session, or
 //!    everybody) and allows it, decides
 //! 4. an identity-based policy has to allow it, or a resource-based policy that names the
@@ -96,8 +97,9 @@ pub struct Policies<'p> {
     pub resource: Option<Sourced<'p>>,
     /// Whether the resource-based policy has to allow it too, as a role's trust policy has to.
     pub resource_must_allow: bool,
-    /// Service control policies; none at all limit nothing.
-    pub service_control: Vec<Sourced<'p>>,
+    /// Service control policies, by level of the organization, from its root to the account: on each of
+    /// them one has to allow it. No level at all limits nothing.
+    pub service_control: Vec<Vec<Sourced<'p>>>,
 }
 
 /// What is asked for.
@@ -135,7 +137,8 @@ pub enum DecisionKind {
     ImplicitDeny,
 }
 
-/// How many statements of one effect in policies of one kind a decision names.
+/// How many statements of one effect in policies of one kind, or on one level of the organization, a
+/// decision names.
 pub const MAX_MATCHED: usize = 100;
 
 /// A statement that applies to the request.
@@ -193,10 +196,12 @@ pub struct Decision<'p> {
     /// Whether it was given up, since to look at all the policies would take too much: a no.
     pub is_unfinished: bool,
     /// Every statement that applies, in the order of [`PolicyType`]; of more than [`MAX_MATCHED`] that
-    /// allow, or that deny, in policies of one kind, the first.
+    /// allow, or that deny, in policies of one kind (or on one level), the first.
     pub matched: Vec<Matched<'p>>,
     /// Condition keys that were asked for and are not in the context.
     pub missing_context: Vec<String>,
+    /// Those of them that others than service control policies asked for.
+    pub missing_in_account: Vec<String>,
     /// What the policies of each kind say by themselves; a kind of which there are none is not in it,
     /// but for the identity-based ones.
     said: Vec<(PolicyType, DecisionKind)>,
@@ -235,7 +240,10 @@ pub fn authorize<'p, 'r>(
         matched: Vec::new(),
     };
     use PolicyType::{IdentityBased, PermissionsBoundary, ResourceBased, ServiceControl, Session};
-    let service_control = survey.ask(ServiceControl, &policies.service_control);
+    let levels = policies.service_control.iter();
+    let levels = levels.map(|level| survey.ask(ServiceControl, level));
+    let service_control = levels.reduce(Said::and).unwrap_or(Said::NOTHING);
+    let missing_in_organization = survey.evaluation.take_missing();
     let resource = survey.ask(ResourceBased, policies.resource.as_slice());
     let identity = survey.ask(IdentityBased, &policies.identity);
     let boundary = survey.ask(PermissionsBoundary, policies.boundary.as_slice());
@@ -290,12 +298,16 @@ pub fn authorize<'p, 'r>(
         };
     }
     let are_there = all.into_iter().filter(|(_, is_there, _)| *is_there);
+    let missing_in_account = survey.evaluation.take_missing();
+    let mut missing_context = missing_in_organization;
+    missing_context.extend(missing_in_account.clone());
     Decision {
         kind,
         refused_by,
         is_unfinished,
         matched: survey.matched,
-        missing_context: survey.evaluation.into_missing(),
+        missing_context: missing_context.into_values().collect(),
+        missing_in_account: missing_in_account.into_values().collect(),
         said: are_there
             .map(|(policy_type, _, said)| (policy_type, said.kind()))
             .collect(),
@@ -312,6 +324,20 @@ struct Said {
 }
 
 impl Said {
+    /// They neither allow nor deny it.
+    const NOTHING: Self = Self {
+        allowed: Naming::None,
+        is_denied: false,
+    };
+
+    /// Of two levels, both of which have to allow it.
+    fn and(self, other: Self) -> Self {
+        Self {
+            allowed: self.allowed.min(other.allowed),
+            is_denied: self.is_denied || other.is_denied,
+        }
+    }
+
     fn allows(self) -> bool {
         self.allowed != Naming::None
     }
@@ -336,10 +362,7 @@ struct Survey<'q, 'p> {
 
 impl<'p> Survey<'_, 'p> {
     fn ask(&mut self, policy_type: PolicyType, policies: &[Sourced<'p>]) -> Said {
-        let mut said = Said {
-            allowed: Naming::None,
-            is_denied: false,
-        };
+        let mut said = Said::NOTHING;
         // Of those that allow, and of those that deny.
         let mut counts = [0; 2];
         for Sourced { source, policy } in policies {
@@ -451,7 +474,7 @@ mod tests {
             session: session.as_ref().map(|policy| vec![sourced(policy)]),
             resource: resource.as_ref().map(sourced),
             resource_must_allow: setup.must,
-            service_control: service_control.iter().map(sourced).collect(),
+            service_control: service_control.iter().map(|p| vec![sourced(p)]).collect(),
         };
         let request = Request {
             action: "dsql:DbConnect",
@@ -855,6 +878,26 @@ mod tests {
             decision.missing_context,
             ["aws:PrincipalOrgID", "AWS:sourcevpc"]
         );
+        assert_eq!(decision.missing_in_account, decision.missing_context);
+        // What an organization's policies ask for can be told from what the account's ask for.
+        let own = json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*",
+            "Resource": "*", "Condition": {"StringEquals": {"aws:userid": "x", "aws:x": "y"}}}});
+        let own = Policy::parse(&own.to_string(), Kind::IdentityBased).unwrap();
+        let source = Source::Other("own");
+        let policies = Policies {
+            identity: vec![Sourced {
+                source,
+                policy: &own,
+            }],
+            service_control: vec![policies.identity.clone()],
+            ..Policies::default()
+        };
+        let decision = authorize(&policies, &USER, &request);
+        assert_eq!(
+            decision.missing_context,
+            ["aws:PrincipalOrgID", "AWS:sourcevpc", "aws:userid", "aws:x"]
+        );
+        assert_eq!(decision.missing_in_account, ["aws:userid", "aws:x"]);
         let keys = ["AWS:sourcevpc", "aws:PrincipalOrgID", "aws:x", "s3:prefix"];
         assert_eq!(policy.context_keys().into_iter().collect::<Vec<_>>(), keys);
     }

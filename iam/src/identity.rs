@@ -275,12 +275,18 @@ impl Identities {
         })
     }
 
-    fn service_control_policies(&self) -> Vec<Sourced<'_>> {
+    /// All of them as one level: no document tells what they are attached to.
+    fn service_control_policies(&self) -> Vec<Vec<Sourced<'_>>> {
         let all = self.service_control.iter().map(|(name, policy)| Sourced {
             source: Source::Other(name),
             policy,
         });
-        all.collect()
+        let level: Vec<_> = all.collect();
+        if level.is_empty() {
+            Vec::new()
+        } else {
+            vec![level]
+        }
     }
 
     fn session_policies<'i>(

@@ -49,6 +49,7 @@ struct Case {
     resource_policy: Option<Value>,
     /// The trust policy of the role that is the resource: it has to allow the action too.
     trust_policy: Option<Value>,
+    /// Each a policy, and then all of them are one level, or the list of those of a level.
     #[serde(default)]
     service_control: Vec<Value>,
     expected: Expected,
@@ -108,7 +109,7 @@ struct Documents {
     boundary: Option<Policy>,
     session: Option<Vec<Policy>>,
     resource: Option<Policy>,
-    service_control: Vec<Policy>,
+    service_control: Vec<Vec<Policy>>,
 }
 
 impl Case {
@@ -148,6 +149,16 @@ impl Case {
         context
     }
 
+    /// The service control policies, by level.
+    fn levels(&self) -> Vec<Vec<Value>> {
+        let all = &self.service_control;
+        let levels = all.iter().map(|level| level.as_array().cloned());
+        match levels.collect() {
+            Some(levels) => levels,
+            None => vec![all.clone()],
+        }
+    }
+
     fn documents(&self) -> Result<Documents, String> {
         let one = |value: &Value, kind| Policy::parse(&value.to_string(), kind);
         let list = |values: &[Value], kind| {
@@ -169,7 +180,11 @@ impl Case {
                 None => optional(&self.resource_policy, Kind::ResourceBased)?,
                 trust => optional(trust, Kind::Trust)?,
             },
-            service_control: list(&self.service_control, Kind::ServiceControl)?,
+            service_control: self
+                .levels()
+                .iter()
+                .map(|level| list(level, Kind::ServiceControl))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -202,7 +217,7 @@ impl Case {
             service_control: documents
                 .service_control
                 .iter()
-                .map(sourced("serviceControl"))
+                .map(|level| level.iter().map(sourced("serviceControl")).collect())
                 .collect(),
         };
         let role_arn = self.role_arn();

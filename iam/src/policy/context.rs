@@ -85,8 +85,8 @@ impl Evaluation {
         entry.or_insert_with(|| key.written.clone());
     }
 
-    /// The names of those keys.
-    pub(crate) fn into_missing(self) -> Vec<String> {
-        self.missing.into_values().collect()
+    /// The names of those keys, by the key in lower case; from then on there are none.
+    pub(crate) fn take_missing(&mut self) -> BTreeMap<String, String> {
+        std::mem::take(&mut self.missing)
     }
 }
