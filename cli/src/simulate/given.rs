@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::input::{Input, contents};
-use super::{Error, error, is_about_trust};
+use super::{Error, error, invalid, is_about_trust};
+
+/// The most levels of an organization that AWS takes.
+const MAX_LEVELS: usize = 7;
 
 /// A policy that was given, with the name that the answer has for it.
 struct GivenPolicy {
@@ -20,6 +23,8 @@ pub struct Given {
     identity: Vec<GivenPolicy>,
     boundary: Vec<GivenPolicy>,
     session: Option<Vec<GivenPolicy>>,
+    /// By level of the organization.
+    service_control: Vec<Vec<GivenPolicy>>,
     /// The resource-based policy, as that of any resource.
     resource: Option<GivenPolicy>,
     /// The same as the trust policy of a role.
@@ -32,13 +37,28 @@ impl Given {
     /// # Errors
     /// A sentence: which of them is wrong, and how.
     pub fn read(input: &Input) -> Result<Self, Error> {
-        let list = |name: &str, texts: &[String]| {
+        let list_of = |kind: Kind, name: &str, texts: &[String]| {
             let numbered = texts.iter().enumerate();
             let read = numbered.map(|(index, text)| {
-                GivenPolicy::read(format!("{name}.{}", index + 1), text, Kind::IdentityBased)
+                GivenPolicy::read(format!("{name}.{}", index + 1), text, kind)
             });
             read.collect::<Result<Vec<_>, _>>()
         };
+        let list = |name: &str, texts: &[String]| list_of(Kind::IdentityBased, name, texts);
+        let levels = &input.ordered_organization_policy_input_list;
+        if levels.len() > MAX_LEVELS {
+            return Err(invalid(format!(
+                "'orderedOrganizationPolicyInputList' has more than {MAX_LEVELS} members"
+            )));
+        }
+        let levels = levels.iter().enumerate().map(|(index, level)| {
+            let name = format!(
+                "OrderedOrganizationPolicyInputList.{}.ServiceControlPolicyInputList",
+                index + 1
+            );
+            let texts = &level.service_control_policy_input_list;
+            list_of(Kind::ServiceControl, &name, texts)
+        });
         let boundary = &input.permissions_boundary_policy_input_list;
         if boundary.len() > 1 {
             return Err(error("there can be one permissions boundary"));
@@ -60,6 +80,7 @@ impl Given {
             session: session
                 .map(|texts| list("SessionPolicyInputList", texts))
                 .transpose()?,
+            service_control: levels.collect::<Result<_, _>>()?,
             resource: resource(Kind::ResourceBased, has_others)?,
             trust: resource(Kind::Trust, has_trust)?,
         })
@@ -71,6 +92,7 @@ impl Given {
             identity: sourced(&self.identity),
             boundary: self.boundary.first().map(GivenPolicy::sourced),
             session: self.session.as_deref().map(sourced),
+            service_control: self.service_control.iter().map(|l| sourced(l)).collect(),
             ..Policies::default()
         }
     }

@@ -1,13 +1,15 @@
 //! What is to be simulated: the options, or `--cli-input-json`.
 
+use std::collections::HashSet;
 use std::fs;
 
 use clap::Args;
 use dsql_iam_core::documents::check_context_entry;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::shorthand;
-use super::{Error, error};
+use super::{Error, error, invalid};
 
 /// What both commands take.
 #[derive(Args)]
@@ -109,6 +111,10 @@ pub struct Input {
     pub resource_owner: Option<String>,
     pub caller_arn: Option<String>,
     pub context_entries: Vec<ContextEntry>,
+    /// Of `simulate-custom-policy` alone.
+    pub ordered_organization_policy_input_list: Vec<OrganizationLevel>,
+    /// Of `simulate-principal-policy` alone.
+    pub policy_exclusion_list: Vec<PolicyIdentifier>,
     #[serde(rename = "ResourceHandlingOption")]
     _resource_handling_option: Option<String>,
     #[serde(rename = "MaxItems")]
@@ -123,6 +129,31 @@ pub struct ContextEntry {
     pub context_key_name: String,
     pub context_key_values: Vec<String>,
     pub context_key_type: Option<String>,
+}
+
+/// The service control policies of one level of an organization.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", default)]
+pub struct OrganizationLevel {
+    pub service_control_policy_input_list: Vec<String>,
+}
+
+/// Which policies to leave out: one of the three.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase", default)]
+pub struct PolicyIdentifier {
+    pub policy_type: Option<String>,
+    pub policy_arn: Option<String>,
+    pub inline_policy_identifier: Option<InlinePolicyIdentifier>,
+}
+
+/// An inline policy, by its name and whose it is.
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct InlinePolicyIdentifier {
+    pub policy_name: String,
+    pub attachment_type: String,
+    pub attachment_name: String,
 }
 
 impl Options {
@@ -199,13 +230,13 @@ fn check_actions(actions: &[String]) -> Result<(), Error> {
             .split_once(':')
             .is_some_and(|(service, name)| !service.is_empty() && !name.is_empty());
         if !has_service {
-            return Err(error(format!(
-                "InvalidInput: {action} does not include the service identifier, as in iam:CreateUser"
+            return Err(invalid(format!(
+                "{action} does not include the service identifier, as in iam:CreateUser"
             )));
         }
         if action.contains(['*', '?']) {
-            return Err(error(format!(
-                "InvalidInput: {action} has a wildcard, which an action to simulate cannot have"
+            return Err(invalid(format!(
+                "{action} has a wildcard, which an action to simulate cannot have"
             )));
         }
     }
@@ -219,8 +250,8 @@ fn check_resources(resources: &[String]) -> Result<(), Error> {
         let is_arn = matches!(parts[..], ["arn", partition, service, _, _, name]
             if !partition.is_empty() && !service.is_empty() && !name.is_empty());
         if resource != "*" && !is_arn {
-            return Err(error(format!(
-                "InvalidInput: ResourceNames are not in a valid ARN format: {resource}."
+            return Err(invalid(format!(
+                "ResourceNames are not in a valid ARN format: {resource}."
             )));
         }
     }
@@ -235,61 +266,147 @@ pub fn contents(text: String) -> Result<String, Error> {
     }
 }
 
-/// The entries in AWS's shorthand, or as JSON: one entry each, or all in one list.
-fn context_entries(texts: Vec<String>) -> Result<Vec<ContextEntry>, Error> {
-    let mut entries = Vec::new();
+/// A list of structures, each in AWS's shorthand or as JSON: one structure each, or all in one list.
+fn structures<T: DeserializeOwned>(
+    option: &str,
+    texts: Vec<String>,
+    shorthand: impl Fn(&str) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let mut all = Vec::new();
     for text in texts {
         let text = contents(text)?;
-        let fault = |fault: serde_json::Error| error(format!("--context-entries: {fault}"));
+        let fault = |fault: serde_json::Error| error(format!("{option}: {fault}"));
         match text.trim_start().chars().next() {
-            Some('[') => {
-                entries.extend(serde_json::from_str::<Vec<ContextEntry>>(&text).map_err(fault)?);
-            }
-            Some('{') => entries.push(serde_json::from_str(&text).map_err(fault)?),
-            _ => entries.push(entry(&text)?),
+            Some('[') => all.extend(serde_json::from_str::<Vec<T>>(&text).map_err(fault)?),
+            Some('{') => all.push(serde_json::from_str(&text).map_err(fault)?),
+            _ => all.push(shorthand(&text)?),
         }
     }
-    Ok(entries)
+    Ok(all)
 }
 
-/// One entry in AWS's shorthand.
-fn entry(text: &str) -> Result<ContextEntry, Error> {
-    let fault = |found: String| {
-        error(format!(
-            "--context-entries: {found}; it is written as \
-             ContextKeyName=KEY,ContextKeyValues=VALUE,…,ContextKeyType=TYPE, or as JSON"
-        ))
-    };
-    let mut name = None;
-    let mut values = None;
-    let mut context_key_type = None;
-    for (key, mut given) in shorthand::parse(text).map_err(fault)? {
-        let is_known = match key.as_str() {
-            "ContextKeyValues" => values.replace(given).is_some(),
-            "ContextKeyName" | "ContextKeyType" => {
-                let one = given.pop().filter(|_| given.is_empty());
-                let one = one.ok_or_else(|| fault(format!("{key} has not one value")))?;
-                let into = if key == "ContextKeyName" {
-                    &mut name
-                } else {
-                    &mut context_key_type
-                };
-                into.replace(one).is_some()
-            }
-            other => return Err(fault(format!("there is no {other}"))),
+/// The condition keys of `--context-entries`.
+fn context_entries(texts: Vec<String>) -> Result<Vec<ContextEntry>, Error> {
+    let form = "ContextKeyName=KEY,ContextKeyValues=VALUE,…,ContextKeyType=TYPE";
+    let names = ["ContextKeyName", "ContextKeyValues", "ContextKeyType"];
+    structures("--context-entries", texts, |text| {
+        let mut fields = Fields::read("--context-entries", form, &names, text)?;
+        let entry = ContextEntry {
+            context_key_name: fields.needed("ContextKeyName")?,
+            context_key_values: fields
+                .list("ContextKeyValues")
+                .ok_or_else(|| fields.fault("ContextKeyValues is missing"))?,
+            context_key_type: fields.one("ContextKeyType")?,
         };
-        if is_known {
-            return Err(fault(format!("{key} is there twice")));
+        Ok(entry)
+    })
+}
+
+/// The levels of `--ordered-organization-policy-input-list`.
+pub fn levels(texts: Vec<String>) -> Result<Vec<OrganizationLevel>, Error> {
+    let option = "--ordered-organization-policy-input-list";
+    structures(option, texts, |text| {
+        let form = "ServiceControlPolicyInputList=POLICY,…";
+        let names = ["ServiceControlPolicyInputList"];
+        let mut fields = Fields::read(option, form, &names, text)?;
+        let policies = fields.list("ServiceControlPolicyInputList");
+        Ok(OrganizationLevel {
+            service_control_policy_input_list: policies.unwrap_or_default(),
+        })
+    })
+}
+
+/// The policies of `--policy-exclusion-list`.
+pub fn exclusions(texts: Vec<String>) -> Result<Vec<PolicyIdentifier>, Error> {
+    let option = "--policy-exclusion-list";
+    structures(option, texts, |text| {
+        let inline = text
+            .trim()
+            .strip_prefix("InlinePolicyIdentifier={")
+            .and_then(|rest| rest.strip_suffix('}'));
+        if let Some(inline) = inline {
+            let form = "InlinePolicyIdentifier={PolicyName=NAME,AttachmentType=TYPE,\
+                AttachmentName=NAME}";
+            let names = ["PolicyName", "AttachmentType", "AttachmentName"];
+            let mut fields = Fields::read(option, form, &names, inline)?;
+            let identifier = InlinePolicyIdentifier {
+                policy_name: fields.needed("PolicyName")?,
+                attachment_type: fields.needed("AttachmentType")?,
+                attachment_name: fields.needed("AttachmentName")?,
+            };
+            return Ok(PolicyIdentifier {
+                inline_policy_identifier: Some(identifier),
+                ..PolicyIdentifier::default()
+            });
+        }
+        let form = "PolicyType=TYPE, PolicyArn=ARN or InlinePolicyIdentifier={…}";
+        let names = ["PolicyType", "PolicyArn"];
+        let mut fields = Fields::read(option, form, &names, text)?;
+        let identifier = PolicyIdentifier {
+            policy_type: fields.one("PolicyType")?,
+            policy_arn: fields.one("PolicyArn")?,
+            inline_policy_identifier: None,
+        };
+        Ok(identifier)
+    })
+}
+
+/// The fields of a structure in AWS's shorthand.
+struct Fields<'o> {
+    option: &'o str,
+    form: &'o str,
+    fields: Vec<(String, Vec<String>)>,
+}
+
+impl<'o> Fields<'o> {
+    /// `form` is how it is written, for whoever wrote it otherwise.
+    fn read(option: &'o str, form: &'o str, names: &[&str], text: &str) -> Result<Self, Error> {
+        let mut read = Self {
+            option,
+            form,
+            fields: Vec::new(),
+        };
+        read.fields = shorthand::parse(text).map_err(|found| read.fault(&found))?;
+        let mut known = HashSet::new();
+        for (name, _) in &read.fields {
+            if !names.contains(&name.as_str()) {
+                return Err(read.fault(&format!("there is no {name}")));
+            }
+            if !known.insert(name) {
+                return Err(read.fault(&format!("{name} is there twice")));
+            }
+        }
+        Ok(read)
+    }
+
+    fn fault(&self, found: &str) -> Error {
+        let Self { option, form, .. } = self;
+        error(format!(
+            "{option}: {found}; it is written as {form}, or as JSON"
+        ))
+    }
+
+    /// Takes the values of a field.
+    fn list(&mut self, name: &str) -> Option<Vec<String>> {
+        let at = self.fields.iter().position(|(field, _)| field == name)?;
+        Some(self.fields.swap_remove(at).1)
+    }
+
+    /// Takes the one value of a field, if it is there.
+    fn one(&mut self, name: &str) -> Result<Option<String>, Error> {
+        let Some(mut values) = self.list(name) else {
+            return Ok(None);
+        };
+        match (values.pop(), values.is_empty()) {
+            (Some(value), true) => Ok(Some(value)),
+            _ => Err(self.fault(&format!("{name} has not one value"))),
         }
     }
-    match (name, values) {
-        (Some(context_key_name), Some(context_key_values)) => Ok(ContextEntry {
-            context_key_name,
-            context_key_values,
-            context_key_type,
-        }),
-        (None, _) => Err(fault("ContextKeyName is missing".into())),
-        (_, None) => Err(fault("ContextKeyValues is missing".into())),
+
+    /// Takes the one value of a field that has to be there.
+    fn needed(&mut self, name: &str) -> Result<String, Error> {
+        self.one(name)?
+            .ok_or_else(|| self.fault(&format!("{name} is missing")))
     }
 }
 
@@ -322,7 +439,10 @@ mod tests {
             ),
             ("ContextKeyName=a:b,ContextKeyValues=x", "a:b", &["x"], None),
         ] {
-            let entry = entry(text).unwrap();
+            let entries = context_entries(vec![text.to_owned()]).unwrap();
+            let [entry] = entries.as_slice() else {
+                panic!("{text}")
+            };
             assert_eq!(entry.context_key_name, name, "{text}");
             assert_eq!(entry.context_key_values, values, "{text}");
             assert_eq!(entry.context_key_type.as_deref(), kind, "{text}");
@@ -342,8 +462,78 @@ mod tests {
             ),
             ("ContextKeyName='a,ContextKeyValues=b", "a ' has no other"),
         ] {
-            let said = entry(text).unwrap_err().to_string();
-            assert!(said.contains(fault), "{text}: {said}");
+            let said = context_entries(vec![text.to_owned()]).unwrap_err();
+            let form = "ContextKeyName=KEY,ContextKeyValues=VALUE,…,ContextKeyType=TYPE";
+            assert_eq!(
+                said.to_string(),
+                format!("--context-entries: {fault}; it is written as {form}, or as JSON")
+            );
         }
+    }
+
+    #[test]
+    fn levels_and_exclusions() {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let list = |texts: &[&str]| OrganizationLevel {
+            service_control_policy_input_list: owned(texts),
+        };
+        for (texts, expected) in [
+            (
+                &[
+                    "ServiceControlPolicyInputList=a,b",
+                    "ServiceControlPolicyInputList=[]",
+                ][..],
+                vec![list(&["a", "b"]), list(&[])],
+            ),
+            (
+                &[r#"{"ServiceControlPolicyInputList": ["{}"]}"#, "{}"],
+                vec![list(&["{}"]), list(&[])],
+            ),
+            (
+                &[r#"[{"ServiceControlPolicyInputList": ["a"]}, {}]"#],
+                vec![list(&["a"]), list(&[])],
+            ),
+        ] {
+            assert_eq!(levels(owned(texts)).unwrap(), expected);
+        }
+        let by_type = PolicyIdentifier {
+            policy_type: Some("scp".into()),
+            ..PolicyIdentifier::default()
+        };
+        let by_name = PolicyIdentifier {
+            inline_policy_identifier: Some(InlinePolicyIdentifier {
+                policy_name: "p".into(),
+                attachment_type: "user".into(),
+                attachment_name: "a*".into(),
+            }),
+            ..PolicyIdentifier::default()
+        };
+        let shorthand =
+            "InlinePolicyIdentifier={PolicyName=p,AttachmentType=user,AttachmentName=a*}";
+        let texts = owned(&["PolicyType=scp", shorthand]);
+        assert_eq!(exclusions(texts).unwrap(), [by_type, by_name]);
+        for (text, fault) in [
+            (
+                "InlinePolicyIdentifier={PolicyName=p}",
+                "AttachmentType is missing",
+            ),
+            (
+                "InlinePolicyIdentifier={PolicyName=p",
+                "there is no InlinePolicyIdentifier",
+            ),
+            ("PolicyName=p", "there is no PolicyName"),
+            ("PolicyType=a,PolicyType=b", "PolicyType is there twice"),
+            ("PolicyType=a,b", "PolicyType has not one value"),
+            (r#"{"PolicyName": "p"}"#, "unknown field `PolicyName`"),
+        ] {
+            let said = exclusions(owned(&[text])).unwrap_err().to_string();
+            let start = format!("--policy-exclusion-list: {fault}");
+            assert!(said.starts_with(&start), "{said}");
+        }
+        let said = levels(owned(&["Policies=a"])).unwrap_err().to_string();
+        assert!(
+            said.contains("there is no Policies; it is written as Service"),
+            "{said}"
+        );
     }
 }

@@ -8,6 +8,7 @@
 
 mod answer;
 mod caller;
+mod exclusion;
 mod given;
 mod input;
 mod shorthand;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 
 use answer::Outcome;
 use caller::Asker;
+use exclusion::Exclusions;
 use given::Given;
 use input::{Input, Options};
 
@@ -35,6 +37,12 @@ Example:
   dsql-iam simulate-custom-policy --action-names dsql:DbConnect \\
     --policy-input-list file://policy.json")]
 pub struct Custom {
+    /// The service control policies, by level from the organization's root to the account:
+    /// `ServiceControlPolicyInputList=POLICY,POLICY`, or JSON
+    #[arg(long, num_args = 1.., value_name = "LEVEL")]
+    ordered_organization_policy_input_list: Option<Vec<String>>,
+
+    // The last of its headings would count for what follows.
     #[command(flatten)]
     options: Options,
 }
@@ -54,6 +62,11 @@ pub struct Principal {
     #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
     iam_directory: PathBuf,
 
+    /// Policies to leave out: `PolicyType=TYPE`, `PolicyArn=ARN`, or
+    /// `InlinePolicyIdentifier={PolicyName=NAME,AttachmentType=TYPE,AttachmentName=NAME}`, or JSON
+    #[arg(long, num_args = 1.., value_name = "POLICY")]
+    policy_exclusion_list: Option<Vec<String>>,
+
     // The last of its headings would count for what follows.
     #[command(flatten)]
     options: Options,
@@ -68,9 +81,22 @@ fn error(text: impl Into<String>) -> Error {
     Error(text.into())
 }
 
+/// What AWS refuses before it looks at a policy, by its name for that.
+fn invalid(text: impl std::fmt::Display) -> Error {
+    Error(format!("InvalidInput: {text}"))
+}
+
 /// Runs `simulate-custom-policy`, gives its answer.
 pub fn custom(arguments: Custom) -> Result<Value, Error> {
-    let input = arguments.options.read()?;
+    let mut input = arguments.options.read()?;
+    if let Some(levels) = arguments.ordered_organization_policy_input_list {
+        input.ordered_organization_policy_input_list = input::levels(levels)?;
+    }
+    if !input.policy_exclusion_list.is_empty() {
+        return Err(error(
+            "--cli-input-json: PolicyExclusionList goes with simulate-principal-policy",
+        ));
+    }
     if input.policy_input_list.is_empty() {
         return Err(error("--policy-input-list is needed"));
     }
@@ -95,6 +121,15 @@ pub fn principal(arguments: Principal) -> Result<Value, Error> {
     if arguments.policy_source_arn.is_some() {
         input.policy_source_arn = arguments.policy_source_arn;
     }
+    if let Some(exclusions) = arguments.policy_exclusion_list {
+        input.policy_exclusion_list = input::exclusions(exclusions)?;
+    }
+    if !input.ordered_organization_policy_input_list.is_empty() {
+        return Err(error(
+            "--cli-input-json: OrderedOrganizationPolicyInputList goes with simulate-custom-policy",
+        ));
+    }
+    let exclusions = Exclusions::read(&input.policy_exclusion_list)?;
     let source = input
         .policy_source_arn
         .as_deref()
@@ -123,6 +158,7 @@ pub fn principal(arguments: Principal) -> Result<Value, Error> {
         Why::Incomplete(missing) => error(format!("{source}: {missing} is in no document")),
         why => error(format!("{source}: {why:?}")),
     })?;
+    exclusions.apply(&mut policies);
     let given = Given::read(&input)?;
     let more = given.policies();
     policies.identity.extend(more.identity);
@@ -594,6 +630,118 @@ mod tests {
     }
 
     #[test]
+    fn each_level_of_an_organization_has_to_allow() {
+        let full = policy("Allow", json!({"Action": "*"}));
+        let other = policy("Allow", json!({"Action": "s3:*"}));
+        let deny = policy("Deny", json!({}));
+        let asked = |levels: &[&[&String]]| {
+            let level = |level: &&[&String]| json!({"ServiceControlPolicyInputList": level});
+            let levels: Vec<Value> = levels.iter().map(level).collect();
+            json!({"PolicyInputList": [policy("Allow", json!({}))],
+                "OrderedOrganizationPolicyInputList": levels, "ActionNames": ["dsql:DbConnect"]})
+        };
+        for (levels, expected, allowed) in [
+            (&[&[&other][..], &[&full]][..], "implicitDeny", json!(false)),
+            (&[&[&full], &[&other]], "implicitDeny", json!(false)),
+            (&[&[&full], &[]], "implicitDeny", json!(false)),
+            (&[&[&full], &[&full, &deny]], "explicitDeny", json!(false)),
+            (
+                &[&[&full, &other], &[&other, &full], &[&full]],
+                "allowed",
+                json!(true),
+            ),
+            (&[], "allowed", Value::Null),
+        ] {
+            let result = simulate(asked(levels)).unwrap()[0].clone();
+            assert_eq!(result["EvalDecision"], expected);
+            let detail = &result["OrganizationsDecisionDetail"];
+            assert_eq!(detail["AllowedByOrganizations"], allowed);
+        }
+        let fault = |input: Value| simulate(input).unwrap_err().to_string();
+        assert_eq!(
+            fault(asked(&[&[&full][..]; 8])),
+            "InvalidInput: 'orderedOrganizationPolicyInputList' has more than 7 members"
+        );
+        let broken = "{}".to_owned();
+        let said = fault(asked(&[&[&full], &[&full, &broken]]));
+        let place = "OrderedOrganizationPolicyInputList.2.ServiceControlPolicyInputList.2: ";
+        assert!(said.starts_with(place), "{said}");
+        let said = simulate_of(CALLER, asked(&[&[&full]])).unwrap_err();
+        assert_eq!(
+            said.to_string(),
+            "--cli-input-json: OrderedOrganizationPolicyInputList goes with simulate-custom-policy"
+        );
+        // As an option.
+        let allow = policy("Allow", json!({}));
+        let level = format!("ServiceControlPolicyInputList='{other}'");
+        let line = CustomLine::parse_from([
+            "x",
+            "--policy-input-list",
+            &allow,
+            "--action-names",
+            "dsql:DbConnect",
+            "--ordered-organization-policy-input-list",
+            &level,
+        ]);
+        let results = custom(line.arguments).unwrap()["EvaluationResults"].clone();
+        assert_eq!(results[0]["EvalDecision"], "implicitDeny");
+    }
+
+    #[test]
+    fn what_would_be_without_a_policy() {
+        let by_arn = |arn: &str| json!([{"PolicyArn": arn}]);
+        let inline = |kind: &str, name: &str| {
+            json!([{"InlinePolicyIdentifier":
+                {"PolicyName": "own", "AttachmentType": kind, "AttachmentName": name}}])
+        };
+        let connect = "arn:aws:iam::012345678912:policy/Conn*";
+        for (source, excluded, expected) in [
+            (CALLER, json!([]), ["allowed", "allowed"]),
+            (CALLER, by_arn(connect), ["implicitDeny", "allowed"]),
+            (CALLER, inline("user", "al*"), ["allowed", "implicitDeny"]),
+            (CALLER, inline("group", "al*"), ["allowed", "allowed"]),
+            (
+                CALLER,
+                json!([{"PolicyType": "user-managed"}, {"PolicyType": "inline"}]),
+                ["implicitDeny", "implicitDeny"],
+            ),
+            // What is given stays, and is still limited by a boundary.
+            (
+                ROLE,
+                json!([{"PolicyType": "inline"}]),
+                ["implicitDeny", "implicitDeny"],
+            ),
+            (
+                ROLE,
+                json!([{"PolicyType": "permission-boundary"}]),
+                ["implicitDeny", "allowed"],
+            ),
+        ] {
+            let mut input = json!({"ActionNames": ["dsql:DbConnect", "sts:AssumeRole"],
+                "PolicyExclusionList": excluded});
+            if source == ROLE {
+                input["PolicyInputList"] =
+                    json!([policy("Allow", json!({"Action": "sts:AssumeRole"}))]);
+            }
+            let results = simulate_of(source, input).unwrap();
+            let decided = [&results[0], &results[1]].map(|result| &result["EvalDecision"]);
+            assert_eq!(decided, expected, "{source} {excluded}");
+        }
+        let refused = json!({"ActionNames": ["a:b"], "PolicyExclusionList": by_arn("Connect")});
+        let said = simulate_of(CALLER, refused).unwrap_err().to_string();
+        assert!(
+            said.starts_with("InvalidInput: Connect is no ARN"),
+            "{said}"
+        );
+        let said = simulate(json!({"PolicyInputList": [policy("Allow", json!({}))],
+            "ActionNames": ["a:b"], "PolicyExclusionList": [{"PolicyType": "scp"}]}));
+        assert_eq!(
+            said.unwrap_err().to_string(),
+            "--cli-input-json: PolicyExclusionList goes with simulate-principal-policy"
+        );
+    }
+
+    #[test]
     fn the_policies_of_a_group() {
         let group = "arn:aws:iam::012345678912:group/staff";
         let mut input = json!({"ActionNames": ["dsql:DbConnect", "sts:AssumeRole"]});
@@ -696,6 +844,22 @@ mod tests {
         ];
         assert_eq!(custom(line(&more).unwrap().arguments).unwrap(), plain);
         assert!(line(&["--output", "text"]).is_err());
+        let others = [
+            "--query",
+            "--no-cli-pager",
+            "--generate-cli-skeleton",
+            "--cli-input-yaml",
+        ];
+        for other in others {
+            let Err(refused) = line(&[other]) else {
+                panic!("{other}")
+            };
+            assert_eq!(
+                refused.kind(),
+                clap::error::ErrorKind::UnknownArgument,
+                "{other}"
+            );
+        }
     }
 
     #[test]
