@@ -5,9 +5,10 @@
 //! cannot be known here (`aws:SourceVpc`, `aws:PrincipalOrgID`, …) a document can add; what is
 //! known here no document can change.
 
+use crate::arn::{IamArn, IamKind};
 use crate::cluster::Cluster;
 use crate::identity::{Identities, Owner, Principal, RoleSession, Tag};
-use crate::policy::Context;
+use crate::policy::{Caller, Context};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use time::UtcDateTime;
@@ -58,6 +59,58 @@ pub fn request_context(
     context
 }
 
+/// What is known of a request of which nothing but the caller is: the keys that documents add, and who
+/// asks, with what the documents say of the user or of the session's role. Nothing of a caller without an
+/// ARN.
+///
+/// The time and the connection are not in it, nor what only a real session has.
+pub fn simulated_context(identities: Option<&Identities>, caller: &Caller<'_>) -> Context {
+    let mut context = Context::default();
+    let added = identities.map_or(&[][..], Identities::context_entries);
+    for (key, values) in added.iter().filter(|(key, _)| !is_known_of_a_login(key)) {
+        context.set_all(key, values.clone());
+    }
+    if caller.arn.is_empty() {
+        return context;
+    }
+    let arn = caller.role_arn.unwrap_or(caller.arn);
+    let known = identities.and_then(|identities| identities.principal(arn));
+    context.set("aws:PrincipalArn", arn);
+    context.set("aws:PrincipalAccount", caller.account());
+    for (key, value) in known.map_or(&[][..], |principal| &principal.tags) {
+        context.set(&format!("aws:PrincipalTag/{key}"), value);
+    }
+    let unique_id = known.and_then(|principal| principal.unique_id.as_ref());
+    if caller.role_arn.is_some() {
+        context.set("aws:PrincipalType", "AssumedRole");
+        if let Some(id) = unique_id {
+            context.set("aws:userid", format!("{id}:{}", last_name(caller.arn)));
+        }
+    } else if IamArn::parse(arn).is_ok_and(|parsed| parsed.kind == IamKind::User) {
+        context.set("aws:PrincipalType", "User");
+        context.set("aws:username", last_name(arn));
+        if let Some(id) = unique_id {
+            context.set("aws:userid", id);
+        }
+    }
+    context
+}
+
+/// Whether a login knows the key itself, so that no document can add it. Whether it knows the cluster's tags
+/// is another question.
+fn is_known_of_a_login(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let mut known = POSSIBLE.iter();
+    key.starts_with("aws:principaltag/")
+        || key == "aws:vpcsourceip"
+        || known.any(|known| known.eq_ignore_ascii_case(&key))
+}
+
+/// What follows the last slash of an ARN.
+fn last_name(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or("")
+}
+
 /// The condition keys that a login may have, whoever logs in, in lower case; and those of them that
 /// may have several values. Without a cluster its tags are those of any cluster in the documents.
 pub(crate) fn possible_keys(
@@ -91,13 +144,8 @@ pub(crate) fn possible_keys(
     let mut lists = HashSet::new();
     for (key, values) in identities.context_entries() {
         let key = key.to_ascii_lowercase();
-        let is_known = key.starts_with("aws:principaltag/")
-            || key == "aws:vpcsourceip"
-            || has_tags_known && key.starts_with("aws:resourcetag/")
-            || POSSIBLE
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(&key));
-        if is_known {
+        let is_known = has_tags_known && key.starts_with("aws:resourcetag/");
+        if is_known || is_known_of_a_login(&key) {
             continue;
         }
         if values.len() > 1 {
@@ -195,11 +243,10 @@ pub(crate) fn add_principal(
     for (key, value) in &principal.tags {
         context.set(&format!("aws:PrincipalTag/{key}"), value);
     }
-    let name = |arn: &str| arn.rsplit('/').next().unwrap_or("").to_owned();
     match session {
         None => {
             context.set("aws:PrincipalType", "User");
-            context.set("aws:username", name(&principal.arn));
+            context.set("aws:username", last_name(&principal.arn));
             if let Some(id) = &principal.unique_id {
                 context.set("aws:userid", id);
             }
@@ -210,7 +257,7 @@ pub(crate) fn add_principal(
                 Some(format!(
                     "{}:{}",
                     principal.unique_id.as_ref()?,
-                    name(&session.arn)
+                    last_name(&session.arn)
                 ))
             };
             if let Some(id) = session.assumed_role_id.clone().or_else(from_role) {
@@ -353,6 +400,67 @@ mod tests {
             assert_eq!(context.values(key), expected.as_deref(), "{key}");
         }
         assert_eq!(context.values("aws:PrincipalOrgPaths").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_a_simulated_caller_brings() {
+        let identities = identities();
+        let user = Caller {
+            arn: "arn:aws:iam::012345678912:user/staff/alice",
+            role_arn: None,
+        };
+        let session = Caller {
+            arn: "arn:aws:sts::012345678912:assumed-role/App/x",
+            role_arn: Some("arn:aws:iam::012345678912:role/x/App"),
+        };
+        let group = Caller {
+            arn: "arn:aws:iam::012345678912:group/staff",
+            role_arn: None,
+        };
+        let nobody = Caller {
+            arn: "",
+            role_arn: None,
+        };
+        let all = [
+            (
+                "aws:PrincipalAccount",
+                ["012345678912", "012345678912", "012345678912", ""],
+            ),
+            ("aws:PrincipalType", ["User", "AssumedRole", "", ""]),
+            ("aws:PrincipalOrgID", ["o-1", "o-1", "o-1", "o-1"]),
+            ("aws:userid", ["AIDAALICE", "AROAAPP:x", "", ""]),
+            // What a document of ContextEntries says of it counts in no login.
+            ("aws:username", ["alice", "", "", ""]),
+            ("aws:PrincipalTag/team", ["blue", "red", "", ""]),
+            ("aws:SourceIp", [""; 4]),
+            ("aws:CurrentTime", [""; 4]),
+            ("aws:TokenIssueTime", [""; 4]),
+            ("aws:MultiFactorAuthPresent", [""; 4]),
+        ];
+        for (at, caller) in [user, session, group, nobody].iter().enumerate() {
+            let context = simulated_context(Some(&identities), caller);
+            for (key, expected) in all {
+                let value = context.values(key).map_or("", |values| values[0].as_str());
+                assert_eq!(value, expected[at], "{key} of {caller:?}");
+            }
+            let arn = context.values("aws:PrincipalArn").map(|values| &*values[0]);
+            let expected = caller.role_arn.unwrap_or(caller.arn);
+            assert_eq!(arn, Some(expected).filter(|arn| !arn.is_empty()));
+            // Without documents, what the ARN says.
+            let alone = simulated_context(None, caller);
+            for key in ["aws:userid", "aws:PrincipalOrgID", "aws:PrincipalTag/team"] {
+                assert_eq!(alone.values(key), None, "{key}");
+            }
+            assert_eq!(alone.values("aws:username"), context.values("aws:username"));
+        }
+        // One that is in no document has what its ARN says.
+        let bob = Caller {
+            arn: "arn:aws:iam::999999999999:user/bob",
+            role_arn: None,
+        };
+        let context = simulated_context(Some(&identities), &bob);
+        assert_eq!(context.values("aws:username").unwrap(), ["bob"]);
+        assert_eq!(context.values("aws:userid"), None);
     }
 
     #[test]

@@ -22,6 +22,25 @@ const DETAILS: [(PolicyType, &str); 3] = [
     ),
 ];
 
+/// The resources of the actions that are known here, by
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_dsql.html> and
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>.
+const TEMPLATES: [(&str, &str); 4] = [
+    (
+        "dsql:DbConnect",
+        "arn:${Partition}:dsql:${Region}:${Account}:cluster/${Identifier}",
+    ),
+    (
+        "dsql:DbConnectAdmin",
+        "arn:${Partition}:dsql:${Region}:${Account}:cluster/${Identifier}",
+    ),
+    (
+        "sts:AssumeRole",
+        "arn:${Partition}:iam::${Account}:role/${RoleNameWithPath}",
+    ),
+    ("sts:GetCallerIdentity", "*"),
+];
+
 /// What came of one action on one resource.
 pub struct Outcome {
     kind: DecisionKind,
@@ -61,11 +80,13 @@ impl Outcome {
         let has_details = is_cross_account && organizations != Some(false);
         Self {
             kind: decision.kind,
+            // AWS: neither of these tells of service control policies.
             matched: decision
                 .deciding()
+                .filter(|matched| matched.policy_type != PolicyType::ServiceControl)
                 .map(|matched| statement(matched, given))
                 .collect(),
-            missing: decision.missing_context.clone(),
+            missing: decision.missing_in_account.clone(),
             boundary: allows(PolicyType::PermissionsBoundary),
             organizations,
             details: has_details.then(|| details.collect()),
@@ -143,8 +164,12 @@ pub fn result(action: &str, outcomes: Vec<(&str, Outcome)>) -> Value {
         "MatchedStatements": all.matched,
         "MissingContextValues": all.missing,
     });
-    if let Some(resource) = only {
-        result["EvalResourceName"] = json!(resource);
+    // AWS: the form of the resource, and not a resource. Of other services' actions it is not known.
+    let mut templates = TEMPLATES.iter();
+    let template = templates.find(|(name, _)| name.eq_ignore_ascii_case(action));
+    let template = template.map(|(_, template)| *template);
+    if let Some(template) = template.or(only.filter(|_| is_everything)) {
+        result["EvalResourceName"] = json!(template);
     }
     if let Some(allowed) = all.boundary {
         result["PermissionsBoundaryDecisionDetail"] =

@@ -4,12 +4,13 @@ use dsql_iam_core::arn::{IamArn, IamKind, SessionArn};
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::policy;
 
-use super::{Error, error};
+use super::{Error, error, is_group};
 
 /// The name of the session that stands for a role: nobody acts as a role but in a session of it.
 const SESSION_NAME: &str = "simulated";
 
-/// A user, or a session of a role; nobody, if policies alone are simulated.
+/// A user, a session of a role, or a group, which asks for nothing outside of simulations; nobody, if
+/// policies alone are simulated.
 #[derive(Debug, Default, PartialEq)]
 pub struct Asker {
     arn: String,
@@ -17,7 +18,7 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Of the ARN of a user, of a role or of a role session. The session's role has the path that it
+    /// Of the ARN of a user, of a group, of a role or of a role session. The session's role has the path that it
     /// has in the documents, or in the ARN of the policies' `source`.
     pub fn named(
         arn: &str,
@@ -43,11 +44,17 @@ impl Asker {
                     role_arn: Some(arn.to_owned()),
                 });
             }
+            Err(_) if is_group(arn) => {
+                return Ok(Self {
+                    arn: arn.to_owned(),
+                    role_arn: None,
+                });
+            }
             Err(_) => {}
         }
         let session = SessionArn::parse(arn).ok_or_else(|| {
             error(format!(
-                "--caller-arn: {arn} is not the ARN of a user, a role or a role session"
+                "--caller-arn: {arn} is not the ARN of a user, a group, a role or a role session"
             ))
         })?;
         let in_documents = identities
@@ -98,8 +105,11 @@ mod tests {
         let user = "arn:aws:iam::012345678912:user/x/alice";
         let role = "arn:aws:iam::012345678912:role/x/App";
         let session = "arn:aws:sts::012345678912:assumed-role/App/web";
+        let group = "arn:aws:iam::012345678912:group/x/staff";
         for (arn, source, expected, role_arn) in [
             (user, None, user, None),
+            (group, None, group, None),
+            (group, Some(group), group, None),
             (
                 role,
                 None,
@@ -128,7 +138,9 @@ mod tests {
             "",
             "alice",
             "arn:aws:iam::012345678912:root",
-            "arn:aws:iam::012345678912:group/staff",
+            "arn:aws:iam::012345678912:group/",
+            "arn:aws:iam::012345678912:group/*",
+            "arn:aws:iam::0123:group/staff",
             "arn:aws:sts::012345678912:assumed-role/App",
             "arn:aws:sts::012345678912:federated-user/alice",
             "arn:aws:iam::012345678912:user/*",
@@ -136,7 +148,9 @@ mod tests {
             let fault = Asker::named(arn, None, None).unwrap_err().to_string();
             assert_eq!(
                 fault,
-                format!("--caller-arn: {arn} is not the ARN of a user, a role or a role session")
+                format!(
+                    "--caller-arn: {arn} is not the ARN of a user, a group, a role or a role session"
+                )
             );
         }
     }

@@ -46,8 +46,8 @@ pub struct Options {
     #[arg(long, value_name = "ACCOUNT")]
     resource_owner: Option<String>,
 
-    /// Who asks: a user, a role (that is, a session of it) or a role session; needed where there is
-    /// a resource-based policy
+    /// Who asks: a user, a group, a role (that is, a session of it) or a role session; needed where there
+    /// is a resource-based policy [default: the one whose policies count]
     #[arg(long, value_name = "ARN")]
     caller_arn: Option<String>,
 

@@ -22,6 +22,7 @@ use dsql_iam_core::denial::Why;
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::policy::Context;
+use dsql_iam_core::request_context::simulated_context;
 use serde_json::{Value, json};
 
 use answer::Outcome;
@@ -166,12 +167,8 @@ pub fn principal(arguments: Principal) -> Result<Value, Error> {
         policies.boundary = more.boundary;
     }
     policies.session = more.session;
-    // A group asks for nothing, so its policies are simulated without somebody who does.
-    let own = Some(source).filter(|_| is_principal);
-    let asker = match input.caller_arn.as_deref().or(own) {
-        Some(arn) => Asker::named(arn, Some(&identities), Some(source))?,
-        None => Asker::default(),
-    };
+    let arn = input.caller_arn.as_deref().unwrap_or(source);
+    let asker = Asker::named(arn, Some(&identities), Some(source))?;
     let simulation = Simulation {
         policies,
         input: &input,
@@ -182,10 +179,15 @@ pub fn principal(arguments: Principal) -> Result<Value, Error> {
     simulation.answer()
 }
 
+/// Whether it is the ARN of a group, path included.
 fn is_group(arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    matches!(parts[..], ["arn", _, "iam", "", account, resource]
-        if is_account_id(account) && resource.starts_with("group/"))
+    let ["arn", partition, "iam", "", account, resource] = parts[..] else {
+        return false;
+    };
+    let name = resource.strip_prefix("group/").unwrap_or_default();
+    let is_named = !name.is_empty() && !name.ends_with('/') && !name.contains(['*', '?']);
+    !partition.is_empty() && is_account_id(account) && is_named
 }
 
 /// Whether a role's trust policy has a say in the action.
@@ -229,7 +231,7 @@ impl<'s> Simulation<'s> {
                 })?)
             }
         };
-        let mut context = Context::default();
+        let mut context = simulated_context(self.identities, &self.asker.caller());
         for entry in &input.context_entries {
             context.set_all(&entry.context_key_name, entry.context_key_values.clone());
         }
@@ -365,7 +367,8 @@ mod tests {
         };
         let documents = json!({
             "UserDetailList": [
-                {"UserName": "alice", "Arn": CALLER, "GroupList": ["staff"],
+                {"UserName": "alice", "UserId": "AIDAALICE", "Arn": CALLER, "GroupList": ["staff"],
+                 "Tags": [{"Key": "team", "Value": "blue"}],
                  "UserPolicyList": inline("Allow", "sts:AssumeRole")}],
             "GroupDetailList": [
                 {"GroupName": "staff", "Arn": "arn:aws:iam::012345678912:group/staff",
@@ -427,7 +430,11 @@ mod tests {
                 });
                 // Of one account, with resources: there, and empty.
                 assert_eq!(result["EvalDecisionDetails"], json!({}));
-                assert!(result.get("EvalResourceName").is_none());
+                // The form of a resource where it is known, and never one of those asked for.
+                let template = "arn:${Partition}:dsql:${Region}:${Account}:cluster/${Identifier}";
+                let is_known = result["EvalActionName"] != "s3:Get";
+                let expected = is_known.then(|| json!(template));
+                assert_eq!(result.get("EvalResourceName"), expected.as_ref());
                 json!([
                     result["EvalActionName"],
                     result["EvalDecision"],
@@ -473,16 +480,111 @@ mod tests {
             "ActionNames": ["dsql:DbConnect"], "ResourceArns": [CLUSTER],
         });
         let one = simulate(input.clone()).unwrap()[0].clone();
-        assert_eq!(one["EvalResourceName"], CLUSTER);
+        let template = "arn:${Partition}:dsql:${Region}:${Account}:cluster/${Identifier}";
+        assert_eq!(one["EvalResourceName"], template);
+        let specific = &one["ResourceSpecificResults"][0];
+        assert_eq!(specific["EvalResourceName"], CLUSTER);
         assert_eq!(one["EvalDecisionDetails"], json!({}));
         assert_eq!(one["ResourceSpecificResults"].as_array().unwrap().len(), 1);
         for resources in [json!(["*"]), json!([])] {
             input["ResourceArns"] = resources;
             let all = simulate(input.clone()).unwrap()[0].clone();
-            assert_eq!(all["EvalResourceName"], "*");
+            assert_eq!(all["EvalResourceName"], template);
             assert!(all.get("EvalDecisionDetails").is_none());
             assert!(all.get("ResourceSpecificResults").is_none());
         }
+        for (action, resource, expected) in [
+            ("s3:GetObject", "*", json!("*")),
+            ("s3:GetObject", "arn:aws:s3:::b/k", Value::Null),
+            ("sts:GetCallerIdentity", ROLE, json!("*")),
+            (
+                "STS:assumerole",
+                ROLE,
+                json!("arn:${Partition}:iam::${Account}:role/${RoleNameWithPath}"),
+            ),
+        ] {
+            input["ActionNames"] = json!([action]);
+            input["ResourceArns"] = json!([resource]);
+            let result = simulate(input.clone()).unwrap()[0].clone();
+            assert_eq!(result["EvalResourceName"], expected, "{action} {resource}");
+        }
+    }
+
+    /// AWS: neither the statements nor the missing keys are those of service control policies.
+    #[test]
+    fn what_service_control_policies_say_is_not_told() {
+        let key = |key: &str| json!({"Condition": {"StringEqualsIfExists": {key: "x"}}});
+        let mut input = json!({
+            "PolicyInputList": [policy("Allow", key("aws:a"))],
+            "OrderedOrganizationPolicyInputList":
+                [{"ServiceControlPolicyInputList": [policy("Allow", key("aws:b"))]}],
+            "ActionNames": ["dsql:DbConnect"], "ResourceArns": [CLUSTER, "*"],
+        });
+        let result = simulate(input.clone()).unwrap()[0].clone();
+        let of = |result: &Value| {
+            let statements = result["MatchedStatements"].as_array().unwrap().iter();
+            let ids: Vec<&Value> = statements.map(|one| &one["SourcePolicyId"]).collect();
+            json!([ids, result["MissingContextValues"]])
+        };
+        let expected = json!([["PolicyInputList.1"], ["aws:a"]]);
+        assert_eq!(of(&result), expected);
+        for specific in result["ResourceSpecificResults"].as_array().unwrap() {
+            assert_eq!(of(specific), expected);
+        }
+        let deny = policy("Deny", json!({}));
+        input["OrderedOrganizationPolicyInputList"] =
+            json!([{"ServiceControlPolicyInputList": [deny]}]);
+        let result = simulate(input).unwrap()[0].clone();
+        assert_eq!(result["EvalDecision"], "explicitDeny");
+        assert_eq!(of(&result), json!([[], ["aws:a"]]));
+        let detail = json!({"AllowedByOrganizations": false});
+        assert_eq!(result["OrganizationsDecisionDetail"], detail);
+    }
+
+    #[test]
+    fn what_is_known_of_the_caller_is_in_the_context() {
+        let asked = |key: &str, value: &str| {
+            let condition = json!({"Condition": {"StringEquals": {key: value}}});
+            json!({"PolicyInputList": [policy("Allow", condition.clone())],
+                "PolicyExclusionList": [{"PolicyType": "user-managed"},
+                    {"PolicyType": "permission-boundary"}],
+                "ActionNames": ["dsql:DbConnect"]})
+        };
+        for (source, key, value) in [
+            (CALLER, "aws:username", "alice"),
+            (CALLER, "aws:userid", "AIDAALICE"),
+            (CALLER, "aws:PrincipalTag/team", "blue"),
+            (CALLER, "aws:PrincipalType", "User"),
+            (ROLE, "aws:PrincipalArn", ROLE),
+            (ROLE, "aws:PrincipalType", "AssumedRole"),
+            (ROLE, "aws:PrincipalAccount", "012345678912"),
+        ] {
+            let mut input = asked(key, value);
+            let results = simulate_of(source, input.clone()).unwrap();
+            assert_eq!(results[0]["EvalDecision"], "allowed", "{key}");
+            assert_eq!(results[0]["MissingContextValues"], json!([]));
+            // What is given counts instead.
+            input["ContextEntries"] =
+                json!([{"ContextKeyName": key, "ContextKeyValues": ["other"]}]);
+            assert_eq!(
+                decision(simulate_of(source, input)),
+                "implicitDeny",
+                "{key}"
+            );
+        }
+        // Of a caller who is not the source, and of one whom no document has.
+        let mut input = asked("aws:username", "bob");
+        input["CallerArn"] = "arn:aws:iam::012345678912:user/bob".into();
+        assert_eq!(decision(simulate_of(CALLER, input.clone())), "allowed");
+        input.as_object_mut().unwrap().remove("PolicyExclusionList");
+        assert_eq!(decision(simulate(input.clone())), "allowed");
+        input.as_object_mut().unwrap().remove("CallerArn");
+        let results = simulate(input).unwrap();
+        assert_eq!(results[0]["MissingContextValues"], json!(["aws:username"]));
+        // A role is no user.
+        let results = simulate_of(ROLE, asked("aws:username", "App")).unwrap();
+        assert_eq!(results[0]["EvalDecision"], "implicitDeny");
+        assert_eq!(results[0]["MissingContextValues"], json!(["aws:username"]));
     }
 
     #[test]
@@ -755,8 +857,13 @@ mod tests {
         assert_eq!(decisions(&results), json!(["allowed", "allowed"]));
         input["ResourcePolicy"] = policy("Allow", json!({"Principal": "*"})).into();
         input["ActionNames"] = json!(["dsql:DbConnect"]);
-        let fault = simulate_of(group, input.clone()).unwrap_err().to_string();
-        assert!(fault.starts_with("--caller-arn is needed with --resource-policy"));
+        // It is its own caller, whom a policy can name by its account or as everybody.
+        assert_eq!(decision(simulate_of(group, input.clone())), "allowed");
+        input["PolicyExclusionList"] = json!([{"PolicyType": "user-managed"}]);
+        assert_eq!(decision(simulate_of(group, input.clone())), "allowed");
+        let named = policy("Allow", json!({"Principal": {"AWS": CALLER}}));
+        input["ResourcePolicy"] = named.into();
+        assert_eq!(decision(simulate_of(group, input.clone())), "implicitDeny");
         input["CallerArn"] = CALLER.into();
         assert_eq!(decision(simulate_of(group, input)), "allowed");
     }
