@@ -876,7 +876,7 @@ mod tests {
         assert_eq!(matched.source.to_string(), "arn:aws:iam::aws:policy/P");
         assert_eq!(
             decision.missing_context,
-            ["aws:PrincipalOrgID", "AWS:sourcevpc"]
+            ["aws:PrincipalOrgID", "AWS:sourcevpc", "aws:x"]
         );
         assert_eq!(decision.missing_in_account, decision.missing_context);
         // What an organization's policies ask for can be told from what the account's ask for.

@@ -581,6 +581,14 @@ mod tests {
         input.as_object_mut().unwrap().remove("CallerArn");
         let results = simulate(input).unwrap();
         assert_eq!(results[0]["MissingContextValues"], json!(["aws:username"]));
+        // All that is missing is told at once.
+        let results = simulate(json!({
+            "PolicyInputList": [policy("Allow", json!({"Condition":
+                {"StringEquals": {"aws:PrincipalTag/a": "${aws:username}"}}}))],
+            "ActionNames": ["dsql:DbConnect"],
+        }));
+        let missing = json!(["aws:PrincipalTag/a", "aws:username"]);
+        assert_eq!(results.unwrap()[0]["MissingContextValues"], missing);
         // A role is no user.
         let results = simulate_of(ROLE, asked("aws:username", "App")).unwrap();
         assert_eq!(results[0]["EvalDecision"], "implicitDeny");

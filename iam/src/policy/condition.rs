@@ -187,6 +187,13 @@ impl Condition {
         }
         if values.is_empty() {
             evaluation.miss(&self.key);
+            // Nothing is filled in, but whoever asks what is missing wants to hear of all of it at once.
+            for key in self.keys().skip(1) {
+                evaluation.work.spend(1);
+                if context.of(key).is_empty() {
+                    evaluation.miss(key);
+                }
+            }
             return match quantifier {
                 _ if if_exists => true,
                 Quantifier::ForAllValues => true,
@@ -741,6 +748,33 @@ mod tests {
         assert!(holds("StringEquals", "s", &["${nothing, 'Abc'}"]));
     }
 
+    /// AWS lists the keys that are needed and not there: all of them, and not the first.
+    #[test]
+    fn what_a_variable_needs_is_missed_even_without_the_key_itself() {
+        let missed = |operator: &str, key: &str, value: &str| {
+            let operator = Operator::named(operator).unwrap();
+            let condition = Condition::new(operator, key, &[value.to_owned()], true).unwrap();
+            let mut evaluation = Evaluation::default();
+            condition.holds(&context(), &mut evaluation);
+            let missed = evaluation.take_missing().into_values();
+            missed.collect::<Vec<_>>()
+        };
+        let variables = "${aws:username}${s}${aws:userid, 'x'}";
+        let both = ["aws:userid", "aws:username"];
+        for operator in [
+            "StringEquals",
+            "StringNotLike",
+            "StringEqualsIfExists",
+            "ArnLike",
+        ] {
+            assert_eq!(missed(operator, "s", variables), both, "{operator}");
+            let all = ["aws:userid", "aws:username", "nothing"];
+            assert_eq!(missed(operator, "nothing", variables), all, "{operator}");
+        }
+        assert_eq!(missed("StringEquals", "nothing", "${s}"), ["nothing"]);
+        assert_eq!(missed("StringEquals", "s", "${s}"), [""; 0]);
+    }
+
     #[test]
     fn each_value_is_a_step_and_so_is_what_is_not_there() {
         let spent = |operator: &str, key: &str, values: &[&str]| {
@@ -752,6 +786,7 @@ mod tests {
             evaluation.work.spent()
         };
         assert_eq!(spent("StringEquals", "nothing", &[]), 1);
+        assert_eq!(spent("StringEquals", "nothing", &["${s}${no one}"]), 3);
         assert_eq!(spent("Null", "nothing", &["true"]), 1);
         assert_eq!(spent("Null", "many", &["true"]), 3);
         assert_eq!(spent("StringEquals", "many", &[]), 3);
