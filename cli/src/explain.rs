@@ -148,13 +148,9 @@ fn json(explanation: &Explanation) -> Value {
 /// # Errors
 /// A sentence that names the part that does not fit.
 pub fn cluster(arn: &str, region: Option<&str>, endpoints: &str) -> Result<Cluster, String> {
-    let parts: Vec<&str> = arn.split(':').collect();
-    let ["arn", _, "dsql", own_region, account, resource] = parts[..] else {
-        return Err(format!("{arn} is not the ARN of a cluster"));
-    };
-    let id = resource.strip_prefix("cluster/").unwrap_or_default();
-    let region = region.unwrap_or(own_region);
-    Cluster::new(account, region, id, endpoints).map_err(|fault| fault.to_string())
+    Cluster::with_arn(arn, region, endpoints)
+        .ok_or_else(|| format!("{arn} is not the ARN of a cluster"))?
+        .map_err(|fault| fault.to_string())
 }
 
 /// The cluster that is meant where nobody names it: by the name `ID.dsql.REGION.on.aws` among the

@@ -167,7 +167,8 @@ impl Report {
     }
 }
 
-/// Checks the directory as of `now`, for the logins to `cluster` if that is known.
+/// Checks the directory as of `now`, for the logins to `cluster`, or, if that is not given, to the one
+/// cluster that documents describe.
 pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> Report {
     let mut report = Report {
         directory: directory.display().to_string(),
@@ -193,7 +194,7 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
         all: Identities::default(),
         files: HashMap::new(),
         uses: HashMap::new(),
-        cluster,
+        cluster: cluster.cloned(),
         now,
     };
     checker.directory(directory);
@@ -203,6 +204,7 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
     for entry in entries {
         checker.document(&entry.path, entry.mode, entry.outcome);
     }
+    checker.described_cluster();
     checker.identities();
     checker.keys();
     checker.policies();
@@ -221,21 +223,21 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
 }
 
 /// The state of one check.
-struct Checker<'c> {
+struct Checker {
     report: Report,
     all: Identities,
     /// The file of each user, role, group, policy and access key.
     files: HashMap<String, String>,
     /// How often each managed policy is attached.
     uses: HashMap<String, usize>,
-    cluster: Option<&'c Cluster>,
+    cluster: Option<Cluster>,
     now: UtcDateTime,
 }
 
 /// The name under which the file of the cluster's policy is remembered, and shown.
 const CLUSTER_POLICY: &str = "the cluster's policy";
 
-impl Checker<'_> {
+impl Checker {
     fn warn(&mut self, place: Place<'_>, check: &'static str, found: String, remedy: String) {
         self.report.findings.push(Finding {
             severity: Severity::Warning,
@@ -408,6 +410,16 @@ impl Checker<'_> {
                 let names = entries.iter().map(|(key, _)| key.as_str());
                 ("ContextEntries", names.collect::<Vec<_>>().join(", "))
             }
+        }
+    }
+
+    /// Where no cluster is given, takes the one that documents describe, as `dsql-iam explain` does.
+    fn described_cluster(&mut self) {
+        let mut described = self.all.cluster_arns();
+        if let (None, Some(arn), None) = (&self.cluster, described.next(), described.next()) {
+            let cluster = Cluster::with_arn(arn, None, "");
+            self.cluster = cluster.and_then(Result::ok);
+            self.report.cluster = self.cluster.as_ref().map(Cluster::arn);
         }
     }
 
@@ -599,8 +611,9 @@ impl Checker<'_> {
             file: Some(&file),
             subject: Some(format!("access key {}", shown(id))),
         };
-        let account = self.cluster.map_or("", Cluster::account);
-        match all.user(account, name) {
+        let account = self.cluster.as_ref().map_or("", Cluster::account);
+        let account = account.to_owned();
+        match all.user(&account, name) {
             None => {
                 let found = match all.users_by_name.get(name) {
                     Some(_) => format!("belongs to {name}, and several accounts have one"),
@@ -609,7 +622,7 @@ impl Checker<'_> {
                 let remedy = "add the export of the user's account, or take the key out";
                 self.warn(place(), "access_key", found, remedy.into());
             }
-            Some(user) if !account.is_empty() && !is_of_account(&user.arn, account) => {
+            Some(user) if !account.is_empty() && !is_of_account(&user.arn, &account) => {
                 let found = format!("belongs to {}, not to the cluster's account", user.arn);
                 let remedy = format!("use a principal of {account}: others are refused");
                 self.warn(place(), "access_key", found, remedy);
@@ -678,19 +691,19 @@ impl Checker<'_> {
     // What the statements say.
 
     fn statements(&mut self) {
-        let (keys, lists) = possible_keys(&self.all, self.cluster);
-        let mut clusters: Vec<String> = self.cluster.iter().map(|cluster| cluster.arn()).collect();
+        let (keys, lists) = possible_keys(&self.all, self.cluster.as_ref());
+        let mut clusters: Vec<String> = self.cluster.iter().map(Cluster::arn).collect();
+        let own = clusters.first().map(String::as_str);
+        let others = self.all.cluster_arns().filter(|arn| Some(*arn) != own);
+        let mut others: Vec<String> = others.map(str::to_owned).collect();
+        others.sort();
+        clusters.extend(others);
         if clusters.is_empty() {
             self.report.not_checked.push(
                 "whether the policies name a cluster that exists: the cluster is not known; \
-                 name it with --cluster-arn"
+                 name it with --cluster-arn, or add the output of aws dsql get-cluster"
                     .into(),
             );
-        } else {
-            let mut others: Vec<&String> = self.all.clusters.keys().collect();
-            others.retain(|arn| **arn != clusters[0]);
-            others.sort();
-            clusters.extend(others.into_iter().cloned());
         }
         let facts = LoginFacts {
             clusters,
@@ -857,4 +870,119 @@ fn counted(count: usize, what: &str) -> String {
 
 fn written(time: UtcDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use time::macros::utc_datetime;
+
+    const ID: &str = "abcdefghijklmnopqrstuvwxyz";
+    const TYPO: &str = "abcdefghijklmnopqrstuvwxyy";
+
+    fn arn(region: &str, account: &str, id: &str) -> String {
+        format!("arn:aws:dsql:{region}:{account}:cluster/{id}")
+    }
+
+    /// What is found in the policy of a user with one statement, where these clusters are described.
+    fn found(effect: &str, resource: &Value, clusters: &[String], given: Option<&str>) -> Report {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, document: Value| {
+            std::fs::write(directory.path().join(name), document.to_string()).unwrap();
+        };
+        let statement = json!({"Effect": effect, "Action": "dsql:DbConnect", "Resource": resource});
+        let user = json!({"UserName": "alice", "Arn": "arn:aws:iam::012345678912:user/alice",
+            "UserPolicyList": [{"PolicyName": "p", "PolicyDocument":
+                {"Version": "2012-10-17", "Statement": statement}}]});
+        write("account.json", json!({"UserDetailList": [user]}));
+        for (number, arn) in clusters.iter().enumerate() {
+            let id = arn.rsplit('/').next();
+            let cluster = json!({"identifier": id, "arn": arn, "tags": {}});
+            write(&format!("cluster{number}.json"), cluster);
+        }
+        let given = given.map(|arn| Cluster::with_arn(arn, None, "").unwrap().unwrap());
+        let now = utc_datetime!(2024-11-25 00:00:00);
+        check(directory.path(), given.as_ref(), now)
+    }
+
+    fn about_clusters(report: &Report) -> Vec<&str> {
+        let findings = report.findings.iter();
+        let findings = findings.filter(|finding| finding.check == "cluster");
+        findings.map(|finding| finding.found.as_str()).collect()
+    }
+
+    #[test]
+    fn the_cluster_is_the_one_that_documents_describe() {
+        let own = arn("us-east-1", "012345678912", ID);
+        let typo = arn("us-east-1", "012345678912", TYPO);
+        let other = arn("eu-west-1", "012345678912", ID);
+        let no_cluster = |named: &str| format!("Resource names no cluster that exists: {named}");
+        // Nothing is described, and nothing given.
+        let report = found("Allow", &json!(typo), &[], None);
+        assert_eq!(about_clusters(&report), [""; 0]);
+        let said = "whether the policies name a cluster that exists: the cluster is not known; name it \
+            with --cluster-arn, or add the output of aws dsql get-cluster";
+        assert_eq!(report.not_checked, [said]);
+        // One is described.
+        let report = found("Allow", &json!(typo), std::slice::from_ref(&own), None);
+        assert_eq!(report.cluster.as_deref(), Some(own.as_str()));
+        assert_eq!(report.not_checked, [""; 0]);
+        assert_eq!(about_clusters(&report), [no_cluster(&typo)]);
+        // Several are: which of them it is, is not known, but not that each of them exists.
+        let two = [own.clone(), other.clone()];
+        let report = found("Allow", &json!(typo), &two, None);
+        assert_eq!(report.cluster, None);
+        assert_eq!(about_clusters(&report), [no_cluster(&typo)]);
+        for named in [&own, &other] {
+            let report = found("Allow", &json!(named), &two, None);
+            assert_eq!(about_clusters(&report), [""; 0], "{named}");
+        }
+        // What is given counts, whatever is described.
+        let report = found(
+            "Allow",
+            &json!(own),
+            std::slice::from_ref(&other),
+            Some(&typo),
+        );
+        assert_eq!(report.cluster.as_deref(), Some(typo.as_str()));
+        assert_eq!(about_clusters(&report), [no_cluster(&own)]);
+    }
+
+    #[test]
+    fn a_deny_of_a_cluster_that_is_not_there() {
+        let own = arn("us-east-1", "012345678912", ID);
+        let typo = arn("us-east-1", "012345678912", TYPO);
+        let all = std::slice::from_ref(&own);
+        let said = |resource: Value| {
+            let report = found("Deny", &resource, all, None);
+            let found = about_clusters(&report).join("; ");
+            let mut about = report
+                .findings
+                .into_iter()
+                .filter(|one| one.check == "cluster");
+            (found, about.next().and_then(|finding| finding.remedy))
+        };
+        let expected = (
+            format!("Resource names no cluster that exists: {typo}"),
+            Some(format!("name this one: {own}")),
+        );
+        assert_eq!(said(json!(typo)), expected);
+        assert_eq!(said(json!([typo])), expected);
+        for resource in [
+            json!(own),
+            json!([typo, own]),
+            json!([typo, "arn:aws:dsql:*:*:cluster/x"]),
+            json!("*"),
+            // A deny of what may be elsewhere, or may come, is as it should be.
+            json!("arn:aws:dsql:us-east-1:012345678912:cluster/zzz*"),
+            json!(arn("eu-west-1", "012345678912", TYPO)),
+            json!(arn("us-east-1", "999999999999", TYPO)),
+            json!(format!("{typo}?")),
+            json!([typo, arn("eu-west-1", "012345678912", TYPO)]),
+            json!("arn:aws:dsql:us-east-1:012345678912:cluster/${aws:PrincipalTag/cluster}"),
+        ] {
+            assert_eq!(said(resource.clone()), (String::new(), None), "{resource}");
+        }
+    }
 }

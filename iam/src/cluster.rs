@@ -78,6 +78,25 @@ impl Cluster {
         })
     }
 
+    /// Describes the cluster with this ARN, in `region` if that is another one than in the ARN; `None` if it
+    /// is not the ARN of a cluster. See [`new`](Self::new) for `further_endpoints`.
+    ///
+    /// # Errors
+    /// [`BadCluster`] names the part that does not fit.
+    pub fn with_arn(
+        arn: &str,
+        region: Option<&str>,
+        further_endpoints: &str,
+    ) -> Option<Result<Self, BadCluster>> {
+        let parts: Vec<&str> = arn.split(':').collect();
+        let ["arn", _, SERVICE, own_region, account, resource] = parts[..] else {
+            return None;
+        };
+        let id = resource.strip_prefix("cluster/").unwrap_or_default();
+        let region = region.unwrap_or(own_region);
+        Some(Self::new(account, region, id, further_endpoints))
+    }
+
     /// The account that owns the cluster.
     pub fn account(&self) -> &str {
         &self.account

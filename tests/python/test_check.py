@@ -323,6 +323,11 @@ WARNINGS = {
         "cluster", "account.json", INLINE,
         f"Resource names no cluster that exists: {other(resource='cluster/zzz*')}",
         f"name this one: {CLUSTER}"),
+    "a deny of a cluster that is misspelled": (
+        with_statement(Effect="Deny", Resource=other(resource="cluster/" + "z" * 26)),
+        "cluster", "account.json", INLINE,
+        f"Resource names no cluster that exists: {other(resource='cluster/' + 'z' * 26)}",
+        f"name this one: {CLUSTER}"),
     "a condition key that no login has": (
         with_statement(Condition={"StringEquals": {"aws:SourceVpc": "vpc-1"}}),
         "condition_key", "account.json", INLINE, "no login has aws:SourceVpc, which it needs",
@@ -562,6 +567,13 @@ def test_the_cluster_may_be_unknown(check):
     assert "not checked" in done.stdout and "name it with --cluster-arn" in done.stdout
     report = json.loads(check(documents, "--json", cluster=()).stdout)
     assert (report["cluster"], report["findings"]) == (None, [])
+    # One that a document describes is the one that is meant.
+    described = documents | {"cluster.json": (
+        {"identifier": ID, "arn": CLUSTER, "tags": {}}, 0o644)}
+    report = json.loads(check(described, "--json", cluster=()).stdout)
+    assert (report["cluster"], report["not_checked"]) == (CLUSTER, [])
+    [finding] = report["findings"]
+    assert finding["found"].startswith("Resource names no cluster that exists: ")
     # What is no cluster whatever the cluster is, is told all the same.
     documents = with_statement(Resource="arn:aws:s3:::bucket")
     [finding] = findings(check(documents, "--json", cluster=()))

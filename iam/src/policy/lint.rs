@@ -220,7 +220,12 @@ impl Statement {
             });
         }
         let exists = |resource: &Template| facts.clusters.iter().any(|arn| may_be(resource, arn));
-        if self.effect == Effect::Deny || facts.clusters.is_empty() || all.iter().any(exists) {
+        if facts.clusters.is_empty() || all.iter().any(exists) {
+            return None;
+        }
+        // A Deny may be there for clusters elsewhere, and for those that are still to come.
+        let is_near = |resource: &Template| is_beside(resource, &facts.clusters);
+        if self.effect == Effect::Deny && !all.iter().all(is_near) {
             return None;
         }
         let reasons = whole(all).map(|resource| {
@@ -427,6 +432,18 @@ fn may_be(resource: &Template, arn: &str) -> bool {
         Template::Fixed(pattern) => matches_resource(pattern, &arn),
         Template::Variable(_) => matches(&resource.at_widest(), &arn),
     }
+}
+
+/// Whether a resource, without wildcards, is a cluster in the region and account of one of these.
+fn is_beside(resource: &Template, clusters: &[String]) -> bool {
+    let Template::Fixed(pattern) = resource else {
+        return false;
+    };
+    let is_fixed = |token: &Token| matches!(token, Token::Char(_));
+    let written = text(pattern);
+    let place = |arn: &str| arn.rsplit_once('/').map(|(place, _)| place.to_owned());
+    let mut places = clusters.iter().map(|arn| place(arn));
+    pattern.iter().all(is_fixed) && places.any(|own| own == place(&written))
 }
 
 /// The first part in which a resource is none of these clusters, if it is the same for all.
