@@ -223,6 +223,20 @@ pub(crate) fn reason(action: &str, why: &Why) -> String {
     }
 }
 
+/// The same for whoever may not assume a role: there the resource's policy is the role's trust policy, which
+/// AWS calls so.
+pub(crate) fn trust_reason(action: &str, why: &Why) -> String {
+    match why {
+        Why::NotAllowedBy(PolicyType::ResourceBased) => {
+            format!("because no role trust policy allows the {action} action")
+        }
+        Why::DeniedBy(PolicyType::ResourceBased) => {
+            "with an explicit deny in the role trust policy".to_owned()
+        }
+        why => reason(action, why),
+    }
+}
+
 impl Denial {
     /// What Aurora DSQL tells the client as HINT; `None` where it says nothing.
     pub fn hint(&self) -> Option<String> {

@@ -12,7 +12,7 @@
 
 use crate::arn::{IamArn, IamKind, SessionArn, is_account_id};
 use crate::authorization::{Request, Source, Sourced, authorize};
-use crate::denial::{Why, reason};
+use crate::denial::{Why, trust_reason};
 use crate::documents::MAX_SESSION;
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession, Tag};
 use crate::policy::{self, Context, Kind, Policy};
@@ -700,7 +700,7 @@ fn check_allowed(
     };
     let mut policies = identities
         .policies(caller.principal, caller.session)
-        .map_err(|why| refused(reason(action, &why)))?;
+        .map_err(|why| refused(trust_reason(action, &why)))?;
     let source = Source::Other("the role's trust policy");
     let trust = role.trust_policy.as_ref();
     policies.resource = trust.map(|policy| Sourced { source, policy });
@@ -719,7 +719,7 @@ fn check_allowed(
     match Why::of(&decision) {
         None => Ok(()),
         Some(why) => {
-            let mut text = reason(action, &why);
+            let mut text = trust_reason(action, &why);
             for statement in &decision.matched {
                 text.push_str(&format!("; {statement}"));
             }
@@ -881,11 +881,11 @@ mod tests {
             ("++++", root, None),
             ("+0  ", root, lacking("identity-based policy")),
             ("+0  ", user, None),
-            ("0+  ", user, lacking("resource-based policy")),
-            ("++  ", "210987654321", lacking("resource-based policy")),
+            ("0+  ", user, lacking("role trust policy")),
+            ("++  ", "210987654321", lacking("role trust policy")),
             ("++0 ", root, lacking("permissions boundary")),
             ("++ 0", root, lacking("service control policy")),
-            ("-+  ", root, denied("a resource-based policy")),
+            ("-+  ", root, denied("the role trust policy")),
             ("+-  ", user, denied("an identity-based policy")),
             ("++- ", user, denied("a permissions boundary")),
             ("++ -", user, denied("a service control policy")),
@@ -900,6 +900,28 @@ mod tests {
                 reason.split(';').next().unwrap().to_owned()
             });
             assert_eq!(said, refused, "{letters} {principal}");
+        }
+    }
+
+    /// The action that is refused is named, and it is the trust policy that lacks it.
+    #[test]
+    fn the_reason_names_the_action_that_the_trust_policy_lacks() {
+        let principal = json!({"AWS": "arn:aws:iam::012345678912:user/alice"});
+        let trust = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal});
+        let identities = with_trust(trust);
+        let surroundings = surroundings(&identities);
+        let caller = Caller::with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+        let mut tagged = asked();
+        tagged.tags = vec![("team".into(), "blue".into())];
+        let mut named = asked();
+        named.source_identity = Some("bob".into());
+        for (request, action) in [(tagged, "sts:TagSession"), (named, "sts:SetSourceIdentity")] {
+            let refusal = assume_role(&caller, &request, &surroundings).err().unwrap();
+            let expected = format!("because no role trust policy allows the {action} action");
+            assert_eq!(refusal.reason, Some(expected));
+            let name = "arn:aws:iam::012345678912:user/alice is not authorized to perform";
+            let said = format!("User: {name}: {action} on resource: {ROLE}");
+            assert_eq!((refusal.code, refusal.message), (Code::AccessDenied, said));
         }
     }
 

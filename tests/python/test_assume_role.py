@@ -71,15 +71,15 @@ def test_who_asks_is_checked(iam, key, code):
 
 
 @pytest.mark.parametrize(("key", "role", "reason"), [
-    (ALICE, "refusing", "no resource-based policy allows the sts:AssumeRole action"),
+    (ALICE, "refusing", "no role trust policy allows the sts:AssumeRole action"),
     (BOB, "delegating", "no identity-based policy allows the sts:AssumeRole action"),
-    (ALICE, "denying", "with an explicit deny in a resource-based policy"),
+    (ALICE, "denying", "with an explicit deny in the role trust policy"),
     (ALICE, "missing", "is in no document"),
-    (ALICE, role_arn("foreign", OTHER_ACCOUNT), "no resource-based policy allows"),
-    (STRANGER, "delegating", "no resource-based policy allows the sts:AssumeRole action"),
-    (ALICE, "secretive", "no resource-based policy allows the sts:AssumeRole action"),
-    (ALICE, "named", "no resource-based policy allows the sts:AssumeRole action"),
-    (ALICE, "tagged", "no resource-based policy allows the sts:AssumeRole action"),
+    (ALICE, role_arn("foreign", OTHER_ACCOUNT), "no role trust policy allows"),
+    (STRANGER, "delegating", "no role trust policy allows the sts:AssumeRole action"),
+    (ALICE, "secretive", "no role trust policy allows the sts:AssumeRole action"),
+    (ALICE, "named", "no role trust policy allows the sts:AssumeRole action"),
+    (ALICE, "tagged", "no role trust policy allows the sts:AssumeRole action"),
 ])
 def test_what_policies_refuse(iam, key, role, reason):
     said = refusal(iam, key, role=role)
@@ -171,7 +171,7 @@ def test_conditions_on_the_connection(iam):
         near=trust(everybody, Condition={"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}))
     with iam.documents(conditional=export):
         assume(iam, ALICE, role="safe")
-        assert "because no resource-based policy allows the sts:AssumeRole action" in refusal(
+        assert "because no role trust policy allows the sts:AssumeRole action" in refusal(
             iam, ALICE, role="near")
 
 
