@@ -4,7 +4,7 @@ use dsql_iam_core::documents::{merge, parse};
 use dsql_iam_core::excerpts::{read, write};
 use dsql_iam_core::identity::{Identities, Owner};
 use serde_json::{Value, json};
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io;
 
 const ACCOUNT: &str = "012345678912";
@@ -227,35 +227,93 @@ fn an_excerpt_holds_nothing_of_others() {
     }
 }
 
-/// What is read does not grow with the account, but for the steps of the search.
+/// What one login read: the steps of the search, and how many texts of how many bytes.
+#[derive(Debug)]
+struct Reads {
+    steps: usize,
+    texts: usize,
+    bytes: usize,
+}
+
+/// The account of `documents()`, with so many more roles, each with a policy of its own and a session.
+fn large_account(others: usize) -> Vec<u8> {
+    let mut documents = documents();
+    let mut roles = Vec::new();
+    let mut policies = Vec::new();
+    for number in 0..others {
+        let name = format!("n{number}");
+        roles.push(role(
+            &name,
+            json!({"AttachedManagedPolicies": attached(&[&name])}),
+        ));
+        policies.push(managed(&name));
+        documents.push(session(&name, &format!("ASIAOTHER{number}"), &Value::Null).to_string());
+    }
+    documents.push(json!({"RoleDetailList": roles, "Policies": policies}).to_string());
+    written(&documents)
+}
+
+fn reads(account: &[u8], id: &str, counts: (usize, usize, usize)) -> Reads {
+    let entries = u64::from_le_bytes(account[..8].try_into().unwrap());
+    let index = 8..8 + entries * 48;
+    let all = RefCell::new(Vec::new());
+    let identities = read(id, |offset, len| {
+        all.borrow_mut().push((offset, len));
+        let start = usize::try_from(offset).unwrap();
+        Ok(account[start..start + len].to_vec())
+    });
+    assert_eq!(identities.unwrap().counts(), counts, "{id}");
+    let all = all.into_inner();
+    let steps = all.iter().filter(|(offset, _)| index.contains(offset));
+    let texts = all.iter().filter(|(offset, _)| *offset >= index.end);
+    Reads {
+        steps: steps.count(),
+        texts: texts.clone().count(),
+        bytes: texts.map(|(_, len)| len).sum(),
+    }
+}
+
+/// With 5,000 roles and 5,000 policies a login reads what it reads with three of them. All that grows is the
+/// search, by a step for each doubling, and the digits of the places in its list.
 #[test]
-fn an_excerpt_of_a_large_account_is_no_longer() {
-    let read_for = |others: usize| {
-        let mut documents = documents();
-        let mut roles = Vec::new();
-        let mut policies = Vec::new();
-        for number in 0..others {
-            let name = format!("n{number}");
-            roles.push(role(
-                &name,
-                json!({"AttachedManagedPolicies": attached(&[&name])}),
-            ));
-            policies.push(managed(&name));
-            documents.push(key("nobody", &format!("AKIAOTHER{number}")).to_string());
-        }
-        documents.push(json!({"RoleDetailList": roles, "Policies": policies}).to_string());
-        let bytes = written(&documents);
-        let total = Cell::new(0);
-        let identities = read("AKIAALICE", |offset, len| {
-            total.set(total.get() + len);
-            let start = usize::try_from(offset).unwrap();
-            Ok(bytes[start..start + len].to_vec())
-        });
-        assert_eq!(identities.unwrap().counts(), (1, 0, 1));
-        total.get()
+fn a_login_reads_no_more_of_a_large_account() {
+    let (small, large) = (large_account(3), large_account(5_000));
+    for (id, counts) in [
+        ("AKIAALICE", (1, 0, 1)),
+        ("AKIABOB", (2, 0, 1)),
+        ("ASIAPLAIN", (0, 1, 1)),
+        ("ASIAPOLICY", (0, 1, 1)),
+        ("ASIAOTHER2", (0, 1, 1)),
+        ("AKIAUNKNOWN", (0, 0, 0)),
+    ] {
+        let few = reads(&small, id, counts);
+        let many = reads(&large, id, counts);
+        assert_eq!(few.texts, many.texts, "{id}");
+        let digits = many.texts * large.len().to_string().len();
+        assert!(many.bytes <= few.bytes + digits, "{id}: {few:?}, {many:?}");
+        // An id that is not there is looked for, and then what concerns everybody.
+        let searches = if id == "AKIAUNKNOWN" { 2 } else { 1 };
+        assert!(many.steps <= searches * 13, "{id}: {many:?}");
+    }
+}
+
+/// Of those identities the policies that a login is judged by are the principal's own, however many there are.
+#[test]
+fn a_login_is_judged_by_no_more_policies_in_a_large_account() {
+    let asked_of = |others: usize| {
+        let account = large_account(others);
+        let identities = excerpt(&account, "ASIAOTHER2").unwrap();
+        let role = identities.role(ACCOUNT, "n2").unwrap();
+        let policies = identities.policies(role, None).unwrap();
+        let all = policies
+            .identity
+            .into_iter()
+            .map(|one| one.source.to_string());
+        all.collect::<Vec<_>>()
     };
-    let (few, many) = (read_for(0), read_for(2000));
-    assert!(many <= few + 11 * 48 + 200, "{few}, {many}");
+    let own = [format!("arn:aws:iam::{ACCOUNT}:policy/n2")];
+    assert_eq!(asked_of(3), own);
+    assert_eq!(asked_of(500), own);
 }
 
 /// Wherever a file ends or is damaged, there is an error or an excerpt, and never a panic.
