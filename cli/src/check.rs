@@ -24,7 +24,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
     iam_directory: PathBuf,
 
-    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID
+    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID [default: the one that documents describe]
     #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
     cluster_arn: Option<String>,
 
