@@ -50,8 +50,12 @@ SELECT pg_catalog.json_build_object(
     'admin', (SELECT pg_catalog.json_build_object(
             'can_log_in', rolcanlogin, 'is_superuser', rolsuper, 'makes_roles', rolcreaterole,
             'connections', rolconnlimit, 'may_connect',
-            pg_catalog.has_database_privilege(oid, 'postgres', 'CONNECT'))
-        FROM pg_catalog.pg_roles WHERE rolname = 'admin'))::pg_catalog.text";
+            pg_catalog.has_database_privilege(role.oid, 'postgres', 'CONNECT'), 'uses_its_roles',
+            pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000
+            OR pg_catalog.current_setting('createrole_self_grant', true) LIKE '%set%'
+            OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS item
+                WHERE setrole = role.oid AND item LIKE 'createrole_self_grant=%set%'))
+        FROM pg_catalog.pg_roles AS role WHERE rolname = 'admin'))::pg_catalog.text";
 
 /// What any session of a superuser can learn.
 #[derive(Debug, Clone, Deserialize)]
@@ -135,6 +139,8 @@ pub struct Admin {
     pub connections: i32,
     /// whether it may connect to the database `postgres`
     pub may_connect: bool,
+    /// whether it may `SET ROLE` to the roles that it makes
+    pub uses_its_roles: bool,
 }
 
 /// What only the library knows, from inside of the server.
@@ -586,6 +592,12 @@ fn admin(facts: &Facts) -> Finding {
         let found = "it may not connect to the database postgres";
         return bad(CHECK, Status::Fault, found, remedy);
     }
+    if !admin.uses_its_roles {
+        // CREATE EXTENSION sets it from 16 on; pg_upgrade from an older version does not.
+        let remedy = "ALTER ROLE admin SET createrole_self_grant = 'set, inherit'";
+        let found = "it cannot use the roles that it makes, as Aurora DSQL's can";
+        return bad(CHECK, Status::Warning, found, remedy);
+    }
     fine(CHECK, "may log in and make roles")
 }
 
@@ -809,6 +821,7 @@ mod tests {
                 makes_roles: true,
                 connections: -1,
                 may_connect: true,
+                uses_its_roles: true,
             }),
         }
     }
@@ -1133,6 +1146,7 @@ mod tests {
         assert_eq!(admin(|admin| admin.makes_roles = false), "admin warning");
         assert_eq!(admin(|admin| admin.connections = 0), "admin fault");
         assert_eq!(admin(|admin| admin.may_connect = false), "admin fault");
+        assert_eq!(admin(|admin| admin.uses_its_roles = false), "admin warning");
     }
 
     #[test]

@@ -87,3 +87,17 @@ def test_mappings_live_through_pg_upgrade(servers):
     arguments = {} if new.authority else {"sslmode": "disable"}
     with new.connect("upgraded", new.token("example"), **arguments) as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("upgraded",)
+
+    # What CREATE EXTENSION does from 16 on, an upgrade from before does not.
+    if old.version < 16 <= new.version:
+        doctor = "SELECT status, remedy FROM sys.doctor() WHERE check_name = 'admin'"
+        (status, remedy), = new.execute(doctor)
+        assert (status, remedy) == (
+            "warning", "ALTER ROLE admin SET createrole_self_grant = 'set, inherit'")
+        new.execute(remedy)
+        assert new.execute(doctor) == [("ok", None)]
+    with new.connect("admin", new.token("admin"), **arguments) as admin:
+        admin.execute("CREATE ROLE upgraded_too")
+        if new.version < 16:
+            admin.execute("GRANT upgraded_too TO admin")
+        admin.execute("SET ROLE upgraded_too")
