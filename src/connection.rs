@@ -25,7 +25,7 @@ use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
 use dsql_iam_core::login::{ADMIN, Caller, Verdict, judge};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
-use dsql_iam_core::token::{Action, MAX_TOKEN, access_key_id};
+use dsql_iam_core::token::{Action, MAX_TOKEN, Token, access_key_id};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
 use std::borrow::Cow;
@@ -195,6 +195,10 @@ fn denied(denial: Denial) -> Verdict {
 }
 
 fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
+    // What is no token needs no identities, and whoever sends it should not have the server look for them.
+    if let Err(fault) = Token::parse(password) {
+        return denied(Denial::Malformed(fault));
+    }
     let judged = with_circumstances(password, facts(connection), |circumstances| {
         judge(password, role, circumstances)
     });

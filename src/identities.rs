@@ -7,13 +7,15 @@
 use crate::in_force::{Loader, Record};
 use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
 use dsql_iam_core::identity::Identities;
-use pgrx::{log, warning};
+use pgrx::{debug1, log, warning};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest documents that the postmaster parses at a reload of the configuration, in bytes. No
 /// client is served meanwhile, and to parse a mebibyte takes some ten milliseconds.
 const MAX_AT_RELOAD: u64 = 256 * 1024;
+/// The most documents that it looks at then: to ask the system about each takes some microseconds.
+const MAX_FILES_AT_RELOAD: usize = 500;
 
 /// All identities of a directory that looked like this.
 struct Loaded {
@@ -42,12 +44,15 @@ pub fn load_in_postmaster(directory: &Path) {
     *inherited = loaded.or_else(load).filter(is_in_force);
 }
 
-/// The same at a reload of the configuration.
+/// The same at a reload of the configuration, unless it would take long: then the next login does it.
 pub fn reload_in_postmaster(directory: &Path) {
-    match directory::look(directory) {
-        // The next login loads it.
-        Ok(look) if look.len > MAX_AT_RELOAD => {}
-        _ => load_in_postmaster(directory),
+    let is_large = match directory::count(directory) {
+        Ok(files) if files > MAX_FILES_AT_RELOAD => true,
+        _ => directory::look(directory).is_ok_and(|look| look.len > MAX_AT_RELOAD),
+    };
+    debug1!("dsql_iam: a reload looks at the IAM directory, and leaves it to a login: {is_large}");
+    if !is_large {
+        load_in_postmaster(directory);
     }
 }
 

@@ -4,9 +4,11 @@
 use crate::{hba, identities};
 use dsql_iam_core::cluster::{BadCluster, Cluster};
 use dsql_iam_core::limits::Limits;
+use pgrx::pg_sys::{PgReloadTime, TimestampTz};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Directory that holds the IAM documents, relative to the data directory or absolute.
@@ -256,6 +258,21 @@ fn refresh_in_postmaster(refresh: impl FnOnce()) {
     }
 }
 
+/// The reload and the directory of the last look: several settings have an assign hook.
+static LAST_LOOK: Mutex<Option<(TimestampTz, PathBuf)>> = Mutex::new(None);
+
+/// Has the postmaster look at the IAM directory again, once for each reload, and at the hba file.
+fn refresh(directory: PathBuf) {
+    // SAFETY: a variable of the server: the time of the last reload, the one before this.
+    let look = (unsafe { PgReloadTime }, directory);
+    let mut last = LAST_LOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.as_ref() != Some(&look) {
+        identities::reload_in_postmaster(&look.1);
+        *last = Some(look);
+    }
+    hba::refresh();
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn assign_iam_directory(new: *const c_char, _extra: *mut c_void) {
     let new = if new.is_null() {
@@ -266,18 +283,12 @@ unsafe extern "C-unwind" fn assign_iam_directory(new: *const c_char, _extra: *mu
             .to_string_lossy()
             .into_owned()
     };
-    refresh_in_postmaster(|| {
-        identities::reload_in_postmaster(&absolute(&new));
-        hba::refresh();
-    });
+    refresh_in_postmaster(|| refresh(absolute(&new)));
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn assign_other(_new: *const c_char, _extra: *mut c_void) {
-    refresh_in_postmaster(|| {
-        identities::reload_in_postmaster(&iam_directory());
-        hba::refresh();
-    });
+    refresh_in_postmaster(|| refresh(iam_directory()));
 }
 
 fn text(setting: &GucSetting<Option<CString>>) -> String {

@@ -79,9 +79,14 @@ pub enum LoadError {
 
 impl LoadError {
     /// Whether it comes from what the documents are, so that it will be there again as long as the
-    /// directory looks the same. A file that could not be read may be read the next time.
+    /// directory looks the same. That somebody may not read a file is part of how it looks; any other
+    /// reason why one could not be read may be gone the next time.
     pub fn is_lasting(&self) -> bool {
-        !matches!(self, Self::Directory { .. } | Self::Unreadable { .. })
+        match self {
+            Self::Unreadable { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
+            Self::Directory { .. } => false,
+            _ => true,
+        }
     }
 }
 
@@ -163,9 +168,16 @@ impl StoredDocument {
         if !metadata.is_file() || metadata.len() > MAX_DOCUMENT {
             return Err(not_a_file());
         }
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let mut limited = (&mut file).take(MAX_DOCUMENT);
-        limited.read_to_string(&mut text).map_err(unreadable)?;
+        limited.read_to_end(&mut bytes).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            LoadError::Broken {
+                path: path.to_owned(),
+                error: BadDocument::not_utf8(valid),
+            }
+        })?;
         let stored = Self {
             path: path.to_string_lossy().into_owned(),
             mode: metadata.mode() & 0o7777,

@@ -87,6 +87,20 @@ impl Document {
 #[error("{0}")]
 pub struct BadDocument(String);
 
+impl BadDocument {
+    /// The document is not in UTF-8: only its first `valid` bytes are.
+    pub(crate) fn not_utf8(valid: &[u8]) -> Self {
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = valid
+            .iter()
+            .rev()
+            .take_while(|byte| **byte != b'\n')
+            .count()
+            + 1;
+        Self(format!("not in UTF-8 at line {line} column {column}"))
+    }
+}
+
 /// Output of `aws iam get-account-authorization-details`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

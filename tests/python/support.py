@@ -320,7 +320,7 @@ class Server:
     def write(self, path, text, mode=0o600):
         """A file that the server may read, put in its place in one go."""
         new = path.with_name("." + path.name)
-        new.write_text(text)
+        new.write_bytes(text if isinstance(text, bytes) else text.encode())
         new.chmod(mode)
         owner = path.parent.stat()
         os.chown(new, owner.st_uid, owner.st_gid)

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from support import DENIED, EXAMPLE_ARN, account, policy, until
+from support import ACCOUNT, DENIED, EXAMPLE_ARN, account, policy, until
 
 LOADED = "dsql_iam: loaded "
 
@@ -77,18 +77,32 @@ def test_a_change_is_loaded_once_however_many_log_in(own, user_of_many):
         assert own.log_since(mark).count(LOADED) == 1, attempt
 
 
-def test_a_broken_change_is_read_once_and_named_at_each_login(own, user_of_many):
+@pytest.mark.parametrize(("content", "mode", "fault"), [
+    (b"{", 0o600, "EOF while parsing an object at line 1 column 1"),
+    (b'{\n  "\xff"}', 0o600, "not in UTF-8 at line 2 column 4"),
+    (b"{}", 0, "Permission denied (os error 13)"),
+], ids=["cut off", "not UTF-8", "not readable"])
+def test_a_broken_change_is_read_once_and_named_at_each_login(own, user_of_many, content, mode, fault):
     assert own.admits("admin", own.token("admin"))
     broken = own.iam / "broken.json"
+    mark = own.log_mark()
+
+    def warnings():
+        return [line for line in own.log_since(mark).splitlines() if "/broken.json" in line]
+
+    def log_in(times):
+        assert own.admits("admin", own.token("admin"))
+        until(lambda: len(warnings()) == times, "the warning")
+
     try:
-        own.write(broken, "{")
-        mark = own.log_mark()
-        for number in range(1, 4):
-            assert own.admits("admin", own.token("admin"))
-            # The line and the column come from the one who read it.
-            until(lambda: own.log_since(mark).count("broken.json\": EOF while parsing an object at "
-                                                    "line 1 column 1; the identities loaded before "
-                                                    "stay in force") == number, "the warning")
+        own.write(broken, content, mode=mode)
+        log_in(1)
+        # What is known of it comes from that one now: nobody else may read.
+        with another_process_loads(own):
+            log_in(2)
+            log_in(3)
+        assert all(line.endswith(f"{fault}; the identities loaded before stay in force")
+                   for line in warnings())
         assert own.log_since(mark).count(LOADED) == 0
     finally:
         broken.unlink()
@@ -121,6 +135,47 @@ def test_a_reload_leaves_a_large_directory_to_the_next_login(own, user_of_many):
     assert LOADED not in own.log_since(mark)
     assert own.admits("admin", own.token("admin"))
     assert own.log_since(mark).count(LOADED) == 1
+
+
+def test_a_reload_leaves_many_documents_to_the_next_login(own):
+    """However small they are: each takes the postmaster a moment, in which it accepts nobody."""
+    tag = {"ContextEntries": []}
+    with own.documents(**{f"small-{number}": tag for number in range(501)}):
+        assert own.admits("admin", own.token("admin"))
+        with own.documents(another=tag):
+            mark = own.log_mark()
+            own.reload()
+            assert LOADED not in own.log_since(mark)
+            assert own.admits("admin", own.token("admin"))
+            assert own.log_since(mark).count(LOADED) == 1
+    assert own.admits("admin", own.token("admin"))
+
+
+def test_a_reload_looks_once(own):
+    """Though each setting that is in a file calls for it; and the next reload looks again."""
+    looks = "dsql_iam: a reload looks at the IAM directory"
+    with own.settings(log_min_messages="debug1", dsql_iam__region="'us-east-1'",
+                      dsql_iam__account_id=f"'{ACCOUNT}'"):
+        for _ in range(2):
+            mark = own.log_mark()
+            own.reload()
+            assert own.log_since(mark).count(looks) == 1
+            with own.documents(another={"ContextEntries": []}):
+                mark = own.log_mark()
+                own.reload()
+                assert own.log_since(mark).count(looks) == 1
+                assert own.log_since(mark).count(LOADED) == 1
+
+
+def test_what_is_no_token_looks_for_no_identities(own):
+    """Whoever has none should not make the server go through the directory, nor load it."""
+    with own.documents(another={"ContextEntries": []}):
+        mark = own.log_mark()
+        refusal = own.refusal("admin", "hunter2")
+        assert refusal.hint == "Request is missing Authentication Token"
+        assert LOADED not in own.log_since(mark)
+        assert own.admits("admin", own.token("admin"))
+        assert own.log_since(mark).count(LOADED) == 1
 
 
 def test_a_session_is_told_what_is_in_force(own, user_of_many):

@@ -226,6 +226,11 @@ impl Bench<'_> {
                 "IAM, large directory",
                 self.connections(ROLE, &token, false)?,
             );
+            self.use_directory(&self.directory_of_sessions())?;
+            take(
+                "IAM, 5,000 sessions",
+                self.connections(ROLE, &token, false)?,
+            );
             self.use_directory(Path::new(&self.variables["DSQL_IAM_DIRECTORY"]))?;
         }
         Ok(figures)
@@ -269,9 +274,10 @@ impl Bench<'_> {
         let mut long = session.clone();
         long["Credentials"]["AccessKeyId"] = "ASIABENCHBENCHBENCHB".into();
         long["Credentials"]["SessionToken"] = "x".repeat(LONG_TOKEN).into();
-        let large = self.large_directory();
+        let (large, sessions) = (self.large_directory(), self.directory_of_sessions());
         let account = Account::find()?;
         account.directory(&large, 0o700)?;
+        account.directory(&sessions, 0o700)?;
         let write = |path: PathBuf, document: &Value| -> Result<()> {
             mirror::write(&path, document.to_string().as_bytes(), 0o600)?;
             account.own(&path, 0o600)
@@ -280,16 +286,24 @@ impl Bench<'_> {
         for entry in fs::read_dir(&small)? {
             let path = entry?.path();
             let name = path.file_name().context("a document has no name")?;
-            write(
-                large.join(name),
-                &serde_json::from_slice(&fs::read(&path)?)?,
-            )?;
+            let document = serde_json::from_slice(&fs::read(&path)?)?;
+            write(large.join(name), &document)?;
+            write(sessions.join(name), &document)?;
+        }
+        let mut another = session;
+        for number in 0..ENTITIES {
+            another["Credentials"]["AccessKeyId"] = format!("ASIABENCH{number:011}").into();
+            write(sessions.join(format!("session-{number}.json")), &another)?;
         }
         write(large.join("many.json"), &many_entities())
     }
 
     fn large_directory(&self) -> PathBuf {
         self.server.directory.root().join("iam-large")
+    }
+
+    fn directory_of_sessions(&self) -> PathBuf {
+        self.server.directory.root().join("iam-sessions")
     }
 
     fn use_directory(&self, directory: &Path) -> Result<()> {
@@ -574,6 +588,7 @@ fn report(figures: &Figures, arguments: &Arguments) -> String {
         ("IAM, 10,000 mappings", "IAM", ""),
         ("IAM, after a change", "IAM", ""),
         ("IAM, large directory", "IAM", ""),
+        ("IAM, 5,000 sessions", "IAM", ""),
         ("pgbench -S with", "pgbench -S without", "≥ 0.99"),
         ("words with", "words without", "≥ 0.99"),
         ("identifiers with", "identifiers without", ""),
@@ -667,7 +682,8 @@ fn page(table: &str, arguments: &Arguments) -> Result<String> {
          PostgreSQL's method of that name, with an MD5 secret: what it costs to be asked for one. The large directory\n\
          holds {ENTITIES} roles and as many managed policies, the long session token {LONG_TOKEN} characters.\n\
          After a change the postmaster has not been told to reload, and so each login reads its own part of the\n\
-         documents; the large directory is read like this too.\n\n\
+         documents; the large directory is read like this too, and one of {ENTITIES} sessions, each a document of\n\
+         its own. Each login asks the system about each document, so it costs more the more files there are.\n\n\
          `pgbench -S`, `words` (a short query of ordinary names), `identifiers` and `aws` ({WORDS} times the same\n\
          name in a condition that is never looked at) are queries a second with and without the library;\n\
          memory is what an idle backend has for itself.\n\n{table}",
