@@ -40,6 +40,8 @@ extern int	base_yyparse(core_yyscan_t yyscanner);
 #define MAX_FRAMES 32
 /* And in bytes: the parser's own stack, of 200 entries, takes most of it. */
 #define MAX_STACK 32768
+/* How many blanks behind a word are looked at: more than anybody indents a line. */
+#define MAX_BLANKS 256
 /* Pages may be larger; none are smaller. */
 #define PAGE_MASK ((uintptr_t) 4095)
 
@@ -182,11 +184,17 @@ bool
 dsql_iam_lexer_iam_may_follow(const char *word, size_t len)
 {
 	/* Volatile, since this is behind the end of what a compiler may think is there. */
-	const volatile char *at = word + len + 1;
+	const volatile char *first = word + len + 1;
+	const volatile char *at;
 
-	for (int blanks = 0; blanks < 4; blanks++, at++)
+	for (at = first; at < first + MAX_BLANKS; at++)
 	{
+		char		second;
+
 		if (((uintptr_t) at & PAGE_MASK) == 0)
+			return true;
+		/* The hidden byte may be the first of the two that begin a comment. */
+		if (at == first && (*at == '-' || *at == '*'))
 			return true;
 		switch (*at)
 		{
@@ -196,19 +204,22 @@ dsql_iam_lexer_iam_may_follow(const char *word, size_t len)
 			case '\v':
 			case '\f':
 			case '\r':
-				break;
+				continue;
 			case 'i':
 			case 'I':
-				at++;
-				return ((uintptr_t) at & PAGE_MASK) == 0 || *at == 'a' || *at == 'A';
+				second = 'a';
+				break;
 			case '-':
-			case '*':
+				second = '-';
+				break;
 			case '/':
-				/* A comment, of any length. */
-				return true;
+				second = '*';
+				break;
 			default:
 				return false;
 		}
+		at++;
+		return ((uintptr_t) at & PAGE_MASK) == 0 || pg_ascii_tolower((unsigned char) *at) == second;
 	}
 	return true;
 }

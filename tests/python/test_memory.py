@@ -1,5 +1,6 @@
 """The library under valgrind: it reads and writes only memory that is there and has been written."""
 
+import re
 import shutil
 
 import psycopg
@@ -36,10 +37,39 @@ def errors(folder):
             frames = [line for line in report.splitlines() if " at 0x" in line or " by 0x" in line]
             if not any("dsql_iam" in frame for frame in frames):
                 continue
-            # lexer.c looks for an address on the stack, where some words are left over from before.
-            if any("(lexer.c:" in frame for frame in frames[:3]):
-                continue
-            yield report
+            if not is_meant(report, frames):
+                yield report
+
+
+def is_meant(report, frames):
+    """Whether it is what lexer.c does on purpose: it looks for an address on the stack, where some words
+    are left over from before; and what stands behind a word that is not the lexer's says nothing."""
+    by_lexer = any("(lexer.c:" in frame for frame in frames[:3])
+    is_unwritten = re.search("^(Conditional jump or move depends on|Use of) uninitialised value|"
+                             "^Syscall param .* uninitialised byte", report.strip(), re.M)
+    is_look_ahead = ("Invalid read of size 1" in report
+                     and "dsql_iam_lexer_iam_may_follow" in frames[0])
+    # The kernel is asked whether there is memory at an address: that is how it is found out.
+    is_probe = (report.strip().startswith("Syscall param rt_sigprocmask(set) points to")
+                and any("is_readable_set" in frame for frame in frames[:2]))
+    return by_lexer and bool(is_unwritten or is_look_ahead or is_probe)
+
+
+def test_what_is_meant():
+    at = "   at 0x1: {} ({}:1)\n   by 0x2: f (lib.rs:1) dsql_iam"
+    for head, function, meant in (
+        ("Conditional jump or move depends on uninitialised value(s)", "find", True),
+        ("Use of uninitialised value of size 8", "find", True),
+        ("Syscall param rt_sigprocmask(set) points to unaddressable byte(s)", "is_readable_set", True),
+        ("Syscall param rt_sigprocmask(set) points to unaddressable byte(s)", "find", False),
+        ("Invalid read of size 8", "find", False),
+        ("Invalid write of size 1", "dsql_iam_lexer_iam_may_follow", False),
+        ("Invalid read of size 1", "dsql_iam_lexer_iam_may_follow", True),
+    ):
+        report = f"{head}\n{at.format(function, 'lexer.c')}"
+        assert is_meant(report, report.splitlines()[1:]) == meant
+        report = f"{head}\n{at.format(function, 'port.c')}"
+        assert not is_meant(report, report.splitlines()[1:])
 
 
 @pytest.mark.skipif(VALGRIND is None, reason="valgrind is not installed")
@@ -71,4 +101,4 @@ def test_no_memory_is_misused(watched, role):
         server.connect(sslmode="disable")
     # A process writes its log as it goes: the postmaster is there, and those that it has forked.
     assert len(list(folder.glob("*.log"))) > 5
-    assert list(errors(folder)) == []
+    assert "\n\n".join(errors(folder)) == ""

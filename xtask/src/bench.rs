@@ -108,10 +108,14 @@ const PARTS: [(&str, &str, &str); 15] = [
     ),
     (
         "statement/AWS IAM GRANT",
-        "a statement is found and rewritten",
+        "a statement is found and rewritten, once its place is known",
         "",
     ),
-    ("statement/a column aws", "a word `aws` that is none", ""),
+    (
+        "statement/a column aws",
+        "a word `aws` that is none, the same",
+        "",
+    ),
 ];
 
 /// Runs it all and prints the table.

@@ -120,6 +120,14 @@ pub fn node() -> Result<()> {
     install(&BTreeSet::from(["nodejs".into(), "npm".into()]))
 }
 
+/// Installs valgrind, for the test of the library's memory.
+pub fn valgrind() -> Result<()> {
+    if in_path("valgrind") {
+        return Ok(());
+    }
+    install(&BTreeSet::from(["valgrind".into()]))
+}
+
 /// Installs debootstrap, for the test of the package.
 pub fn debootstrap() -> Result<()> {
     if in_path("debootstrap") {

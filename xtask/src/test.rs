@@ -389,6 +389,9 @@ impl Suite {
     fn python(&self) -> Result<()> {
         Self::node_modules()?;
         prerequisites::java()?;
+        if let Err(error) = prerequisites::valgrind() {
+            println!("the test of the library's memory is skipped: {error:#}");
+        }
         let tests = workspace::root().join("tests/python");
         let mut pytest = self.client(self.python_environment()?);
         // In a folder of its own: the one that pytest has for all runs is closed to the servers' user again
