@@ -6,17 +6,29 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use clap::Args;
 
 use crate::{run, tool, workspace};
 
 /// The version of cargo-deny that is installed if there is none.
 const CARGO_DENY: &str = "0.20.2";
 
+/// What `deny` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// Fail, rather than skip them, if the advisories cannot be fetched
+    #[arg(long)]
+    advisories: bool,
+}
+
 /// Runs `deny` for each workspace of the tree.
-pub fn run() -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
     let program = tool::installed("deny", CARGO_DENY, &workspace::target_directory()?)?;
     let has_advisories = run::succeeds(deny(&program, "Cargo.toml").args(["fetch", "db"]));
+    if arguments.advisories && !has_advisories {
+        bail!("the database of advisories could not be fetched from GitHub");
+    }
     for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
         let mut check = deny(&program, manifest);
         check.args(["check", "bans", "licenses", "sources"]);

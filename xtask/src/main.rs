@@ -65,8 +65,8 @@ enum Command {
     /// Fuzz what reads input that others wrote
     Fuzz(fuzz::Arguments),
     /// Check what the crates that this is built from may be
-    Deny,
-    /// Check that the library is the same wherever it is built
+    Deny(deny::Arguments),
+    /// Check that the library is the same wherever it is built, and uses no network
     Reproducible(reproducible::Arguments),
     /// Make a Debian package for one major version of PostgreSQL
     Package(package::Arguments),
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
-        Command::Deny => deny::run(),
+        Command::Deny(arguments) => deny::run(&arguments),
         Command::Reproducible(arguments) => reproducible::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),

@@ -1,4 +1,5 @@
 //! `cargo xtask reproducible`: the library is built twice, in two folders, and has to be the same.
+//! Being there, it is looked at for what it must not use.
 //!
 //! docs/supply-chain.md says how others repeat the build.
 
@@ -15,6 +16,19 @@ use crate::{prerequisites, run, workspace};
 
 /// The folders: of different length, for a path that is left in the library moves what is behind it.
 const FOLDERS: [&str; 2] = ["once", "and-once-more"];
+
+/// What takes a program onto the network. The server talks to its clients itself; the library has no
+/// business there.
+const NETWORK: [&str; 8] = [
+    "socket",
+    "connect",
+    "bind",
+    "listen",
+    "accept4",
+    "sendto",
+    "getaddrinfo",
+    "gethostbyname",
+];
 
 /// What `reproducible` takes.
 #[derive(Args)]
@@ -38,6 +52,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             first.display(),
             second.display()
         );
+    }
+    let mut symbols = Command::new("nm");
+    let symbols = run::output(symbols.args(["-D", "--undefined-only", "-P"]).arg(&first))?;
+    let used = imports(&symbols).filter(|name| NETWORK.contains(name));
+    let used: Vec<&str> = used.collect();
+    if !used.is_empty() {
+        bail!("the library uses the network: {}", used.join(", "));
     }
     let sum = run::output(Command::new("sha256sum").arg(&first))?;
     let sum = sum.split_whitespace().next().unwrap_or_default();
@@ -79,6 +100,13 @@ fn build(folder: &Path, postgres: &Postgres) -> Result<PathBuf> {
     Ok(built.join("release").join(workspace::library_file()))
 }
 
+/// The names that a library takes from others, as `nm -P` prints them, without their versions.
+fn imports(symbols: &str) -> impl Iterator<Item = &str> {
+    symbols
+        .lines()
+        .filter_map(|line| line.split([' ', '@']).next())
+}
+
 /// Puts the sources that git knows, as they are now, into an empty folder.
 fn copy_sources(to: &Path) -> Result<()> {
     if to.exists() {
@@ -104,4 +132,21 @@ fn cargo_home() -> Result<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
         .context("neither CARGO_HOME nor HOME is set")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_without_their_versions() {
+        let printed =
+            "connect@GLIBC_2.2.5 U         \npalloc U         \n__errno_location@GLIBC_2.2.5 U\n";
+        let names: Vec<&str> = imports(printed).collect();
+        assert_eq!(names, ["connect", "palloc", "__errno_location"]);
+        assert_eq!(
+            names.iter().filter(|name| NETWORK.contains(name)).count(),
+            1
+        );
+    }
 }
