@@ -14,6 +14,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 
 import psycopg
@@ -53,7 +54,20 @@ HBA = {
     "trust for another database": ["host template1 all all trust"],
     "trust for another address": ["host all all 192.0.2.0/24 trust"],
     "trust for replication": ["host replication all all trust"],
+    "trust with GSSAPI": ["hostgssenc all all all trust"],
+    "trust without GSSAPI": ["hostnogssenc all all all trust"],
+    "trust with a known certificate": ["hostssl all all all trust clientcert=verify-ca"],
+    "trust with one's own certificate": ["hostssl all all all trust clientcert=verify-full"],
+    "a method with options": ["host all all all ident map=nobody"],
 }
+# Those that not every server has been built with. `pam` and `radius` take seconds to refuse each attempt,
+# and `peer` is for sockets.
+BUILT_WITH = subprocess.run([os.environ["PG_CONFIG"], "--configure"], check=True, text=True,
+                            stdout=subprocess.PIPE).stdout
+if "--with-ldap" in BUILT_WITH:
+    HBA["ldap"] = ["host all all all ldap ldapserver=127.0.0.1 ldapport=9 ldapprefix=cn="]
+if "--with-gssapi" in BUILT_WITH:
+    HBA["gss"] = ["host all all all gss"]
 
 
 # Faults of the documents. Each takes the folder; it is put back as it was.
@@ -166,14 +180,14 @@ class World:
             token = token[:-1] + ("0" if token[-1] != "0" else "1")
         return token
 
-    def gets_in(self, role, credential, tls):
+    def gets_in(self, role, credential, tls, **more):
+        arguments = {
+            "host": "localhost", "hostaddr": "127.0.0.1", "port": self.own.port, "user": role,
+            "password": self.credential(credential, role), "dbname": "postgres",
+            "sslmode": "require" if tls else "disable", "sslrootcert": self.own.authority,
+            "gssencmode": "disable", "connect_timeout": 20}
         try:
-            connection = psycopg.connect(
-                host="localhost", hostaddr="127.0.0.1", port=self.own.port, user=role,
-                password=self.credential(credential, role), dbname="postgres",
-                sslmode="require" if tls else "disable", sslrootcert=self.own.authority,
-                gssencmode="disable",
-                connect_timeout=20)
+            connection = psycopg.connect(**arguments | more)
         except psycopg.OperationalError:
             return False
         with connection:
@@ -256,7 +270,7 @@ def mended(world):
 
 def without_trust(lines):
     """Lines that let in whom these do, but for those who would come in by `trust`."""
-    return tuple(re.sub(r"\btrust$", "reject", line) for line in lines)
+    return tuple(re.sub(r"\btrust( clientcert=\S+)?$", "reject", line) for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +373,7 @@ def hold(world, before, drawn, name="named"):
             own.execute("CREATE EXTENSION dsql_iam")
 
     by_token = with_tokens(drawn["require_tls"])
-    is_asked_for_token = drawn["manage_hba"] or any(line.endswith("trust") for line in lines)
+    is_asked_for_token = drawn["manage_hba"] or any(" trust" in line for line in lines)
     is_lost = drawn["setting"] or (is_at_start and (drawn["document"] or drawn["directory"]))
     if not is_asked_for_token or is_lost:
         by_token = set()
@@ -396,7 +410,64 @@ def test_the_attempts_get_in_where_they_should(world, before):
 @pytest.mark.parametrize("hba", HBA)
 def test_manage_hba_off(world, before, hba):
     """Each kind of line of the user's."""
-    hold(world, before, GOOD | {"manage_hba": False, "hba": hba})
+    got_in = hold(world, before, GOOD | {"manage_hba": False, "hba": hba})
+    if hba in ("trust", "trust with TLS", "trust without GSSAPI"):
+        assert got_in == with_tokens(True)
+    elif hba == "trust without TLS":
+        assert got_in == set()
+        without = hold(world, before, GOOD | {"manage_hba": False, "hba": hba, "require_tls": False})
+        assert without == {attempt for attempt in with_tokens(False) if not attempt[2]}
+
+
+@pytest.fixture(scope="module")
+def certificate_of(world, tmp_path_factory):
+    """Makes a certificate of a client, by an authority that the server knows."""
+    folder = tmp_path_factory.mktemp("clients")
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+
+    def openssl(command):
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True,
+                       stderr=subprocess.DEVNULL)
+
+    openssl(f"req -x509 {key} -keyout authority.key -out authority.crt -days 2 -subj /CN=clients")
+    authority = world.own.data / "clients.crt"
+    world.own.write(authority, (folder / "authority.crt").read_text())
+
+    def make(name):
+        openssl(f"req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}")
+        openssl(f"x509 -req -in {name}.csr -CA authority.crt -CAkey authority.key -CAcreateserial "
+                f"-out {name}.crt -days 2")
+        return {"sslcert": folder / f"{name}.crt", "sslkey": folder / f"{name}.key"}
+
+    yield make
+    authority.unlink()
+
+
+@pytest.mark.parametrize("level", ["verify-ca", "verify-full"])
+def test_a_client_certificate_and_a_token(world, certificate_of, level):
+    """Where a `trust` line of the user's asks for a certificate, it takes both."""
+    world.configure({"dsql_iam.manage_hba": "off", "ssl_ca_file": "clients.crt"},
+                    [f"hostssl all all all trust clientcert={level}"])
+    assert world.start()
+    mine, anothers = certificate_of("fc_mapped"), certificate_of("fc_other")
+    assert world.gets_in("fc_mapped", "good", True, **mine)
+    assert world.gets_in("fc_mapped", "good", True, **anothers) == (level == "verify-ca")
+    assert not world.gets_in("fc_mapped", "good", True)
+    for credential in ("password", "denied", "forged"):
+        assert not world.gets_in("fc_mapped", credential, True, **mine)
+
+
+@pytest.mark.parametrize("settings", [{}, {"dsql_iam.manage_hba": "off"}], ids=["managed", "not"])
+def test_ipv6(world, settings):
+    world.configure(settings, HBA["trust"])
+    assert world.start()
+    try:
+        socket.create_connection(("::1", world.own.port), timeout=20).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    for role, credential, tls in sorted(EVERYBODY):
+        expected = (role, credential, tls) in with_tokens(True)
+        assert world.gets_in(role, credential, tls, hostaddr="::1") == expected
 
 
 @pytest.mark.parametrize("fault", OUR_FILE_FAULTS)
@@ -592,6 +663,24 @@ def test_full_disk_while_it_runs(world, small_disk):
     assert world.who_gets_in() == set()
     (own.iam / "zz-fault.json").unlink()
     assert world.who_gets_in() == with_tokens(True)
+
+
+def test_full_disk_at_the_start(world, small_disk):
+    """Whether the server starts on what room there is or not."""
+    own = world.own
+    world.configure({"dsql_iam.audit_file": ""})
+    small_disk()
+    ballast = own.data / "ballast"
+    started = []
+    for room in (0, 2**12, 2**14, 2**16, 2**18, 2**20, 2**24):
+        os.truncate(ballast, max(ballast.stat().st_size - room, 0))
+        started.append(world.start())
+        if started[-1]:
+            got_in = world.who_gets_in()
+            assert got_in <= with_tokens(True), room
+            world.stop()
+    assert not started[0] and started[-1]
+    assert got_in == with_tokens(True)
 
 
 def test_full_disk_under_the_audit_file(world, small_disk):
