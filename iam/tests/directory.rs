@@ -183,18 +183,25 @@ fn a_document_that_cannot_be_read_is_refused() {
     ] {
         assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
         assert!(error.to_string().starts_with(&start), "{error}");
+        assert!(!error.is_lasting());
     }
 
     fs::remove_file(&path).unwrap();
     fs::write(&path, b"{\"UserDetailList\": [\"\xff\"]}").unwrap();
     let error = error_of(directory.path());
-    assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
-    assert!(error.to_string().starts_with(&start), "{error}");
+    assert!(matches!(error, LoadError::Broken { .. }), "{error}");
+    let fault = format!("\"{}\": not in UTF-8 at line 1 column 22", path.display());
+    assert_eq!(error.to_string(), fault);
+    assert!(error.is_lasting());
 
     set_mode(&path, 0o000);
     // Root reads it all the same, and stumbles over the same bytes.
     let error = error_of(directory.path());
-    assert!(matches!(error, LoadError::Unreadable { .. }), "{error}");
+    match error {
+        LoadError::Broken { .. } => assert_eq!(error.to_string(), fault),
+        _ => assert!(error.to_string().starts_with(&start), "{error}"),
+    }
+    assert!(error.is_lasting());
 }
 
 #[test]
