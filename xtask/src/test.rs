@@ -116,6 +116,8 @@ const STEP_LIMIT: &str = "1200";
 struct Suite {
     target: PathBuf,
     directory: PathBuf,
+    /// This program, which tests start servers with.
+    program: PathBuf,
     source: Source,
     accept: bool,
     /// The source of PostgreSQL, if the user named it.
@@ -191,6 +193,8 @@ impl fmt::Display for Outcome {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let steps = chosen(&arguments.only);
     let target = workspace::target_directory()?;
+    // Asked for now: a test that calls cargo may have it build this program anew, in the same place.
+    let program = std::env::current_exe()?;
     let sources = match majors(&arguments.pg) {
         majors if majors.is_empty() => vec![Source::Found(arguments.pg_config.clone())],
         majors => majors.into_iter().map(Source::Major).collect(),
@@ -201,6 +205,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let mut suite = Suite {
             directory: target.join("test-server"),
             target: target.clone(),
+            program: program.clone(),
             source,
             accept: arguments.accept,
             postgres_source: arguments.postgres_source.clone(),
@@ -375,7 +380,7 @@ impl Suite {
                 .into_iter()
                 .map(|(name, value)| (name, value.into()))
                 .collect();
-        variables.insert("XTASK".into(), std::env::current_exe()?.into());
+        variables.insert("XTASK".into(), self.program.clone().into());
         variables.insert("WORKSPACE".into(), workspace::root().into());
         variables.insert("PG_CONFIG".into(), postgres.pg_config.into());
         self.server = Some(TestServer {
