@@ -15,7 +15,7 @@ use aws_sdk_dsql::config::Region;
 use aws_sdk_dsql::error::BoxError;
 use aws_smithy_async::time::SystemTimeSource;
 use clap::Args;
-use hyper::Uri;
+use url::Url;
 
 use crate::{offline, region};
 
@@ -145,28 +145,27 @@ fn reason(error: &CredentialsError) -> String {
     innermost.to_string()
 }
 
-/// Takes a host name or an address, with or without a port, gives it as URLs have it, in lower case and an
-/// IPv6 address in brackets: the SDK signs the name as it is given, but prints it as part of a URL.
+/// Takes a host name or an address, with or without a port, gives it as a URL has it: in lower case, an
+/// address in its shortest form, of IPv6 in brackets. The SDK signs the name as it is given, and prints it as
+/// part of a URL; if these two differed, the token would be good for nothing.
 fn hostname(text: &str) -> Result<String, String> {
     let fits = |character: char| character.is_ascii_alphanumeric() || ".-_:[]".contains(character);
     let name = match text.parse::<Ipv6Addr>() {
-        Ok(_) => format!("[{text}]"),
-        Err(_) => text.to_ascii_lowercase(),
+        Ok(address) => format!("[{address}]"),
+        Err(_) => text.to_owned(),
     };
-    let is_authority = || {
-        let url = Uri::try_from(format!("https://{name}/")).ok()?;
-        let authority = url.authority()?;
-        let host = authority.host();
-        let is_host = match host.strip_prefix('[') {
-            Some(address) => address.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
-            None => !host.is_empty(),
-        };
-        Some(is_host && (authority.as_str() == host || authority.port_u16().is_some()))
-    };
-    if !text.chars().all(fits) || !is_authority().unwrap_or(false) {
-        return Err("it is not a host name".to_owned());
-    }
-    Ok(name)
+    // Without the scheme's own port, which a URL leaves out.
+    let url = Url::parse(&format!("postgres://{name}/")).ok();
+    let is_port = |url: &Url| url.port().map_or(!name.ends_with(':'), |port| port != 0);
+    let host = url
+        .filter(|url| text.chars().all(fits) && is_port(url))
+        .and_then(|url| {
+            let port = url.port();
+            let https = Url::parse(&format!("https://{}/", url.host_str()?)).ok()?;
+            let host = https.host_str()?.to_owned();
+            Some(port.map_or(host.clone(), |port| format!("{host}:{port}")))
+        });
+    host.ok_or_else(|| "it is not a host name".to_owned())
 }
 
 #[cfg(test)]
@@ -177,12 +176,17 @@ mod tests {
     fn a_host_name_is_only_that() {
         for (text, name) in [
             ("LocalHost:5432", "localhost:5432"),
+            ("localhost:0443", "localhost:443"),
             ("127.0.0.1", "127.0.0.1"),
+            ("127.1", "127.0.0.1"),
             ("::1", "[::1]"),
+            ("0:0:0:0:0:0:0:1", "[::1]"),
+            ("FE80::A", "[fe80::a]"),
             ("[::1]", "[::1]"),
-            ("[::1]:5432", "[::1]:5432"),
+            ("[0:0::1]:5432", "[::1]:5432"),
+            ("a_b.example", "a_b.example"),
         ] {
-            assert_eq!(hostname(text).as_deref(), Ok(name));
+            assert_eq!(hostname(text).as_deref(), Ok(name), "{text}");
         }
         for text in [
             "",
@@ -193,17 +197,22 @@ mod tests {
             "user@a",
             "a:b",
             "a:",
+            "a:0",
             "a:99999",
             ":",
             ":1",
             "[",
             "]",
             "[]",
+            "[a]",
             "[::1",
             "::1]",
             "[::1]5",
             "a[::1]",
             "a:1:2",
+            "10.0.0.256",
+            "localhost.1",
+            "xn--a",
         ] {
             assert!(hostname(text).is_err(), "{text}");
         }
