@@ -157,6 +157,10 @@ unsafe fn refuse_roles_to_others(admin: Oid, node: *mut pg_sys::Node) {
                 let statement: *mut pg_sys::RenameStmt = node.cast();
                 (*statement).renameType == pg_sys::ObjectType::OBJECT_ROLE
             }
+            NodeTag::T_CommentStmt => {
+                let statement: *mut pg_sys::CommentStmt = node.cast();
+                (*statement).objtype == pg_sys::ObjectType::OBJECT_ROLE
+            }
             _ => false,
         };
         if is_about_roles && pg_sys::GetUserId() == admin && !acts_for_itself(admin) {

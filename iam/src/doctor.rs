@@ -52,9 +52,16 @@ SELECT pg_catalog.json_build_object(
             'connections', rolconnlimit, 'may_connect',
             pg_catalog.has_database_privilege(role.oid, 'postgres', 'CONNECT'), 'uses_its_roles',
             pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000
-            OR pg_catalog.current_setting('createrole_self_grant', true) LIKE '%set%'
-            OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS item
-                WHERE setrole = role.oid AND item LIKE 'createrole_self_grant=%set%'))
+            OR coalesce((SELECT item LIKE '%set%' AND item LIKE '%inherit%'
+                FROM (SELECT pg_catalog.split_part(item, '=', 2) AS item, setrole, setdatabase
+                      FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS item
+                      WHERE setrole IN (role.oid, 0) AND item LIKE 'createrole_self_grant=%'
+                      UNION ALL
+                      SELECT setting, 0, NULL FROM pg_catalog.pg_file_settings
+                      WHERE name = 'createrole_self_grant' AND applied) AS found
+                WHERE setdatabase IS NULL OR setdatabase IN (0, (SELECT oid
+                    FROM pg_catalog.pg_database WHERE datname = 'postgres'))
+                ORDER BY setdatabase IS NULL, setrole = 0, setdatabase = 0 LIMIT 1), false))
         FROM pg_catalog.pg_roles AS role WHERE rolname = 'admin'))::pg_catalog.text";
 
 /// What any session of a superuser can learn.

@@ -155,6 +155,7 @@ SELECT public.guard_definer('ALTER ROLE guard_custom SET work_mem = 64');
 SELECT public.guard_definer('ALTER ROLE guard_custom RENAME TO guard_new');
 SELECT public.guard_definer('DROP ROLE guard_custom');
 SELECT public.guard_definer('GRANT guard_custom TO guard_maker');
+SELECT public.guard_definer('COMMENT ON ROLE guard_custom IS ''mine''');
 -- nor a superuser who has not said so
 RESET SESSION AUTHORIZATION;
 SELECT public.guard_definer('CREATE ROLE guard_new');

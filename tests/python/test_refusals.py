@@ -569,7 +569,7 @@ def test_the_fields_on_the_wire(server):
 def test_replication(own, role, mode):
     """A role that may replicate, is mapped, and has a good token: BASE_BACKUP would give it the documents.
     Whether the line for all databases lets it as far as the token, or a line of the user's own."""
-    name = role("refused_replication", "LOGIN REPLICATION", on=own)
+    name = role("refused_walsender", "LOGIN REPLICATION", on=own)
     own.execute(f"SELECT sys.iam_grant('{name}', '{EXAMPLE_ARN}')")
     hba = own.data / "pg_hba.conf"
     lines = hba.read_text()
@@ -590,7 +590,8 @@ def test_replication(own, role, mode):
             assert fields["hint"] is None
             assert wire.is_ended()
         line = own.logged("check=database", mark)
-        assert f'role="{name}"' in line and "replication" in line
+        assert f'role="{name}"' in line
+        assert 'reason="database replication was asked for; there is only postgres"' in line
         # Without replication it gets in.
         own.connect(name).close()
     finally:
