@@ -778,6 +778,7 @@ mod tests {
         context.set("k", "a".repeat(4_000));
         context.set("v", "a".repeat(12_000));
         context.set_all("many", vec!["a".into(); 8_000]);
+        context.set_all("empty", vec![String::new(); 16_000]);
         let with = |operator: &str, key: &str, values: &Value| {
             json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*",
                 "Resource": "*", "Condition": {operator: {key: values}}}})
@@ -791,6 +792,13 @@ mod tests {
                 "StringLike",
                 "v",
                 &list(&format!("*{}b", "a".repeat(1_900)), 30),
+            ),
+            // The first matches all there is.
+            with("StringLike", "empty", &list("*", 30_000)),
+            with(
+                "Bool",
+                "empty",
+                &list(&format!("${{k}}{}", "a".repeat(90)), 30),
             ),
         ];
         for policy in hostile {

@@ -220,6 +220,11 @@ impl Condition {
         let comparison = self.operator.comparison;
         let mut matched = vec![false; values.len()];
         for literal in &self.values {
+            // What has matched already is not compared again, and is passed over all the same.
+            evaluation.work.spend(1 + values.len());
+            if evaluation.work.is_used_up() {
+                return Vec::new();
+            }
             let candidate = match literal {
                 Literal::Text(template) => match template.fill_in(context, evaluation) {
                     Some(pattern) => Candidate::Text(pattern),
@@ -451,6 +456,7 @@ impl Candidate<'_> {
                     text(pattern).to_lowercase() == value.to_lowercase()
                 }
                 Comparison::Bool => {
+                    work.spend(pattern.len());
                     let wanted = boolean(&text(pattern));
                     wanted.is_some() && wanted == boolean(value)
                 }
@@ -790,8 +796,8 @@ mod tests {
         assert_eq!(spent("Null", "nothing", &["true"]), 1);
         assert_eq!(spent("Null", "many", &["true"]), 3);
         assert_eq!(spent("StringEquals", "many", &[]), 3);
-        // Two values, and two variables without a value.
-        assert_eq!(spent("StringLike", "many", &["${nothing}${no one}"]), 5);
+        // Two values, the policy's one beside them, and two variables without a value.
+        assert_eq!(spent("StringLike", "many", &["${nothing}${no one}"]), 8);
     }
 
     #[test]

@@ -604,6 +604,8 @@ fn conditions(
             let mut texts = Vec::with_capacity(values.0.len());
             for Scalar(text) in values.0 {
                 spend(&mut budget.conditions, "a condition", &text)?;
+                // An empty one takes room, and a step, as well.
+                budget.conditions = budget.conditions.saturating_sub(1);
                 texts.push(text);
             }
             conditions.push(Condition::new(operator, &key, &texts, has_variables)?);
