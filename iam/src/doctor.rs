@@ -36,7 +36,7 @@ SELECT pg_catalog.json_build_object(
     'hba_lines', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
             'file', pg_catalog.json_extract_path_text(pg_catalog.row_to_json(rule), 'file_name'),
             'number', line_number, 'kind', type, 'databases', database, 'roles', user_name,
-            'address', address, 'method', auth_method, 'error', error) ORDER BY line_number),
+            'address', address, 'method', auth_method, 'options', options, 'error', error) ORDER BY line_number),
             '[]') FROM pg_catalog.pg_hba_file_rules AS rule),
     'settings', (SELECT coalesce(pg_catalog.json_object_agg(name, setting), '{}')
         FROM pg_catalog.pg_settings WHERE name LIKE 'dsql\\_iam.%' OR name = 'ssl'),
@@ -116,6 +116,9 @@ pub struct HbaLine {
     pub address: Option<String>,
     /// how they log in
     pub method: Option<String>,
+    /// `name=value` behind the method
+    #[serde(default)]
+    pub options: Option<Vec<String>>,
     /// why the server cannot read it
     pub error: Option<String>,
 }
@@ -625,7 +628,8 @@ fn other_logins(facts: &Facts) -> Finding {
             "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server".to_owned(),
         )
     });
-    let doors = facts.hba_lines.iter().filter_map(|line| door(facts, line));
+    let lines = facts.hba_lines.iter().flat_map(HbaLine::halves);
+    let doors = lines.filter_map(|line| door(facts, &line));
     let (mut found, mut remedies): (Vec<_>, Vec<_>) = exempt.into_iter().chain(doors).unzip();
     remedies.dedup();
     found.push(match &facts.names_of(|role| role.is_superuser)[..] {
@@ -691,7 +695,17 @@ fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
     }
     if line.is_local() {
         if matches!(method, "peer" | "ident") {
-            return None;
+            // Without a map users of the machine come in as the role of their own name.
+            let map = line.map()?;
+            let names = facts.names_of(|role| gets_in(role) && !role.is_superuser);
+            return (!names.is_empty()).then(|| {
+                (
+                    format!("over Unix sockets, as the map {map} of pg_ident.conf has it, {by}: {names}"),
+                    format!(
+                        "take map={map} out of the local lines of pg_hba.conf; SELECT pg_reload_conf()"
+                    ),
+                )
+            });
         }
         let names = facts.names_of(|role| gets_in(role) && !role.is_superuser);
         return (!names.is_empty()).then(|| {
@@ -722,6 +736,31 @@ impl HbaLine {
 
     fn method(&self) -> &str {
         self.method.as_deref().unwrap_or_default()
+    }
+
+    /// The map in pg_ident.conf that the line names.
+    fn map(&self) -> Option<&str> {
+        let options = self.options.as_deref().unwrap_or_default();
+        options
+            .iter()
+            .find_map(|option| option.strip_prefix("map="))
+    }
+
+    /// The line for replication and the line for databases, where one is for both.
+    fn halves(&self) -> Vec<Self> {
+        let databases = self.databases.clone().unwrap_or_default();
+        let (replication, others): (Vec<_>, Vec<_>) = databases
+            .into_iter()
+            .partition(|name| name == "replication");
+        if replication.is_empty() || others.is_empty() {
+            return vec![self.clone()];
+        }
+        [others, replication]
+            .map(|databases| Self {
+                databases: Some(databases),
+                ..self.clone()
+            })
+            .into()
     }
 
     fn is_for_replication(&self) -> bool {
@@ -773,6 +812,7 @@ mod tests {
             roles: Some(vec![roles.into()]),
             address: (kind == "host").then(|| "all".into()),
             method: Some(method.into()),
+            options: None,
             error: None,
         }
     }
@@ -988,6 +1028,34 @@ mod tests {
             ..role("other")
         };
         assert_eq!(with(&[named], &[other]).1, None);
+        // One line can be for replication and for databases.
+        let both = HbaLine {
+            databases: Some(vec!["replication".into(), "all".into()]),
+            ..line(7, "local", "", "all", "md5")
+        };
+        assert_eq!(
+            with(&[both], from_ref(&app)).0,
+            "over Unix sockets, with md5, by line 7 of /data/dsql_iam_hba.conf: app; "
+        );
+        // By peer everybody has their own role, unless a map says otherwise.
+        let peer = line(7, "local", "all", "all", "peer");
+        assert_eq!(with(from_ref(&peer), from_ref(&app)).1, None);
+        let mapped = HbaLine {
+            options: Some(vec!["map=others".into()]),
+            ..peer
+        };
+        let (found, remedy) = with(from_ref(&mapped), from_ref(&app));
+        assert_eq!(
+            found,
+            "over Unix sockets, as the map others of pg_ident.conf has it, by line 7 of \
+             /data/dsql_iam_hba.conf: admin, app; "
+        );
+        assert!(remedy.is_some_and(|text| text.starts_with("take map=others out of ")));
+        let for_superusers = HbaLine {
+            roles: Some(vec!["postgres".into()]),
+            ..mapped
+        };
+        assert_eq!(with(&[for_superusers], &[app]).1, None);
     }
 
     #[test]
