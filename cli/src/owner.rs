@@ -33,11 +33,20 @@ pub fn step_down(path: &Path) -> Result<(), String> {
         return Ok(());
     }
     let found = fs::symlink_metadata(path).map_err(|error| cannot(path, &error))?;
+    refuse_if_others_can_change(path, found.uid())?;
+    match found.uid() {
+        0 => Ok(()),
+        user => become_user(Uid::from_raw(user), Gid::from_raw(found.gid())),
+    }
+}
+
+/// Refuses a path that somebody else than root and a user could put another thing in the place of.
+fn refuse_if_others_can_change(path: &Path, user: u32) -> Result<(), String> {
     for part in path.ancestors() {
         let of_part = fs::symlink_metadata(part).map_err(|error| cannot(part, &error))?;
-        let is_others = ![0, found.uid()].contains(&of_part.uid());
-        // In a folder like /tmp nobody moves what is somebody else's.
-        let is_sticky = of_part.is_dir() && of_part.mode() & 0o1000 != 0;
+        let is_others = ![0, user].contains(&of_part.uid());
+        // In a folder like /tmp nobody moves what is somebody else's; but everybody puts things there.
+        let is_sticky = of_part.is_dir() && of_part.mode() & 0o1000 != 0 && part != path;
         if is_others || (of_part.mode() & 0o022 != 0 && !is_sticky) {
             return Err(format!(
                 "{} can be written by others than root and the owner of {}, who could have root \
@@ -47,10 +56,28 @@ pub fn step_down(path: &Path) -> Result<(), String> {
             ));
         }
     }
-    match found.uid() {
-        0 => Ok(()),
-        user => become_user(Uid::from_raw(user), Gid::from_raw(found.gid())),
+    Ok(())
+}
+
+/// What a configuration has to be that a server named, now that root has stepped down to the owner of
+/// its data directory. `path` has to be canonical.
+///
+/// # Errors
+/// A sentence, if it is neither root's nor that user's, or others could put another in its place: they
+/// would write into that user's files.
+pub fn check_configuration(path: &Path) -> Result<(), String> {
+    let owner = fs::symlink_metadata(path)
+        .map_err(|error| cannot(path, &error))?
+        .uid();
+    let user = geteuid().as_raw();
+    if ![0, user].contains(&owner) {
+        return Err(format!(
+            "{} belongs to the user {owner}, and the data directory to the user {user}: run it as the \
+             one that the server runs as",
+            path.display()
+        ));
     }
+    refuse_if_others_can_change(path, user)
 }
 
 /// `group` is for a user whom the system does not know.

@@ -187,7 +187,7 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     let auto_content = fs::read_to_string(&auto).unwrap_or_default();
     let auto_line = preload_lines(&auto_content).last();
     let auto_line = auto_line
-        .map(|(_, line, _)| line)
+        .map(|(number, line, _)| (number, line))
         .filter(|_| !preloads(&preload));
 
     let mut new_block = String::new();
@@ -197,7 +197,7 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     let replaced_before = notes(&block, REPLACED)
         .next()
         .filter(|_| preloads(&preload));
-    let replaced = auto_line.or(replaced_before);
+    let replaced = auto_line.map(|(_, line)| line).or(replaced_before);
     if let Some(line) = replaced {
         new_block += &format!("{REPLACED}{line}\n");
     } else if !preloads(&preload) || block.contains(PRELOAD) {
@@ -228,11 +228,11 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
         let path = server.config.clone();
         changes.push(Change { path, content: new });
     }
-    if let Some(line) = auto_line {
+    if let Some((number, line)) = auto_line {
         let better = format!("{PRELOAD} = {}", quote(&wanted));
         lines.push(format!("{}:\n  - {line}\n  + {better}", auto.display()));
         changes.push(Change {
-            content: auto_content.replacen(line, &better, 1),
+            content: with_line(&auto_content, number, Some(&better)),
             path: auto,
         });
     }
@@ -293,7 +293,7 @@ impl Server {
             None => None,
         };
         let was_root = owner::is_root();
-        let (data, config) = match (&arguments.data, &arguments.connection) {
+        let (data, mut config) = match (&arguments.data, &arguments.connection) {
             (Some(folder), _) => files_of(folder)?,
             (None, Some(connection)) => files_by_connection(connection)?,
             (None, None) => return Err("name the server: --data DIR, or a connection".into()),
@@ -302,6 +302,9 @@ impl Server {
         owner::step_down(&data)?;
         if was_root {
             owner::check_data_directory(&data)?;
+            // What was looked at is what is read and written.
+            config = fs::canonicalize(&config).map_err(|error| cannot(&config, &error))?;
+            owner::check_configuration(&config)?;
         }
         let text = read(&data.join("PG_VERSION"))?;
         let version = major(&text).ok_or_else(|| format!("{} has no version", data.display()))?;
@@ -394,9 +397,11 @@ impl Server {
 fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
     let folder = fs::canonicalize(folder).map_err(|error| cannot(folder, &error))?;
     owner::step_down(&folder)?;
-    let config = folder.join("postgresql.conf");
+    let mut config = folder.join("postgresql.conf");
     if let Ok(file) = fs::canonicalize(&config) {
         owner::step_down(&file)?;
+        // What was looked at is what is read.
+        config = file;
     }
     match fs::metadata(folder.join("PG_VERSION")) {
         Ok(_) if config.is_file() => Ok((folder, config)),
@@ -609,7 +614,11 @@ fn without_us(content: &str, had: Option<&str>) -> (String, Vec<String>) {
     };
     let had = had.and_then(|had| Some((had, others(&preload_lines(had).next()?.2))));
     let (mut better, mut words) = (content.to_owned(), Vec::new());
-    for (_, line, value) in preload_lines(content).filter(|(_, _, value)| preloads(value)) {
+    // From the last on, so that the numbers of those before stay.
+    let found: Vec<_> = preload_lines(content)
+        .filter(|(_, _, value)| preloads(value))
+        .collect();
+    for (number, line, value) in found.into_iter().rev() {
         let kept = others(&value);
         let back = match &had {
             Some((had, before)) if *before == kept => Some((*had).to_owned()),
@@ -618,12 +627,25 @@ fn without_us(content: &str, had: Option<&str>) -> (String, Vec<String>) {
         };
         words.push(format!("  - {line}"));
         words.extend(back.iter().map(|back| format!("  + {back}")));
-        better = match back {
-            Some(back) => better.replacen(line, &back, 1),
-            None => better.replacen(&format!("{line}\n"), "", 1),
-        };
+        better = with_line(&better, number, back.as_deref());
     }
     (better, words)
+}
+
+/// A file with another line in the place of the one with this number, or without it.
+fn with_line(content: &str, number: usize, new: Option<&str>) -> String {
+    let mut lines = String::new();
+    for (index, line) in content.split_inclusive('\n').enumerate() {
+        match new {
+            _ if index + 1 != number => lines += line,
+            Some(new) => {
+                lines += new;
+                lines += &line[line.trim_end_matches(['\r', '\n']).len()..];
+            }
+            None => {}
+        }
+    }
+    lines
 }
 
 /// Quotes a value for `postgresql.conf`, where a backslash escapes.
@@ -736,6 +758,34 @@ mod tests {
                 assert_eq!(without_us(&with(line), had), (with(line), vec![]));
             }
         }
+    }
+
+    #[test]
+    fn the_line_that_counts_is_the_one_that_changes() {
+        let comment = "#shared_preload_libraries = 'a, dsql_iam'\n";
+        let line = "shared_preload_libraries = 'a, dsql_iam'";
+        for (before, after) in [
+            (
+                format!("{comment}{line}\n"),
+                format!("{comment}shared_preload_libraries = 'a'\n"),
+            ),
+            (
+                format!("{comment}{line}"),
+                format!("{comment}shared_preload_libraries = 'a'"),
+            ),
+            (
+                "x = 1\nshared_preload_libraries = 'dsql_iam'".into(),
+                "x = 1\n".into(),
+            ),
+            (
+                format!("{line}\n{line}\n"),
+                "shared_preload_libraries = 'a'\n".repeat(2),
+            ),
+        ] {
+            assert_eq!(without_us(&before, None).0, after);
+        }
+        assert_eq!(with_line("a\nb\r\na\n", 2, Some("c")), "a\nc\r\na\n");
+        assert_eq!(with_line("a\nb\na", 3, Some("c")), "a\nb\nc");
     }
 
     #[test]

@@ -388,6 +388,32 @@ def test_setup_of_a_configuration_of_another_user(own, cluster, configuration):
     assert "a new folder, mode 0700" in told(setup(own, "--data", folder, *CLUSTER))
 
 
+def test_setup_of_files_that_a_server_makes_up(own, cluster, configuration, tmp_path):
+    """By a connection: what would be written is another user's to choose, and where as well."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    before = cluster.state()
+    config = configuration(cluster.path, STRANGER) / "postgresql.conf"
+    psql = tmp_path / "psql"
+    psql.write_text(f"#!/bin/sh\ncat >/dev/null\necho '{cluster.path}'\necho '{config}'\n")
+    psql.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    owner = cluster.path.stat().st_uid
+    for arguments in (CLUSTER, ("--undo",)):
+        said = fault(setup(own, "host=made.up", *arguments, "--yes", PATH=path))
+        assert said == (f"{config} belongs to the user {STRANGER}, and the data directory to the user "
+                        f"{owner}: run it as the one that the server runs as")
+    # Nor one that everybody could replace.
+    os.chown(config, owner, owner)
+    config.parent.chmod(0o1777)
+    os.chown(config.parent, 0, 0)
+    told(setup(own, "host=made.up", *CLUSTER, PATH=path))
+    config.chmod(0o666)
+    said = fault(setup(own, "host=made.up", *CLUSTER, "--yes", PATH=path))
+    assert said.startswith(f"{config} can be written by others than root and the owner of {config}")
+    assert cluster.state() == before
+
+
 @pytest.mark.parametrize(("user", "mode"), [(STRANGER, 0o755), (0, 0o777), (0, 0o775)])
 def test_setup_below_a_folder_of_somebody_elses(own, cluster, user, mode):
     """Who could put another folder in its place, once it is known whose it is."""
@@ -407,6 +433,9 @@ def test_setup_below_a_folder_of_somebody_elses(own, cluster, user, mode):
     between.chmod(0o1777)
     told(setup(own, "--data", inside, *CLUSTER))
     inside.rename(cluster.path)
+    # Everybody puts things there, so it is nobody's configuration.
+    said = fault(setup(own, "--data", between, *CLUSTER, "--yes"))
+    assert said.startswith(f"{between} can be written by others than root and the owner of {between}")
     between.rmdir()
 
 
