@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use dsql_iam_core::cluster::{Cluster, SERVICE};
+use dsql_iam_core::cluster::{Cluster, ID_LEN, id_and_region};
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::explain::{Explanation, Outcome, explain};
 use dsql_iam_core::identity::Identities;
@@ -13,9 +13,6 @@ use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
-
-/// How many characters the id of a cluster has.
-const ID_LEN: usize = 26;
 
 /// The longest token, and a line break.
 const MAX_INPUT: u64 = 65_536 + 2;
@@ -165,13 +162,8 @@ fn derived_cluster(
     identities: &Identities,
 ) -> Result<Cluster, String> {
     let own_name = endpoints.split(',').find_map(|host| {
-        let host = host.trim().split(':').next()?;
-        let labels: Vec<&str> = host.split('.').collect();
-        let [id, service, region, "on", "aws"] = labels[..] else {
-            return None;
-        };
-        let is_own = service.starts_with(SERVICE) && id.len() == ID_LEN;
-        is_own.then_some((id, region))
+        let name = id_and_region(host.trim().split(':').next()?);
+        name.filter(|(id, _)| id.len() == ID_LEN)
     });
     let fits = |arn: &&str| {
         let parts: Vec<&str> = arn.split(':').collect();

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dsql_iam_core::cluster::Cluster;
+use dsql_iam_core::cluster::{Cluster, ID_LEN};
 use dsql_iam_core::doctor::preloads;
 
 use crate::owner;
@@ -655,7 +655,7 @@ fn quote(value: &str) -> String {
 
 fn new_cluster_id() -> Result<String, String> {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut bytes = [0_u8; 26];
+    let mut bytes = [0_u8; ID_LEN];
     getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
     Ok(bytes
         .iter()

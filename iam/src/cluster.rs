@@ -5,6 +5,9 @@ use crate::arn::is_account_id;
 /// The service name in a credential scope and in a cluster's ARN.
 pub const SERVICE: &str = "dsql";
 
+/// How many characters the id of a cluster has.
+pub const ID_LEN: usize = 26;
+
 /// The cluster: what its ARN is made of, and the host names a token may be signed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -53,7 +56,7 @@ impl Cluster {
             return Err(BadCluster::Region(region.to_owned()));
         }
         let is_id_char = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        if id.len() != 26 || !id.bytes().all(is_id_char) {
+        if id.len() != ID_LEN || !id.bytes().all(is_id_char) {
             return Err(BadCluster::Id(id.to_owned()));
         }
         let mut endpoints: Vec<String> = ["localhost", "127.0.0.1", "[::1]", "::1"]
@@ -132,11 +135,7 @@ impl Cluster {
     /// `ID.dsql-….REGION.on.aws`), and another cluster's. Any other name is nobody's.
     pub fn is_anothers(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
-        let labels: Vec<&str> = host.split('.').collect();
-        let [id, service, region, "on", "aws"] = labels[..] else {
-            return false;
-        };
-        service.starts_with(SERVICE) && (id != self.id || region != self.region)
+        id_and_region(&host).is_some_and(|(id, region)| id != self.id || region != self.region)
     }
 
     /// Whether a token signed for `host` (with or without a port) is meant for this cluster.
@@ -146,6 +145,16 @@ impl Cluster {
             || host.rsplit_once(':').is_some_and(|(name, port)| {
                 port.len() <= 5 && port.parse::<u16>().is_ok_and(|p| p > 0) && is(name)
             })
+    }
+}
+
+/// The id and the region in one of Aurora DSQL's host names, in lower case: `ID.dsql.REGION.on.aws`, or a
+/// PrivateLink name, `ID.dsql-….REGION.on.aws`.
+pub fn id_and_region(host: &str) -> Option<(&str, &str)> {
+    let labels: Vec<&str> = host.split('.').collect();
+    match labels[..] {
+        [id, service, region, "on", "aws"] if service.starts_with(SERVICE) => Some((id, region)),
+        _ => None,
     }
 }
 
