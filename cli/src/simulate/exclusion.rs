@@ -6,6 +6,7 @@
 
 use dsql_iam_core::arn::is_account_id;
 use dsql_iam_core::authorization::{Policies, Source};
+use dsql_iam_core::policy::fits_wildcards;
 
 use super::input::{InlinePolicyIdentifier, PolicyIdentifier};
 use super::{Error, error, invalid};
@@ -78,14 +79,14 @@ impl Excluded<'_> {
             (Self::Type("inline"), Source::Inline { .. }) => true,
             (Self::Type("aws-managed"), Source::Managed(arn)) => is_of_aws(arn),
             (Self::Type("user-managed"), Source::Managed(arn)) => !is_of_aws(arn),
-            (Self::Managed(pattern), Source::Managed(arn)) => fits(pattern, arn),
+            (Self::Managed(pattern), Source::Managed(arn)) => fits_wildcards(pattern, arn),
             (Self::Inline(wanted), Source::Inline { owner, name }) => {
                 let resource = owner.rsplit(':').next().unwrap_or_default();
                 let kind = resource.split('/').next().unwrap_or_default();
                 let owner = resource.rsplit('/').next().unwrap_or_default();
                 wanted.policy_name == *name
                     && wanted.attachment_type == kind
-                    && fits(&wanted.attachment_name, owner)
+                    && fits_wildcards(&wanted.attachment_name, owner)
             }
             _ => false,
         }
@@ -171,25 +172,6 @@ fn is_of_aws(arn: &str) -> bool {
 fn is_name(name: &str, more: &str) -> bool {
     let is_of_it = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c) || more.contains(c);
     (1..=128).contains(&name.len()) && name.chars().all(is_of_it)
-}
-
-/// Whether a text is matched by a pattern with at most one `*`, and with any number of `?`.
-fn fits(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
-    let is_same = |pattern: &[char], text: &[char]| {
-        let mut pairs = pattern.iter().zip(text);
-        pattern.len() == text.len() && pairs.all(|(wanted, c)| *wanted == '?' || wanted == c)
-    };
-    match pattern.iter().position(|c| *c == '*') {
-        None => is_same(&pattern, &text),
-        Some(at) => {
-            let (before, after) = (&pattern[..at], &pattern[at + 1..]);
-            text.len() >= before.len() + after.len()
-                && is_same(before, &text[..before.len()])
-                && is_same(after, &text[text.len() - after.len()..])
-        }
-    }
 }
 
 #[cfg(test)]

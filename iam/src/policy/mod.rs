@@ -38,7 +38,7 @@ pub(crate) use principal::Naming;
 
 use condition::{Condition, Operator};
 use pattern::{
-    ARN_COLONS, Token, Work, is_anything, matches_resource_within, matches_within, tokens,
+    ARN_COLONS, Token, Work, is_anything, matches, matches_resource_within, matches_within, tokens,
 };
 use principal::{Principals, RawPrincipals};
 use serde::Deserialize;
@@ -137,6 +137,12 @@ impl<'q> Question<'q> {
             has_boundary,
         }
     }
+}
+
+/// Whether all of `text` is matched by `pattern`, in which `*` stands for any run of characters and `?` for
+/// one, as in an Action.
+pub fn fits_wildcards(pattern: &str, text: &str) -> bool {
+    matches(&tokens(pattern), &text.chars().collect::<Vec<_>>())
 }
 
 impl Policy {
