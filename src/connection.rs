@@ -23,9 +23,9 @@ use dsql_iam_core::audit::Decision;
 use dsql_iam_core::cluster::cluster_ids_in_options;
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
-use dsql_iam_core::login::{ADMIN, Caller, Verdict, judge};
+use dsql_iam_core::login::{ADMIN, Caller, Verdict, judge_token};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
-use dsql_iam_core::token::{Action, MAX_TOKEN, Token, access_key_id};
+use dsql_iam_core::token::{Action, MAX_TOKEN, Malformed, Token};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
 use std::borrow::Cow;
@@ -128,7 +128,7 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
     let role = connection.user().to_string_lossy();
     let verdict = match std::str::from_utf8(password.bytes()) {
         Ok(password) => verdict(connection, password, &role),
-        Err(_) => denied(Denial::Malformed(dsql_iam_core::token::Malformed::NoUrl)),
+        Err(_) => Verdict::refused(Malformed::NoUrl.into()),
     };
     drop(password);
     let Verdict {
@@ -186,37 +186,31 @@ fn check_cluster(connection: &Connection) -> Result<(), Denial> {
     }
 }
 
-fn denied(denial: Denial) -> Verdict {
-    Verdict {
-        caller: None,
-        action: None,
-        outcome: Err(denial),
-    }
-}
-
 fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
     // What is no token needs no identities, and whoever sends it should not have the server look for them.
-    if let Err(fault) = Token::parse(password) {
-        return denied(Denial::Malformed(fault));
-    }
-    let judged = with_circumstances(password, facts(connection), |circumstances| {
-        judge(password, role, circumstances)
+    let token = match Token::parse(password) {
+        Ok(token) => token,
+        Err(fault) => return Verdict::refused(fault.into()),
+    };
+    let key = || token.access_key_id().to_owned();
+    let judged = with_circumstances(key, facts(connection), |circumstances| {
+        judge_token(&token, role, circumstances)
     });
-    judged.unwrap_or_else(denied)
+    judged.unwrap_or_else(Verdict::refused)
 }
 
-/// Calls `use_them` with what a login with this token is judged by at this moment.
+/// Calls `use_them` with what a login with the token of this access key is judged by at this moment.
 ///
 /// # Errors
 /// If the settings or the documents do not allow any login.
 pub fn with_circumstances<T>(
-    token: &str,
+    access_key_id: impl FnOnce() -> String,
     connection: ConnectionFacts,
     use_them: impl FnOnce(&Circumstances) -> T,
 ) -> Result<T, Denial> {
     let cluster = settings::cluster()?;
-    let key = || access_key_id(token);
-    let used = identities::with_current(&settings::iam_directory(), key, |identities| {
+    let directory = settings::iam_directory();
+    let used = identities::with_current(&directory, access_key_id, |identities| {
         use_them(&Circumstances {
             now: UtcDateTime::now(),
             cluster: &cluster,

@@ -5,6 +5,7 @@ use dsql_iam_core::denial::Denial;
 use dsql_iam_core::explain::{self, Outcome, explain};
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::statement::Verb;
+use dsql_iam_core::token::access_key_id;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern};
 
@@ -54,7 +55,8 @@ fn explain_token(
         },
         |current| connection::facts(&current),
     );
-    let explained = connection::with_circumstances(token, facts, |circumstances| {
+    let key = || access_key_id(token);
+    let explained = connection::with_circumstances(key, facts, |circumstances| {
         explain(token, role, circumstances)
     });
     let row = |check: &str, outcome: &str, reason: Option<String>| {

@@ -62,40 +62,51 @@ pub struct Verdict {
 ///
 /// `password` is what the client sent; `role` the database role it asks for.
 pub fn judge(password: &str, role: &str, circumstances: &Circumstances<'_>) -> Verdict {
-    let mut seen = Seen::default();
-    let outcome = checked(password, role, circumstances, &mut seen);
+    match Token::parse(password) {
+        Ok(token) => judge_token(&token, role, circumstances),
+        Err(fault) => Verdict::refused(fault.into()),
+    }
+}
+
+/// Judges one login with what has been found to be a token.
+pub fn judge_token(token: &Token<'_>, role: &str, circumstances: &Circumstances<'_>) -> Verdict {
+    let mut caller = None;
+    let outcome = checked(token, role, circumstances, &mut caller);
     Verdict {
-        caller: seen.caller,
-        action: seen.action,
+        caller,
+        action: Some(token.action),
         outcome,
     }
 }
 
-/// What is known by the time a check fails.
-#[derive(Default)]
-struct Seen {
-    caller: Option<Caller>,
-    action: Option<Action>,
+impl Verdict {
+    /// A no, before it is known who asks for what.
+    pub fn refused(denial: Denial) -> Self {
+        Self {
+            caller: None,
+            action: None,
+            outcome: Err(denial),
+        }
+    }
 }
 
+/// `caller` gets who it is, as soon as that is proven.
 fn checked(
-    password: &str,
+    token: &Token<'_>,
     role: &str,
     circumstances: &Circumstances<'_>,
-    seen: &mut Seen,
+    caller: &mut Option<Caller>,
 ) -> Result<Admission, Denial> {
     let Circumstances { now, cluster, .. } = *circumstances;
-    let token = Token::parse(password)?;
-    seen.action = Some(token.action);
-    check_scope(&token, cluster)?;
-    check_action(&token, role)?;
+    check_scope(token, cluster)?;
+    check_action(token, role)?;
     if !cluster.answers_to(token.host) {
         return Err(Denial::WrongHost(token.host.to_owned()));
     }
-    check_time(&token, now)?;
-    let authenticated = authenticate(&token, circumstances)?;
-    seen.caller = Some(authenticated.caller.clone());
-    check_policies(&token, &authenticated, circumstances)?;
+    check_time(token, now)?;
+    let authenticated = authenticate(token, circumstances)?;
+    *caller = Some(authenticated.caller.clone());
+    check_policies(token, &authenticated, circumstances)?;
     Ok(Admission {
         caller: authenticated.caller,
         action: token.action,
