@@ -2,7 +2,7 @@
 
 use crate::{connection, doctor, mappings, port};
 use dsql_iam_core::denial::Denial;
-use dsql_iam_core::explain::{self, Outcome, explain};
+use dsql_iam_core::explain::{self, explain};
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::statement::Verb;
 use dsql_iam_core::token::access_key_id;
@@ -70,11 +70,7 @@ fn explain_token(
     let mut rows: Vec<_> = explanation
         .checks
         .iter()
-        .map(|(check, outcome)| match outcome {
-            Outcome::Passed => row(check, "passed", None),
-            Outcome::Failed(reason) => row(check, "failed", Some(reason.clone())),
-            Outcome::NotReached => row(check, "not reached", None),
-        })
+        .map(|(check, outcome)| row(check, outcome.word(), outcome.reason().map(str::to_owned)))
         .collect();
     let database = explanation
         .is_admitted()

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use dsql_iam_core::cluster::{Cluster, ID_LEN, id_and_region};
 use dsql_iam_core::directory::Snapshot;
-use dsql_iam_core::explain::{Explanation, Outcome, explain};
+use dsql_iam_core::explain::{Explanation, explain};
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use serde_json::{Value, json};
@@ -117,12 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer, String> {
 /// is not known.
 fn json(explanation: &Explanation) -> Value {
     let checks = explanation.checks.iter().map(|(name, outcome)| {
-        let (outcome, reason) = match outcome {
-            Outcome::Passed => ("passed", None),
-            Outcome::Failed(reason) => ("failed", Some(reason)),
-            Outcome::NotReached => ("not reached", None),
-        };
-        json!({"check_name": name, "outcome": outcome, "reason": reason})
+        json!({"check_name": name, "outcome": outcome.word(), "reason": outcome.reason()})
     });
     let signed = explanation.signed.iter().map(|(name, signed, expected)| {
         let expected = (!expected.is_empty()).then_some(expected);

@@ -32,6 +32,25 @@ pub enum Outcome {
     NotReached,
 }
 
+impl Outcome {
+    /// The word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed(_) => "failed",
+            Self::NotReached => "not reached",
+        }
+    }
+
+    /// Why it failed, if it did.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Failed(reason) => Some(reason),
+            Self::Passed | Self::NotReached => None,
+        }
+    }
+}
+
 /// What is to be said about one login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
@@ -150,9 +169,8 @@ impl fmt::Display for Explanation {
         writeln!(f)?;
         for (name, outcome) in &self.checks {
             match outcome {
-                Outcome::Passed => writeln!(f, "{name:<18} passed")?,
                 Outcome::Failed(reason) => writeln!(f, "{name:<18} FAILED: {reason}")?,
-                Outcome::NotReached => writeln!(f, "{name:<18} not reached")?,
+                outcome => writeln!(f, "{name:<18} {}", outcome.word())?,
             }
         }
         for statement in &self.statements {
