@@ -188,14 +188,7 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
             format!("Role {name} not supported"),
         );
     }
-    if name == ADMIN {
-        refuse_trust(name, None);
-    }
-    let reach = reach(role.oid);
-    if let Reach::Superuser(superuser) = &reach {
-        refuse_trust(name, Some(superuser));
-    }
-    if let Reach::Predefined(predefined) = reach {
+    if let Some(predefined) = check_trust(role, name) {
         // SAFETY: asks for the current role.
         if !unsafe { pg_sys::superuser() } {
             let message = format!("permission denied to grant IAM trust with role {name}");
@@ -234,6 +227,19 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
     };
     let label = json!({"iam_oid": iam_oid, "grantor_oid": grantor.0, "grantor": grantor.1});
     set_label(role.oid, arn, Some(&label.to_string()));
+}
+
+/// Raises an ERROR if nobody is to be mapped to the role; gives the predefined role that it is a member of,
+/// if there is one.
+fn check_trust(role: &LoginRole, name: &str) -> Option<String> {
+    if name == ADMIN {
+        refuse_trust(name, None);
+    }
+    match reach(role.oid) {
+        Reach::Superuser(superuser) => refuse_trust(name, Some(&superuser)),
+        Reach::Predefined(predefined) => Some(predefined),
+        Reach::Nothing => None,
+    }
 }
 
 /// Raises the ERROR for a role that nobody is to be mapped to: `admin`, or one that is, or is a member
@@ -325,13 +331,7 @@ pub fn restore(role: &CStr, arn: &str, label: Option<&str>) {
     }
     let locked = lock(role);
     if label.is_some() {
-        let name = role.to_string_lossy();
-        if name == ADMIN {
-            refuse_trust(&name, None);
-        }
-        if let Reach::Superuser(superuser) = reach(locked.oid) {
-            refuse_trust(&name, Some(&superuser));
-        }
+        check_trust(&locked, &role.to_string_lossy());
     }
     set_label(locked.oid, arn, label);
 }
