@@ -62,9 +62,10 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
             NodeTag::T_CreateRoleStmt => refuse_to_grant(&joined_roles(node.cast())),
             NodeTag::T_AlterRoleStmt => {
                 let statement: *mut pg_sys::AlterRoleStmt = node.cast();
-                match has_option((*statement).options, c"rolemembers") {
-                    true => refuse_to_grant(&[oid_of((*statement).role)]),
-                    false => refuse_to_alter(oid_of((*statement).role)),
+                let members = arguments((*statement).options, &[c"rolemembers"]);
+                match members.is_empty() {
+                    true => refuse_to_alter(oid_of((*statement).role)),
+                    false => refuse_to_grant(&[oid_of((*statement).role)]),
                 }
             }
             NodeTag::T_AlterRoleSetStmt => {
@@ -306,11 +307,23 @@ unsafe fn any_is(admin: Oid, roles: *mut pg_sys::List) -> bool {
 unsafe fn options_name(admin: Oid, options: *mut pg_sys::List, names: &[&CStr]) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
+        let lists = arguments(options, names);
+        lists.into_iter().any(|roles| any_is(admin, roles))
+    }
+}
+
+/// The arguments of the options with these names, each as the list that it has to be.
+///
+/// # Safety
+/// `options` must be a list of DefElems, or null.
+unsafe fn arguments(options: *mut pg_sys::List, names: &[&CStr]) -> Vec<*mut pg_sys::List> {
+    // SAFETY: the caller's promise.
+    unsafe {
         let options = PgList::<pg_sys::DefElem>::from_pg(options);
-        options.iter_ptr().any(|option| {
-            names.contains(&CStr::from_ptr((*option).defname))
-                && any_is(admin, (*option).arg.cast())
-        })
+        let wanted =
+            |option: &*mut pg_sys::DefElem| names.contains(&CStr::from_ptr((**option).defname));
+        let found = options.iter_ptr().filter(wanted);
+        found.map(|option| (*option).arg.cast()).collect()
     }
 }
 
@@ -521,32 +534,16 @@ unsafe fn granted_roles(statement: *mut pg_sys::GrantRoleStmt) -> Vec<Oid> {
     }
 }
 
-/// Whether there is an option with this name.
-///
-/// # Safety
-/// `options` must be a list of DefElems.
-unsafe fn has_option(options: *mut pg_sys::List, name: &CStr) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        PgList::<pg_sys::DefElem>::from_pg(options)
-            .iter_ptr()
-            .any(|option| CStr::from_ptr((*option).defname) == name)
-    }
-}
-
 /// The roles in `CREATE ROLE … IN ROLE`.
 ///
 /// # Safety
 /// `statement` must be a `CREATE ROLE` statement.
 unsafe fn joined_roles(statement: *mut pg_sys::CreateRoleStmt) -> Vec<Oid> {
-    // SAFETY: the list holds DefElems, and this one's argument is a list of RoleSpecs.
+    // SAFETY: the caller's promise: this option's argument is a list of RoleSpecs.
     unsafe {
-        let options = PgList::<pg_sys::DefElem>::from_pg((*statement).options);
-        let joins = options
-            .iter_ptr()
-            .filter(|option| CStr::from_ptr((**option).defname) == c"addroleto");
-        let roles = joins.flat_map(|option| {
-            let roles = PgList::<pg_sys::RoleSpec>::from_pg((*option).arg.cast());
+        let lists = arguments((*statement).options, &[c"addroleto"]);
+        let roles = lists.into_iter().flat_map(|list| {
+            let roles = PgList::<RoleSpec>::from_pg(list);
             roles.iter_ptr().collect::<Vec<_>>()
         });
         roles.map(|role| oid_of(role)).collect()
