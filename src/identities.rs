@@ -46,10 +46,9 @@ pub fn load_in_postmaster(directory: &Path) {
 
 /// The same at a reload of the configuration, unless it would take long: then the next login does it.
 pub fn reload_in_postmaster(directory: &Path) {
-    let is_large = match directory::count(directory) {
-        Ok(files) if files > MAX_FILES_AT_RELOAD => true,
-        _ => directory::look(directory).is_ok_and(|look| look.len > MAX_AT_RELOAD),
-    };
+    let is_larger = directory::is_larger_than(directory, MAX_FILES_AT_RELOAD, MAX_AT_RELOAD);
+    // What cannot be seen is named as it is loaded.
+    let is_large = is_larger.unwrap_or(false);
     debug1!("dsql_iam: a reload looks at the IAM directory, and leaves it to a login: {is_large}");
     if !is_large {
         load_in_postmaster(directory);

@@ -261,16 +261,16 @@ fn refresh_in_postmaster(refresh: impl FnOnce()) {
 /// The reload and the directory of the last look: several settings have an assign hook.
 static LAST_LOOK: Mutex<Option<(TimestampTz, PathBuf)>> = Mutex::new(None);
 
-/// Has the postmaster look at the IAM directory again, once for each reload, and at the hba file.
+/// Has the postmaster look at the IAM directory and at the user's hba file again, once for each reload.
 fn refresh(directory: PathBuf) {
     // SAFETY: a variable of the server: the time of the last reload, the one before this.
     let look = (unsafe { PgReloadTime }, directory);
     let mut last = LAST_LOOK.lock().unwrap_or_else(PoisonError::into_inner);
     if last.as_ref() != Some(&look) {
         identities::reload_in_postmaster(&look.1);
+        hba::refresh();
         *last = Some(look);
     }
-    hba::refresh();
 }
 
 #[pg_guard]

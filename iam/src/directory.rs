@@ -25,15 +25,6 @@ const ATTEMPTS: usize = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
-/// A directory seen from outside: no document was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// What it looked like.
-    pub fingerprint: Fingerprint,
-    /// The length of all documents together, in bytes.
-    pub len: u64,
-}
-
 /// Why a directory was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -90,20 +81,41 @@ impl LoadError {
     }
 }
 
-/// The directory as it is now: names, sizes, times and modes, no contents.
+/// The fingerprint of the directory as it is now: of names, sizes, times and modes, no contents.
 ///
 /// # Errors
 /// [`LoadError::Directory`], [`LoadError::TooMany`] or [`LoadError::Unreadable`].
-pub fn look(directory: &Path) -> Result<Look, LoadError> {
-    settled(|| look_once(directory))
+pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
+    settled(|| {
+        let mut hash = Sha256::new();
+        for path in list(directory)? {
+            hash_file(&mut hash, &path, &look(&path)?);
+        }
+        Ok(Fingerprint(hash.finalize().into()))
+    })
 }
 
-/// The fingerprint of the directory as it is now.
+/// Whether there are more documents than `files`, or their length together is more than `bytes`.
 ///
 /// # Errors
-/// Those of [`look`].
-pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
-    Ok(look(directory)?.fingerprint)
+/// Those of [`fingerprint`].
+pub fn is_larger_than(directory: &Path, files: usize, bytes: u64) -> Result<bool, LoadError> {
+    settled(|| {
+        let paths = list(directory)?;
+        if paths.len() > files {
+            return Ok(true);
+        }
+        let lengths = paths.iter().map(|path| Ok(look(path)?.len()));
+        Ok(lengths.sum::<Result<u64, LoadError>>()? > bytes)
+    })
+}
+
+/// What the system says of a document.
+fn look(path: &Path) -> Result<Metadata, LoadError> {
+    fs::metadata(path).map_err(|error| LoadError::Unreadable {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// Tries again if a document went away between the list and the look at it, as that of a session
@@ -117,23 +129,6 @@ fn settled<T>(attempt: impl Fn() -> Result<T, LoadError>) -> Result<T, LoadError
         }
     }
     attempt()
-}
-
-fn look_once(directory: &Path) -> Result<Look, LoadError> {
-    let mut hash = Sha256::new();
-    let mut len = 0;
-    for path in list(directory)? {
-        let metadata = fs::metadata(&path).map_err(|error| LoadError::Unreadable {
-            path: path.clone(),
-            error,
-        })?;
-        hash_file(&mut hash, &path, &metadata);
-        len += metadata.len();
-    }
-    Ok(Look {
-        fingerprint: Fingerprint(hash.finalize().into()),
-        len,
-    })
 }
 
 /// The documents of a directory as they were read.

@@ -1,6 +1,6 @@
 //! The directory of IAM documents: what is taken, what is refused, and what counts as a change.
 
-use dsql_iam_core::directory::{Fingerprint, LoadError, fingerprint, load};
+use dsql_iam_core::directory::{Fingerprint, LoadError, fingerprint, is_larger_than, load};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -367,4 +367,16 @@ fn documents_that_come_and_go_do_no_harm() {
     // One that is gone for good is still named.
     symlink(path.join("nowhere"), path.join("gone.json")).unwrap();
     assert!(matches!(error_of(path), LoadError::Unreadable { .. }));
+}
+
+#[test]
+fn a_directory_is_as_large_as_its_documents() {
+    let directory = directory(&[("a.json", "{}", 0o600), ("b.json", "{}", 0o600)]);
+    fs::write(directory.path().join("c.txt"), "x".repeat(100)).unwrap();
+    for (files, bytes, expected) in [(2, 4, false), (1, 4, true), (2, 3, true), (0, 0, true)] {
+        let is_larger = is_larger_than(directory.path(), files, bytes).unwrap();
+        assert_eq!(is_larger, expected, "{files} {bytes}");
+    }
+    let missing = is_larger_than(&directory.path().join("missing"), 2, 4).unwrap_err();
+    assert!(matches!(missing, LoadError::Directory { .. }), "{missing}");
 }
