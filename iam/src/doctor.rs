@@ -628,8 +628,8 @@ fn other_logins(facts: &Facts) -> Finding {
             "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server".to_owned(),
         )
     });
-    let lines = facts.hba_lines.iter().flat_map(HbaLine::halves);
-    let doors = lines.filter_map(|line| door(facts, &line));
+    let lines: Vec<HbaLine> = facts.hba_lines.iter().flat_map(HbaLine::halves).collect();
+    let doors = lines.iter().filter_map(|line| door(facts, line));
     let (mut found, mut remedies): (Vec<_>, Vec<_>) = exempt.into_iter().chain(doors).unzip();
     remedies.dedup();
     found.push(match &facts.names_of(|role| role.is_superuser)[..] {
@@ -637,11 +637,10 @@ fn other_logins(facts: &Facts) -> Finding {
         some => format!("superusers, over Unix sockets as pg_hba.conf says: {some}"),
     });
     let is_by_name = |line: &HbaLine| {
-        line.is_local() && !line.is_for_replication() && matches!(line.method(), "peer" | "ident")
+        line.is_local() && !line.is_for_replication() && line.is_by_peer() && line.map().is_none()
     };
     let is_ordinary = |role: &Role, line: &HbaLine| !role.is_superuser && line.is_for(role);
-    if facts
-        .hba_lines
+    if lines
         .iter()
         .any(|line| is_by_name(line) && facts.roles.iter().any(|role| is_ordinary(role, line)))
     {
@@ -681,9 +680,7 @@ fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
     if line.is_for_replication() {
         // Whoever replicates copies the data directory, and the documents if they are in it.
         let replicates = |role: &Role| role.may_replicate || role.is_superuser;
-        let is_meant = |role: &Role| {
-            line.is_local() && (role.is_superuser || matches!(method, "peer" | "ident"))
-        };
+        let is_meant = |role: &Role| line.is_local() && (role.is_superuser || line.is_by_peer());
         let names = facts.names_of(|role| gets_in(role) && replicates(role) && !is_meant(role));
         return (!names.is_empty()).then(|| {
             (
@@ -694,7 +691,7 @@ fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
         });
     }
     if line.is_local() {
-        if matches!(method, "peer" | "ident") {
+        if line.is_by_peer() {
             // Without a map users of the machine come in as the role of their own name.
             let map = line.map()?;
             let names = facts.names_of(|role| gets_in(role) && !role.is_superuser);
@@ -736,6 +733,11 @@ impl HbaLine {
 
     fn method(&self) -> &str {
         self.method.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the system tells who it is. Over sockets `ident` is `peer`.
+    fn is_by_peer(&self) -> bool {
+        matches!(self.method(), "peer" | "ident")
     }
 
     /// The map in pg_ident.conf that the line names.
@@ -1056,6 +1058,34 @@ mod tests {
             ..mapped
         };
         assert_eq!(with(&[for_superusers], &[app]).1, None);
+    }
+
+    #[test]
+    fn who_comes_in_by_their_own_name_is_told() {
+        let by_name = "users of this machine, over Unix sockets, as the role of their name";
+        let peer = || line(5, "local", "all", "all", "peer");
+        let both = HbaLine {
+            databases: Some(vec!["all".into(), "replication".into()]),
+            ..peer()
+        };
+        let mapped = HbaLine {
+            options: Some(vec!["map=others".into()]),
+            ..peer()
+        };
+        let of_replication = line(5, "local", "replication", "all", "peer");
+        let of_superusers = line(5, "local", "all", "postgres", "peer");
+        for (line, is_told) in [
+            (peer(), true),
+            (both, true),
+            (mapped, false),
+            (of_replication, false),
+            (of_superusers, false),
+        ] {
+            let mut facts = facts();
+            facts.hba_lines = vec![line.clone()];
+            let found = other_logins(&facts).found;
+            assert_eq!(found.contains(by_name), is_told, "{line:?}: {found}");
+        }
     }
 
     #[test]
