@@ -7,10 +7,10 @@
 //! PostgreSQL. A program in Rust is built with the dependencies of the last `toml` block before it.
 //!
 //! Each command of any other `sh` block, unless a block that is run has it too, and each statement of a
-//! `sql` block has a line in `tests/readme-covered.txt`: the command, a tab, and the test that runs it (a path, and `::` with the name
-//! of a function in that file, if that helps). The words of the command have to be in that file, outside of
-//! comments: a command that has changed has to change there too. Paths and versions are others in a
-//! test, so they do not count. Where nothing can run it, `not run: ` and the reason stand in place of the
+//! `sql` block has a line in `tests/readme-covered.txt`: the command, a tab, and the test that runs it (a
+//! path, and `::` with the name of a function in that file, if that helps). The words of the command have to
+//! be in that file, outside of comments: a command that has changed has to change there too. Paths and
+//! versions are others in a test, so they do not count. Where nothing can run it, `not run: ` and the reason stand in place of the
 //! test. A line for a command that no page has is an error too, and so is a block of `text` that has
 //! commands in it.
 
