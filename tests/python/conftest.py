@@ -44,14 +44,17 @@ def bring_up(directory, pg_config=os.environ.get("PG_CONFIG")):
     return server
 
 
-def own_server(tmp_path_factory, name):
-    directory = tmp_path_factory.mktemp(name)
-    # pytest's folders are for their owner alone; the server's user has to pass through.
+def let_through(directory):
+    """pytest's folders are for their owner alone; the server's user has to pass through. Gives the folder."""
     for folder in [directory, *directory.parents]:
         if folder == pathlib.Path("/tmp") or folder.stat().st_uid != os.geteuid():
             break
         folder.chmod(folder.stat().st_mode | 0o011)
-    directory = directory / "server"
+    return directory
+
+
+def own_server(tmp_path_factory, name):
+    directory = let_through(tmp_path_factory.mktemp(name)) / "server"
     try:
         yield bring_up(directory)
     finally:

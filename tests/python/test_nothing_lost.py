@@ -455,6 +455,15 @@ def test_the_notice_in_every_notation(own, role, superuser):
     assert STAY not in superuser.notices
 
 
+def assert_dropped_with_a_notice(superuser, statement):
+    """In a transaction, which it ends by a ROLLBACK."""
+    superuser.notices.clear()
+    superuser.execute(statement)
+    assert superuser.notices.count(STAY) == 1
+    assert superuser.execute("SELECT 1 FROM pg_extension WHERE extname = 'dsql_iam'").fetchall() == []
+    superuser.execute("ROLLBACK")
+
+
 def test_the_notice_if_it_is_dropped_with_something_else(own, role, superuser):
     role("kept", on=own)
     role("owner_of_the_extension", "LOGIN SUPERUSER", on=own)
@@ -464,22 +473,14 @@ def test_the_notice_if_it_is_dropped_with_something_else(own, role, superuser):
     superuser.execute("SET LOCAL ROLE owner_of_the_extension")
     superuser.execute("CREATE EXTENSION dsql_iam")
     superuser.execute("RESET ROLE")
-    superuser.notices.clear()
-    superuser.execute("DROP OWNED BY owner_of_the_extension CASCADE")
-    assert superuser.notices.count(STAY) == 1
-    assert superuser.execute("SELECT 1 FROM pg_extension WHERE extname = 'dsql_iam'").fetchall() == []
-    superuser.execute("ROLLBACK")
+    assert_dropped_with_a_notice(superuser, "DROP OWNED BY owner_of_the_extension CASCADE")
     # By way of an object that it depends on.
     superuser.execute("BEGIN")
     superuser.execute("CREATE FUNCTION needed() RETURNS int LANGUAGE sql AS 'SELECT 1'")
     superuser.execute("INSERT INTO pg_depend SELECT 'pg_extension'::regclass, oid, 0, "
                       "'pg_proc'::regclass, 'needed'::regproc, 0, 'n' FROM pg_extension "
                       "WHERE extname = 'dsql_iam'")
-    superuser.notices.clear()
-    superuser.execute("DROP FUNCTION needed() CASCADE")
-    assert superuser.notices.count(STAY) == 1
-    assert superuser.execute("SELECT 1 FROM pg_extension WHERE extname = 'dsql_iam'").fetchall() == []
-    superuser.execute("ROLLBACK")
+    assert_dropped_with_a_notice(superuser, "DROP FUNCTION needed() CASCADE")
     # Another extension's end is none of ours.
     superuser.execute("BEGIN")
     superuser.notices.clear()
