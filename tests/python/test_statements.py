@@ -284,6 +284,16 @@ def test_only_who_logs_in_as_admin_is_admin(server, stated, role):
 
 # Every way to send it
 
+def test_however_many_blanks(admin):
+    """The words are found past as many as there are, and where a page of memory ends between them."""
+    many = [("", blanks) for blanks in range(1, 300)]
+    behind_a_page = [(" " * before, 200) for before in range(0, 4200, 150)]
+    for before, blanks in many + behind_a_page:
+        for blank in (" ", "\n"):
+            assert_fails(admin, f"{before}aws{blank * blanks}iam GRANT nobody TO '{ARN}'", "42704",
+                         "Role nobody does not exist")
+
+
 def test_simple_protocol(server, stated):
     """Through the wire itself: libpq's PQexec, completion tags and all."""
     with Wire(server) as wire:

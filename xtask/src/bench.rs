@@ -60,6 +60,9 @@ const WORDY: &str = "SELECT relname AS aws, relkind AS iam, relpages AS pages, r
 /// How many words the lexer is asked about in the queries that measure what one costs.
 const WORDS: usize = 200;
 
+/// What stands behind a word at the end of a line: the hook looks past it for `IAM`.
+const INDENT: &str = "\n            ";
+
 /// How many sessions are idle at once while their memory is measured.
 const IDLE_SESSIONS: usize = 5;
 
@@ -186,8 +189,12 @@ impl Bench<'_> {
                 "words without",
                 self.throughput(&[&self.script("wordy.sql", WORDY)?])?,
             );
-            for (name, word) in [("identifiers without", "word"), ("aws without", "aws")] {
-                take(name, self.throughput(&[&self.many_words(word)?])?);
+            for (name, word, blank) in [
+                ("identifiers without", "word", " "),
+                ("aws without", "aws", " "),
+                ("indented without", "aws", INDENT),
+            ] {
+                take(name, self.throughput(&[&self.many_words(word, blank)?])?);
             }
             take("memory without", self.idle_memory("bench_trust", "")?);
 
@@ -203,8 +210,12 @@ impl Bench<'_> {
                 "words with",
                 self.throughput(&[&self.script("wordy.sql", WORDY)?])?,
             );
-            for (name, word) in [("identifiers with", "word"), ("aws with", "aws")] {
-                take(name, self.throughput(&[&self.many_words(word)?])?);
+            for (name, word, blank) in [
+                ("identifiers with", "word", " "),
+                ("aws with", "aws", " "),
+                ("indented with", "aws", INDENT),
+            ] {
+                take(name, self.throughput(&[&self.many_words(word, blank)?])?);
             }
             take("memory with", self.idle_memory(ROLE, &token)?);
 
@@ -488,9 +499,10 @@ impl Bench<'_> {
         Ok(path.to_string_lossy().into_owned())
     }
 
-    /// A query in which the lexer asks about many words, and little else is done.
-    fn many_words(&self, word: &str) -> Result<String> {
-        let condition = vec![format!("{word} IS NULL"); WORDS].join(" OR ");
+    /// A query in which the lexer asks about many words, each with `blank` behind it, and little else is
+    /// done.
+    fn many_words(&self, word: &str, blank: &str) -> Result<String> {
+        let condition = vec![format!("{word}{blank}IS NULL"); WORDS].join(" OR ");
         // The first part alone is looked at when it runs.
         let query =
             format!("SELECT 1 FROM (SELECT 1 AS {word}) w WHERE false AND ({condition});\n");
@@ -597,6 +609,7 @@ fn report(figures: &Figures, arguments: &Arguments) -> String {
         ("words with", "words without", "≥ 0.99"),
         ("identifiers with", "identifiers without", ""),
         ("aws with", "aws without", ""),
+        ("indented with", "indented without", ""),
     ] {
         let (value, against) = (of(name), of(base));
         let _ = writeln!(
@@ -615,6 +628,10 @@ fn report(figures: &Figures, arguments: &Arguments) -> String {
         (
             "an identifier `aws` costs",
             per_word("aws with", "aws without"),
+        ),
+        (
+            "one at the end of a line costs",
+            per_word("indented with", "indented without"),
         ),
     ] {
         let _ = writeln!(table, "| {name} | {cost:.0} ns more | | | | |");
@@ -689,7 +706,8 @@ fn page(table: &str, arguments: &Arguments) -> Result<String> {
          documents; the large directory is read like this too, and one of {ENTITIES} sessions, each a document of\n\
          its own. Each login asks the system about each document, so it costs more the more files there are.\n\n\
          `pgbench -S`, `words` (a short query of ordinary names), `identifiers` and `aws` ({WORDS} times the same\n\
-         name in a condition that is never looked at) are queries a second with and without the library;\n\
+         name in a condition that is never looked at) are queries a second with and without the library, `indented`\n\
+         those with `aws` at the end of a line, before an indented one;\n\
          memory is what an idle backend has for itself.\n\n{table}",
         version.trim()
     ))
