@@ -60,14 +60,26 @@ HBA = {
     "trust with one's own certificate": ["hostssl all all all trust clientcert=verify-full"],
     "a method with options": ["host all all all ident map=nobody"],
 }
-# Those that not every server has been built with. `pam` and `radius` take seconds to refuse each attempt,
-# and `peer` is for sockets.
+# Those that not every server has been built with. `pam` and `radius`, which take seconds to refuse each
+# attempt, are in SLOW; with `peer`, which is for sockets, the server does not start.
 BUILT_WITH = subprocess.run([os.environ["PG_CONFIG"], "--configure"], check=True, text=True,
                             stdout=subprocess.PIPE).stdout
 if "--with-ldap" in BUILT_WITH:
     HBA["ldap"] = ["host all all all ldap ldapserver=127.0.0.1 ldapport=9 ldapprefix=cn="]
 if "--with-gssapi" in BUILT_WITH:
     HBA["gss"] = ["host all all all gss"]
+SLOW = {"radius": "host all all all radius radiusservers=127.0.0.1 radiusports=9 radiussecrets=secret"}
+if "--with-pam" in BUILT_WITH:
+    SLOW["pam"] = "host all all all pam"
+# Of those who have a token, whose attempts come to a `trust` line that takes them.
+TRUSTED = {
+    "trust": MAPPED,
+    "trust with TLS": MAPPED,
+    "trust without GSSAPI": MAPPED,
+    "reject before trust": MAPPED - {"fc_mapped"},
+    "scram for one, trust": MAPPED - {"fc_exempt"},
+    "trust for one, scram": {"admin"},
+}
 
 
 # Faults of the documents. Each takes the folder; it is put back as it was.
@@ -409,14 +421,23 @@ def test_the_attempts_get_in_where_they_should(world, before):
 
 @pytest.mark.parametrize("hba", HBA)
 def test_manage_hba_off(world, before, hba):
-    """Each kind of line of the user's."""
+    """Each kind of line of the user's: tokens where it says `trust`, and all else as it was."""
     got_in = hold(world, before, GOOD | {"manage_hba": False, "hba": hba})
-    if hba in ("trust", "trust with TLS", "trust without GSSAPI"):
-        assert got_in == with_tokens(True)
-    elif hba == "trust without TLS":
-        assert got_in == set()
+    by_token = {attempt for attempt in with_tokens(True) if attempt[0] in TRUSTED.get(hba, ())}
+    assert got_in == by_token | before(without_trust(HBA[hba]))
+    if hba == "trust without TLS":
         without = hold(world, before, GOOD | {"manage_hba": False, "hba": hba, "require_tls": False})
         assert without == {attempt for attempt in with_tokens(False) if not attempt[2]}
+
+
+@pytest.mark.parametrize("method", SLOW)
+def test_manage_hba_off_and_a_slow_method(world, method):
+    """They say no: neither the service nor the user is there. What they say counts, not a token."""
+    world.configure({"dsql_iam.manage_hba": "off"}, [SLOW[method]])
+    mark = world.own.log_mark()
+    assert world.start()
+    assert not world.gets_in("fc_mapped", "good", True)
+    world.own.logged(f'{method.upper()} authentication failed for user "fc_mapped"', mark)
 
 
 @pytest.fixture(scope="module")
@@ -455,6 +476,19 @@ def test_a_client_certificate_and_a_token(world, certificate_of, level):
     assert not world.gets_in("fc_mapped", "good", True)
     for credential in ("password", "denied", "forged"):
         assert not world.gets_in("fc_mapped", credential, True, **mine)
+
+
+@pytest.mark.parametrize("manages", ["on", "off"])
+def test_a_client_certificate_alone(world, certificate_of, manages):
+    """It is enough where a line of the user's says so, and where the library's own file is in force never."""
+    world.configure({"dsql_iam.manage_hba": manages, "ssl_ca_file": "clients.crt"}, HBA["cert"])
+    assert world.start()
+    mine, anothers = certificate_of("fc_mapped"), certificate_of("fc_other")
+    assert world.gets_in("fc_mapped", "forged", True, **mine) == (manages == "off")
+    assert not world.gets_in("fc_mapped", "forged", True, **anothers)
+    assert not world.gets_in("fc_mapped", "forged", True)
+    for certificate in (anothers, {}):
+        assert world.gets_in("fc_mapped", "good", True, **certificate) == (manages == "on")
 
 
 @pytest.mark.parametrize("settings", [{}, {"dsql_iam.manage_hba": "off"}], ids=["managed", "not"])
