@@ -300,6 +300,19 @@ class Server:
         until(lambda: self.execute("SELECT pg_conf_load_time()") != before, "reload")
 
     @contextlib.contextmanager
+    def no_file_longer_than(self, size):
+        """As on a full disk, for backends that start meanwhile, and without root's rights: a write that
+        goes beyond is cut off, the next one fails."""
+        def limit(soft):
+            command = ["prlimit", f"--pid={self.postmaster()}", f"--fsize={soft}:"]
+            subprocess.run(command, check=True, **self.owner)
+        limit(size)
+        try:
+            yield
+        finally:
+            limit("unlimited")
+
+    @contextlib.contextmanager
     def settings(self, restart=False, **settings):
         """ALTER SYSTEM for a while. A dot in a name is written as two underlines."""
         apply = self.restart if restart else self.reload

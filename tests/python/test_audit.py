@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 
 import pytest
 
@@ -187,19 +186,6 @@ def test_a_file_that_stays_locked(audited):
     server.connect().close()
 
 
-@contextlib.contextmanager
-def no_file_longer_than(server, size):
-    """As on a full disk: a write that goes beyond is cut off, the next one fails."""
-    def limit(soft):
-        command = ["prlimit", f"--pid={server.postmaster()}", f"--fsize={soft}:"]
-        subprocess.run(command, check=True, **server.owner)
-    limit(size)
-    try:
-        yield
-    finally:
-        limit("unlimited")
-
-
 def test_a_line_that_was_cut_off_is_a_line_of_its_own(audited):
     server, path = audited
     # Longer than all else that the server writes, so that the limit is the limit of this file.
@@ -209,7 +195,7 @@ def test_a_line_that_was_cut_off_is_a_line_of_its_own(audited):
         file.seek(long - 1)
         file.write("\n")
     mark = server.log_mark()
-    with no_file_longer_than(server, long + 100):
+    with server.no_file_longer_than(long + 100):
         error = server.refusal("admin", server.token("admin"))
         assert (error.sqlstate, error.message, error.hint) == ("08006", DENIED, None)
         server.logged("dsql_iam.audit_file could not be written: the line was cut off", mark)

@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -480,7 +481,7 @@ def test_a_client_certificate_and_a_token(world, certificate_of, level):
 
 @pytest.mark.parametrize("manages", ["on", "off"])
 def test_a_client_certificate_alone(world, certificate_of, manages):
-    """It is enough where a line of the user's says so, and where the library's own file is in force never."""
+    """It is enough where a line of the user's says so, and never behind the library's own file."""
     world.configure({"dsql_iam.manage_hba": manages, "ssl_ca_file": "clients.crt"}, HBA["cert"])
     assert world.start()
     mine, anothers = certificate_of("fc_mapped"), certificate_of("fc_other")
@@ -636,6 +637,52 @@ def test_role_admin_of_somebody_else(world):
 
 # A full disk
 
+def denies(count):
+    """An account with this many users, of whom each has a kilobyte of denies."""
+    return json.dumps(account(roles={"nobody": [policy("dsql:*", effect="Deny")]}, users={
+        f"user{number}": [policy("dsql:*", effect="Deny", Resource="arn:aws:s3:::" + "x" * 1000)]
+        for number in range(count)}))
+
+
+def test_no_room_for_documents(world):
+    """Without root's rights: to be sure of the room, more of it is asked for than the log has."""
+    own = world.own
+    world.configure({"dsql_iam.audit_file": ""})
+    assert world.start()
+    assert own.admits("admin", own.token("admin"))
+    mark, room = own.log_mark(), own.log_mark() + 2**20
+    with own.no_file_longer_than(room):
+        own.write(own.iam / "account.json", denies(2 * room // 1000))
+        # Each reads them for itself.
+        for _ in range(2):
+            assert own.admits("admin", own.token("admin"))
+            assert not own.admits("fc_unmapped", own.token("example"))
+        own.logged("could not be kept for later connections: File too large", mark)
+        own.write(own.iam / "zz-fault.json", "{")
+        assert not own.admits("admin", own.token("admin"))
+        own.logged("no identities are in force", mark)
+    assert not own.admits("admin", own.token("admin"))
+    (own.iam / "zz-fault.json").unlink()
+    own.write(own.iam / "account.json", denies(0))
+    assert world.who_gets_in() == with_tokens(True)
+
+
+def test_no_room_for_our_hba_file(world):
+    """Without root's rights: there is room for what the server writes first, and not for the file."""
+    own = world.own
+    world.configure({"dsql_iam.exempt_roles": ", ".join(f"nobody{number}" for number in range(200))})
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**12, 2**12))
+    done = subprocess.run([world.program, "-D", own.data], cwd=own.dir, timeout=60, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, preexec_fn=limit, **own.owner)
+    assert done.returncode == 1
+    assert "FATAL:  dsql_iam could not put its hba file in force: " in done.stderr
+    assert "File too large" in done.stderr
+    assert world.start()
+    assert not world.ours.with_suffix(".conf.new").exists()
+    assert world.who_gets_in() == with_tokens(True)
+
+
 @pytest.fixture
 def small_disk(world, mended):
     """Puts the data directory on a file system of its own; gives what fills it to the last byte."""
@@ -683,10 +730,7 @@ def test_full_disk_while_it_runs(world, small_disk):
     assert world.who_gets_in() == with_tokens(True)
     # A change that takes a right away cannot be kept for others.
     mark = own.log_mark()
-    own.write(own.iam / "account.json", json.dumps(
-        account(roles={"nobody": [policy("dsql:*", effect="Deny")]}, users={
-            f"user{number}": [policy("dsql:*", effect="Deny", Resource="arn:aws:s3:::" + "x" * 1000)]
-            for number in range(100)})))
+    own.write(own.iam / "account.json", denies(100))
     assert world.who_gets_in() == with_tokens(True)
     own.logged("could not be kept for later connections: No space left on device", mark)
     # So nothing older comes back once a document is broken.
@@ -708,11 +752,14 @@ def test_full_disk_at_the_start(world, small_disk):
     started = []
     for room in (0, 2**12, 2**14, 2**16, 2**18, 2**20, 2**24):
         os.truncate(ballast, max(ballast.stat().st_size - room, 0))
+        mark = own.log_mark()
         started.append(world.start())
         if started[-1]:
             got_in = world.who_gets_in()
             assert got_in <= with_tokens(True), room
             world.stop()
+        else:
+            own.logged("No space left on device", mark)
     assert not started[0] and started[-1]
     assert got_in == with_tokens(True)
 
