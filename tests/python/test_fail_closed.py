@@ -494,7 +494,8 @@ def test_a_client_certificate_alone(world, certificate_of, manages):
 
 @pytest.mark.parametrize("settings", [{}, {"dsql_iam.manage_hba": "off"}], ids=["managed", "not"])
 def test_ipv6(world, settings):
-    world.configure(settings, HBA["trust"])
+    # The name localhost has not everywhere both addresses.
+    world.configure(settings | {"listen_addresses": "127.0.0.1, ::1"}, HBA["trust"])
     assert world.start()
     try:
         socket.create_connection(("::1", world.own.port), timeout=20).close()
