@@ -23,7 +23,7 @@ use dsql_iam_core::audit::Decision;
 use dsql_iam_core::cluster::cluster_ids_in_options;
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
-use dsql_iam_core::login::{ADMIN, Caller, Verdict, judge_token};
+use dsql_iam_core::login::{ADMIN, Caller, Verdict, check_claims, judge_token};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::token::{Action, MAX_TOKEN, Malformed, Token};
 use pgrx::pg_sys::libpq;
@@ -187,11 +187,22 @@ fn check_cluster(connection: &Connection) -> Result<(), Denial> {
 }
 
 fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
-    // What is no token needs no identities, and whoever sends it should not have the server look for them.
+    // What is no token is refused as that, also where the settings allow no login.
     let token = match Token::parse(password) {
         Ok(token) => token,
         Err(fault) => return Verdict::refused(fault.into()),
     };
+    // To look whether the documents have changed costs more than all else: not for whoever is refused
+    // without.
+    let claims = settings::cluster()
+        .map_err(Denial::from)
+        .and_then(|cluster| check_claims(&token, role, &cluster, UtcDateTime::now()));
+    if let Err(denial) = claims {
+        return Verdict {
+            action: Some(token.action),
+            ..Verdict::refused(denial)
+        };
+    }
     let key = || token.access_key_id().to_owned();
     let judged = with_circumstances(key, facts(connection), |circumstances| {
         judge_token(&token, role, circumstances)

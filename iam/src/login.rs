@@ -1,7 +1,8 @@
 //! One login: a token, a role and the time in; an admission or a denial out.
 //!
 //! The checks, in this order; the first that fails decides. What follows (database, role,
-//! mapping) is the server's to look up.
+//! mapping) is the server's to look up. The first five need no identities, and can be made alone
+//! ([`check_claims`]).
 //!
 //! 1. the token is well formed
 //! 2. its credential scope is the cluster's
@@ -97,13 +98,7 @@ fn checked(
     circumstances: &Circumstances<'_>,
     caller: &mut Option<Caller>,
 ) -> Result<Admission, Denial> {
-    let Circumstances { now, cluster, .. } = *circumstances;
-    check_scope(token, cluster)?;
-    check_action(token, role)?;
-    if !cluster.answers_to(token.host) {
-        return Err(Denial::WrongHost(token.host.to_owned()));
-    }
-    check_time(token, now)?;
+    check_claims(token, role, circumstances.cluster, circumstances.now)?;
     let authenticated = authenticate(token, circumstances)?;
     *caller = Some(authenticated.caller.clone());
     check_policies(token, &authenticated, circumstances)?;
@@ -111,6 +106,25 @@ fn checked(
         caller: authenticated.caller,
         action: token.action,
     })
+}
+
+/// The checks of what a token says of itself, from its credential scope to its time. They need no
+/// identities, so whoever fails them need not make the server look for any. [`judge_token`] makes them too.
+///
+/// # Errors
+/// The denial of the first that fails.
+pub fn check_claims(
+    token: &Token<'_>,
+    role: &str,
+    cluster: &Cluster,
+    now: UtcDateTime,
+) -> Result<(), Denial> {
+    check_scope(token, cluster)?;
+    check_action(token, role)?;
+    if !cluster.answers_to(token.host) {
+        return Err(Denial::WrongHost(token.host.to_owned()));
+    }
+    check_time(token, now)
 }
 
 fn check_scope(token: &Token<'_>, cluster: &Cluster) -> Result<(), Denial> {

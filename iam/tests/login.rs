@@ -13,9 +13,9 @@ use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::denial::{Denial, Why};
 use dsql_iam_core::documents;
 use dsql_iam_core::identity::Identities;
-use dsql_iam_core::login::{Verdict, judge};
+use dsql_iam_core::login::{Verdict, check_claims, judge};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
-use dsql_iam_core::token::{Action, Malformed};
+use dsql_iam_core::token::{Action, Malformed, Token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -827,6 +827,31 @@ fn every_denial_with_its_hint_and_its_check() {
         assert_eq!(denial.check(), check, "{denial}");
         assert!(!denial.is_after_iam(), "{denial}");
     }
+}
+
+/// Neither do they let pass what the whole judgement refuses for them, nor the other way round.
+#[test]
+fn claims_are_checked_without_identities() {
+    let mut checks = BTreeSet::new();
+    for (login, expected, _, check) in cases() {
+        let password = login.password();
+        // What is no token claims nothing.
+        let Ok(token) = Token::parse(&password) else {
+            continue;
+        };
+        let claims = check_claims(&token, login.role, &cluster(), login.now);
+        match check {
+            "access_key" | "session" | "signature" | "account" | "policy" => {
+                assert_eq!(claims, Ok(()), "{expected}");
+            }
+            _ => {
+                assert_eq!(claims, Err(expected));
+                checks.insert(check);
+            }
+        }
+    }
+    let all = BTreeSet::from(["credential_scope", "action", "host", "time"]);
+    assert_eq!(checks, all);
 }
 
 /// The variant's name, if `judge` can give it. Without a wildcard, so that a variant more has to

@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import datetime
 import fcntl
 import json
 import os
 
 import pytest
 
-from support import ACCOUNT, DENIED, EXAMPLE_ARN, account, policy, until
+from support import ACCOUNT, DENIED, EXAMPLE_ARN, Key, account, policy, sign, until
 
 LOADED = "dsql_iam: loaded "
+STRANGER = Key("AKIASTRANGERSTRANGER", "the-secret-of-a-key-that-is-nowhere")
+LONG_AGO = datetime.datetime(2024, 11, 25, tzinfo=datetime.UTC)
 
 
 @pytest.fixture
@@ -167,12 +170,20 @@ def test_a_reload_looks_once(own):
                 assert own.log_since(mark).count(LOADED) == 1
 
 
-def test_what_is_no_token_looks_for_no_identities(own):
-    """Whoever has none should not make the server go through the directory, nor load it."""
+@pytest.mark.parametrize(("password", "check"), [
+    (lambda own: "hunter2", "token"),
+    (lambda own: sign(STRANGER, "DbConnectAdmin", region="eu-west-1"), "credential_scope"),
+    (lambda own: sign(STRANGER, "DbConnect"), "action"),
+    (lambda own: sign(STRANGER, "DbConnectAdmin", host="elsewhere.test"), "host"),
+    (lambda own: sign(STRANGER, "DbConnectAdmin", at=LONG_AGO), "time"),
+], ids=["no token", "another region", "another action", "another host", "expired"])
+def test_who_is_refused_without_identities_looks_for_none(own, password, check):
+    """Strangers should not make the server go through the directory, nor load it."""
     with own.documents(another={"ContextEntries": []}):
         mark = own.log_mark()
-        refusal = own.refusal("admin", "hunter2")
-        assert refusal.hint == "Request is missing Authentication Token"
+        refusal = own.refusal("admin", password(own))
+        assert (refusal.sqlstate, refusal.message) == ("08006", DENIED)
+        own.logged(f"check={check} ", mark)
         assert LOADED not in own.log_since(mark)
         assert own.admits("admin", own.token("admin"))
         assert own.log_since(mark).count(LOADED) == 1
