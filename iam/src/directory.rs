@@ -6,11 +6,15 @@
 
 use crate::documents::{self, BadDocument, Document};
 use crate::identity::Identities;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File, Metadata};
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The largest document that is read, in bytes.
@@ -87,9 +91,10 @@ impl LoadError {
 /// [`LoadError::Directory`], [`LoadError::TooMany`] or [`LoadError::Unreadable`].
 pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
     settled(|| {
-        let mut hash = Sha256::new();
-        for path in list(directory)? {
-            hash_file(&mut hash, &path, &look(&path)?);
+        let listing = Listing::read(directory)?;
+        let mut hash = listing.hash();
+        for name in &listing.documents {
+            hash_file(&mut hash, name, &listing.stat(name)?);
         }
         Ok(Fingerprint(hash.finalize().into()))
     })
@@ -101,20 +106,13 @@ pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
 /// Those of [`fingerprint`].
 pub fn is_larger_than(directory: &Path, files: usize, bytes: u64) -> Result<bool, LoadError> {
     settled(|| {
-        let paths = list(directory)?;
-        if paths.len() > files {
+        let listing = Listing::read(directory)?;
+        if listing.documents.len() > files {
             return Ok(true);
         }
-        let lengths = paths.iter().map(|path| Ok(look(path)?.len()));
+        let names = listing.documents.iter();
+        let lengths = names.map(|name| Ok(length(&listing.stat(name)?)));
         Ok(lengths.sum::<Result<u64, LoadError>>()? > bytes)
-    })
-}
-
-/// What the system says of a document.
-fn look(path: &Path) -> Result<Metadata, LoadError> {
-    fs::metadata(path).map_err(|error| LoadError::Unreadable {
-        path: path.to_owned(),
-        error,
     })
 }
 
@@ -147,20 +145,17 @@ struct StoredDocument {
 
 impl StoredDocument {
     /// Reads a document, and what the system says of it.
-    fn read(path: &Path) -> Result<(Self, Metadata), LoadError> {
-        let unreadable = |error| LoadError::Unreadable {
-            path: path.to_owned(),
-            error,
-        };
-        let not_a_file = || LoadError::NotAFile(path.to_owned());
+    fn read(listing: &Listing<'_>, name: &CStr) -> Result<(Self, Stat), LoadError> {
+        let unreadable = |error| listing.unreadable(name, error);
+        let not_a_file = || LoadError::NotAFile(listing.path_of(name));
         // Opening a pipe would wait for somebody to write into it.
-        if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        if !is_file(&listing.stat(name)?) {
             return Err(not_a_file());
         }
-        let mut file = File::open(path).map_err(unreadable)?;
+        let mut file = listing.open(name)?;
         // Of the opened file, not of the name: the two can differ by the time it is read.
-        let metadata = file.metadata().map_err(unreadable)?;
-        if !metadata.is_file() || metadata.len() > MAX_DOCUMENT {
+        let stat = fstat(&file).map_err(|error| unreadable(error.into()))?;
+        if !is_file(&stat) || length(&stat) > MAX_DOCUMENT {
             return Err(not_a_file());
         }
         let mut bytes = Vec::new();
@@ -169,16 +164,19 @@ impl StoredDocument {
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             LoadError::Broken {
-                path: path.to_owned(),
+                path: listing.path_of(name),
                 error: BadDocument::not_utf8(valid),
             }
         })?;
+        // Of another type on another system.
+        #[allow(clippy::useless_conversion)]
+        let mode = u32::from(stat.st_mode);
         let stored = Self {
-            path: path.to_string_lossy().into_owned(),
-            mode: metadata.mode() & 0o7777,
+            path: listing.path_of(name).to_string_lossy().into_owned(),
+            mode: mode & 0o7777,
             text,
         };
-        Ok((stored, metadata))
+        Ok((stored, stat))
     }
 
     /// What it says, if it is all right.
@@ -209,10 +207,17 @@ pub(crate) struct Entry {
 /// # Errors
 /// [`LoadError::Directory`] or [`LoadError::TooMany`].
 pub(crate) fn survey(directory: &Path) -> Result<(Vec<Entry>, Vec<PathBuf>), LoadError> {
-    let (paths, others) = list_all(directory)?;
+    let mut others = Vec::new();
+    let listing = Listing::read_with(directory, |other| {
+        if others.len() < MAX_DOCUMENTS {
+            others.push(directory.join(OsStr::from_bytes(other.to_bytes())));
+        }
+    })?;
+    others.sort();
     let mut entries = Vec::new();
-    for path in paths {
-        let (mode, outcome) = match StoredDocument::read(&path) {
+    for name in &listing.documents {
+        let path = listing.path_of(name);
+        let (mode, outcome) = match StoredDocument::read(&listing, name) {
             Ok((stored, _)) => (Some(stored.mode), stored.document()),
             // Gone since the list was made, as the document of a session that is over.
             Err(_) if path.symlink_metadata().is_err() => continue,
@@ -237,11 +242,12 @@ impl Snapshot {
     }
 
     fn read_once(directory: &Path) -> Result<Self, LoadError> {
-        let mut hash = Sha256::new();
+        let listing = Listing::read(directory)?;
+        let mut hash = listing.hash();
         let mut documents = Vec::new();
-        for path in list(directory)? {
-            let (stored, metadata) = StoredDocument::read(&path)?;
-            hash_file(&mut hash, &path, &metadata);
+        for name in &listing.documents {
+            let (stored, stat) = StoredDocument::read(&listing, name)?;
+            hash_file(&mut hash, name, &stat);
             documents.push(stored);
         }
         Ok(Self {
@@ -293,71 +299,163 @@ pub fn load(directory: &Path) -> Result<(Identities, Fingerprint), LoadError> {
 /// # Errors
 /// [`LoadError::Directory`] or [`LoadError::TooMany`].
 pub fn count(directory: &Path) -> Result<usize, LoadError> {
-    Ok(list(directory)?.len())
+    Ok(Listing::read(directory)?.documents.len())
 }
 
 /// When the newest document of the directory was written; `None` if there is none that can be seen.
 pub fn newest(directory: &Path) -> Option<std::time::SystemTime> {
-    let times = list(directory).ok()?.into_iter();
-    times
-        .filter_map(|path| fs::metadata(path).ok()?.modified().ok())
-        .max()
+    let listing = Listing::read(directory).ok()?;
+    let modified = |name| fs::metadata(listing.path_of(name)).ok()?.modified().ok();
+    let times = listing.documents.iter();
+    times.filter_map(|name| modified(name)).max()
 }
 
-/// The documents in the directory, sorted by name, so that every load sees the same order.
-fn list(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    Ok(list_all(directory)?.0)
+/// The documents of a directory, which stays open: they are reached by their names in it. That is less
+/// work for the system than a whole path each, and all of them are of one directory, whatever its path
+/// leads to meanwhile.
+struct Listing<'d> {
+    path: &'d Path,
+    directory: OwnedFd,
+    /// Sorted, so that every load sees the same order.
+    documents: Vec<CString>,
 }
 
-/// The same, and the names in the directory that are no documents.
-fn list_all(directory: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), LoadError> {
-    let failed = |error| LoadError::Directory {
-        path: directory.to_owned(),
+impl<'d> Listing<'d> {
+    fn read(path: &'d Path) -> Result<Self, LoadError> {
+        Self::read_with(path, |_| ())
+    }
+
+    /// Calls `other` with each name that is no document's.
+    fn read_with(path: &'d Path, mut other: impl FnMut(&CStr)) -> Result<Self, LoadError> {
+        let (directory, names) = open_directory(path)?;
+        let mut documents = Vec::new();
+        for name in names {
+            let name = name?;
+            if !is_document(&name) {
+                other(&name);
+            } else if documents.len() < MAX_DOCUMENTS {
+                documents.push(name);
+            } else {
+                return Err(LoadError::TooMany(path.to_owned()));
+            }
+        }
+        documents.sort_unstable();
+        Ok(Self {
+            path,
+            directory,
+            documents,
+        })
+    }
+
+    fn path_of(&self, name: &CStr) -> PathBuf {
+        self.path.join(OsStr::from_bytes(name.to_bytes()))
+    }
+
+    fn unreadable(&self, name: &CStr, error: io::Error) -> LoadError {
+        LoadError::Unreadable {
+            path: self.path_of(name),
+            error,
+        }
+    }
+
+    fn stat(&self, name: &CStr) -> Result<Stat, LoadError> {
+        statat(&self.directory, name, AtFlags::empty())
+            .map_err(|error| self.unreadable(name, error.into()))
+    }
+
+    fn open(&self, name: &CStr) -> Result<File, LoadError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        retry_on_intr(|| openat(&self.directory, name, flags, Mode::empty()))
+            .map(File::from)
+            .map_err(|error| self.unreadable(name, error.into()))
+    }
+
+    /// The beginning of its fingerprint.
+    fn hash(&self) -> Sha256 {
+        let mut hash = Sha256::new();
+        hash_text(&mut hash, self.path.as_os_str().as_bytes());
+        hash
+    }
+}
+
+/// Opens a directory. Gives the names in it as well, but its own and its parent's.
+fn open_directory(
+    path: &Path,
+) -> Result<(OwnedFd, impl Iterator<Item = Result<CString, LoadError>>), LoadError> {
+    let failed = |error: io::Error| LoadError::Directory {
+        path: path.to_owned(),
         error,
     };
-    let mut paths = Vec::new();
-    let mut others = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let is_hidden = path
-            .file_name()
-            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !is_hidden
-            && path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-        {
-            paths.push(path);
-        } else if others.len() < MAX_DOCUMENTS {
-            others.push(path);
-        }
-        if paths.len() > MAX_DOCUMENTS {
-            return Err(LoadError::TooMany(directory.to_owned()));
-        }
-    }
-    paths.sort();
-    others.sort();
-    Ok((paths, others))
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))
+        .map_err(|error| failed(error.into()))?;
+    let listed = directory.try_clone().map_err(failed)?;
+    let entries = Dir::new(listed).map_err(|error| failed(error.into()))?;
+    let names = entries.filter_map(move |entry| match entry {
+        Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => None,
+        Ok(entry) => Some(Ok(entry.file_name().to_owned())),
+        Err(error) => Some(Err(failed(error.into()))),
+    });
+    Ok((directory, names))
 }
 
-fn hash_file(hash: &mut Sha256, path: &Path, metadata: &Metadata) {
-    let name = path.as_os_str().as_encoded_bytes();
-    hash.update((name.len() as u64).to_le_bytes());
-    hash.update(name);
+fn is_document(name: &CStr) -> bool {
+    let name = name.to_bytes();
+    name.ends_with(b".json") && !name.starts_with(b".")
+}
+
+fn is_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+/// The length of a file in bytes.
+fn length(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(u64::MAX)
+}
+
+fn hash_text(hash: &mut Sha256, text: &[u8]) {
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text);
+}
+
+fn hash_file(hash: &mut Sha256, name: &CStr, stat: &Stat) {
+    hash_text(hash, name.to_bytes());
     for number in [
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size(),
-        u64::from(metadata.mode()),
+        &stat.st_dev.to_le_bytes()[..],
+        &stat.st_ino.to_le_bytes(),
+        &stat.st_size.to_le_bytes(),
+        &stat.st_mode.to_le_bytes(),
+        &stat.st_mtime.to_le_bytes(),
+        &stat.st_mtime_nsec.to_le_bytes(),
+        &stat.st_ctime.to_le_bytes(),
+        &stat.st_ctime_nsec.to_le_bytes(),
     ] {
-        hash.update(number.to_le_bytes());
+        hash.update(number);
     }
-    for number in [
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-        metadata.ctime(),
-        metadata.ctime_nsec(),
-    ] {
-        hash.update(number.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// Otherwise what was read could be half of the one and half of the other, and in neither.
+    #[test]
+    fn a_listing_stays_with_its_directory_when_the_path_leads_elsewhere() {
+        let parent = tempfile::tempdir().unwrap();
+        let link = parent.path().join("iam");
+        for (name, text) in [("old", "{}"), ("new", "{ }")] {
+            let directory = parent.path().join(name);
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join("x.json"), text).unwrap();
+        }
+        symlink(parent.path().join("old"), &link).unwrap();
+        let listing = Listing::read(&link).unwrap();
+        fs::remove_file(&link).unwrap();
+        symlink(parent.path().join("new"), &link).unwrap();
+        let (stored, stat) = StoredDocument::read(&listing, &listing.documents[0]).unwrap();
+        assert_eq!((stored.text.as_str(), length(&stat)), ("{}", 2));
+        assert_eq!(stored.path, link.join("x.json").to_string_lossy());
+        assert!(is_larger_than(&link, 1, 2).unwrap());
     }
 }

@@ -1,6 +1,8 @@
 //! The directory of IAM documents: what is taken, what is refused, and what counts as a change.
 
-use dsql_iam_core::directory::{Fingerprint, LoadError, fingerprint, is_larger_than, load};
+use dsql_iam_core::directory::{
+    Fingerprint, LoadError, MAX_DOCUMENTS, count, fingerprint, is_larger_than, load,
+};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -319,6 +321,32 @@ fn whatever_changes_a_document_changes_the_fingerprint() {
     changed("a document replaced by its equal");
     fs::remove_file(directory.join("s.json")).unwrap();
     changed("a document less");
+}
+
+#[test]
+fn more_documents_than_10000_are_refused() {
+    let directory = directory(&[]);
+    let path = directory.path();
+    for number in 0..MAX_DOCUMENTS {
+        fs::write(path.join(format!("{number}.json")), "{}").unwrap();
+    }
+    // What is no document does not count.
+    fs::write(path.join("README"), "").unwrap();
+    assert_eq!(count(path).unwrap(), MAX_DOCUMENTS);
+    fingerprint(path).unwrap();
+    fs::write(path.join("more.json"), "{}").unwrap();
+    let message = format!(
+        "the IAM directory \"{}\" holds more than 10000 documents",
+        path.display()
+    );
+    for error in [
+        count(path).unwrap_err(),
+        fingerprint(path).unwrap_err(),
+        error_of(path),
+    ] {
+        assert!(matches!(error, LoadError::TooMany(_)), "{error}");
+        assert_eq!(error.to_string(), message);
+    }
 }
 
 /// Opening a pipe waits for somebody to write into it: it must not be opened.
