@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The longest documents that the postmaster parses at a reload of the configuration, in bytes. No
 /// client is served meanwhile, and to parse a mebibyte takes some ten milliseconds.
 const MAX_AT_RELOAD: u64 = 256 * 1024;
-/// The most documents that it looks at then: to ask the system about each takes some microseconds.
+/// The most files in the directory then: to ask the system about each takes a microsecond or more.
 const MAX_FILES_AT_RELOAD: usize = 500;
 
 /// All identities of a directory that looked like this.

@@ -100,16 +100,18 @@ pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
     })
 }
 
-/// Whether there are more documents than `files`, or their length together is more than `bytes`.
+/// Whether there are more files than `files`, documents or not, or the documents together are longer
+/// than `bytes`. No more files than these are listed.
 ///
 /// # Errors
 /// Those of [`fingerprint`].
 pub fn is_larger_than(directory: &Path, files: usize, bytes: u64) -> Result<bool, LoadError> {
     settled(|| {
-        let listing = Listing::read(directory)?;
-        if listing.documents.len() > files {
+        let (_, mut names) = open_directory(directory)?;
+        if names.nth(files).is_some() {
             return Ok(true);
         }
+        let listing = Listing::read(directory)?;
         let names = listing.documents.iter();
         let lengths = names.map(|name| Ok(length(&listing.stat(name)?)));
         Ok(lengths.sum::<Result<u64, LoadError>>()? > bytes)

@@ -398,13 +398,16 @@ fn documents_that_come_and_go_do_no_harm() {
 }
 
 #[test]
-fn a_directory_is_as_large_as_its_documents() {
+fn a_directory_is_as_large_as_its_files() {
     let directory = directory(&[("a.json", "{}", 0o600), ("b.json", "{}", 0o600)]);
-    fs::write(directory.path().join("c.txt"), "x".repeat(100)).unwrap();
-    for (files, bytes, expected) in [(2, 4, false), (1, 4, true), (2, 3, true), (0, 0, true)] {
-        let is_larger = is_larger_than(directory.path(), files, bytes).unwrap();
+    let path = directory.path();
+    // What is no document counts, and its length does not.
+    fs::write(path.join("README"), "x".repeat(100)).unwrap();
+    fs::create_dir(path.join(".git")).unwrap();
+    for (files, bytes, expected) in [(4, 4, false), (3, 4, true), (4, 3, true), (0, 0, true)] {
+        let is_larger = is_larger_than(path, files, bytes).unwrap();
         assert_eq!(is_larger, expected, "{files} {bytes}");
     }
-    let missing = is_larger_than(&directory.path().join("missing"), 2, 4).unwrap_err();
+    let missing = is_larger_than(&path.join("missing"), 2, 4).unwrap_err();
     assert!(matches!(missing, LoadError::Directory { .. }), "{missing}");
 }

@@ -154,6 +154,25 @@ def test_a_reload_leaves_many_documents_to_the_next_login(own):
     assert own.admits("admin", own.token("admin"))
 
 
+def test_a_reload_leaves_a_directory_of_many_other_files_to_the_next_login(own):
+    """Only to list them takes its time, too."""
+    others = [own.iam / f"other-{number}" for number in range(501)]
+    try:
+        for path in others:
+            path.touch()
+        with own.settings(log_min_messages="debug1"), own.documents(another={"ContextEntries": []}):
+            mark = own.log_mark()
+            own.reload()
+            own.logged("a reload looks at the IAM directory, and leaves it to a login: true", mark)
+            assert LOADED not in own.log_since(mark)
+            assert own.admits("admin", own.token("admin"))
+            assert own.log_since(mark).count(LOADED) == 1
+    finally:
+        for path in others:
+            path.unlink()
+    assert own.admits("admin", own.token("admin"))
+
+
 def test_a_reload_looks_once(own):
     """Though each setting that is in a file calls for it; and the next reload looks again."""
     looks = "dsql_iam: a reload looks at the IAM directory"
