@@ -5,6 +5,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
 use dsql_iam_core::cluster::Cluster;
+use dsql_iam_core::directory::fingerprint;
 use dsql_iam_core::documents::{merge, parse};
 use dsql_iam_core::excerpts;
 use dsql_iam_core::identity::Identities;
@@ -15,6 +16,7 @@ use dsql_iam_core::signature::{canonical_request, is_signed_with, signature};
 use dsql_iam_core::statement::{find, rewrite};
 use dsql_iam_core::token::Token;
 use serde_json::{Value, json};
+use std::fs;
 use std::hint::black_box;
 use time::UtcDateTime;
 use time::macros::utc_datetime;
@@ -191,6 +193,16 @@ fn documents_of_an_account(criterion: &mut Criterion) {
                 &identities,
             )
         });
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    for number in 0..MANY {
+        let path = directory
+            .path()
+            .join(format!("dsql-iam-session-{number:020}.json"));
+        fs::write(path, "{}").expect("a document");
+    }
+    group.bench_function("look at many", |bencher| {
+        bencher.iter(|| fingerprint(directory.path()));
     });
     group.finish();
 }

@@ -67,7 +67,7 @@ const INDENT: &str = "\n            ";
 const IDLE_SESSIONS: usize = 5;
 
 /// What Criterion measures in `iam/benches`: its name there, what it is, and the target if there is one.
-const PARTS: [(&str, &str, &str); 15] = [
+const PARTS: [(&str, &str, &str); 16] = [
     ("parse", "a token is taken apart", ""),
     ("canonical request", "its canonical request", ""),
     (
@@ -107,6 +107,11 @@ const PARTS: [(&str, &str, &str); 15] = [
     (
         "documents/write its excerpts",
         "and written for other processes",
+        "",
+    ),
+    (
+        "documents/look at many",
+        "5,000 documents are looked at, whether one has changed",
         "",
     ),
     (
