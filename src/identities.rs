@@ -10,6 +10,7 @@ use dsql_iam_core::identity::Identities;
 use pgrx::{debug1, log, warning};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use time::UtcDateTime;
 
 /// The longest documents that the postmaster parses at a reload of the configuration, in bytes. No
 /// client is served meanwhile, and to parse a mebibyte takes some ten milliseconds.
@@ -69,7 +70,8 @@ fn bring_up_to_date(directory: &Path) -> Option<Loaded> {
 }
 
 fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
-    let now = directory::fingerprint(directory).map_err(|fault| fault.to_string())?;
+    let look = || directory::fingerprint(directory, UtcDateTime::now());
+    let now = look().map_err(|fault| fault.to_string())?;
     let record = Record::now();
     if is_settled(&record, now)? {
         return Ok(None);
@@ -94,7 +96,11 @@ fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
                 "dsql_iam: loaded {users} users, {roles} roles and {keys} access keys from \"{}\"",
                 directory.display()
             );
-            if let Err(error) = loader.put_in_force(&snapshot, &loaded.identities) {
+            let Loaded {
+                fingerprint,
+                identities,
+            } = &loaded;
+            if let Err(error) = loader.put_in_force(*fingerprint, &snapshot, identities) {
                 warning!(
                     "dsql_iam: the loaded documents could not be kept for later connections: {error}"
                 );
@@ -102,7 +108,7 @@ fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
             Ok(Some(loaded))
         }
         Err(fault) => {
-            let is_the_same = || directory::fingerprint(directory).is_ok_and(|then| then == now);
+            let is_the_same = || look().is_ok_and(|then| then == now);
             if fault.is_lasting() && is_the_same() {
                 loader.note_fault(now, &fault.to_string());
             }
@@ -122,9 +128,10 @@ fn is_settled(record: &Record, now: Fingerprint) -> Result<bool, String> {
 }
 
 fn load(directory: &Path) -> Result<(Snapshot, Loaded), LoadError> {
+    let began = UtcDateTime::now();
     let snapshot = Snapshot::read(directory)?;
     let loaded = Loaded {
-        fingerprint: snapshot.fingerprint(),
+        fingerprint: snapshot.fingerprint(began),
         identities: snapshot.identities()?,
     };
     Ok((snapshot, loaded))

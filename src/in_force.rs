@@ -152,19 +152,30 @@ impl Loader<'_> {
         Some(Self { files })
     }
 
-    /// Puts documents in force. If that fails, nothing is in force any more.
+    /// Puts the documents of a directory that looked like this in force. If that fails, nothing is in force
+    /// any more.
     ///
     /// # Errors
     /// What the system said.
-    pub fn put_in_force(&self, snapshot: &Snapshot, identities: &Identities) -> io::Result<()> {
-        let written = self.write_documents(snapshot, identities);
+    pub fn put_in_force(
+        &self,
+        fingerprint: Fingerprint,
+        snapshot: &Snapshot,
+        identities: &Identities,
+    ) -> io::Result<()> {
+        let written = self.write_documents(fingerprint, snapshot, identities);
         if written.is_err() {
             self.forget();
         }
         written
     }
 
-    fn write_documents(&self, snapshot: &Snapshot, identities: &Identities) -> io::Result<()> {
+    fn write_documents(
+        &self,
+        fingerprint: Fingerprint,
+        snapshot: &Snapshot,
+        identities: &Identities,
+    ) -> io::Result<()> {
         let before = Record::now().documents;
         let file = before.map_or(0, |documents| 1 - documents.file.min(1));
         let bytes = excerpts::write(snapshot.documents(), identities)?;
@@ -177,7 +188,7 @@ impl Loader<'_> {
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         self.write(&Record {
             documents: Some(Documents {
-                fingerprint: snapshot.fingerprint(),
+                fingerprint,
                 file,
                 written: (process::id(), time.unwrap_or_default()),
             }),

@@ -202,7 +202,7 @@ fn documents_of_an_account(criterion: &mut Criterion) {
         fs::write(path, "{}").expect("a document");
     }
     group.bench_function("look at many", |bencher| {
-        bencher.iter(|| fingerprint(directory.path()));
+        bencher.iter(|| fingerprint(directory.path(), UtcDateTime::now()));
     });
     group.finish();
 }

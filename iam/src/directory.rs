@@ -16,16 +16,22 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use time::UtcDateTime;
 
 /// The largest document that is read, in bytes.
 const MAX_DOCUMENT: u64 = 64 * 1024 * 1024;
 /// The most documents that a directory may hold.
 pub const MAX_DOCUMENTS: usize = 10_000;
 
+/// How far, in nanoseconds, a file's time may be from the clock's, so that another change could still come to have the
+/// same: before Linux 6.13 times of files go by the system's tick, of 10 ms at the most.
+const TICK: i128 = 20_000_000;
+
 /// How often a directory is looked at again if a document went away meanwhile.
 const ATTEMPTS: usize = 10;
 
-/// What a directory looked like: changes whenever a document does.
+/// What a directory looked like: changes whenever a document does. As long as a document could change and look the
+/// same, no two are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
@@ -85,18 +91,18 @@ impl LoadError {
     }
 }
 
-/// The fingerprint of the directory as it is now: of names, sizes, times and modes, no contents.
+/// The fingerprint of the directory as it is `now`: of names, sizes, times and modes, no contents.
 ///
 /// # Errors
 /// [`LoadError::Directory`], [`LoadError::TooMany`] or [`LoadError::Unreadable`].
-pub fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
+pub fn fingerprint(directory: &Path, now: UtcDateTime) -> Result<Fingerprint, LoadError> {
     settled(|| {
         let listing = Listing::read(directory)?;
-        let mut hash = listing.hash();
+        let mut appearance = Appearance::of(&listing);
         for name in &listing.documents {
-            hash_file(&mut hash, name, &listing.stat(name)?);
+            appearance.add(name, &listing.stat(name)?);
         }
-        Ok(Fingerprint(hash.finalize().into()))
+        Ok(appearance.fingerprint(now))
     })
 }
 
@@ -135,7 +141,7 @@ fn settled<T>(attempt: impl Fn() -> Result<T, LoadError>) -> Result<T, LoadError
 ///
 /// Deliberately without `Debug`: it holds secrets.
 pub struct Snapshot {
-    fingerprint: Fingerprint,
+    appearance: Appearance,
     documents: Vec<StoredDocument>,
 }
 
@@ -245,22 +251,22 @@ impl Snapshot {
 
     fn read_once(directory: &Path) -> Result<Self, LoadError> {
         let listing = Listing::read(directory)?;
-        let mut hash = listing.hash();
+        let mut appearance = Appearance::of(&listing);
         let mut documents = Vec::new();
         for name in &listing.documents {
             let (stored, stat) = StoredDocument::read(&listing, name)?;
-            hash_file(&mut hash, name, &stat);
+            appearance.add(name, &stat);
             documents.push(stored);
         }
         Ok(Self {
-            fingerprint: Fingerprint(hash.finalize().into()),
+            appearance,
             documents,
         })
     }
 
-    /// The fingerprint of exactly what was read.
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+    /// The fingerprint of exactly what was read. `began` is the time before the reading.
+    pub fn fingerprint(&self, began: UtcDateTime) -> Fingerprint {
+        self.appearance.fingerprint(began)
     }
 
     /// The identities in the documents.
@@ -283,17 +289,6 @@ impl Snapshot {
         let stored = self.documents.iter();
         stored.map(|stored| (stored.path.as_str(), stored.text.as_str()))
     }
-}
-
-/// Loads every document of the directory.
-///
-/// Gives the identities with the fingerprint of exactly what was read.
-///
-/// # Errors
-/// [`LoadError`] for the first document that is not all right.
-pub fn load(directory: &Path) -> Result<(Identities, Fingerprint), LoadError> {
-    let snapshot = Snapshot::read(directory)?;
-    Ok((snapshot.identities()?, snapshot.fingerprint()))
 }
 
 /// How many documents the directory holds.
@@ -371,12 +366,51 @@ impl<'d> Listing<'d> {
             .map(File::from)
             .map_err(|error| self.unreadable(name, error.into()))
     }
+}
 
-    /// The beginning of its fingerprint.
-    fn hash(&self) -> Sha256 {
+/// What a fingerprint is made of.
+struct Appearance {
+    hash: Sha256,
+    /// When the documents changed last, in nanoseconds of Unix time.
+    changed: i128,
+}
+
+impl Appearance {
+    /// That of a directory, without its documents.
+    fn of(listing: &Listing<'_>) -> Self {
         let mut hash = Sha256::new();
-        hash_text(&mut hash, self.path.as_os_str().as_bytes());
-        hash
+        hash_text(&mut hash, listing.path.as_os_str().as_bytes());
+        Self {
+            hash,
+            changed: i128::MIN,
+        }
+    }
+
+    fn add(&mut self, name: &CStr, stat: &Stat) {
+        hash_text(&mut self.hash, name.to_bytes());
+        for number in [
+            &stat.st_dev.to_le_bytes()[..],
+            &stat.st_ino.to_le_bytes(),
+            &stat.st_size.to_le_bytes(),
+            &stat.st_mode.to_le_bytes(),
+            &stat.st_mtime.to_le_bytes(),
+            &stat.st_mtime_nsec.to_le_bytes(),
+            &stat.st_ctime.to_le_bytes(),
+            &stat.st_ctime_nsec.to_le_bytes(),
+        ] {
+            self.hash.update(number);
+        }
+        let changed = i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec);
+        self.changed = self.changed.max(changed);
+    }
+
+    fn fingerprint(&self, now: UtcDateTime) -> Fingerprint {
+        let mut hash = self.hash.clone();
+        let now = now.unix_timestamp_nanos();
+        if now.saturating_sub(self.changed).abs() < TICK {
+            hash.update(now.to_le_bytes());
+        }
+        Fingerprint(hash.finalize().into())
     }
 }
 
@@ -418,22 +452,6 @@ fn length(stat: &Stat) -> u64 {
 fn hash_text(hash: &mut Sha256, text: &[u8]) {
     hash.update((text.len() as u64).to_le_bytes());
     hash.update(text);
-}
-
-fn hash_file(hash: &mut Sha256, name: &CStr, stat: &Stat) {
-    hash_text(hash, name.to_bytes());
-    for number in [
-        &stat.st_dev.to_le_bytes()[..],
-        &stat.st_ino.to_le_bytes(),
-        &stat.st_size.to_le_bytes(),
-        &stat.st_mode.to_le_bytes(),
-        &stat.st_mtime.to_le_bytes(),
-        &stat.st_mtime_nsec.to_le_bytes(),
-        &stat.st_ctime.to_le_bytes(),
-        &stat.st_ctime_nsec.to_le_bytes(),
-    ] {
-        hash.update(number);
-    }
 }
 
 #[cfg(test)]

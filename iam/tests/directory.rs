@@ -1,13 +1,15 @@
 //! The directory of IAM documents: what is taken, what is refused, and what counts as a change.
 
 use dsql_iam_core::directory::{
-    Fingerprint, LoadError, MAX_DOCUMENTS, count, fingerprint, is_larger_than, load,
+    self, Fingerprint, LoadError, MAX_DOCUMENTS, Snapshot, count, is_larger_than,
 };
+use dsql_iam_core::identity::Identities;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use time::UtcDateTime;
 
 const USERS: &str = r#"{
     "UserDetailList": [
@@ -53,6 +55,21 @@ fn write(directory: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// A time at which all that has been written is old.
+fn later() -> UtcDateTime {
+    UtcDateTime::now() + time::Duration::SECOND
+}
+
+fn fingerprint(directory: &Path) -> Result<Fingerprint, LoadError> {
+    directory::fingerprint(directory, later())
+}
+
+/// The identities, and the fingerprint of what they were read from.
+fn load(directory: &Path) -> Result<(Identities, Fingerprint), LoadError> {
+    let snapshot = Snapshot::read(directory)?;
+    Ok((snapshot.identities()?, snapshot.fingerprint(later())))
 }
 
 fn error_of(directory: &Path) -> LoadError {
@@ -323,6 +340,40 @@ fn whatever_changes_a_document_changes_the_fingerprint() {
     changed("a document less");
 }
 
+/// Times of files stand still meanwhile, and a document could be written over without a trace.
+#[test]
+fn what_is_read_just_after_a_change_is_read_again() {
+    let directory = directory(&[("users.json", USERS, 0o644), ("key.json", KEY, 0o600)]);
+    let path = directory.path();
+    set_mode(&path.join("users.json"), 0o640);
+    let snapshot = Snapshot::read(path).unwrap();
+    let users = fs::metadata(path.join("users.json")).unwrap();
+    let changed = UtcDateTime::from_unix_timestamp(users.ctime()).unwrap()
+        + time::Duration::nanoseconds(users.ctime_nsec());
+    let ms = time::Duration::MILLISECOND;
+    let old = changed + 20 * ms;
+    // The clock may have been set back since, or be another's.
+    for now in [old, old + ms, changed - 20 * ms] {
+        assert_eq!(
+            snapshot.fingerprint(now),
+            snapshot.fingerprint(old),
+            "{now}"
+        );
+        assert_eq!(
+            directory::fingerprint(path, now).unwrap(),
+            snapshot.fingerprint(old)
+        );
+    }
+    let fresh = [changed - 19 * ms, changed, changed + ms, changed + 19 * ms];
+    let mut seen = vec![snapshot.fingerprint(old)];
+    for now in fresh {
+        let found = directory::fingerprint(path, now).unwrap();
+        assert!(!seen.contains(&found), "{now}");
+        assert_eq!(found, snapshot.fingerprint(now));
+        seen.push(found);
+    }
+}
+
 #[test]
 fn more_documents_than_10000_are_refused() {
     let directory = directory(&[]);
@@ -356,9 +407,7 @@ fn a_pipe_is_not_waited_for() {
     let pipe = directory.path().join("pipe.json");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.is_ok_and(|status| status.success()), "mkfifo");
-    let error = dsql_iam_core::directory::load(directory.path())
-        .err()
-        .unwrap();
+    let error = error_of(directory.path());
     assert_eq!(
         error.to_string(),
         format!(

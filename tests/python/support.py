@@ -339,6 +339,10 @@ class Server:
         os.chown(new, owner.st_uid, owner.st_gid)
         new.rename(path)
 
+    def is_read_once(self, path):
+        """Waits until a document is old enough not to be read by two logins."""
+        until(lambda: time.time() - path.stat().st_ctime > 0.02, "20 ms after the change")
+
     @contextlib.contextmanager
     def documents(self, **documents):
         """Further IAM documents, by name, for a while."""
@@ -347,6 +351,8 @@ class Server:
             for name, document in documents.items():
                 paths.append(self.iam / f"{name}.json")
                 self.write(paths[-1], json.dumps(document, indent=2))
+            for path in paths[-1:]:
+                self.is_read_once(path)
             yield
         finally:
             for path in paths:

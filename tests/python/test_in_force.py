@@ -33,6 +33,7 @@ def user_of_many(own):
                 user["UserPolicyList"] = [policy(*actions)] if actions else []
                 user["AttachedManagedPolicies"] = []
         own.write(details, json.dumps(changed))
+        own.is_read_once(details)
 
     try:
         with own.documents(many=many):
@@ -99,6 +100,7 @@ def test_a_broken_change_is_read_once_and_named_at_each_login(own, user_of_many,
 
     try:
         own.write(broken, content, mode=mode)
+        own.is_read_once(broken)
         log_in(1)
         # What is known of it comes from that one now: nobody else may read.
         with another_process_loads(own):
@@ -256,20 +258,9 @@ def test_a_record_that_is_damaged_is_none(own, user_of_many, what):
     assert own.admits("admin", own.token("admin"))
 
 
-def write(server, name, text):
-    """A document, in one step, private and the server's."""
-    path = server.iam / name
-    new = path.with_suffix(".new")
-    new.write_text(text)
-    new.chmod(0o600)
-    owner = server.iam.stat()
-    os.chown(new, owner.st_uid, owner.st_gid)
-    new.rename(path)
-
-
 def test_a_broken_document_does_not_bring_back_what_a_later_one_took_away(own):
-    name = "account-authorization-details.json"
-    original = (own.iam / name).read_text()
+    details = own.iam / "account-authorization-details.json"
+    original = details.read_text()
     assert own.admits("admin", own.token("admin"))
 
     # The postmaster has the policies of its start; a backend alone sees this one.
@@ -278,24 +269,24 @@ def test_a_broken_document_does_not_bring_back_what_a_later_one_took_away(own):
         user["UserPolicyList"] = []
         user["AttachedManagedPolicies"] = []
     try:
-        write(own, name, json.dumps(without))
+        own.write(details, json.dumps(without))
         refusal = own.refusal("admin", own.token("admin"))
         assert refusal.hint.endswith(
             "because no identity-based policy allows the dsql:DbConnectAdmin action")
 
         mark = own.log_mark()
-        write(own, name, original + "x")
+        own.write(details, original + "x")
         for _ in range(2):
             refusal = own.refusal("admin", own.token("admin"))
             assert (refusal.sqlstate, refusal.message) == ("08006", DENIED)
             assert refusal.hint.endswith(
                 "because no identity-based policy allows the dsql:DbConnectAdmin action")
         line = own.logged("stay in force", mark)
-        assert name in line and "line" in line and "column" in line
+        assert details.name in line and "line" in line and "column" in line
 
         # A reload gives the postmaster the same.
         own.execute("SELECT pg_reload_conf()")
         assert not own.admits("admin", own.token("admin"))
     finally:
-        write(own, name, original)
+        own.write(details, original)
     assert own.admits("admin", own.token("admin"))

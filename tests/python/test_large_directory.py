@@ -56,6 +56,7 @@ def test_a_role_among_5000_logs_in_and_another_does_not(own, role):
 
         # A change counts from the next connection on, which loads it for all that follow.
         own.write(own.iam / "many.json", json.dumps(many({4243})))
+        own.is_read_once(own.iam / "many.json")
         assert not login(ADMITTED)
         assert login(REFUSED) and not login(ADMITTED)
         assert loads() == 1

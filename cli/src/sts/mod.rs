@@ -239,7 +239,8 @@ impl State {
     /// What the documents say now. They are read again if they have changed.
     fn identities(&self) -> Result<Arc<Identities>, String> {
         let path = &self.arguments.place.iam_directory;
-        let found = directory::fingerprint(path).map_err(|fault| fault.to_string())?;
+        let now = UtcDateTime::now();
+        let found = directory::fingerprint(path, now).map_err(|fault| fault.to_string())?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((fingerprint, identities)) = &*loaded
             && *fingerprint == found
@@ -248,7 +249,7 @@ impl State {
         }
         let snapshot = Snapshot::read(path).map_err(|fault| fault.to_string())?;
         let identities = Arc::new(snapshot.identities().map_err(|fault| fault.to_string())?);
-        *loaded = Some((snapshot.fingerprint(), Arc::clone(&identities)));
+        *loaded = Some((snapshot.fingerprint(now), Arc::clone(&identities)));
         Ok(identities)
     }
 
