@@ -10,7 +10,7 @@
 //! | `ALTER DEFAULT PRIVILEGES FOR ROLE admin` | `admin` | the same |
 //! | `SET ROLE admin`, in whichever way (`role_setting.c`) | a session of `admin` | only who logs in as `admin` is `admin`, even if a superuser has made somebody a member |
 //! | make anybody a member of a role that is, or is a member of, a superuser or a role whose name starts with `pg_` | nobody | CREATEROLE would be enough before 16, and `pg_execute_server_program` reads the IAM documents |
-//! | change the attributes or the settings of such a role | the role itself | with a password of one's own it would be one's own |
+//! | change the name, the attributes or the settings of such a role | the role itself | with a password of one's own it would be one's own |
 //! | make, change, grant and drop roles as `admin`, without being connected as it | nobody | a function that `admin` owns is called by others |
 //! | drop a role that is mapped | nobody, superusers neither | Aurora DSQL refuses it with 2BP01 |
 //!
@@ -57,7 +57,6 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     // SAFETY: the caller's promise.
     unsafe {
         match (*node).type_ {
-            NodeTag::T_DropRoleStmt => refuse_to_drop_mapped(node.cast()),
             NodeTag::T_GrantRoleStmt => refuse_to_grant(&granted_roles(node.cast())),
             NodeTag::T_CreateRoleStmt => refuse_to_grant(&joined_roles(node.cast())),
             NodeTag::T_AlterRoleStmt => {
@@ -70,6 +69,14 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
             }
             NodeTag::T_AlterRoleSetStmt => {
                 refuse_to_alter(oid_of((*node.cast::<pg_sys::AlterRoleSetStmt>()).role));
+            }
+            // Its name would be another's, and who is about to be granted something is looked up by name
+            // both here and, after a wait perhaps, by PostgreSQL.
+            NodeTag::T_RenameStmt => {
+                let statement: *mut pg_sys::RenameStmt = node.cast();
+                if (*statement).renameType == pg_sys::ObjectType::OBJECT_ROLE {
+                    refuse_to_alter(pg_sys::get_role_oid((*statement).subname, true));
+                }
             }
             _ => {}
         }
@@ -343,68 +350,6 @@ unsafe fn is_admin_name(name: *const c_char) -> bool {
     unsafe { text(name) }.is_some_and(|name| name.to_bytes() == ADMIN.as_bytes())
 }
 
-/// Fails a `DROP ROLE` of a mapped role with 2BP01. The lock holds off an AWS IAM GRANT that comes
-/// at the same time.
-///
-/// # Safety
-/// `statement` must be a `DROP ROLE` statement.
-unsafe fn refuse_to_drop_mapped(statement: *mut pg_sys::DropRoleStmt) {
-    // SAFETY: the list holds RoleSpecs.
-    unsafe {
-        if pg_sys::XactReadOnly
-            || pg_sys::RecoveryInProgress()
-            || !pg_sys::has_createrole_privilege(pg_sys::GetUserId())
-        {
-            // PostgreSQL refuses anyway, and this must lock nothing for who may do nothing.
-            return;
-        }
-        for specification in PgList::<pg_sys::RoleSpec>::from_pg((*statement).roles).iter_ptr() {
-            if (*specification).roletype != pg_sys::RoleSpecType::ROLESPEC_CSTRING {
-                continue;
-            }
-            let Some(role) = lock_to_drop((*specification).rolename) else {
-                continue;
-            };
-            if mappings::has_mappings(role) {
-                let name = CStr::from_ptr((*specification).rolename).to_string_lossy();
-                ereport!(
-                    PgLogLevel::ERROR,
-                    Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-                    format!("role \"{name}\" cannot be dropped because some objects depend on it"),
-                    "IAM principals are mapped to it; sys.iam_pg_role_mappings lists them."
-                );
-            }
-        }
-    }
-}
-
-/// Finds a role, if it is there, and locks it as `DROP ROLE` does.
-///
-/// # Safety
-/// `name` must be a C string.
-unsafe fn lock_to_drop(name: *const c_char) -> Option<Oid> {
-    // SAFETY: the caller's promise; takes a lock and looks at what others did meanwhile.
-    unsafe {
-        let mut role = pg_sys::get_role_oid(name, true);
-        while role != pg_sys::InvalidOid {
-            pg_sys::LockSharedObject(
-                pg_sys::AuthIdRelationId,
-                role,
-                0,
-                pg_sys::AccessExclusiveLock as _,
-            );
-            pg_sys::AcceptInvalidationMessages();
-            // PostgreSQL goes by the name, which may have gone to another role while this waited.
-            let found = pg_sys::get_role_oid(name, true);
-            if found == role {
-                return Some(role);
-            }
-            role = found;
-        }
-        None
-    }
-}
-
 static PREVIOUS: OnceLock<pg_sys::object_access_hook_type> = OnceLock::new();
 
 /// Puts the hook for dropped objects in its place; what sees statements is `statement.rs`. Called
@@ -432,9 +377,50 @@ unsafe extern "C-unwind" fn object_access(
         // SAFETY: the hook that was there before, with its own arguments.
         unsafe { previous(access, class, object, part, argument) };
     }
-    if access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::ExtensionRelationId {
-        // SAFETY: an extension that is there until this returns.
-        unsafe { tell_that_mappings_stay(object) };
+    if access == pg_sys::ObjectAccessType::OAT_DROP {
+        // SAFETY: what is about to be dropped is there until this returns.
+        unsafe {
+            match class {
+                pg_sys::ExtensionRelationId => tell_that_mappings_stay(object),
+                pg_sys::AuthIdRelationId => refuse_to_drop_mapped(object),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Fails the drop of a mapped role with 2BP01. The lock, which PostgreSQL takes next, holds off an AWS IAM
+/// GRANT that comes at the same time.
+///
+/// Not when the statement begins: while it waited for one role, the name of the next could go to another.
+#[pg_guard]
+unsafe extern "C-unwind" fn refuse_to_drop_mapped(role: Oid) {
+    let name = name_of(role);
+    // SAFETY: takes a lock, and looks up what is there then.
+    let is_there = unsafe {
+        pg_sys::LockSharedObject(
+            pg_sys::AuthIdRelationId,
+            role,
+            0,
+            pg_sys::AccessExclusiveLock as _,
+        );
+        !pg_sys::GetUserNameFromId(role, true).is_null()
+    };
+    if !is_there {
+        // PostgreSQL would say that a tuple was concurrently deleted.
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_UNDEFINED_OBJECT,
+            format!("role \"{name}\" does not exist")
+        );
+    }
+    if mappings::has_mappings(role) {
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("role \"{name}\" cannot be dropped because some objects depend on it"),
+            "IAM principals are mapped to it; sys.iam_pg_role_mappings lists them."
+        );
     }
 }
 

@@ -137,6 +137,8 @@ ALTER ROLE in_server_monitor PASSWORD 'second door';
 ALTER ROLE in_server_below LOGIN PASSWORD 'second door';
 ALTER ROLE in_server_monitor SET search_path = mine;
 ALTER ROLE in_server_below IN DATABASE postgres SET search_path = mine;
+ALTER ROLE in_server_monitor RENAME TO in_server_harmless;
+ALTER ROLE in_server_below RENAME TO in_server_harmless;
 AWS IAM GRANT in_server_monitor TO 'arn:aws:iam::012345678912:role/a';
 AWS IAM GRANT in_server_below TO 'arn:aws:iam::012345678912:role/a';
 SELECT sys.iam_grant('in_server_monitor', 'arn:aws:iam::012345678912:role/a');

@@ -276,6 +276,28 @@ def test_one_waits_for_the_other(server, racing, first, second, race, end, level
         assert (mappings(server, "raced") if exists else None) == expected
 
 
+def test_a_name_that_goes_to_a_mapped_role(server, racing, first, second):
+    """While a DROP ROLE waits for one role, another takes the name of the next."""
+    waits_for, named = "raced_one", "raced_two"
+    with server.connect() as third:
+        try:
+            third.execute(f"CREATE ROLE {waits_for}; CREATE ROLE {named}")
+            third.execute(GRANT)
+            first.execute(f"BEGIN; ALTER ROLE {waits_for} CONNECTION LIMIT 3")
+            # What is not there has PostgreSQL look at the names again.
+            drop = f"DROP ROLE IF EXISTS {waits_for}, raced_nobody, {named}"
+            with waiting(server, second, drop) as outcome:
+                third.execute(f"ALTER ROLE {named} RENAME TO raced_other")
+                third.execute(f"ALTER ROLE raced RENAME TO {named}")
+                first.execute("ROLLBACK")
+            assert_error(outcome, "2BP01",
+                         f'role "{named}" cannot be dropped because some objects depend on it')
+            assert mappings(server, named) == [ARN]
+            third.execute(f"ALTER ROLE {named} RENAME TO raced")
+        finally:
+            third.execute(f"DROP ROLE IF EXISTS {waits_for}, raced_other")
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_what_is_committed_counts_in_an_older_snapshot(server, racing, first, second, level):
     second.execute(f"BEGIN ISOLATION LEVEL {level}")
@@ -302,14 +324,14 @@ def test_lock_timeout(server, racing, first, second, race):
 
 
 def test_a_role_that_takes_the_name_meanwhile(server, racing, first, second):
-    """Who waited for a role that is dropped looks again, and finds the new one, with its mapping."""
+    """A DROP ROLE that waited does not fall on the new one; a GRANT looks again, and finds it."""
     first.execute("BEGIN")
     first.execute(DROP)
     with waiting(server, second, DROP) as outcome:
         first.execute("CREATE ROLE raced WITH LOGIN")
         first.execute(GRANT)
         first.execute("COMMIT")
-    assert_error(outcome, *DEPENDENT)
+    assert_error(outcome, "42704", 'role "raced" does not exist')
     assert mappings(server, "raced") == [ARN]
     first.execute("BEGIN")
     first.execute(REVOKE)
