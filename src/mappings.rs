@@ -27,6 +27,10 @@ pub struct LoginRole {
     pub can_login: bool,
     /// SUPERUSER
     pub is_superuser: bool,
+    /// REPLICATION
+    pub can_replicate: bool,
+    /// BYPASSRLS
+    pub bypasses_rls: bool,
     /// Whether the time of VALID UNTIL is over.
     pub is_over: bool,
 }
@@ -56,6 +60,8 @@ impl LoginRole {
                 oid: (*form).oid,
                 can_login: (*form).rolcanlogin,
                 is_superuser: (*form).rolsuper,
+                can_replicate: (*form).rolreplication,
+                bypasses_rls: (*form).rolbypassrls,
                 is_over: !is_for_ever
                     && (valid_until.value() as pg_sys::TimestampTz) < pg_sys::GetCurrentTimestamp(),
             };
@@ -188,7 +194,7 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
             format!("Role {name} not supported"),
         );
     }
-    if let Some(predefined) = check_trust(role, name) {
+    if let Some(privilege) = check_trust(role, name) {
         // SAFETY: asks for the current role.
         if !unsafe { pg_sys::superuser() } {
             let message = format!("permission denied to grant IAM trust with role {name}");
@@ -197,10 +203,7 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
                 message,
                 function_name!(),
             )
-            .set_detail(format!(
-                "It is a member of \"{predefined}\". Only superusers may map members of \
-                 predefined roles."
-            ))
+            .set_detail(privilege)
             .report(PgLogLevel::ERROR);
         }
     }
@@ -229,16 +232,27 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
     set_label(role.oid, arn, Some(&label.to_string()));
 }
 
-/// Raises an ERROR if nobody is to be mapped to the role; gives the predefined role that it is a member of,
-/// if there is one.
+/// Raises an ERROR if nobody is to be mapped to the role; says why only a superuser may, if that is so: the
+/// role has what nobody but a superuser can have given it.
 fn check_trust(role: &LoginRole, name: &str) -> Option<String> {
     if name == ADMIN {
         refuse_trust(name, None);
     }
     match reach(role.oid) {
         Reach::Superuser(superuser) => refuse_trust(name, Some(&superuser)),
-        Reach::Predefined(predefined) => Some(predefined),
-        Reach::Nothing => None,
+        Reach::Predefined(predefined) => Some(format!(
+            "It is a member of \"{predefined}\". Only superusers may map members of predefined roles."
+        )),
+        Reach::Nothing => {
+            let attributes = [
+                ("REPLICATION", role.can_replicate),
+                ("BYPASSRLS", role.bypasses_rls),
+            ];
+            let (attribute, _) = attributes.iter().find(|(_, is_set)| *is_set)?;
+            Some(format!(
+                "It has the attribute {attribute}. Only superusers may map roles with that."
+            ))
+        }
     }
 }
 

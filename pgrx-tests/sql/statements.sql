@@ -160,5 +160,17 @@ SELECT count(*) FROM sys.iam_pg_role_mappings WHERE pg_role_name LIKE 'in_server
 REVOKE in_server_over FROM in_server_under;
 AWS IAM GRANT in_server_below TO 'arn:aws:iam::012345678912:role/a';
 AWS IAM REVOKE in_server_below FROM 'arn:aws:iam::012345678912:role/a';
+-- attributes that only a superuser gives are a superuser's to map
+CREATE ROLE in_server_replicates LOGIN REPLICATION;
+CREATE ROLE in_server_bypasses LOGIN BYPASSRLS;
+SET ROLE admin;
+AWS IAM GRANT in_server_replicates TO 'arn:aws:iam::012345678912:role/a';
+SELECT sys.iam_grant('in_server_bypasses', 'arn:aws:iam::012345678912:role/a');
+RESET ROLE;
+AWS IAM GRANT in_server_replicates TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM GRANT in_server_bypasses TO 'arn:aws:iam::012345678912:role/a';
+AWS IAM REVOKE in_server_replicates FROM 'arn:aws:iam::012345678912:role/a';
+AWS IAM REVOKE in_server_bypasses FROM 'arn:aws:iam::012345678912:role/a';
+DROP ROLE in_server_replicates, in_server_bypasses;
 DROP ROLE in_server_member, in_server_monitor, in_server_over, in_server_under, in_server_below,
     in_server_new;
