@@ -40,6 +40,7 @@ use time::format_description::well_known::Rfc3339;
 static PREVIOUS: OnceLock<libpq::ClientAuthentication_hook_type> = OnceLock::new();
 
 const ACCESS_DENIED: &CStr = c"unable to accept connection, access denied";
+const TLS_MANDATORY: &CStr = c"unable to accept connection, SSL is mandatory";
 
 /// Who logged in to this session with a token.
 pub struct Session {
@@ -320,6 +321,7 @@ impl<'c> Attempt<'c> {
                 c"Unable to accept connection, rate exceeded.".into(),
             ),
             Denial::Server { sqlstate, message } => (sqlstate, c_string(message).into()),
+            Denial::NoTls => (sqlstate::PROTOCOL_VIOLATION, TLS_MANDATORY.into()),
             _ if denial.is_after_iam() => (sqlstate::INVALID_AUTHORIZATION, ACCESS_DENIED.into()),
             _ => (sqlstate::CONNECTION_FAILURE, ACCESS_DENIED.into()),
         };

@@ -112,7 +112,7 @@ fn sqlstate(denial: &Denial) -> &'static str {
     match denial {
         Denial::Limit(Reached::Connections) => "53300",
         Denial::Limit(Reached::Rate) => "53400",
-        Denial::Protocol(_) => "08P01",
+        Denial::NoTls | Denial::Protocol(_) => "08P01",
         Denial::Server { sqlstate, .. } => sqlstate.to_str().unwrap(),
         denial if denial.is_after_iam() => "28000",
         _ => "08006",

@@ -177,7 +177,15 @@ test("an empty password", async (t) => {
 
 test("no TLS", async (t) => {
   const token = await adminToken("admin");
-  await assertRefused(connect(t, "admin", token, { ssl: false }), BY_IAM, undefined);
+  const error = await refusalOf(connect(t, "admin", token, { ssl: false }));
+  assert.deepEqual(
+    { code: error.code, message: error.message, hint: error.hint },
+    {
+      code: "08P01",
+      message: "unable to accept connection, SSL is mandatory",
+      hint: undefined,
+    },
+  );
 });
 
 test("another database", async (t) => {

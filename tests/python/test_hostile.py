@@ -16,7 +16,8 @@ import time
 import psycopg
 import pytest
 
-from support import DENIED, EXAMPLE_ARN, Wire, account, fields_of, message, policy, until
+from support import (
+    DENIED, EXAMPLE_ARN, TLS_MANDATORY, Wire, account, fields_of, message, policy, until)
 
 # For a longer run by hand: 300, say, for five minutes.
 FLOOD_SECONDS = float(os.environ.get("FLOOD_SECONDS", "12"))
@@ -139,7 +140,7 @@ def test_startup_packet_in_clear_behind_a_gssenc_request(server):
         if wire.exactly(1) == b"G":
             return
         error = wire.error()
-    assert (error["sqlstate"], error["message"]) == ("08006", DENIED)
+    assert (error["sqlstate"], error["message"]) == ("08P01", TLS_MANDATORY)
 
 
 # Startup packets with odd parameters
@@ -323,7 +324,7 @@ def misbehave(server, kind, good):
     with Wire(server, tls=kind != "no TLS") as wire:
         wire.start()
         if kind == "no TLS":
-            assert wire.error()["sqlstate"] == "08006"
+            assert wire.error()["sqlstate"] == "08P01"
             return None
         wire.asked_for_password()
         if kind == "gone":

@@ -1,5 +1,6 @@
 """Every reason to refuse a login: what the client is told, and what the log says."""
 
+import asyncio
 import contextlib
 import datetime
 import json
@@ -7,12 +8,13 @@ import os
 import pathlib
 import re
 
+import asyncpg
 import psycopg
 import pytest
 
 from support import (
-    ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, Key, Wire, access_key, account,
-    assumed_role, fields_of, policy, sign, until,
+    ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, TLS_MANDATORY, Key, Wire, access_key,
+    account, assumed_role, fields_of, policy, sign, until,
 )
 from conftest import SERVERS
 
@@ -551,10 +553,20 @@ def test_without_tls_no_token_is_asked_for(server):
     with Wire(server, tls=False) as wire:
         # The first message back is the refusal: no AuthenticationCleartextPassword before it.
         error = wire.start().error()
-    assert (error["severity"], error["sqlstate"]) == ("FATAL", "08006")
-    assert (error["message"], error["hint"]) == (DENIED, None)
+    assert (error["severity"], error["sqlstate"]) == ("FATAL", "08P01")
+    assert (error["message"], error["hint"]) == (TLS_MANDATORY, None)
     session = SESSION_ID.fullmatch(error["detail"])
     assert " check=tls " in server.logged(f"session_id={session[1]}", mark)
+
+
+def test_without_tls_as_the_connectors_tests_have_it(server):
+    """aurora-dsql-python-connector's `test_basic_connection_ssl_false` and `test_invalid_user_fails`."""
+    # By default asyncpg tries again without TLS after 28000.
+    for user, profile, tls in (("admin", "admin", False), ("no_such_role", "example", "prefer")):
+        with pytest.raises(asyncpg.ProtocolViolationError) as raised:
+            asyncio.run(asyncpg.connect(host="localhost", port=server.port, database="postgres", ssl=tls,
+                                        user=user, password=server.token(profile)))
+        assert raised.value.args[0] == TLS_MANDATORY
 
 
 def test_the_fields_on_the_wire(server):

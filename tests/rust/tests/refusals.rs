@@ -309,7 +309,13 @@ async fn no_tls() {
     let token = server.admin_request("admin").await.token().await;
     let mut login = server.login("admin", token);
     login.is_encrypted = false;
-    assert_refused(&login, BY_IAM, None).await;
+    let error = refusal(&login).await;
+    assert_eq!(error.code().code(), "08P01");
+    assert_eq!(
+        error.message(),
+        "unable to accept connection, SSL is mandatory"
+    );
+    assert_eq!(error.hint(), None);
 }
 
 #[tokio::test]
