@@ -3,6 +3,7 @@
 //! | what | who else may | why |
 //! |---|---|---|
 //! | change `admin`, its settings, its label or comment; drop or rename it | nobody | Aurora DSQL does not let it be modified |
+//! | `ALTER ROLE admin SET search_path` and its RESET | `admin` | AWS's sample for TypeORM does so |
 //! | `GRANT admin TO …`, `REVOKE admin FROM …` in any form | nobody | a member of `admin` is `admin` |
 //! | `GRANT`, `REVOKE` of privileges or roles to or from `admin` | `admin`, of roles | its permissions are not managed, but it may take on any role |
 //! | `REASSIGN OWNED BY admin`, `DROP OWNED BY admin` | nobody | the same |
@@ -206,7 +207,11 @@ unsafe fn touch(admin: Oid, node: *mut pg_sys::Node) -> Touch {
             }
             NodeTag::T_AlterRoleSetStmt => {
                 let statement: *mut pg_sys::AlterRoleSetStmt = node.cast();
-                forbidden_if(is(admin, (*statement).role))
+                let is_admin = is(admin, (*statement).role);
+                match text((*(*statement).setstmt).name) == Some(c"search_path") {
+                    true => own_if(is_admin),
+                    false => forbidden_if(is_admin),
+                }
             }
             NodeTag::T_DropRoleStmt => {
                 let statement: *mut pg_sys::DropRoleStmt = node.cast();

@@ -64,6 +64,8 @@ SET SESSION AUTHORIZATION admin;
 ALTER ROLE admin CREATEDB;
 ALTER ROLE CURRENT_USER CREATEDB;
 ALTER ROLE SESSION_USER SET work_mem = '1GB';
+ALTER ROLE admin SET role = guard_other;
+ALTER ROLE admin RESET ALL;
 ALTER USER CURRENT_ROLE PASSWORD 'second door';
 ALTER ROLE admin RENAME TO root;
 DROP ROLE CURRENT_USER;
@@ -73,7 +75,13 @@ GRANT CREATE ON SCHEMA public TO admin;
 DROP OWNED BY CURRENT_USER;
 COMMENT ON ROLE admin IS 'mine';
 
--- but do its work
+-- but for the search_path: AWS's samples do so
+ALTER USER "admin" SET SEARCH_PATH = "public";
+ALTER ROLE CURRENT_USER IN DATABASE in_server_admin SET search_path = public, pg_catalog;
+SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'admin'::regrole ORDER BY setdatabase;
+ALTER ROLE admin RESET search_path;
+ALTER ROLE admin IN DATABASE in_server_admin SET search_path TO DEFAULT;
+-- and do its work
 CREATE ROLE guard_custom WITH LOGIN;
 AWS IAM GRANT guard_custom TO 'arn:aws:iam::012345678912:role/guard';
 CREATE TABLE public.guard_table (i int);
@@ -148,6 +156,7 @@ SELECT public.guard_definer('REASSIGN OWNED BY guard_custom TO admin');
 SELECT public.guard_definer('ALTER DEFAULT PRIVILEGES FOR ROLE admin GRANT SELECT ON TABLES TO guard_maker');
 SELECT public.guard_definer('ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO admin');
 SELECT public.guard_definer('ALTER ROLE admin CREATEDB');
+SELECT public.guard_definer('ALTER ROLE admin SET search_path = guard_theirs');
 SELECT public.guard_definer('SET ROLE admin');
 SELECT public.guard_definer('CREATE ROLE guard_new');
 SELECT public.guard_definer('ALTER ROLE guard_custom PASSWORD NULL');
