@@ -8,7 +8,7 @@
 //! | TCP, `trust`, no TLS and `require_tls` is on | refused before a token is asked for |
 //! | TCP, `trust`, replication | refused |
 //! | TCP, `trust`, too many connections or new ones | refused before a token is asked for |
-//! | TCP, `trust`, the client names another cluster | refused before a token is asked for |
+//! | TCP, `trust`, the client names another cluster, or none and `require_sni` is on | refused before a token is asked for |
 //! | TCP, `trust` | a token is asked for, and everything below has to be right |
 //!
 //! A token opens the door if `iam` admits it ([`dsql_iam_core::login`]), the database is `postgres`,
@@ -41,6 +41,7 @@ static PREVIOUS: OnceLock<libpq::ClientAuthentication_hook_type> = OnceLock::new
 
 const ACCESS_DENIED: &CStr = c"unable to accept connection, access denied";
 const TLS_MANDATORY: &CStr = c"unable to accept connection, SSL is mandatory";
+const NO_SERVER_NAME: &CStr = c"unable to accept connection, sni was not received";
 
 /// Who logged in to this session with a token.
 pub struct Session {
@@ -169,8 +170,8 @@ fn admit(connection: &Connection) -> Result<(), Refusal> {
     }
 }
 
-/// Refuses a client that names another cluster, before it is asked for its token: by Server Name
-/// Indication, or by the option that is there for clients without it.
+/// Refuses a client that names another cluster, or none where it has to, before it is asked for its token: by
+/// Server Name Indication, or by the option that is there for clients without it.
 fn check_cluster(connection: &Connection) -> Result<(), Denial> {
     // Without a cluster the login is refused for that.
     let Ok(cluster) = settings::cluster() else {
@@ -181,10 +182,17 @@ fn check_cluster(connection: &Connection) -> Result<(), Denial> {
         return Err(Denial::OtherCluster(format!("server name {server_name}")));
     }
     let options = connection.options().to_string_lossy();
-    match cluster_ids_in_options(&options).find(|id| !cluster.has_id(id)) {
-        Some(id) => Err(Denial::OtherCluster(format!("amzn-cluster-id {id}"))),
-        None => Ok(()),
+    let mut named = !server_name.is_empty();
+    for id in cluster_ids_in_options(&options) {
+        if !cluster.has_id(id) {
+            return Err(Denial::OtherCluster(format!("amzn-cluster-id {id}")));
+        }
+        named = true;
     }
+    if settings::requires_sni() && !named {
+        return Err(Denial::NoServerName);
+    }
+    Ok(())
 }
 
 fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
@@ -322,6 +330,7 @@ impl<'c> Attempt<'c> {
             ),
             Denial::Server { sqlstate, message } => (sqlstate, c_string(message).into()),
             Denial::NoTls => (sqlstate::PROTOCOL_VIOLATION, TLS_MANDATORY.into()),
+            Denial::NoServerName => (sqlstate::PROTOCOL_VIOLATION, NO_SERVER_NAME.into()),
             _ if denial.is_after_iam() => (sqlstate::INVALID_AUTHORIZATION, ACCESS_DENIED.into()),
             _ => (sqlstate::CONNECTION_FAILURE, ACCESS_DENIED.into()),
         };

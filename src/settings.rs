@@ -27,6 +27,7 @@ static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>
 static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
 static INSTALL_SYNTAX: GucSetting<bool> = GucSetting::<bool>::new(true);
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static REQUIRE_SNI: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// Where each decision is written as a line of JSON.
 static AUDIT_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MAX_CONNECTIONS: GucSetting<i32> = GucSetting::<i32>::new(0);
@@ -107,6 +108,13 @@ pub fn register() {
         c"Refuses connections without TLS before a token is asked for.",
         c"Protects tokens from being read on the way; loopback is no exception.",
         &REQUIRE_TLS,
+        GucContext::Sighup,
+    );
+    boolean(
+        c"dsql_iam.require_sni",
+        c"Refuses clients that do not name a server by Server Name Indication, nor a cluster with amzn-cluster-id.",
+        c"As Aurora DSQL does. Where the server has no OpenSSL the name cannot be read, and only amzn-cluster-id counts.",
+        &REQUIRE_SNI,
         GucContext::Sighup,
     );
     boolean(
@@ -372,6 +380,11 @@ pub fn manages_hba() -> bool {
 /// `dsql_iam.install_syntax`
 pub fn installs_syntax() -> bool {
     INSTALL_SYNTAX.get()
+}
+
+/// `dsql_iam.require_sni`
+pub fn requires_sni() -> bool {
+    REQUIRE_SNI.get()
 }
 
 /// `dsql_iam.require_tls`

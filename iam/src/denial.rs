@@ -150,6 +150,9 @@ pub enum Denial {
     /// The client says that it wants another cluster.
     #[error("the client wants another cluster: {0}")]
     OtherCluster(String),
+    /// The client names neither a server nor a cluster.
+    #[error("the client sent no server name (SNI), and dsql_iam.require_sni is on")]
+    NoServerName,
     /// The connection is not encrypted.
     #[error("the connection is not encrypted, and dsql_iam.require_tls is on")]
     NoTls,
@@ -318,6 +321,7 @@ impl Denial {
             | Self::NotMapped { .. }
             | Self::Server { .. }
             | Self::OtherCluster(_)
+            | Self::NoServerName
             | Self::NoTls
             | Self::Protocol(_)
             | Self::Limit(_)
@@ -354,7 +358,7 @@ impl Denial {
             Self::RoleUnusable { .. } => "role",
             Self::NotMapped { .. } => "mapping",
             Self::Server { .. } => "server",
-            Self::OtherCluster(_) => "cluster",
+            Self::OtherCluster(_) | Self::NoServerName => "cluster",
             Self::NoTls => "tls",
             Self::Protocol(_) => "protocol",
             Self::Limit(_) => "limit",

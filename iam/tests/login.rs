@@ -905,6 +905,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         | Denial::Server { .. }
         | Denial::NoTls
         | Denial::OtherCluster(_)
+        | Denial::NoServerName
         | Denial::Limit(_)
         | Denial::Protocol(_)
         | Denial::Internal(_) => return None,

@@ -27,7 +27,8 @@ fn next(denial: &Denial) -> Option<Denial> {
         Denial::NoTls => Denial::Limit(Reached::Connections),
         Denial::Limit(Reached::Connections) => Denial::Limit(Reached::Rate),
         Denial::Limit(Reached::Rate) => Denial::OtherCluster("NAME".into()),
-        Denial::OtherCluster(_) => Denial::Protocol("MESSAGE: WHAT CAME".into()),
+        Denial::OtherCluster(_) => Denial::NoServerName,
+        Denial::NoServerName => Denial::Protocol("MESSAGE: WHAT CAME".into()),
         Denial::Protocol(_) => Denial::Unconfigured(BadCluster::Account("VALUE".into())),
         Denial::Unconfigured(bad) => match bad {
             BadCluster::Account(_) => Denial::Unconfigured(BadCluster::Region("VALUE".into())),
@@ -112,7 +113,7 @@ fn sqlstate(denial: &Denial) -> &'static str {
     match denial {
         Denial::Limit(Reached::Connections) => "53300",
         Denial::Limit(Reached::Rate) => "53400",
-        Denial::NoTls | Denial::Protocol(_) => "08P01",
+        Denial::NoTls | Denial::NoServerName | Denial::Protocol(_) => "08P01",
         Denial::Server { sqlstate, .. } => sqlstate.to_str().unwrap(),
         denial if denial.is_after_iam() => "28000",
         _ => "08006",

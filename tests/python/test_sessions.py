@@ -171,6 +171,26 @@ def test_server_name_indication(server, name, is_admitted):
             assert (error["sqlstate"], error["message"]) == ("08006", DENIED)
 
 
+def test_no_server_name(own):
+    """As of Aurora DSQL, where it is asked for."""
+    with Wire(own, server_name=None) as wire:
+        wire.start().asked_for_password()
+    with own.settings(dsql_iam__require_sni="on"):
+        mark = own.log_mark()
+        with Wire(own, server_name=None) as wire:
+            error = wire.start().error()  # before a token is asked for
+        assert (error["severity"], error["sqlstate"], error["message"], error["hint"]) == (
+            "FATAL", "08P01", "unable to accept connection, sni was not received", None)
+        session = SESSION_ID.fullmatch(error["detail"])[1]
+        assert " check=cluster " in own.logged(f"session_id={session}", mark)
+        # A name, or the option that is there for those without.
+        with Wire(own, server_name="localhost") as wire:
+            wire.start().asked_for_password()
+        with Wire(own, server_name=None) as wire:
+            wire.start(options=f"-c amzn-cluster-id={own.cluster_id}").asked_for_password()
+        assert own.admits("admin", own.token("admin"))
+
+
 def refused_by_limit(server, sqlstate, message):
     mark = server.log_mark()
     with Wire(server) as wire:
