@@ -42,21 +42,45 @@ pub fn step_down(path: &Path) -> Result<(), String> {
 
 /// Refuses a path that somebody else than root and a user could put another thing in the place of.
 fn refuse_if_others_can_change(path: &Path, user: u32) -> Result<(), String> {
+    match part_of_others(path, user)? {
+        None => Ok(()),
+        Some(part) => Err(format!(
+            "{} can be written by others than root and the owner of {}, who could have root work on \
+             other files: run it as that owner",
+            part.display(),
+            path.display()
+        )),
+    }
+}
+
+/// Refuses a path of root's that others led to, who could have led to any other. It has to be canonical.
+///
+/// # Errors
+/// A sentence that names the part of the path that is theirs.
+pub fn check_roots(path: &Path) -> Result<(), String> {
+    match part_of_others(path, 0)? {
+        None => Ok(()),
+        Some(part) => Err(format!(
+            "{} belongs to root, and {} can be written by others, who could have root work on other \
+             files: give it to the server's user, or have it where nobody but root can write",
+            path.display(),
+            part.display()
+        )),
+    }
+}
+
+/// The part of a path that others than root and a user can put something else in the place of.
+fn part_of_others(path: &Path, user: u32) -> Result<Option<&Path>, String> {
     for part in path.ancestors() {
         let of_part = fs::symlink_metadata(part).map_err(|error| cannot(part, &error))?;
         let is_others = ![0, user].contains(&of_part.uid());
         // In a folder like /tmp nobody moves what is somebody else's; but everybody puts things there.
         let is_sticky = of_part.is_dir() && of_part.mode() & 0o1000 != 0 && part != path;
         if is_others || (of_part.mode() & 0o022 != 0 && !is_sticky) {
-            return Err(format!(
-                "{} can be written by others than root and the owner of {}, who could have root \
-                 work on other files: run it as that owner",
-                part.display(),
-                path.display()
-            ));
+            return Ok(Some(part));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What a configuration has to be that a server named, now that root has stepped down to the owner of

@@ -1,16 +1,21 @@
 //! Role sessions as documents in the IAM directory, where the server finds them.
 
-use std::fs::{self, Permissions};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, fchown};
+use std::path::Path;
 
 use data_encoding::{BASE32_NOPAD, BASE64};
 use dsql_iam_core::directory::{self, LoadError, MAX_DOCUMENTS};
 use dsql_iam_core::sts::{Code, Grant, NewKey, Refusal};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, linkat, openat, unlinkat};
 use serde::Deserialize;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, UtcDateTime};
+
+use crate::owner;
 
 /// How the names of our own documents start; nothing else is ever removed.
 const PREFIX: &str = "dsql-iam-session-";
@@ -22,6 +27,9 @@ const KEPT: Duration = Duration::hours(1);
 /// How many documents sessions leave room for. A directory with more than [`MAX_DOCUMENTS`] is refused
 /// whole, so that whoever may begin sessions could otherwise keep every later change out of force.
 const RESERVED: usize = 1_000;
+
+/// How much of a document is read to see whether its session is over, in bytes: more than one has.
+const MAX_SESSION: u64 = 1024 * 1024;
 
 /// Why no session was begun.
 #[derive(Debug)]
@@ -44,11 +52,12 @@ impl From<String> for NotBegun {
 /// # Errors
 /// [`NotBegun`]. Nothing is left behind then.
 pub fn begin(grant: &Grant, directory: &Path, now: UtcDateTime) -> Result<NewKey, NotBegun> {
-    remove_expired(directory, now);
+    let opened = Opened::open(directory)?;
+    opened.remove_expired(now);
     check_room(directory, MAX_DOCUMENTS - RESERVED)?;
     let key = new_key()?;
     let document = format!("{:#}\n", grant.document(&key));
-    store(&document, &key.id, directory)?;
+    opened.store(&document, &key.id)?;
     Ok(key)
 }
 
@@ -86,39 +95,6 @@ fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], String> {
     Ok(bytes)
 }
 
-/// Puts the document into its place in one go, for the directory's owner alone: the server, which
-/// may be another user than this one, refuses the directory if it cannot read one document.
-fn store(document: &str, access_key_id: &str, directory: &Path) -> Result<(), String> {
-    let fault = |fault: std::io::Error| {
-        let directory = directory.display();
-        format!("the session could not be stored in the IAM directory {directory}: {fault}")
-    };
-    let owner = fs::metadata(directory).map_err(fault)?;
-    // The loader passes over names that start with a dot.
-    let mut file = tempfile::Builder::new()
-        .prefix(".dsql-iam-session-")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(directory)
-        .map_err(fault)?;
-    let own = file.as_file().metadata().map_err(fault)?;
-    if own.uid() != owner.uid() {
-        fchown(file.as_file(), Some(owner.uid()), Some(owner.gid())).map_err(|_| {
-            format!(
-                "the IAM directory {} belongs to the user with id {}, for whom the session has to \
-                 be readable: run this as that user",
-                directory.display(),
-                owner.uid()
-            )
-        })?;
-    }
-    file.write_all(document.as_bytes()).map_err(fault)?;
-    file.as_file().sync_all().map_err(fault)?;
-    let path = directory.join(format!("{PREFIX}{access_key_id}.json"));
-    file.persist_noclobber(path)
-        .map_err(|persisting| fault(persisting.error))?;
-    Ok(())
-}
-
 /// The part of a stored session that says how long it lasts.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -132,31 +108,122 @@ struct StoredCredentials {
     expiration: String,
 }
 
-/// Removes our sessions that have been over for a while. What cannot be removed now can be later.
-fn remove_expired(directory: &Path, now: UtcDateTime) {
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(".json"))
-    };
-    let is_over = |path: &PathBuf| {
-        let text = fs::read(path).ok()?;
+/// The IAM directory, which stays open: files are made, given to its owner and removed by their names in
+/// it. Its owner may lead the path elsewhere meanwhile, and whoever runs this may be root.
+struct Opened<'d> {
+    path: &'d Path,
+    directory: OwnedFd,
+}
+
+impl<'d> Opened<'d> {
+    /// Where root has a directory of its own, nobody else may have led there.
+    fn open(path: &'d Path) -> Result<Self, String> {
+        let failed = |error: std::io::Error| {
+            let path = path.to_owned();
+            LoadError::Directory { path, error }.to_string()
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, path, flags, Mode::empty());
+        let directory = directory.map_err(|error| failed(error.into()))?;
+        let found = fstat(&directory).map_err(|error| failed(error.into()))?;
+        if owner::is_root() && found.st_uid == 0 {
+            let canonical = fs::canonicalize(path).map_err(failed)?;
+            owner::check_roots(&canonical)?;
+            let there = fs::symlink_metadata(&canonical).map_err(failed)?;
+            if (there.dev(), there.ino()) != (found.st_dev, found.st_ino) {
+                return Err(format!(
+                    "the IAM directory {} was put somewhere else meanwhile: try again",
+                    path.display()
+                ));
+            }
+        }
+        Ok(Self { path, directory })
+    }
+
+    /// Puts the document into its place in one go, for the directory's owner alone: the server, which
+    /// may be another user than this one, refuses the directory if it cannot read one document.
+    fn store(&self, document: &str, access_key_id: &str) -> Result<(), String> {
+        // The loader passes over names that start with a dot.
+        let unfinished = format!(".{PREFIX}{access_key_id}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(
+            &self.directory,
+            &*unfinished,
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        );
+        let file = file.map_err(|error| self.not_stored(&error.into()))?;
+        let written = self.write(File::from(file), document).and_then(|()| {
+            let name = format!("{PREFIX}{access_key_id}.json");
+            let directory = &self.directory;
+            // Unlike a renaming, this replaces nothing.
+            linkat(directory, &*unfinished, directory, &*name, AtFlags::empty())
+                .map_err(|error| self.not_stored(&error.into()))
+        });
+        let removed = unlinkat(&self.directory, &*unfinished, AtFlags::empty());
+        written?;
+        removed.map_err(|error| self.not_stored(&error.into()))
+    }
+
+    fn write(&self, mut file: File, document: &str) -> Result<(), String> {
+        let not_stored = |error| self.not_stored(&error);
+        let owner = fstat(&self.directory).map_err(|error| self.not_stored(&error.into()))?;
+        let own = file.metadata().map_err(not_stored)?;
+        if own.uid() != owner.st_uid {
+            fchown(&file, Some(owner.st_uid), Some(owner.st_gid)).map_err(|_| {
+                format!(
+                    "the IAM directory {} belongs to the user with id {}, for whom the session has \
+                     to be readable: run this as that user",
+                    self.path.display(),
+                    owner.st_uid
+                )
+            })?;
+        }
+        file.write_all(document.as_bytes()).map_err(not_stored)?;
+        file.sync_all().map_err(not_stored)
+    }
+
+    fn not_stored(&self, error: &std::io::Error) -> String {
+        let directory = self.path.display();
+        format!("the session could not be stored in the IAM directory {directory}: {error}")
+    }
+
+    /// Removes our sessions that have been over for a while. What cannot be removed now can be later.
+    fn remove_expired(&self, now: UtcDateTime) {
+        let entries = Dir::read_from(&self.directory).into_iter().flatten();
+        let names = entries.flatten().map(|entry| entry.file_name().to_owned());
+        let is_ours = |name: &str| name.starts_with(PREFIX) && name.ends_with(".json");
+        for name in names {
+            if name.to_str().is_ok_and(is_ours) && self.is_over(&name, now) == Some(true) {
+                let _ = unlinkat(&self.directory, &*name, AtFlags::empty());
+            }
+        }
+    }
+
+    /// Whether a session has been over for a while; `None` if the file does not say.
+    fn is_over(&self, name: &CStr, now: UtcDateTime) -> Option<bool> {
+        // A link is not followed, and a pipe not waited for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&self.directory, name, flags, Mode::empty()).ok()?;
+        let found = fstat(&file).ok()?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return None;
+        }
+        let mut text = Vec::new();
+        let mut limited = File::from(file).take(MAX_SESSION);
+        limited.read_to_end(&mut text).ok()?;
         let stored: Stored = serde_json::from_slice(&text).ok()?;
         let end = UtcDateTime::parse(&stored.credentials.expiration, &Rfc3339).ok()?;
         Some(end.checked_add(KEPT)? < now)
-    };
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    // Nothing else is opened: a pipe would be waited for.
-    let files = entries.filter(|entry| entry.file_type().is_ok_and(|found| found.is_file()));
-    let paths = files.map(|entry| entry.path()).filter(is_ours);
-    for path in paths.filter(|path| is_over(path) == Some(true)) {
-        let _ = fs::remove_file(path);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::mkfifoat;
     use serde_json::json;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn keys_are_new_and_look_like_aws_s() {
@@ -172,16 +239,42 @@ mod tests {
     #[test]
     fn a_document_is_private_and_replaces_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        store("{}", "ASIAX", directory.path()).unwrap();
+        let opened = Opened::open(directory.path()).unwrap();
+        opened.store("{}", "ASIAX").unwrap();
         let path = directory.path().join("dsql-iam-session-ASIAX.json");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-        let fault = store("[]", "ASIAX", directory.path()).unwrap_err();
+        let fault = opened.store("[]", "ASIAX").unwrap_err();
         assert!(
             fault.contains("could not be stored in the IAM directory"),
             "{fault}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    /// Otherwise the directory's owner would have root make, give away and remove files elsewhere.
+    #[test]
+    fn a_session_stays_with_its_directory_when_the_path_leads_elsewhere() {
+        let parent = tempfile::tempdir().unwrap();
+        let link = parent.path().join("iam");
+        let [old, new] = ["old", "new"].map(|name| parent.path().join(name));
+        let over = json!({"Credentials": {"Expiration": "2025-01-01T00:00:00+00:00"}}).to_string();
+        for directory in [&old, &new] {
+            fs::create_dir(directory).unwrap();
+            fs::write(directory.join("dsql-iam-session-A.json"), &over).unwrap();
+        }
+        symlink(&old, &link).unwrap();
+        let opened = Opened::open(&link).unwrap();
+        fs::remove_file(&link).unwrap();
+        symlink(&new, &link).unwrap();
+        opened.remove_expired(time::macros::utc_datetime!(2026-01-01 12:00));
+        opened.store("{}", "ASIAX").unwrap();
+        let names = |directory| -> Vec<_> {
+            let entries = fs::read_dir(directory).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect()
+        };
+        assert_eq!(names(&old), ["dsql-iam-session-ASIAX.json"]);
+        assert_eq!(names(&new), ["dsql-iam-session-A.json"]);
     }
 
     #[test]
@@ -219,7 +312,13 @@ mod tests {
         ] {
             fs::write(directory.path().join(name), text).unwrap();
         }
-        remove_expired(directory.path(), now);
+        // What a link leads to is not looked at, and nobody waits for a pipe's other end.
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&elsewhere, &over).unwrap();
+        symlink(&elsewhere, directory.path().join("dsql-iam-session-D.json")).unwrap();
+        let pipe = "dsql-iam-session-E.json";
+        mkfifoat(CWD, directory.path().join(pipe), Mode::RUSR).unwrap();
+        Opened::open(directory.path()).unwrap().remove_expired(now);
         let left = fs::read_dir(directory.path()).unwrap();
         let mut left: Vec<_> = left
             .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -228,6 +327,8 @@ mod tests {
         let expected = [
             "dsql-iam-session-B.json",
             "dsql-iam-session-C.json",
+            "dsql-iam-session-D.json",
+            "dsql-iam-session-E.json",
             "mine.json",
         ];
         assert_eq!(left, expected);

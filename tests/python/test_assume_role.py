@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import shlex
+import shutil
 import subprocess
 
 import boto3
@@ -121,6 +122,45 @@ def test_a_directory_of_somebody_else(iam):
     said = run(iam, ALICE, user="nobody", extra_groups=[])
     assert said.returncode == 1  # 0700, so it cannot even be read
     assert "could not read the IAM directory" in said.stderr
+
+
+def test_a_directory_of_roots_that_others_led_to(iam):
+    """Whoever may lead the path elsewhere would have root write into any folder of root's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has rights to lend")
+    between = iam.dir / "between"
+    between.mkdir()
+    roots = between / "iam"
+    shutil.copytree(iam.iam, roots)
+    for path in (roots, *roots.iterdir()):
+        os.chown(path, 0, 0)
+    names = sorted(path.name for path in roots.iterdir())
+    try:
+        assume(iam, ALICE, "--iam-directory", roots)
+        begun = [path for path in roots.iterdir() if path.name not in names]
+        assert [(path.stat().st_uid, path.stat().st_mode & 0o777) for path in begun] == [(0, 0o600)]
+        begun[0].unlink()
+        os.chown(between, 65533, 65533)
+        (between / "link").symlink_to(roots)
+        for path in (roots, between / "link"):
+            said = refusal(iam, ALICE, "--iam-directory", path)
+            assert said == (
+                f"dsql-iam: {roots} belongs to root, and {between} can be written by others, who could have "
+                "root work on other files: give it to the server's user, or have it where nobody but root can "
+                "write\n")
+            assert sorted(path.name for path in roots.iterdir()) == names
+    finally:
+        shutil.rmtree(between)
+
+
+def test_a_session_of_roots_is_the_directorys_owners(iam):
+    """Who is not the one who runs this, if that is root."""
+    before = stored(iam)
+    assume(iam, ALICE)
+    [name] = stored(iam) - before
+    found, owner = (iam.iam / name).stat(), iam.iam.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (owner.st_uid, owner.st_gid, 0o600)
+    assert found.st_nlink == 1 and not list(iam.iam.glob(".*"))
 
 
 def test_a_session_logs_in(iam, role):
