@@ -19,18 +19,22 @@ die() { say "$@"; exit 1; }
 data=${PGDATA:-/var/lib/postgresql/data}
 kept=${DSQL_IAM_STATE:-/var/lib/dsql-iam}
 iam=${DSQL_IAM_DIRECTORY:-/iam}
+is_root() { [ "$(id -u)" = 0 ]; }
 # Each command runs as the user of the server; root has to become that user.
-as_server() { if [ "$(id -u)" = 0 ]; then gosu postgres "$@"; else "$@"; fi; }
+as_server() { if is_root; then gosu postgres "$@"; else "$@"; fi; }
 # A folder of that user's, that nobody else gets at.
-private() {
-    mkdir -p "$1"
-    [ "$(id -u)" != 0 ] || chown postgres: "$1"
-    chmod 700 "$1"
-}
+private() { as_server mkdir -p "$1" && as_server chmod 700 "$1"; }
 
 shopt -s nullglob
 documents=("$iam"/*.json)
 [ ${#documents[@]} -gt 0 ] || die "there are no IAM documents in $iam: mount a folder with them, for example with --volume \"\$PWD/iam:$iam:ro\""
+# Root makes this folder, if need be, and nothing below it: whoever has run code as the server's user may have
+# put links there, and would have root write, read and give away other files at the next start.
+if is_root; then
+    [ "$(realpath -m "$kept")" = "$(realpath -ms "$kept")" ] || die "$kept is reached by a link: name the folder that it leads to with DSQL_IAM_STATE"
+    mkdir -p "$kept"
+    chown --no-dereference postgres: "$kept"
+fi
 private "$kept"
 
 # The documents belong to a user of the host, and those with secrets are for that user alone. If the
@@ -40,30 +44,37 @@ for document in "${documents[@]}"; do
     as_server test -r "$document" || is_readable=no
 done
 if [ $is_readable = no ]; then
-    [ "$(id -u)" = 0 ] || die "the user $(id -un) cannot read the documents in $iam"
+    is_root || die "the user $(id -un) cannot read the documents in $iam"
+    for document in "${documents[@]}"; do
+        # Root would read for the server's user what that user linked to.
+        [ ! -L "$document" ] || ! { as_server test -w "$iam" || as_server test -O "$iam"; } || die "$document is a link, and the server's user, who can write in $iam, may have made it: put the document itself there"
+    done
     say "the server's user cannot read $iam, so it works on copies: restart it after a change"
-    rm -rf "$kept/iam"
+    as_server rm -rf "$kept/iam"
     private "$kept/iam"
-    install --owner postgres --group postgres --mode 600 "${documents[@]}" "$kept/iam"
+    for document in "${documents[@]}"; do
+        # shellcheck disable=SC2016 # The shell that runs as the server's user expands it.
+        as_server bash -c 'umask 077; cat >"$1"' bash "$kept/iam/${document##*/}" <"$document"
+    done
     iam=$kept/iam
 fi
 
 account=${DSQL_IAM_ACCOUNT_ID:-}
 if [ -z "$account" ]; then
-    mapfile -t accounts < <(grep -ohE '"Arn": *"arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:' "$iam"/*.json | grep -oE '[0-9]{12}' | sort -u)
+    mapfile -t accounts < <(as_server grep -ohE '"Arn": *"arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:' "$iam"/*.json | grep -oE '[0-9]{12}' | sort -u)
     [ ${#accounts[@]} = 1 ] || die "the documents are of ${#accounts[@]} accounts: set DSQL_IAM_ACCOUNT_ID to the cluster's"
     account=${accounts[0]}
 fi
 region=${AWS_REGION:-us-east-1}
 cluster=${DSQL_IAM_CLUSTER_ID:-}
 if [ -z "$cluster" ]; then
-    [ -s "$kept/cluster_id" ] || (set +o pipefail; tr -dc a-z2-7 </dev/urandom | head -c 26 >"$kept/cluster_id")
-    cluster=$(cat "$kept/cluster_id")
+    # shellcheck disable=SC2016
+    cluster=$(as_server bash -c '[ -s "$1" ] || tr -dc a-z2-7 </dev/urandom | head -c 26 >"$1"; cat "$1"' bash "$kept/cluster_id")
 fi
 
 # A certificate that clients can trust by its own file, unless one is given.
 tls=${DSQL_IAM_TLS:-$kept/tls}
-if [ -z "${DSQL_IAM_TLS:-}" ] && [ ! -s "$tls/server.key" ]; then
+if [ -z "${DSQL_IAM_TLS:-}" ] && ! as_server test -s "$tls/server.key"; then
     private "$tls"
     names="DNS:localhost,DNS:$(hostname),DNS:$cluster.dsql.$region.on.aws,IP:127.0.0.1,IP:::1"
     as_server openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \

@@ -3,10 +3,12 @@
 import json
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -84,6 +86,137 @@ def test_scripts_are_read_by_their_shell(script):
     subprocess.run([shell, "-n", script], check=True)
     if shutil.which("shellcheck"):
         subprocess.run(["shellcheck", "--severity=warning", f"--shell={shell}", script], check=True)
+
+
+class Container:
+    """The entry point as root, with what the official image has beside it stood in for."""
+
+    def __init__(self, path):
+        self.path, self.state, self.documents = path, path / "state", path / "documents"
+        self.programs = path / "programs"
+        for name, text in {
+                "gosu": 'user=$1; shift; exec setpriv --reuid "$user" --regid "$user" --init-groups "$@"',
+                "docker-entrypoint.sh": 'printf "%s\\n" "$@"'}.items():
+            self.programs.mkdir(exist_ok=True)
+            (self.programs / name).write_text(f"#!/bin/bash\n{text}\n")
+            (self.programs / name).chmod(0o755)
+        self.documents.mkdir(mode=0o755)
+        self.document = self.documents / "account.json"
+        self.document.write_text('{"UserDetailList": [{"Arn": "arn:aws:iam::012345678912:user/dba"}]}')
+        self.document.chmod(0o600)
+        self.user = pwd.getpwnam("postgres")
+
+    def start(self):
+        """What the server would be started with, and what was said."""
+        done = subprocess.run(
+            [WORKSPACE / "packaging/docker/entrypoint.sh", "postgres"], text=True, capture_output=True,
+            stdin=subprocess.DEVNULL, timeout=60, cwd="/", env={
+                "PATH": f"{self.programs}:/usr/bin:/bin", "DSQL_IAM_STATE": str(self.state),
+                "DSQL_IAM_DIRECTORY": str(self.documents), "AWS_REGION": "us-east-1"})
+        return done.returncode, done.stdout.splitlines(), done.stderr
+
+    def by_the_server(self, path, target):
+        """A link that code left behind that ran as the server's user."""
+        path.symlink_to(target)
+        os.chown(path, self.user.pw_uid, self.user.pw_gid, follow_symlinks=False)
+
+
+@pytest.fixture
+def container():
+    users = {user.pw_name for user in pwd.getpwall()}
+    if os.geteuid() != 0 or "postgres" not in users or not shutil.which("setpriv"):
+        pytest.skip("only root becomes the user postgres")
+    # Not pytest's own folder, which is private.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Container(pathlib.Path(folder))
+
+
+def seen(path):
+    """All that root could have done to a file or a folder and what is in it."""
+    def one(found):
+        state = found.lstat()
+        content = found.read_bytes() if found.is_file() else b""
+        return str(found), state.st_uid, state.st_gid, state.st_mode, content
+    return [one(found) for found in [path, *sorted(path.rglob("*"))]]
+
+
+def test_the_container_keeps_what_it_made(container):
+    status, started, said = container.start()
+    assert (status, started[0]) == (0, "postgres"), said
+    assert "works on copies" in said
+    kept = {path.relative_to(container.state): path.stat() for path in container.state.rglob("*")}
+    assert {str(path): state.st_mode & 0o777 for path, state in kept.items() if "cluster" not in str(path)} == {
+        "iam": 0o700, "iam/account.json": 0o600, "tls": 0o700, "tls/server.crt": 0o644,
+        "tls/server.key": 0o600}
+    assert {state.st_uid for state in kept.values()} == {container.user.pw_uid}
+    assert container.state.stat().st_mode & 0o777 == 0o700
+    assert (container.state / "iam/account.json").read_bytes() == container.document.read_bytes()
+    cluster = (container.state / "cluster_id").read_text()
+    assert re.fullmatch("[a-z2-7]{26}", cluster)
+    assert f"dsql_iam.cluster_id={cluster}" in started
+    assert container.start()[:2] == (0, started)
+
+
+@pytest.mark.parametrize("name", ["tls", "iam", "cluster_id", "tls/server.key", "iam/account.json"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_roots_files_stay_roots_whatever_links_to_them(container, name, is_there):
+    """Whoever has run code as the server's user is not root after a restart of the container."""
+    if is_there:
+        assert container.start()[0] == 0
+    container.state.mkdir(exist_ok=True)
+    roots = container.path / "roots"
+    roots.mkdir(mode=0o755)
+    target = roots / "target"
+    is_folder = name in ("tls", "iam")
+    if is_folder:
+        target.mkdir(mode=0o755)
+    elif is_there:
+        target.write_text("root's secret")
+        target.chmod(0o600)
+    link = container.state / name
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.parent.mkdir(exist_ok=True)
+    for folder in (container.state, link.parent):
+        os.chown(folder, container.user.pw_uid, container.user.pw_gid)
+    container.by_the_server(link, target)
+    before = seen(roots)
+    _, started, said = container.start()
+    assert seen(roots) == before
+    assert "root's secret" not in said + "".join(started)
+
+
+def test_the_containers_own_folder_is_no_link(container):
+    roots = container.path / "roots"
+    roots.mkdir(mode=0o755)
+    before = seen(roots)
+    for state in (container.state, container.state / "below"):
+        container.by_the_server(container.path / "state", roots)
+        container.state = state
+        assert container.start() == (
+            1, [], f"dsql-iam: {state} is reached by a link: name the folder that it leads to with "
+                   "DSQL_IAM_STATE\n")
+        assert seen(roots) == before
+        (container.path / "state").unlink()
+
+
+def test_root_copies_no_document_that_the_servers_user_linked_to(container):
+    secret = container.path / "secret.json"
+    container.document.rename(secret)
+    link = container.document
+    container.by_the_server(link, secret)
+    # In a folder of root's it is root who made the link, as where secrets are mounted.
+    assert container.start()[0] == 0
+    shutil.rmtree(container.state)
+    os.chown(container.documents, container.user.pw_uid, container.user.pw_gid)
+    for mode in (0o755, 0o555):
+        container.documents.chmod(mode)
+        assert container.start() == (
+            1, [], f"dsql-iam: {link} is a link, and the server's user, who can write in "
+                   f"{container.documents}, may have made it: put the document itself there\n")
+        assert not (container.state / "iam").exists()
 
 
 def test_meta_json_has_what_pgxn_asks_for():
