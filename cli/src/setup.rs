@@ -25,6 +25,8 @@ const MADE: &str = "# made: ";
 /// Holds the line of postgresql.auto.conf that was replaced.
 const REPLACED: &str = "# postgresql.auto.conf had: ";
 const PRELOAD: &str = "shared_preload_libraries";
+/// What setup sets, behind `dsql_iam.`.
+const SETTINGS: [&str; 4] = ["account_id", "region", "cluster_id", "iam_directory"];
 
 /// What `dsql-iam setup` takes.
 #[derive(Args)]
@@ -146,6 +148,8 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     let old = read(&server.config)?;
     let (base, block) = split(&old);
     let block = block.unwrap_or_default();
+    // Before the others, whose absence is no fault.
+    let preload = server.setting(PRELOAD)?;
     let setting = |name: &str, given: Option<&str>| match given {
         Some(value) => value.to_owned(),
         None => server.setting(name).unwrap_or_default(),
@@ -175,7 +179,6 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     let made_before = notes(&block, MADE).next().map(str::to_owned);
     let is_missing = !folder.is_dir();
 
-    let preload = server.setting(PRELOAD)?;
     let wanted = if preloads(&preload) {
         preload.clone()
     } else if preload.trim().is_empty() {
@@ -183,36 +186,51 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     } else {
         format!("{},dsql_iam", preload.trim())
     };
-    let auto = server.auto();
-    let auto_content = fs::read_to_string(&auto).unwrap_or_default();
-    let auto_line = preload_lines(&auto_content).last();
-    let auto_line = auto_line
-        .map(|(number, line, _)| (number, line))
-        .filter(|_| !preloads(&preload));
+    let auto = server.auto()?;
+    let auto_line = lines_of(&auto, PRELOAD).last().map(|(_, line, _)| line);
+    let auto_line = auto_line.filter(|_| !preloads(&preload));
+    // What ALTER SYSTEM has set counts more than what stands in postgresql.conf.
+    let mut outweighed = Vec::new();
+    if auto_line.is_some() {
+        outweighed.push((PRELOAD.to_owned(), &wanted));
+    }
 
     let mut new_block = String::new();
     if let Some(path) = made_before.or(is_missing.then(|| folder.display().to_string())) {
         new_block += &format!("{MADE}{path}\n");
     }
-    let replaced_before = notes(&block, REPLACED)
-        .next()
-        .filter(|_| preloads(&preload));
-    let replaced = auto_line.map(|(_, line)| line).or(replaced_before);
+    let replaced_before = replaced_line(&block, PRELOAD).filter(|_| preloads(&preload));
+    let replaced = auto_line.or(replaced_before);
     if let Some(line) = replaced {
         new_block += &format!("{REPLACED}{line}\n");
     } else if !preloads(&preload) || block.contains(PRELOAD) {
         new_block += &format!("{PRELOAD} = {}\n", quote(&wanted));
     }
-    for (name, value) in [
-        ("account_id", &account),
-        ("region", &region),
-        ("cluster_id", &id),
-        ("iam_directory", &directory),
-    ] {
+    for (name, value) in SETTINGS
+        .into_iter()
+        .zip([&account, &region, &id, &directory])
+    {
         let name = format!("dsql_iam.{name}");
-        let is_ours = block.lines().any(|line| line.starts_with(&name));
-        if is_ours || server.setting(&name).as_deref() != Ok(value) {
+        let is_right = server.setting(&name).as_deref() == Ok(value);
+        let ours = value_in(&block, &name);
+        let found = lines_of(&auto, &name).last();
+        // As it was before setup, and not as setup has written it since.
+        let had = replaced_line(&block, &name)
+            .filter(|_| ours.is_some() && value_in(&auto, &name) == ours)
+            .or_else(|| {
+                found
+                    .as_ref()
+                    .map(|(_, line, _)| *line)
+                    .filter(|_| !is_right)
+            });
+        if let Some(line) = had {
+            new_block += &format!("{REPLACED}{line}\n");
+        }
+        if ours.is_some() || !is_right {
             new_block += &format!("{name} = {}\n", quote(value));
+        }
+        if found.is_some() && !is_right {
+            outweighed.push((name, value));
         }
     }
     let new = match &*new_block {
@@ -220,20 +238,25 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
         block => join(&base, block),
     };
 
-    let mut lines = Vec::new();
-    let mut changes = Vec::new();
+    let (mut lines, mut auto_lines, mut changes) = (Vec::new(), Vec::new(), Vec::new());
     if new != old {
         lines.push(format!("{}, at its end:", server.config.display()));
         lines.extend(new_block.lines().map(|line| format!("  + {line}")));
         let path = server.config.clone();
         changes.push(Change { path, content: new });
     }
-    if let Some((number, line)) = auto_line {
-        let better = format!("{PRELOAD} = {}", quote(&wanted));
-        lines.push(format!("{}:\n  - {line}\n  + {better}", auto.display()));
+    let mut better = auto.clone();
+    for (name, value) in outweighed {
+        let new = format!("{name} = {}", quote(value));
+        change_last(&mut better, &name, &new, &mut auto_lines);
+    }
+    if !auto_lines.is_empty() {
+        let path = server.auto_path();
+        lines.push(format!("{}:", path.display()));
+        lines.extend(auto_lines);
         changes.push(Change {
-            content: with_line(&auto_content, number, Some(&better)),
-            path: auto,
+            path,
+            content: better,
         });
     }
     if is_missing {
@@ -245,9 +268,9 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     Ok((lines, changes, is_missing.then_some(folder)))
 }
 
-/// What has to be changed to take it back, and the folder that was made. Taken back is what setup
-/// wrote, and the library's name where `ALTER SYSTEM` has put it: that file is the server's own, and
-/// with the library gone the server would not start.
+/// What has to be changed to take it back, and the folder that was made. Taken back is what setup wrote,
+/// in postgresql.auto.conf too, and the library's name where `ALTER SYSTEM` has put it there: that file is
+/// the server's own, and with the library gone the server would not start.
 fn undo(server: &Server) -> Result<Plan, String> {
     let old = read(&server.config)?;
     let (base, block) = split(&old);
@@ -257,14 +280,18 @@ fn undo(server: &Server) -> Result<Plan, String> {
         lines.extend(block.lines().map(|line| format!("  - {line}")));
     }
     let block = block.unwrap_or_default();
-    let path = server.auto();
-    let content = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        content => content.map_err(|error| cannot(&path, &error))?,
-    };
-    let had = notes(&block, REPLACED).next();
-    let (better, replaced) = without_us(&content, had);
+    let content = server.auto()?;
+    let (mut better, mut replaced) = without_us(&content, replaced_line(&block, PRELOAD));
+    for name in SETTINGS.map(|name| format!("dsql_iam.{name}")) {
+        // What somebody else has set since then stays.
+        if let Some(had) = replaced_line(&block, &name)
+            && value_in(&better, &name) == value_in(&block, &name)
+        {
+            change_last(&mut better, &name, had, &mut replaced);
+        }
+    }
     if better != content {
+        let path = server.auto_path();
         lines.push(format!("{}:", path.display()));
         lines.extend(replaced);
         changes.push(Change {
@@ -339,8 +366,17 @@ impl Server {
     }
 
     /// What `ALTER SYSTEM` writes into.
-    fn auto(&self) -> PathBuf {
+    fn auto_path(&self) -> PathBuf {
         self.data.join("postgresql.auto.conf")
+    }
+
+    /// The content of that, which need not be there.
+    fn auto(&self) -> Result<String, String> {
+        let path = self.auto_path();
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            content => content.map_err(|error| cannot(&path, &error)),
+        }
     }
 
     /// Whether the server no longer loads the library, after an undo; an error that names the line
@@ -349,11 +385,11 @@ impl Server {
         if !preloads(&self.setting(PRELOAD)?) {
             return Ok(());
         }
-        let line = [self.auto(), self.config.clone()]
+        let line = [self.auto_path(), self.config.clone()]
             .into_iter()
             .find_map(|path| {
                 let content = fs::read_to_string(&path).ok()?;
-                let (number, _, value) = preload_lines(&content).last()?;
+                let (number, _, value) = lines_of(&content, PRELOAD).last()?;
                 preloads(&value).then(|| format!("line {number} of {}", path.display()))
             });
         let line = line.unwrap_or_else(|| format!("a file that {} names", self.config.display()));
@@ -581,25 +617,65 @@ fn notes<'b>(block: &'b str, kind: &'static str) -> impl Iterator<Item = &'b str
         .filter_map(move |line| line.strip_prefix(kind))
 }
 
-/// The lines of a configuration file that set the list of libraries: number, line, value. The last
-/// one counts.
-fn preload_lines(content: &str) -> impl Iterator<Item = (usize, &str, String)> {
-    content.lines().enumerate().filter_map(|(index, line)| {
-        let line_start = line.trim_start();
-        let is_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
-        let (name, rest) = line_start.split_at(line_start.find(|character| !is_name(character))?);
-        if !name.eq_ignore_ascii_case(PRELOAD) {
-            return None;
+/// The line of postgresql.auto.conf that a block says was replaced, if it set this.
+fn replaced_line<'b>(block: &'b str, name: &str) -> Option<&'b str> {
+    notes(block, REPLACED).find(|line| value_in(line, name).is_some())
+}
+
+/// The lines of a configuration file that set this: number, line, value. The last one counts.
+fn lines_of<'c>(content: &'c str, name: &str) -> impl Iterator<Item = (usize, &'c str, String)> {
+    content
+        .lines()
+        .enumerate()
+        .filter_map(move |(index, line)| {
+            let line_start = line.trim_start();
+            let is_name = |character: char| {
+                character.is_ascii_alphanumeric() || ['_', '.'].contains(&character)
+            };
+            let (found, rest) =
+                line_start.split_at(line_start.find(|character| !is_name(character))?);
+            if !found.eq_ignore_ascii_case(name) {
+                return None;
+            }
+            let rest = rest.trim_start();
+            let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
+            let value = match rest.strip_prefix('\'') {
+                Some(quoted) => unquote(quoted),
+                None => rest
+                    .split([' ', '\t', '#'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            };
+            Some((index + 1, line, value))
+        })
+}
+
+/// What a configuration file sets this to.
+fn value_in(content: &str, name: &str) -> Option<String> {
+    lines_of(content, name).last().map(|(_, _, value)| value)
+}
+
+/// Puts another line in the place of the last that sets this, and notes in words what it did.
+fn change_last(content: &mut String, name: &str, new: &str, words: &mut Vec<String>) {
+    if let Some((number, line, _)) = lines_of(content, name).last() {
+        words.push(format!("  - {line}\n  + {new}"));
+        *content = with_line(content, number, Some(new));
+    }
+}
+
+/// The value that [`quote`] has made this of, behind the quote that begins it.
+fn unquote(quoted: &str) -> String {
+    let mut value = String::new();
+    let mut characters = quoted.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => value.extend(characters.next()),
+            '\'' if characters.next_if_eq(&'\'').is_none() => break,
+            other => value.push(other),
         }
-        let rest = rest.trim_start();
-        let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
-        let value = match rest.strip_prefix('\'') {
-            // A quote within is doubled, and no list of libraries has one.
-            Some(quoted) => quoted.split('\'').next(),
-            None => rest.split([' ', '\t', '#']).next(),
-        };
-        Some((index + 1, line, value.unwrap_or_default().to_owned()))
-    })
+    }
+    value
 }
 
 /// postgresql.auto.conf with the library taken out, and what is changed in it, in words. `had` is
@@ -612,10 +688,10 @@ fn without_us(content: &str, had: Option<&str>) -> (String, Vec<String>) {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let had = had.and_then(|had| Some((had, others(&preload_lines(had).next()?.2))));
+    let had = had.and_then(|had| Some((had, others(&value_in(had, PRELOAD)?))));
     let (mut better, mut words) = (content.to_owned(), Vec::new());
     // From the last on, so that the numbers of those before stay.
-    let found: Vec<_> = preload_lines(content)
+    let found: Vec<_> = lines_of(content, PRELOAD)
         .filter(|(_, _, value)| preloads(value))
         .collect();
     for (number, line, value) in found.into_iter().rev() {
@@ -791,7 +867,7 @@ mod tests {
     #[test]
     fn the_list_of_libraries_is_found_however_it_is_written() {
         let values = |content: &str| {
-            let lines = preload_lines(content);
+            let lines = lines_of(content, PRELOAD);
             lines
                 .map(|(number, _, value)| (number, value))
                 .collect::<Vec<_>>()
@@ -808,6 +884,22 @@ mod tests {
             ]
         );
         assert_eq!(values("#shared_preload_libraries = 'a'\n"), []);
+    }
+
+    #[test]
+    fn a_value_is_read_as_it_was_written() {
+        for value in ["a", "it's", r"\\a\'b''", ""] {
+            let content = format!("dsql_iam.region = {} # c\n", quote(value));
+            assert_eq!(
+                value_in(&content, "DSQL_IAM.Region"),
+                Some(value.to_owned())
+            );
+        }
+        assert_eq!(value_in("a = 1\na = 2 # x\n", "a"), Some("2".to_owned()));
+        assert_eq!(value_in("dsql_iam.region_x = 1\n", "dsql_iam.region"), None);
+        let block = format!("{REPLACED}b = 'x'\n{REPLACED}a = 'y'\nb = 'z'\n");
+        assert_eq!(replaced_line(&block, "a"), Some("a = 'y'"));
+        assert_eq!(replaced_line(&block, "c"), None);
     }
 
     #[test]

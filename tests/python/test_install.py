@@ -492,6 +492,63 @@ def test_setup_where_alter_system_has_the_last_word(own, cluster):
     assert cluster.state() == before
 
 
+AUTO = (r"dsql_iam.region = 'eu-west-1'" "\n" r"DSQL_IAM.iam_directory = 'it''s\\here' # mine" "\n"
+        "dsql_iam.region = 'eu-west-2'\nwork_mem = '5MB'\n")
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_setup_where_alter_system_has_set_something_else(own, cluster, is_running):
+    """Otherwise nobody would get in after the restart that setup asks for."""
+    auto = cluster.path / "postgresql.auto.conf"
+    own.write(auto, auto.read_text() + AUTO)
+    before = cluster.state()
+    server = ("--data", cluster.path)
+    if is_running:
+        cluster.pg_ctl("start")
+        server = (cluster.conninfo,)
+    directory = cluster.path / "docu'ments"
+    wanted = (*CLUSTER, "--iam-directory", directory)
+    shown = told(setup(own, *server, *wanted))
+    quoted = str(directory).replace("'", "''")
+    changes = (
+        f"{auto}:\n  - dsql_iam.region = 'eu-west-2'\n  + dsql_iam.region = 'us-east-1'\n"
+        f"  - DSQL_IAM.iam_directory = 'it''s\\\\here' # mine\n  + dsql_iam.iam_directory = '{quoted}'\n")
+    assert changes in shown
+    assert auto.read_text().endswith(AUTO)
+    told(setup(own, *server, *wanted, "--yes"))
+    assert "nothing to change" in told(setup(own, *server, *wanted, "--yes"))
+    assert "nothing to change" in told(setup(own, *server, "--yes"))
+    cluster.pg_ctl("restart" if is_running else "start", "-m", "fast")
+    for name, value in {"region": "us-east-1", "iam_directory": str(directory)}.items():
+        assert cluster.query(f"SHOW dsql_iam.{name}") == value
+    # Another change of mind, and all the same it is the first line that comes back.
+    told(setup(own, *server, "--region", "ca-central-1", "--yes"))
+    cluster.pg_ctl("restart", "-m", "fast")
+    assert cluster.query("SHOW dsql_iam.region") == "ca-central-1"
+    cluster.pg_ctl("stop", "-m", "fast")
+    shown = told(setup(own, "--data", cluster.path, "--undo"))
+    assert "  - dsql_iam.region = 'ca-central-1'\n  + dsql_iam.region = 'eu-west-2'\n" in shown
+    told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert cluster.state() == before
+
+
+def test_undo_leaves_what_alter_system_has_set_since_then(own, cluster):
+    auto = cluster.path / "postgresql.auto.conf"
+    own.write(auto, auto.read_text() + AUTO)
+    told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    cluster.pg_ctl("start")
+    cluster.query("ALTER SYSTEM SET dsql_iam.region = 'sa-east-1'")
+    cluster.query("ALTER SYSTEM RESET dsql_iam.iam_directory")
+    cluster.pg_ctl("stop", "-m", "fast")
+    lines = auto.read_text()
+    told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert auto.read_text() == lines
+    # And if setup has taken that over, it is not what setup has written.
+    told(setup(own, "--data", cluster.path, "--account-id", "012345678912", "--yes"))
+    told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert auto.read_text() == lines
+
+
 @pytest.mark.parametrize("with_setup", [True, False])
 @pytest.mark.parametrize(("others", "left"), [("", ""), ("'auto_explain', ", "auto_explain")])
 def test_undo_of_what_alter_system_did(own, cluster, with_setup, others, left):
