@@ -157,7 +157,8 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     let account = setting("dsql_iam.account_id", arguments.account_id.as_deref());
     let region = setting("dsql_iam.region", arguments.region.as_deref());
     let mut id = setting("dsql_iam.cluster_id", arguments.cluster_id.as_deref());
-    if id.is_empty() {
+    let is_new_id = id.is_empty();
+    if is_new_id {
         id = new_cluster_id()?;
     }
     Cluster::new(&account, &region, &id, "").map_err(|fault| {
@@ -241,7 +242,14 @@ fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     let (mut lines, mut auto_lines, mut changes) = (Vec::new(), Vec::new(), Vec::new());
     if new != old {
         lines.push(format!("{}, at its end:", server.config.display()));
-        lines.extend(new_block.lines().map(|line| format!("  + {line}")));
+        lines.extend(new_block.lines().map(|line| {
+            // One that is only shown is never used.
+            if is_new_id && !arguments.yes && line.starts_with("dsql_iam.cluster_id") {
+                return "  + dsql_iam.cluster_id is made anew with --yes; choose one with --cluster-id"
+                    .to_owned();
+            }
+            format!("  + {line}")
+        }));
         let path = server.config.clone();
         changes.push(Change { path, content: new });
     }

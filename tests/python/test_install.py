@@ -462,6 +462,18 @@ echo "postgres (PostgreSQL) {own.version}"
     os.chown(cluster.path, owner.st_uid, owner.st_gid)
 
 
+def test_setup_does_not_show_an_id_that_no_cluster_gets(own, cluster):
+    shown = told(setup(own, "--data", cluster.path, *CLUSTER))
+    assert re.findall(r".*cluster_id.*", shown) == [
+        "  + dsql_iam.cluster_id is made anew with --yes; choose one with --cluster-id"]
+    done = told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    made = re.findall(r"^  \+ (dsql_iam.cluster_id = '[a-z2-7]{26}')$", done, re.MULTILINE)
+    assert len(made) == 1 and f"\n{made[0]}\n" in (cluster.path / "postgresql.conf").read_text()
+    chosen = "abcdefghijklmnopqrstuvwxyz"
+    shown = told(setup(own, "--data", cluster.path, *CLUSTER, "--cluster-id", chosen))
+    assert re.findall(r".*cluster_id.*", shown) == [f"  + dsql_iam.cluster_id = '{chosen}'"]
+
+
 @pytest.mark.parametrize("end", ["\n", "", "\n\n"])
 def test_setup_keeps_other_libraries(own, cluster, end):
     config = cluster.path / "postgresql.conf"
