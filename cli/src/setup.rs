@@ -102,13 +102,25 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
     } else {
         plan(&server, arguments)?
     };
+    let mut lines = lines;
     if changes.is_empty() && folder.is_none() {
         if arguments.undo {
             server.check_let_go()?;
         }
-        return Ok(format!("nothing to change in {}", server.data.display()));
+        // What an undo leaves behind while the server runs.
+        let leftover = server
+            .hba_file()
+            .filter(|_| arguments.undo && !server.is_running());
+        match leftover {
+            None => return Ok(format!("nothing to change in {}", server.data.display())),
+            Some(_) if arguments.yes => {
+                lines.extend(clean_up(&server)?);
+                lines.push("done".into());
+                return Ok(lines.join("\n"));
+            }
+            Some(file) => lines.push(format!("{}: taken away", file.display())),
+        }
     }
-    let mut lines = lines;
     if !arguments.yes {
         lines.push("nothing is changed yet: add --yes to have it done".into());
         return Ok(lines.join("\n"));
@@ -127,7 +139,7 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
         {
             lines.push(format!("{} stays, since it is not empty", folder.display()));
         }
-        lines.extend(clean_up(&server));
+        lines.extend(clean_up(&server)?);
         server.check_let_go()?;
     }
     lines.push(if arguments.undo {
@@ -428,6 +440,12 @@ impl Server {
         ))
     }
 
+    /// The library's own hba file, if it has left one.
+    fn hba_file(&self) -> Option<PathBuf> {
+        let file = self.data.join("dsql_iam_hba.conf");
+        file.exists().then_some(file)
+    }
+
     fn is_running(&self) -> bool {
         let number = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         let number = number.lines().next().unwrap_or_default().trim().to_owned();
@@ -566,22 +584,20 @@ fn program_for(
         })
 }
 
-/// What the library left in the data directory, once no server needs it any more.
-fn clean_up(server: &Server) -> Vec<String> {
-    let file = server.data.join("dsql_iam_hba.conf");
-    if !file.exists() {
-        return Vec::new();
-    }
+/// Takes away what the library left in the data directory, if no server needs it any more; says so.
+fn clean_up(server: &Server) -> Result<Option<String>, String> {
+    let Some(file) = server.hba_file() else {
+        return Ok(None);
+    };
     if server.is_running() {
-        return vec![format!(
-            "{} is in force until the restart; it can be deleted then",
+        return Ok(Some(format!(
+            "{} is in force until the restart; after that it can be deleted, and setup --undo does that \
+             while the server is stopped",
             file.display()
-        )];
+        )));
     }
-    match fs::remove_file(&file) {
-        Ok(()) => vec![format!("{}: taken away", file.display())],
-        Err(error) => vec![cannot(&file, &error)],
-    }
+    fs::remove_file(&file).map_err(|error| cannot(&file, &error))?;
+    Ok(Some(format!("{}: taken away", file.display())))
 }
 
 /// The file without what setup wrote, and what that is.

@@ -474,6 +474,28 @@ def test_setup_does_not_show_an_id_that_no_cluster_gets(own, cluster):
     assert re.findall(r".*cluster_id.*", shown) == [f"  + dsql_iam.cluster_id = '{chosen}'"]
 
 
+def test_undo_once_the_server_is_stopped_takes_the_rest(own, cluster):
+    before = cluster.state()
+    file = cluster.path / "dsql_iam_hba.conf"
+    told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    cluster.pg_ctl("start")
+    said = told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert (f"{file} is in force until the restart; after that it can be deleted, and setup --undo does that "
+            "while the server is stopped") in said
+    assert said.splitlines()[-1] == "done; restart the server"
+    # While the server runs, it may be in force.
+    assert told(setup(own, "--data", cluster.path, "--undo", "--yes")) == (
+        f"nothing to change in {cluster.path}\n")
+    cluster.pg_ctl("stop", "-m", "fast")
+    assert file.exists()
+    shown = told(setup(own, "--data", cluster.path, "--undo"))
+    assert shown == f"{file}: taken away\nnothing is changed yet: add --yes to have it done\n"
+    assert file.exists()
+    assert told(setup(own, "--data", cluster.path, "--undo", "--yes")) == f"{file}: taken away\ndone\n"
+    assert cluster.state() == before
+    assert "nothing to change" in told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+
+
 @pytest.mark.parametrize("end", ["\n", "", "\n\n"])
 def test_setup_keeps_other_libraries(own, cluster, end):
     config = cluster.path / "postgresql.conf"
