@@ -103,7 +103,15 @@ pub fn major(version: &str) -> Option<u32> {
 ///
 /// # Errors
 /// The last line of what it printed to standard error, or why it did not start.
-pub fn output(mut command: Command) -> Result<String, String> {
+pub fn output(command: Command) -> Result<String, String> {
+    output_or_all(command).map_err(|errors| errors.lines().last().unwrap_or_default().to_owned())
+}
+
+/// Runs a program, gives what it printed.
+///
+/// # Errors
+/// All that it printed to standard error, or why it did not start. Never empty.
+pub fn output_or_all(mut command: Command) -> Result<String, String> {
     let done = command
         .stdin(Stdio::null())
         .output()
@@ -112,11 +120,23 @@ pub fn output(mut command: Command) -> Result<String, String> {
     if done.status.success() {
         return Ok(text(&done.stdout));
     }
-    let errors = text(&done.stderr);
-    Err(errors
-        .lines()
-        .last()
-        .map_or_else(|| done.status.to_string(), str::to_owned))
+    Err(match text(&done.stderr) {
+        errors if errors.is_empty() => done.status.to_string(),
+        errors => errors,
+    })
+}
+
+/// The lines of a server's log without what `log_line_prefix` puts before them.
+pub fn without_prefix(log: &str) -> String {
+    const LEVELS: [&str; 7] = [
+        "LOG", "WARNING", "ERROR", "FATAL", "PANIC", "DETAIL", "HINT",
+    ];
+    let start = |line: &str| {
+        let found = LEVELS.map(|level| line.find(&format!("{level}:  ")));
+        found.into_iter().flatten().min().unwrap_or(0)
+    };
+    let lines = log.lines().map(|line| &line[start(line)..]);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Has psql run a script over a connection, gives what it printed, without headings.
@@ -204,13 +224,37 @@ pub fn program(path: impl AsRef<OsStr>) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::{major, remedy_for_certificate};
+    use super::*;
 
     #[test]
     fn the_major_version_is_found_in_what_programs_say() {
         assert_eq!(major("PostgreSQL 15.20 (Debian 15.20-0+deb12u1)"), Some(15));
         assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(major("nothing"), None);
+    }
+
+    #[test]
+    fn what_a_program_said_is_told() {
+        let script = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let said = "echo 1 >&2; echo 2 >&2; exit 3";
+        assert_eq!(output(script(said)), Err("2".into()));
+        assert_eq!(output_or_all(script(said)), Err("1\n2".into()));
+        assert_eq!(output(script("exit 3")), Err("exit status: 3".into()));
+        assert_eq!(output(script("echo 1; echo 2 >&2")), Ok("1".into()));
+    }
+
+    #[test]
+    fn a_line_of_the_log_begins_with_its_level() {
+        assert_eq!(
+            without_prefix(
+                "2026-01-01 00:00:00.000 UTC [1] LOG:  a \"FATAL:  b\"\nFATAL:  c\n\tgoes on"
+            ),
+            "LOG:  a \"FATAL:  b\"\nFATAL:  c\n\tgoes on"
+        );
     }
 
     #[test]

@@ -13,7 +13,9 @@ use dsql_iam_core::cluster::{Cluster, ID_LEN};
 use dsql_iam_core::doctor::preloads;
 
 use crate::owner;
-use crate::postgres::{self, SUPPORTED, major, output, program, psql};
+use crate::postgres::{
+    self, SUPPORTED, major, output, output_or_all, program, psql, without_prefix,
+};
 
 const BEGIN: &str =
     "# BEGIN dsql_iam, written by dsql-iam setup; dsql-iam setup --undo takes it out\n";
@@ -381,8 +383,11 @@ impl Server {
         postgres
             .arg("-c")
             .arg(format!("data_directory={}", self.data.display()));
-        output(postgres)
-            .map_err(|fault| format!("{} cannot be read: {fault}", self.config.display()))
+        output_or_all(postgres).map_err(|said| {
+            // Which line is at fault stands before the last one.
+            let said = without_prefix(&said);
+            format!("{} cannot be read:\n{said}", self.config.display())
+        })
     }
 
     /// What `ALTER SYSTEM` writes into.

@@ -496,6 +496,25 @@ def test_undo_once_the_server_is_stopped_takes_the_rest(own, cluster):
     assert "nothing to change" in told(setup(own, "--data", cluster.path, "--undo", "--yes"))
 
 
+@pytest.mark.parametrize("line", ["this is no setting", "work_mem = 'x'"])
+def test_setup_names_the_line_that_the_server_would_not_start_with(own, cluster, line):
+    config = cluster.path / "postgresql.conf"
+    text = config.read_text() + f"{line}\n"
+    own.write(config, text)
+    for arguments in (CLUSTER, ()):
+        said = fault(setup(own, "--data", cluster.path, *arguments, "--yes"))
+        first, *others = said.splitlines()
+        assert first == f"{config} cannot be read:"
+        if line.startswith("this"):
+            assert others == [
+                f'LOG:  syntax error in file "{config}" line {len(text.splitlines())}, near token "no"',
+                f'FATAL:  configuration file "{config}" contains errors']
+        else:
+            assert others[0] == 'LOG:  invalid value for parameter "work_mem": "x"'
+            assert others[-1] == f'FATAL:  configuration file "{config}" contains errors'
+    assert config.read_text() == text
+
+
 @pytest.mark.parametrize("end", ["\n", "", "\n\n"])
 def test_setup_keeps_other_libraries(own, cluster, end):
     config = cluster.path / "postgresql.conf"
