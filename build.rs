@@ -20,6 +20,10 @@ fn main() {
     let major = (14..=18)
         .find(|major| std::env::var_os(format!("CARGO_FEATURE_PG{major}")).is_some())
         .expect("exactly one of the features pg14 … pg18 has to be on");
+    println!(
+        "cargo::rustc-env=DSQL_IAM_LIBRARY=dsql_iam library, version {} for PostgreSQL {major}",
+        env!("CARGO_PKG_VERSION")
+    );
     let includes = match pg_config(major, "--includedir-server") {
         Ok(includes) => includes,
         Err(fault) => panic!("no headers of PostgreSQL {major}: {fault}"),

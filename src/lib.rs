@@ -25,6 +25,13 @@ use pgrx::{PgLogLevel, ereport, function_name, pg_guard, pg_module_magic, pg_sys
 
 pg_module_magic!();
 
+/// The text that `dsql-iam install` knows a library of ours by: its version, and the PostgreSQL that it is
+/// built for. `build.rs` has it; a NUL ends it.
+// SAFETY: nothing else has a symbol of this name, and nobody calls it. It has a name so that the linker keeps it.
+#[unsafe(no_mangle)]
+pub static DSQL_IAM_LIBRARY: [u8; LIBRARY.len()] = *LIBRARY.as_bytes().first_chunk().unwrap();
+const LIBRARY: &str = concat!(env!("DSQL_IAM_LIBRARY"), "\0");
+
 // `cargo pgrx` writes the script of the extension itself, and takes this for its content.
 pgrx::extension_sql_file!("../sql/dsql_iam--0.1.0.sql", name = "dsql_iam", finalize);
 

@@ -13,6 +13,9 @@ use crate::postgres::Installation;
 /// The version of the extension, which is the command's own.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What the text in a library of ours begins with.
+const MARK: &[u8] = b"dsql_iam library, version ";
+
 /// What `dsql-iam install` takes.
 #[derive(Args)]
 #[command(after_help = "\
@@ -53,6 +56,10 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
             source.display()
         )
     })?;
+    let given = match &arguments.library {
+        Some(library) => Some(read_library(library, &installation)?),
+        None => None,
+    };
     let below = |path: &Path| match &arguments.destdir {
         Some(folder) => folder.join(path.strip_prefix("/").unwrap_or(path)),
         None => path.to_owned(),
@@ -67,13 +74,11 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
             .and_then(|()| tempfile::tempfile_in(folder).map(drop))
             .map_err(|error| denied(folder, &error))?;
     }
-    let library = match &arguments.library {
-        Some(library) => library.clone(),
-        None => build(&installation, source)?,
+    let content = match given {
+        Some(content) => content,
+        None => read_library(&build(&installation, source)?, &installation)?,
     };
     let mut lines = Vec::new();
-    let content = fs::read(&library)
-        .map_err(|error| format!("{} cannot be read: {error}", library.display()))?;
     put(&modules.join("dsql_iam.so"), &content, 0o755, &mut lines)?;
     let control = control.replace("@CARGO_VERSION@", VERSION);
     put(
@@ -99,6 +104,53 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
             .push("next: dsql-iam setup --data DIR, with the data directory of your server".into());
     }
     Ok(lines.join("\n"))
+}
+
+/// Reads a library, and makes sure that this PostgreSQL will load it: with any other in
+/// `shared_preload_libraries` a server does not start.
+fn read_library(path: &Path, installation: &Installation) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let content = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let Some((version, major)) = built_for(&content) else {
+        return Err(format!(
+            "{shown} is no library of dsql_iam: name a libdsql_iam.so that cargo built, or leave \
+             --library out"
+        ));
+    };
+    if major != installation.major {
+        return Err(format!(
+            "{shown} is built for PostgreSQL {major}, and {} is of PostgreSQL {}: name another of the two, \
+             or leave --library out",
+            installation.pg_config.display(),
+            installation.major
+        ));
+    }
+    if version != VERSION {
+        return Err(format!(
+            "{shown} is of dsql_iam {version}, and this command and its scripts are of {VERSION}: use those \
+             of one version"
+        ));
+    }
+    Ok(content)
+}
+
+/// The version of a library of ours, and the major version of PostgreSQL that it is built for, by the text
+/// that `build.rs` of the library puts into it; `None` if it is none.
+fn built_for(content: &[u8]) -> Option<(&str, u32)> {
+    // A shared object: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html. A static library
+    // has the text as well.
+    let is_shared = matches!(content.get(16..18), Some([3, 0] | [0, 3]));
+    if !content.starts_with(b"\x7fELF") || !is_shared {
+        return None;
+    }
+    let mut places = memchr::memmem::find_iter(content, MARK);
+    // This command is a shared object too, and has the mark alone.
+    places.find_map(|place| {
+        let text = &content[place + MARK.len()..];
+        let text = std::str::from_utf8(text.split(|byte| *byte == 0).next()?).ok()?;
+        let (version, major) = text.split_once(" for PostgreSQL ")?;
+        Some((version, major.parse().ok()?))
+    })
 }
 
 fn build(installation: &Installation, source: &Path) -> Result<PathBuf, String> {
@@ -174,4 +226,40 @@ fn denied(folder: &Path, error: &io::Error) -> String {
         _ => "",
     };
     format!("{} cannot be written ({error}){advice}", folder.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::built_for;
+
+    #[test]
+    fn a_library_of_ours_says_what_it_is_built_for() {
+        let library = |kind: [u8; 2], text: &str| {
+            let mut content = b"\x7fELF\x02\x01\x01".to_vec();
+            content.resize(16, 0);
+            content.extend(kind);
+            content.extend(b"\0\xffdsql_iam library, version \0");
+            content.extend(text.as_bytes());
+            content.extend(b"\0more");
+            content
+        };
+        let ours = "dsql_iam library, version 0.1.0 for PostgreSQL 17";
+        assert_eq!(built_for(&library([3, 0], ours)), Some(("0.1.0", 17)));
+        assert_eq!(built_for(&library([0, 3], ours)), Some(("0.1.0", 17)));
+        // An object file, an executable at a fixed place.
+        for kind in [[1, 0], [2, 0]] {
+            assert_eq!(built_for(&library(kind, ours)), None);
+        }
+        for text in [
+            "",
+            "dsql_iam library, version 0.1.0",
+            "dsql_iam library, version 0.1.0 for PostgreSQL ",
+            "dsql_iam library, version 0.1.0 for PostgreSQL 17x",
+        ] {
+            assert_eq!(built_for(&library([3, 0], text)), None, "{text}");
+        }
+        assert_eq!(built_for(ours.as_bytes()), None);
+        assert_eq!(built_for(b"\x7fELF"), None);
+        assert_eq!(built_for(b""), None);
+    }
 }

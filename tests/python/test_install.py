@@ -141,6 +141,37 @@ def test_install_tells_on_a_terminal_that_it_takes_long(command, tmp_path):
     assert "--quiet" not in asked and f"pg{major}" in asked
 
 
+def test_install_of_what_is_no_library_of_dsql_iam(command, library, tmp_path):
+    """A server that loads it does not start."""
+    lib, share = tmp_path / "lib", tmp_path / "share"
+    config = pg_config(tmp_path, PKGLIBDIR=lib, SHAREDIR=share)
+
+    def refused(path, config=config):
+        said = fault(run(command, "install", "--pg-config", config, "--library", path))
+        assert not lib.exists() and not share.exists()
+        return said
+    others = library.parent / "plpgsql.so"
+    for path in (WORKSPACE / "README.md", command, others):
+        assert refused(path) == (
+            f"{path} is no library of dsql_iam: name a libdsql_iam.so that cargo built, or leave --library out")
+    assert refused(tmp_path / "x") == f"{tmp_path}/x cannot be read: No such file or directory (os error 2)"
+    text = config.read_text()
+    major = re.search(r"\d+", text.partition("VERSION = ")[2])[0]
+    other = "16" if major != "16" else "17"
+    pg_config(tmp_path, PKGLIBDIR=lib, SHAREDIR=share, VERSION=f"PostgreSQL {other}.1")
+    assert refused(library) == (
+        f"{library} is built for PostgreSQL {major}, and {config} is of PostgreSQL {other}: name another of "
+        "the two, or leave --library out")
+    config.write_text(text)
+    content = library.read_bytes()
+    mark = b"dsql_iam library, version 0.1.0 for"
+    assert content.count(mark) >= 1
+    older = tmp_path / "older.so"
+    older.write_bytes(content.replace(mark, mark.replace(b"0.1.0", b"0.0.9")))
+    assert refused(older) == (
+        f"{older} is of dsql_iam 0.0.9, and this command and its scripts are of 0.1.0: use those of one version")
+
+
 def test_install_without_permission(command, library, tmp_path, ordinary):
     # One that an ordinary user gets at: pytest's folders are private.
     config = pathlib.Path(os.environ["PG_CONFIG"])
