@@ -46,7 +46,8 @@ pub struct Report {
 }
 
 /// Asks the server. Without the library it is asked for what can be told without it; without the
-/// extension the library's function is declared for the moment.
+/// extension the library's function is declared for the moment. A function of that name that is not the
+/// extension's is never called: whoever may create a schema could have put it there, for a superuser to run.
 ///
 /// # Errors
 /// A sentence, if the server cannot be asked.
@@ -55,7 +56,12 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
         r"\set VERBOSITY terse
 SELECT extract(epoch FROM pg_catalog.clock_timestamp());
 SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'dsql_iam.region') AS is_loaded,
-    pg_catalog.to_regprocedure('sys.doctor()') IS NOT NULL AS has_function \gset
+    EXISTS (SELECT FROM pg_catalog.pg_depend AS member
+        JOIN pg_catalog.pg_extension AS extension ON extension.oid = member.refobjid
+        WHERE member.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+            AND member.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+            AND member.objid = pg_catalog.to_regprocedure('sys.doctor()')
+            AND member.deptype = 'e' AND extension.extname = 'dsql_iam') AS has_function \gset
 \if :is_loaded
     \echo findings
     \if :has_function
@@ -64,7 +70,7 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'dsql_iam.region'
         BEGIN;
         CREATE FUNCTION pg_temp.doctor()
             RETURNS TABLE (check_name text, status text, found text, remedy text)
-            AS 'dsql_iam', 'doctor_wrapper' LANGUAGE C;
+            AS 'dsql_iam', 'doctor_wrapper' LANGUAGE C SET search_path = pg_catalog, pg_temp;
         SELECT pg_catalog.json_agg(pg_catalog.row_to_json(d)) FROM pg_temp.doctor() AS d;
         ROLLBACK;
     \endif

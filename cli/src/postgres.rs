@@ -139,7 +139,12 @@ pub fn without_prefix(log: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Has psql run a script over a connection, gives what it printed, without headings.
+/// What every script begins with. A superuser may be asking, in a database in which others may create: what
+/// they have put into a schema of the search path must not be taken for the server's own.
+const TRUSTED_PATH: &str = "SET search_path = pg_catalog, pg_temp;\n";
+
+/// Has psql run a script over a connection, gives what it printed, without headings. Nothing is found by
+/// its bare name but what is in `pg_catalog`.
 ///
 /// psql is asked, and no library, so that a connection string means what it means to all of
 /// PostgreSQL's programs: services, password files and certificates included.
@@ -174,7 +179,7 @@ pub fn psql(connection: &str, script: &str) -> Result<String, String> {
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut input) = child.stdin.take() {
         // One that could not connect does not read it; what it says then is what counts.
-        let _ = input.write_all(script.as_bytes());
+        let _ = input.write_all([TRUSTED_PATH, script].concat().as_bytes());
     }
     let done = child.wait_with_output().map_err(failed)?;
     if done.status.success() {

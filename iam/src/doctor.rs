@@ -19,7 +19,8 @@ const ANNOUNCED: f64 = 1_733_184_000.0;
 /// The file that the library puts in force as `hba_file`.
 const HBA_FILE: &str = "dsql_iam_hba.conf";
 
-/// Asks a server for [`Facts`]: one row with one column of JSON. A superuser has to ask.
+/// Asks a server for [`Facts`]: one row with one column of JSON. A superuser has to ask, with nothing but
+/// `pg_catalog` in the search path: operators are looked up there, and others could have made one that fits.
 pub const FACTS_QUERY: &str = "\
 SELECT pg_catalog.json_build_object(
     'major', pg_catalog.current_setting('server_version_num')::pg_catalog.int4 / 10000,
@@ -31,6 +32,8 @@ SELECT pg_catalog.json_build_object(
         WHERE name = 'dsql_iam'),
     'database', pg_catalog.current_database(),
     'extension', (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'dsql_iam'),
+    'schema_owner', (SELECT pg_catalog.pg_get_userbyid(nspowner)
+        FROM pg_catalog.pg_namespace WHERE nspname = 'sys'),
     'data_directory', pg_catalog.current_setting('data_directory'),
     'hba_file', pg_catalog.current_setting('hba_file'),
     'hba_lines', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
@@ -55,13 +58,14 @@ SELECT pg_catalog.json_build_object(
             OR coalesce((SELECT item LIKE '%set%' AND item LIKE '%inherit%'
                 FROM (SELECT pg_catalog.split_part(item, '=', 2) AS item, setrole, setdatabase
                       FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS item
-                      WHERE setrole IN (role.oid, 0) AND item LIKE 'createrole_self_grant=%'
+                      WHERE setrole IN (role.oid, 0::pg_catalog.oid) AND item LIKE 'createrole_self_grant=%'
                       UNION ALL
-                      SELECT setting, 0, NULL FROM pg_catalog.pg_file_settings
+                      SELECT setting, 0::pg_catalog.oid, NULL::pg_catalog.oid FROM pg_catalog.pg_file_settings
                       WHERE name = 'createrole_self_grant' AND applied) AS found
-                WHERE setdatabase IS NULL OR setdatabase IN (0, (SELECT oid
+                WHERE setdatabase IS NULL OR setdatabase IN (0::pg_catalog.oid, (SELECT oid
                     FROM pg_catalog.pg_database WHERE datname = 'postgres'))
-                ORDER BY setdatabase IS NULL, setrole = 0, setdatabase = 0 LIMIT 1), false))
+                ORDER BY setdatabase IS NULL, setrole = 0::pg_catalog.oid,
+                    setdatabase = 0::pg_catalog.oid LIMIT 1), false))
         FROM pg_catalog.pg_roles AS role WHERE rolname = 'admin'))::pg_catalog.text";
 
 /// What any session of a superuser can learn.
@@ -81,6 +85,8 @@ pub struct Facts {
     pub database: String,
     /// the extension's version in this database, if it was created there
     pub extension: Option<String>,
+    /// whose the schema `sys` is, if there is one
+    pub schema_owner: Option<String>,
     /// the data directory
     pub data_directory: PathBuf,
     /// `hba_file`
@@ -336,6 +342,17 @@ fn extension(facts: &Facts, library: Option<&Library>) -> Finding {
             Status::Unknown,
             format!("not created in the database {database}"),
             "first mend: library",
+        ),
+        (None, Some(_)) if facts.schema_owner.is_some() => bad(
+            CHECK,
+            Status::Fault,
+            format!(
+                "not created in the database {database}, which has a schema sys of {}: nothing in it is \
+                 the extension's",
+                facts.schema_owner.as_deref().unwrap_or_default()
+            ),
+            "see what it is, then in that database, as a superuser: ALTER SCHEMA sys RENAME TO sys_old; \
+             CREATE EXTENSION dsql_iam",
         ),
         (None, Some(_)) => bad(
             CHECK,
@@ -845,6 +862,7 @@ mod tests {
             is_installed: true,
             database: "postgres".into(),
             extension: Some("1".into()),
+            schema_owner: Some("postgres".into()),
             data_directory: "/data".into(),
             hba_file: "/data/dsql_iam_hba.conf".into(),
             hba_lines: vec![
@@ -913,7 +931,12 @@ mod tests {
     #[test]
     fn each_fault_is_found_and_no_other() {
         assert_eq!(after(|_, _| ()), "");
-        assert_eq!(after(|f, _| f.extension = None), "extension fault");
+        for schema_owner in [None, Some("app".to_owned())] {
+            let without = |f: &mut Facts, _: &mut Library| {
+                (f.extension, f.schema_owner) = (None, schema_owner);
+            };
+            assert_eq!(after(without), "extension fault");
+        }
         assert_eq!(
             after(|f, _| f.extension = Some("0".into())),
             "extension fault"

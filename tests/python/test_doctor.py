@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 
+import psycopg
 import pytest
 
 from support import Key, access_key, on_a_terminal
@@ -145,6 +146,89 @@ def test_the_extension_is_not_there(own):
         "fault", "not created in the database postgres",
         "in the database postgres, as a superuser: CREATE EXTENSION dsql_iam")}
     own.execute(found["extension"][2].partition(": ")[2])
+
+
+INTRUDER = """
+    CREATE {what} LANGUAGE plpgsql SET search_path = pg_catalog AS $$ BEGIN
+        IF (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) THEN
+            CREATE ROLE pwned SUPERUSER;
+        END IF;
+        RETURN {result};
+    END $$"""
+
+
+def plant(run):
+    """As whoever may create there: what could be taken for the server's own, each with the same intent."""
+    for name, left, right, gives, result in [
+            ("=", "oid", "integer", "boolean", "true"), ("=", "oid", "oid", "boolean", "true"),
+            ("=", "text", "text", "boolean", "true"), ("=", "name", "name", "boolean", "true"),
+            ("~~", "text", "text", "boolean", "true"), ("/", "integer", "integer", "integer", "1")]:
+        function = "public.planted_like" if name == "~~" else "public.planted"
+        run(INTRUDER.format(what=f"FUNCTION {function}({left}, {right}) RETURNS {gives}", result=result))
+        run(f"CREATE OPERATOR public.{name} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = {function})")
+    run("CREATE SCHEMA sys")
+    run(INTRUDER.format(what="FUNCTION sys.doctor() RETURNS TABLE (check_name text, status text, found text, "
+                             "remedy text)", result="NEXT").replace("RETURN NEXT", "NULL"))
+
+
+def is_unharmed(own):
+    return own.execute("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = 'pwned'") == [(0,)]
+
+
+@pytest.fixture
+def theirs(own):
+    """A database whose owner, no superuser, has had its sessions look into public first. Gives its
+    connection string for the superuser."""
+    own.execute("CREATE ROLE planter LOGIN", "CREATE DATABASE theirs OWNER planter",
+                "ALTER DATABASE theirs SET search_path = public, pg_catalog")
+    conninfo = own.conninfo.replace("dbname=postgres", "dbname=theirs")
+    assert conninfo != own.conninfo
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("SET search_path = pg_catalog; SET SESSION AUTHORIZATION planter")
+        plant(connection.execute)
+    yield conninfo
+    own.execute("DROP DATABASE theirs", "DROP ROLE planter", "DROP ROLE IF EXISTS pwned")
+
+
+def asked_in(own, conninfo):
+    done = command(own, "--json", conninfo)
+    assert is_unharmed(own)
+    assert (done.returncode, done.stderr) == (1, "")
+    return {row["check_name"]: (row["status"], row["found"], row["remedy"])
+            for row in json.loads(done.stdout) if row["status"] != "ok"}
+
+
+def test_nothing_that_others_have_planted_runs(own, theirs):
+    # Before CREATE EXTENSION, with the library.
+    assert asked_in(own, theirs) == {"extension": (
+        "fault", "not created in the database theirs, which has a schema sys of planter: nothing in it is "
+        "the extension's", "see what it is, then in that database, as a superuser: ALTER SCHEMA sys RENAME TO "
+        "sys_old; CREATE EXTENSION dsql_iam")}
+    # And without, as after a restart of a server that has lost it.
+    with own.settings(restart=True, shared_preload_libraries="'auto_explain'"):
+        assert set(asked_in(own, theirs)) > {"library"}
+
+
+def test_nothing_that_admin_has_planted_runs(own):
+    own.execute("DROP EXTENSION dsql_iam")
+    try:
+        with own.connect() as admin:
+            plant(admin.execute)
+        found = asked_in(own, own.conninfo)
+        assert {name: row[0] for name, row in found.items()} == {"extension": "fault"}
+        assert found["extension"][1].startswith(
+            "not created in the database postgres, which has a schema sys of admin: ")
+        own.execute(*found["extension"][2].partition(": ")[2].split("; "))
+        # Beside what is planted in public the extension's own function is the one that counts.
+        assert (inside(own), outside(own)) == ({}, {})
+        assert is_unharmed(own)
+    finally:
+        own.execute("DROP SCHEMA IF EXISTS sys_old CASCADE", "DROP ROLE IF EXISTS pwned",
+                    """DO $$ DECLARE planted record; BEGIN
+                        FOR planted IN SELECT oid FROM pg_proc WHERE proname LIKE 'planted%' LOOP
+                            EXECUTE format('DROP FUNCTION %s CASCADE', planted.oid::regprocedure);
+                        END LOOP;
+                    END $$""")
 
 
 def test_the_syntax_is_off(own):
