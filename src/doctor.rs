@@ -1,13 +1,16 @@
 //! Collects what `sys.doctor()` judges; [`dsql_iam_core::doctor`] judges it.
 
 use crate::{settings, syntax};
+use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::{self, Snapshot};
-use dsql_iam_core::doctor::{FACTS_QUERY, Facts, Finding, Library, examine};
+use dsql_iam_core::doctor::{Counts, FACTS_QUERY, Facts, Finding, Library, examine};
+use dsql_iam_core::identity::Identities;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgLogLevel, Spi, ereport};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
+use time::UtcDateTime;
 
 /// Looks at this server. The current user has to be a superuser.
 pub fn findings() -> Vec<Finding> {
@@ -32,14 +35,18 @@ fn library() -> Library {
     let path = settings::iam_directory();
     // Read anew, not as it is in force: what was good before may hide what is broken now.
     let identities = Snapshot::read(&path).and_then(|snapshot| snapshot.identities());
+    let cluster = settings::cluster();
+    let account = cluster.as_ref().ok().map(Cluster::account);
+    let count = |identities: Identities| Counts::of(&identities, account, UtcDateTime::now());
     Library {
         version: env!("CARGO_PKG_VERSION"),
         understands_syntax: syntax::is_understood(),
-        cluster: settings::cluster()
-            .map(|cluster| cluster.arn())
-            .map_err(|fault| fault.to_string()),
         directory_mode: mode(&path),
-        identities: identities.map(|identities| identities.counts()),
+        identities: identities.map(count),
+        cluster: cluster
+            .as_ref()
+            .map(Cluster::arn)
+            .map_err(ToString::to_string),
         newest_document: directory::newest(&path).and_then(|time| {
             let since = time.duration_since(UNIX_EPOCH).ok()?;
             Some(since.as_secs_f64())

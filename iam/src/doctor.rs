@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use time::UtcDateTime;
+
 use crate::directory::LoadError;
+use crate::identity::Identities;
+use crate::login::{KeyCounts, count_keys};
 
 /// How far a clock may be off before tokens are refused for it, in seconds: as at a login.
 const CLOCK_SKEW: f64 = 300.0;
@@ -172,9 +176,32 @@ pub struct Library {
     /// its permission bits, or what the system said
     pub directory_mode: Result<u32, String>,
     /// how many users, roles and access keys its documents hold, or why they cannot be loaded
-    pub identities: Result<(usize, usize, usize), LoadError>,
+    pub identities: Result<Counts, LoadError>,
     /// when the newest document was written, in seconds since 1970
     pub newest_document: Option<f64>,
+}
+
+/// How many identities there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// users
+    pub users: usize,
+    /// roles
+    pub roles: usize,
+    /// access keys, by what they are good for
+    pub keys: KeyCounts,
+}
+
+impl Counts {
+    /// Counts what documents brought, as of `now`, for a cluster of `account` if that is known.
+    pub fn of(identities: &Identities, account: Option<&str>, now: UtcDateTime) -> Self {
+        let (users, roles, _) = identities.counts();
+        Self {
+            users,
+            roles,
+            keys: count_keys(identities, account, now),
+        }
+    }
 }
 
 /// How well a thing is.
@@ -518,7 +545,7 @@ fn iam_directory(library: &Library) -> Finding {
             format!("chmod 700 {path}"),
         );
     }
-    let (users, roles, keys) = match &library.identities {
+    let Counts { users, roles, keys } = match &library.identities {
         Ok(counts) => *counts,
         Err(error) => {
             let remedy = match error {
@@ -546,14 +573,16 @@ fn iam_directory(library: &Library) -> Finding {
             return bad(CHECK, Status::Fault, error.to_string(), remedy);
         }
     };
-    let found = format!("{path}: {users} users, {roles} roles, {keys} access keys");
-    if keys == 0 {
-        return bad(
-            CHECK,
-            Status::Fault,
-            format!("{found}, so nobody can sign a token"),
-            format!("(umask 077; aws iam create-access-key --user-name NAME > {path}/NAME.json)"),
-        );
+    let (useless, remedies) = useless_keys(&keys, &path.to_string());
+    let useless = match &useless[..] {
+        [] => String::new(),
+        useless => format!(", and some that open nothing: {}", useless.join(", ")),
+    };
+    let usable = keys.usable;
+    let found = format!("{path}: {users} users, {roles} roles, {usable} access keys{useless}");
+    if usable == 0 {
+        let found = format!("{found}, so nobody can sign a token");
+        return bad(CHECK, Status::Fault, found, remedies.join("; "));
     }
     if mode & 0o077 != 0 {
         return bad(
@@ -564,6 +593,40 @@ fn iam_directory(library: &Library) -> Finding {
         );
     }
     fine(CHECK, found)
+}
+
+/// Which access keys open nothing, and what would have some that do: a new one if there is none at all.
+fn useless_keys(keys: &KeyCounts, path: &str) -> (Vec<String>, Vec<String>) {
+    let new_key =
+        || format!("(umask 077; aws iam create-access-key --user-name NAME > {path}/NAME.json)");
+    let reasons = [
+        (
+            keys.other_account,
+            "of another account than dsql_iam.account_id",
+            "if the documents are the right ones: ALTER SYSTEM SET dsql_iam.account_id = '…'; SELECT \
+             pg_reload_conf()"
+                .to_owned(),
+        ),
+        (
+            keys.ownerless,
+            "of nobody in the documents",
+            format!("(umask 077; aws iam get-account-authorization-details > {path}/account.json)"),
+        ),
+        (keys.inactive, "not active", new_key()),
+        (
+            keys.over,
+            "of sessions that are over",
+            "assume the role again: dsql-iam assume-role, or aws sts assume-role".to_owned(),
+        ),
+    ];
+    let reasons = reasons.into_iter().filter(|(count, _, _)| *count > 0);
+    let (found, mut remedies): (Vec<_>, Vec<_>) = reasons
+        .map(|(count, what, remedy)| (format!("{count} {what}"), remedy))
+        .unzip();
+    if found.is_empty() {
+        remedies.push(new_key());
+    }
+    (found, remedies)
 }
 
 fn clock(facts: &Facts, newest_document: Option<f64>) -> Finding {
@@ -893,6 +956,14 @@ mod tests {
         }
     }
 
+    fn counts(keys: KeyCounts) -> Counts {
+        Counts {
+            users: 1,
+            roles: 1,
+            keys,
+        }
+    }
+
     fn library() -> Library {
         Library {
             version: "1",
@@ -900,7 +971,10 @@ mod tests {
             cluster: Ok("arn".into()),
             directory: "/iam".into(),
             directory_mode: Ok(0o700),
-            identities: Ok((1, 1, 1)),
+            identities: Ok(counts(KeyCounts {
+                usable: 1,
+                ..KeyCounts::default()
+            })),
             newest_document: Some(ANNOUNCED),
         }
     }
@@ -1225,7 +1299,10 @@ mod tests {
             after(|_, l| l.directory_mode = Ok(0o755)),
             "iam_directory warning"
         );
-        assert_eq!(after(|_, l| l.identities = Ok((1, 1, 0))), FAULT);
+        assert_eq!(
+            after(|_, l| l.identities = Ok(counts(KeyCounts::default()))),
+            FAULT
+        );
         let path = || PathBuf::from("/iam/a.json");
         let error = || io::Error::from(io::ErrorKind::PermissionDenied);
         let errors = [
@@ -1247,6 +1324,50 @@ mod tests {
         for error in errors {
             assert_eq!(after(|_, l| l.identities = Err(error)), FAULT);
         }
+    }
+
+    #[test]
+    fn keys_that_open_nothing_do_not_count() {
+        let with = |keys: KeyCounts| {
+            iam_directory(&Library {
+                identities: Ok(counts(keys)),
+                ..library()
+            })
+        };
+        let useless = KeyCounts {
+            usable: 0,
+            inactive: 1,
+            over: 2,
+            ownerless: 3,
+            other_account: 4,
+        };
+        let found = "/iam: 1 users, 1 roles, 0 access keys, and some that open nothing: 4 of another account \
+                     than dsql_iam.account_id, 3 of nobody in the documents, 1 not active, 2 of sessions that \
+                     are over";
+        assert_eq!(
+            with(useless),
+            bad(
+                "iam_directory",
+                Status::Fault,
+                format!("{found}, so nobody can sign a token"),
+                "if the documents are the right ones: ALTER SYSTEM SET dsql_iam.account_id = '…'; SELECT \
+                 pg_reload_conf(); (umask 077; aws iam get-account-authorization-details > \
+                 /iam/account.json); (umask 077; aws iam create-access-key --user-name NAME > \
+                 /iam/NAME.json); assume the role again: dsql-iam assume-role, or aws sts assume-role"
+            )
+        );
+        // One is enough.
+        let one = KeyCounts {
+            usable: 1,
+            ..useless
+        };
+        assert_eq!(
+            with(one),
+            fine(
+                "iam_directory",
+                found.replace("0 access keys", "1 access keys")
+            )
+        );
     }
 
     #[test]

@@ -149,6 +149,11 @@ impl Identities {
         self.access_keys.get(id)
     }
 
+    /// All access keys, in no order.
+    pub(crate) fn access_keys(&self) -> impl Iterator<Item = &AccessKey> {
+        self.access_keys.values()
+    }
+
     /// How many users, roles and access keys there are, for a line in the log.
     pub fn counts(&self) -> (usize, usize, usize) {
         let users = self.by_name.keys().filter(|(user, _, _)| *user).count();

@@ -13,11 +13,11 @@
 //! 7. its signature is right
 //! 8. the principal is of the cluster's account, and the policies allow the action
 
-use crate::arn::{IamArn, SessionArn};
+use crate::arn::IamArn;
 use crate::authorization::{Decision, Request, authorize};
 use crate::cluster::{Cluster, SERVICE};
 use crate::denial::{Denial, Why};
-use crate::identity::{Owner, Principal, RoleSession};
+use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
 use crate::policy;
 use crate::request_context::{Circumstances, request_context};
 use crate::signature::is_signed_with;
@@ -248,17 +248,15 @@ pub(crate) fn authenticate<'i>(
         access_key: id.to_owned(),
         owner: owner.to_owned(),
     };
+    let principal = principal_of(key, cluster.account(), identities);
     let (arn, principal, session) = match &key.owner {
         Owner::User(name) => {
-            let user = identities.user(cluster.account(), name);
-            let user = user.ok_or_else(|| unknown(&format!("user {name}")))?;
+            let user = principal.ok_or_else(|| unknown(&format!("user {name}")))?;
             (&user.arn, user, None)
         }
         Owner::Session(session) => {
-            let missing = || unknown(&session.arn);
-            let arn = SessionArn::parse(&session.arn).ok_or_else(missing)?;
-            let role = identities.role(arn.account, arn.role);
-            (&session.arn, role.ok_or_else(missing)?, Some(&**session))
+            let role = principal.ok_or_else(|| unknown(&session.arn))?;
+            (&session.arn, role, Some(&**session))
         }
     };
     Ok(Authenticated {
@@ -271,6 +269,59 @@ pub(crate) fn authenticate<'i>(
     })
 }
 
+/// The user or the role behind an access key, for the logins to a cluster of `account`.
+fn principal_of<'i>(
+    key: &AccessKey,
+    account: &str,
+    identities: &'i Identities,
+) -> Option<&'i Principal> {
+    match &key.owner {
+        Owner::User(name) => identities.user(account, name),
+        Owner::Session(session) => identities.role_of(session),
+    }
+}
+
+fn is_of(principal: &Principal, account: &str) -> bool {
+    IamArn::parse(&principal.arn).is_ok_and(|arn| arn.account == account)
+}
+
+/// How many access keys there are, by what a login with a token that they sign comes to. Policies are not
+/// looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Those with which a login gets as far as the policies.
+    pub usable: usize,
+    /// Those whose status is not `Active`.
+    pub inactive: usize,
+    /// Those of sessions that are over.
+    pub over: usize,
+    /// Those of a user or role that is in no document.
+    pub ownerless: usize,
+    /// Those of another account than the cluster's.
+    pub other_account: usize,
+}
+
+/// Counts the access keys as of `now`, for the logins to a cluster of `account`; as long as that is `None`,
+/// no account is another one.
+pub fn count_keys(identities: &Identities, account: Option<&str>, now: UtcDateTime) -> KeyCounts {
+    let mut counts = KeyCounts::default();
+    for key in identities.access_keys() {
+        let principal = principal_of(key, account.unwrap_or_default(), identities);
+        let is_over = key.expiration.is_some_and(|end| now >= end);
+        let count = match principal {
+            _ if !key.is_active => &mut counts.inactive,
+            _ if is_over => &mut counts.over,
+            None => &mut counts.ownerless,
+            Some(principal) if account.is_some_and(|account| !is_of(principal, account)) => {
+                &mut counts.other_account
+            }
+            Some(_) => &mut counts.usable,
+        };
+        *count += 1;
+    }
+    counts
+}
+
 fn check_policies(
     token: &Token<'_>,
     authenticated: &Authenticated<'_>,
@@ -281,8 +332,7 @@ fn check_policies(
         principal,
         session,
     } = authenticated;
-    let account = IamArn::parse(&principal.arn).map(|arn| arn.account);
-    if account != Ok(circumstances.cluster.account()) {
+    if !is_of(principal, circumstances.cluster.account()) {
         return Err(Denial::OtherAccount(caller.arn.clone()));
     }
     let why = match decide(principal, *session, token.action, circumstances) {

@@ -9,7 +9,7 @@ import time
 import psycopg
 import pytest
 
-from support import Key, access_key, on_a_terminal
+from support import Key, access_key, account, assumed_role, on_a_terminal, sign
 
 CHECKS = ["library", "extension", "syntax", "hba", "tls", "cluster", "iam_directory", "clock",
           "admin", "other_logins"]
@@ -310,11 +310,15 @@ def test_the_cluster_is_not_described(own):
         assert inside(own) == {}
 
 
+KEY = Key("AKIA" + "D" * 16, "s" * 40)
+
+
 @pytest.fixture
 def iam(own):
     """An IAM directory with one key, to be spoiled."""
     path = own.folder("data/doctor_iam")
-    own.write(path / "key.json", json.dumps(access_key("doctor", Key("AKIA" + "D" * 16, "s" * 40))))
+    own.write(path / "account.json", json.dumps(account({"doctor": []}, {"assumed": []})))
+    own.write(path / "key.json", json.dumps(access_key("doctor", KEY)))
     with own.settings(dsql_iam__iam_directory="'doctor_iam'"):
         yield path
     if path.exists():
@@ -360,6 +364,43 @@ def test_a_document_cannot_be_read(own, iam):
     _, remedy = only(own, "iam_directory", "fault")
     shell(own, remedy.partition(": ")[2])
     (iam / "key.json").chmod(0o600)
+
+
+SESSION = Key("ASIA" + "D" * 16, "s" * 40, "t" * 40)
+
+
+@pytest.mark.parametrize(("name", "document", "useless", "remedy", "hint"), [
+    ("key.json", access_key("doctor", KEY, status="Inactive"), "1 not active",
+     "(umask 077; aws iam create-access-key --user-name NAME > IAM/NAME.json)",
+     "The security token included in the request is invalid."),
+    ("key.json", assumed_role("assumed", SESSION, expiration="2026-01-01T00:00:00+00:00"),
+     "1 of sessions that are over", "assume the role again: dsql-iam assume-role, or aws sts assume-role",
+     "The security token included in the request is expired"),
+    ("key.json", access_key("gone", KEY), "1 of nobody in the documents",
+     "(umask 077; aws iam get-account-authorization-details > IAM/account.json)",
+     "The security token included in the request is invalid."),
+    ("account.json", account({"doctor": []}, number="999999999999"),
+     "1 of another account than dsql_iam.account_id",
+     "if the documents are the right ones: ALTER SYSTEM SET dsql_iam.account_id = '…'; SELECT pg_reload_conf()",
+     "User: arn:aws:iam::999999999999:user/doctor is not authorized to access this resource")])
+def test_keys_that_open_nothing(own, iam, name, document, useless, remedy, hint):
+    before = (iam / name).read_text()
+    own.write(iam / name, json.dumps(document))
+    found, said = only(own, "iam_directory", "fault")
+    assert found.endswith(f", 0 access keys, and some that open nothing: {useless}, so nobody can sign a token")
+    assert said == remedy.replace("IAM", str(iam))
+    # A login says the same.
+    key = SESSION if "Credentials" in document else KEY
+    assert own.refusal("admin", sign(key, "DbConnectAdmin")).hint == hint
+    if "account_id" in said:
+        with own.settings(dsql_iam__account_id="'999999999999'"):
+            assert inside(own) == {}
+    own.write(iam / name, before)
+    # Beside one that opens something they are told, and no more.
+    if name == "key.json":
+        own.write(iam / "other.json", json.dumps(document).replace(KEY.id, "AKIA" + "E" * 16))
+        rows = own.execute("SELECT status, found FROM sys.doctor() WHERE check_name = 'iam_directory'")
+        assert rows == [("ok", f"{iam}: 1 users, 1 roles, 1 access keys, and some that open nothing: {useless}")]
 
 
 def test_a_document_is_broken(own, iam):
