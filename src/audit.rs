@@ -5,6 +5,7 @@ use dsql_iam_core::audit::{Decision, cloudtrail_event};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,17 +22,7 @@ pub fn record(decision: &Decision<'_>) -> io::Result<()> {
     let Some(path) = settings::audit_file() else {
         return Ok(());
     };
-    // A pipe that nobody reads would hold up the login.
-    if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)?;
-    lock(&file)?;
+    let mut file = open(&path)?;
     let mut line = String::new();
     if ends_in_a_fragment(&file)? {
         line.push('\n');
@@ -45,6 +36,30 @@ pub fn record(decision: &Decision<'_>) -> io::Result<()> {
             "the line was cut off",
         )),
     }
+}
+
+/// Whether the audit file can be written: everything that [`record`] does, but the writing.
+///
+/// # Errors
+/// What the system said.
+pub fn try_out(path: &Path) -> io::Result<()> {
+    ends_in_a_fragment(&open(path)?).map(drop)
+}
+
+/// Opens the file, makes it if it is not there, and takes its lock.
+fn open(path: &Path) -> io::Result<File> {
+    // A pipe that nobody reads would hold up the login.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    lock(&file)?;
+    Ok(file)
 }
 
 /// Takes the file's lock, which goes with the file. Without it a line that another connection is writing

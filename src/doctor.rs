@@ -1,6 +1,6 @@
 //! Collects what `sys.doctor()` judges; [`dsql_iam_core::doctor`] judges it.
 
-use crate::{settings, syntax};
+use crate::{audit, settings, syntax};
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::{self, Snapshot};
 use dsql_iam_core::doctor::{Counts, FACTS_QUERY, Facts, Finding, Library, examine};
@@ -47,6 +47,10 @@ fn library() -> Library {
             .as_ref()
             .map(Cluster::arn)
             .map_err(ToString::to_string),
+        audit_file: settings::audit_file().map(|path| {
+            let outcome = audit::try_out(&path);
+            (path, outcome.map_err(|error| error.to_string()))
+        }),
         newest_document: directory::newest(&path).and_then(|time| {
             let since = time.duration_since(UNIX_EPOCH).ok()?;
             Some(since.as_secs_f64())

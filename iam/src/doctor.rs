@@ -177,6 +177,8 @@ pub struct Library {
     pub directory_mode: Result<u32, String>,
     /// how many users, roles and access keys its documents hold, or why they cannot be loaded
     pub identities: Result<Counts, LoadError>,
+    /// the audit file, if there is one, and why a login cannot write into it, if so
+    pub audit_file: Option<(PathBuf, Result<(), String>)>,
     /// when the newest document was written, in seconds since 1970
     pub newest_document: Option<f64>,
 }
@@ -275,6 +277,7 @@ pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
             tls(facts),
             cluster(library),
             iam_directory(library),
+            audit_file(library),
             clock(facts, library.newest_document),
         ]),
         None => {
@@ -284,7 +287,7 @@ pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
             };
             findings.extend(["syntax", "hba"].map(unknown));
             findings.push(tls(facts));
-            findings.extend(["cluster", "iam_directory"].map(unknown));
+            findings.extend(["cluster", "iam_directory", "audit_file"].map(unknown));
             findings.push(clock(facts, None));
         }
     }
@@ -627,6 +630,26 @@ fn useless_keys(keys: &KeyCounts, path: &str) -> (Vec<String>, Vec<String>) {
         remedies.push(new_key());
     }
     (found, remedies)
+}
+
+fn audit_file(library: &Library) -> Finding {
+    const CHECK: &str = "audit_file";
+    let Some((path, outcome)) = &library.audit_file else {
+        return fine(CHECK, "none; the server's log has each decision");
+    };
+    let file = path.display();
+    match outcome {
+        Ok(()) => fine(CHECK, format!("{file} can be written")),
+        Err(error) => bad(
+            CHECK,
+            Status::Fault,
+            format!("{file} cannot be written, so that nobody gets in: {error}"),
+            format!(
+                "let the server's user write {file}, a file of its own, in a folder that is there; or, to do \
+                 without: ALTER SYSTEM RESET dsql_iam.audit_file; SELECT pg_reload_conf()"
+            ),
+        ),
+    }
 }
 
 fn clock(facts: &Facts, newest_document: Option<f64>) -> Finding {
@@ -975,6 +998,7 @@ mod tests {
                 usable: 1,
                 ..KeyCounts::default()
             })),
+            audit_file: Some(("/audit".into(), Ok(()))),
             newest_document: Some(ANNOUNCED),
         }
     }
@@ -987,7 +1011,7 @@ mod tests {
     }
 
     fn not_fine(findings: &[Finding]) -> String {
-        assert_eq!(findings.len(), 10);
+        assert_eq!(findings.len(), 11);
         let lines = findings.iter().filter(|finding| {
             assert_eq!(finding.remedy.is_none(), finding.status == Status::Ok);
             finding.status != Status::Ok
@@ -1371,6 +1395,16 @@ mod tests {
     }
 
     #[test]
+    fn an_audit_file_has_to_be_one_that_can_be_written() {
+        assert_eq!(after(|_, l| l.audit_file = None), "");
+        let broken = |error: &str| Some(("/audit".into(), Err(error.to_owned())));
+        assert_eq!(
+            after(|_, l| l.audit_file = broken("it is not a file")),
+            "audit_file fault"
+        );
+    }
+
+    #[test]
     fn a_clock_that_went_back_is_found() {
         assert_eq!(after(|f, _| f.checkpoint = f.now + 299.0), "");
         assert_eq!(after(|f, _| f.checkpoint = f.now + 301.0), "clock fault");
@@ -1409,7 +1443,7 @@ mod tests {
         assert_eq!(
             not_fine(&findings),
             "library fault, syntax unknown, hba unknown, cluster unknown, iam_directory unknown, \
-             other_logins unknown"
+             audit_file unknown, other_logins unknown"
         );
         assert_eq!(
             findings[0].remedy.as_deref(),

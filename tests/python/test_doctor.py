@@ -11,8 +11,8 @@ import pytest
 
 from support import Key, access_key, account, assumed_role, on_a_terminal, sign
 
-CHECKS = ["library", "extension", "syntax", "hba", "tls", "cluster", "iam_directory", "clock",
-          "admin", "other_logins"]
+CHECKS = ["library", "extension", "syntax", "hba", "tls", "cluster", "iam_directory", "audit_file",
+          "clock", "admin", "other_logins"]
 
 
 def command(server, *arguments, **environment):
@@ -409,6 +409,38 @@ def test_a_document_is_broken(own, iam):
     assert f'"{iam}/broken.json": EOF while parsing' in found
     assert f"{iam}/broken.json" in remedy
     (iam / "broken.json").unlink()
+
+
+def test_the_audit_file_cannot_be_written(own):
+    path = own.data / "doctor_audit"
+    with own.settings(dsql_iam__audit_file="'doctor_audit/log'"):
+        found, remedy = only(own, "audit_file", "fault")
+        assert found == (f"{path}/log cannot be written, so that nobody gets in: "
+                         "No such file or directory (os error 2)")
+        assert own.refusal("admin", own.token("admin")).sqlstate == "08006"
+        # In a folder that is there it is made, and nothing is written into it; as by a login, for its owner.
+        own.folder("data/doctor_audit")
+        assert (inside(own), outside(own)) == ({}, {})
+        log = path / "log"
+        assert (log.stat().st_size, log.stat().st_mode & 0o777) == (0, 0o600)
+        # What is there is not touched.
+        own.write(log, "cut off")
+        assert inside(own) == {}
+        assert log.read_text() == "cut off"
+        assert own.admits("admin", own.token("admin"))
+        log.chmod(0o400)
+        assert only(own, "audit_file", "fault")[0].endswith(": Permission denied (os error 13)")
+        log.chmod(0o600)
+        log.unlink()
+        os.mkfifo(log)
+        found, remedy = only(own, "audit_file", "fault")
+        assert found.endswith(": it is not a file")
+        # Instead of mending it.
+        sql(own, remedy.partition("to do without: ")[2])
+        own.reload()
+        assert inside(own) == {}
+        log.unlink()
+        path.rmdir()
 
 
 def test_the_clock_is_late(own, iam):
