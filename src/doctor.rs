@@ -3,10 +3,14 @@
 use crate::{audit, settings, syntax};
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::{self, Snapshot};
-use dsql_iam_core::doctor::{Counts, FACTS_QUERY, Facts, Finding, Library, examine};
+use dsql_iam_core::doctor::{
+    Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, examine,
+};
 use dsql_iam_core::identity::Identities;
+use nix::unistd::{User, geteuid};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgLogLevel, Spi, ereport};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -41,7 +45,12 @@ fn library() -> Library {
     Library {
         version: env!("CARGO_PKG_VERSION"),
         understands_syntax: syntax::is_understood(),
-        directory_mode: mode(&path),
+        user: user(),
+        directory_access: directory_access(&path),
+        faulty_document: identities
+            .as_ref()
+            .err()
+            .and_then(|error| access(error.path()).ok()),
         identities: identities.map(count),
         cluster: cluster
             .as_ref()
@@ -59,11 +68,26 @@ fn library() -> Library {
     }
 }
 
-fn mode(path: &Path) -> Result<u32, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if metadata.is_dir() {
-        Ok(metadata.mode() & 0o7777)
-    } else {
-        Err("it is no directory".into())
+/// The user that the server runs as.
+fn user() -> ServerUser {
+    let id = geteuid();
+    let known = User::from_uid(id).ok().flatten();
+    ServerUser {
+        id: id.as_raw(),
+        name: known.map_or_else(|| id.to_string(), |user| user.name),
     }
+}
+
+fn access(path: &Path) -> io::Result<Access> {
+    std::fs::metadata(path).map(|metadata| Access {
+        owner: metadata.uid(),
+        mode: metadata.mode() & 0o7777,
+    })
+}
+
+fn directory_access(path: &Path) -> io::Result<Access> {
+    if path.is_file() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    access(path)
 }

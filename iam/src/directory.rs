@@ -79,6 +79,18 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// The path that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Directory { path, .. }
+            | Self::TooMany(path)
+            | Self::Unreadable { path, .. }
+            | Self::NotAFile(path)
+            | Self::Exposed { path, .. }
+            | Self::Broken { path, .. } => path,
+        }
+    }
+
     /// Whether it comes from what the documents are, so that it will be there again as long as the
     /// directory looks the same. That somebody may not read a file is part of how it looks; any other
     /// reason why one could not be read may be gone the next time.

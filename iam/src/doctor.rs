@@ -5,6 +5,7 @@
 //! not even be loaded. What both can learn by SQL is [`Facts`], the answer to [`FACTS_QUERY`]; what
 //! only the library knows is [`Library`].
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -171,16 +172,51 @@ pub struct Library {
     pub understands_syntax: bool,
     /// the cluster's ARN, or which setting is wrong
     pub cluster: Result<String, String>,
+    /// the user that the server runs as
+    pub user: ServerUser,
     /// the IAM directory
     pub directory: PathBuf,
-    /// its permission bits, or what the system said
-    pub directory_mode: Result<u32, String>,
+    /// whose it is, and its permission bits; or what the system said
+    pub directory_access: io::Result<Access>,
     /// how many users, roles and access keys its documents hold, or why they cannot be loaded
     pub identities: Result<Counts, LoadError>,
+    /// whose the document is that cannot be loaded, if the server can see that
+    pub faulty_document: Option<Access>,
     /// the audit file, if there is one, and why a login cannot write into it, if so
     pub audit_file: Option<(PathBuf, Result<(), String>)>,
     /// when the newest document was written, in seconds since 1970
     pub newest_document: Option<f64>,
+}
+
+/// A user of the system.
+pub struct ServerUser {
+    /// the system's number for it
+    pub id: u32,
+    /// its name; where it has none, the number
+    pub name: String,
+}
+
+impl ServerUser {
+    /// The commands that give the server's user access to a path: `chown` only if it is somebody else's, whom
+    /// `chmod` alone would leave with all of it.
+    fn given(&self, path: &Path, now: Option<Access>, mode: &str) -> String {
+        let path = path.display();
+        match now {
+            Some(now) if now.owner != self.id => {
+                format!("chown {} {path} && chmod {mode} {path}", self.name)
+            }
+            _ => format!("chmod {mode} {path}"),
+        }
+    }
+}
+
+/// Who can get at a file or folder.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// the number of the user whose it is
+    pub owner: u32,
+    /// the permission bits
+    pub mode: u32,
 }
 
 /// How many identities there are.
@@ -529,15 +565,26 @@ fn cluster(library: &Library) -> Finding {
 fn iam_directory(library: &Library) -> Finding {
     const CHECK: &str = "iam_directory";
     let path = library.directory.display();
-    let mode = match &library.directory_mode {
-        Ok(mode) => *mode,
+    let given = |mode| {
+        let now = library.directory_access.as_ref().ok().copied();
+        library.user.given(&library.directory, now, mode)
+    };
+    let mode = match &library.directory_access {
+        Ok(access) => access.mode,
         Err(error) => {
-            return bad(
-                CHECK,
-                Status::Fault,
-                format!("{path}: {error}"),
-                format!("as the server's user: install -d -m 700 {path}"),
-            );
+            let remedy = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    format!("as the server's user: install -d -m 700 {path}")
+                }
+                io::ErrorKind::PermissionDenied => format!(
+                    "let {} through the folders above {path}: chmod o+x each of them",
+                    library.user.name
+                ),
+                _ => {
+                    "ALTER SYSTEM SET dsql_iam.iam_directory = '…'; SELECT pg_reload_conf()".into()
+                }
+            };
+            return bad(CHECK, Status::Fault, format!("{path}: {error}"), remedy);
         }
     };
     if mode & 0o022 != 0 {
@@ -545,26 +592,29 @@ fn iam_directory(library: &Library) -> Finding {
             CHECK,
             Status::Fault,
             format!("{path} has mode {mode:04o}: others can put documents there"),
-            format!("chmod 700 {path}"),
+            given("700"),
         );
     }
     let Counts { users, roles, keys } = match &library.identities {
         Ok(counts) => *counts,
         Err(error) => {
+            let now = library.faulty_document;
             let remedy = match error {
-                LoadError::Exposed { path, .. } => format!("chmod 600 {}", path.display()),
-                LoadError::Directory { path, .. } => {
-                    format!(
-                        "let the server's user read it: chmod u+rx {}",
-                        path.display()
-                    )
+                LoadError::Exposed { path, .. } => library.user.given(path, now, "600"),
+                LoadError::Directory { .. } => {
+                    format!("let the server's user read it: {}", given("u+rx"))
                 }
-                LoadError::Unreadable { path, .. } => {
-                    format!(
-                        "let the server's user read it: chmod u+r {}",
-                        path.display()
-                    )
-                }
+                LoadError::Unreadable { path, error } => match (error.kind(), now) {
+                    (io::ErrorKind::PermissionDenied, Some(_)) => format!(
+                        "let the server's user read it: {}",
+                        library.user.given(path, now, "u+r")
+                    ),
+                    // It cannot even be looked at.
+                    (io::ErrorKind::PermissionDenied, None) => {
+                        format!("let the server's user get at it: {}", given("u+rx"))
+                    }
+                    _ => format!("write {} again, or take it away", path.display()),
+                },
                 LoadError::Broken { path, .. } | LoadError::NotAFile(path) => format!(
                     "write {} again as the AWS CLI prints it, or take it away",
                     path.display()
@@ -592,7 +642,7 @@ fn iam_directory(library: &Library) -> Finding {
             CHECK,
             Status::Warning,
             format!("{found}; others can look into it (mode {mode:04o})"),
-            format!("chmod 700 {path}"),
+            given("700"),
         );
     }
     fine(CHECK, found)
@@ -905,7 +955,6 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
     use std::slice::from_ref;
 
     fn line(number: u32, kind: &str, database: &str, roles: &str, method: &str) -> HbaLine {
@@ -979,6 +1028,10 @@ mod tests {
         }
     }
 
+    fn access(owner: u32, mode: u32) -> Access {
+        Access { owner, mode }
+    }
+
     fn counts(keys: KeyCounts) -> Counts {
         Counts {
             users: 1,
@@ -992,8 +1045,13 @@ mod tests {
             version: "1",
             understands_syntax: true,
             cluster: Ok("arn".into()),
+            user: ServerUser {
+                id: 7,
+                name: "postgres".into(),
+            },
             directory: "/iam".into(),
-            directory_mode: Ok(0o700),
+            directory_access: Ok(access(7, 0o700)),
+            faulty_document: None,
             identities: Ok(counts(KeyCounts {
                 usable: 1,
                 ..KeyCounts::default()
@@ -1317,10 +1375,19 @@ mod tests {
     #[test]
     fn the_directory_has_to_be_private_and_whole() {
         const FAULT: &str = "iam_directory fault";
-        assert_eq!(after(|_, l| l.directory_mode = Err("gone".into())), FAULT);
-        assert_eq!(after(|_, l| l.directory_mode = Ok(0o770)), FAULT);
+        for error in [
+            io::ErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::NotADirectory,
+        ] {
+            assert_eq!(after(|_, l| l.directory_access = Err(error.into())), FAULT);
+        }
         assert_eq!(
-            after(|_, l| l.directory_mode = Ok(0o755)),
+            after(|_, l| l.directory_access = Ok(access(7, 0o770))),
+            FAULT
+        );
+        assert_eq!(
+            after(|_, l| l.directory_access = Ok(access(7, 0o755))),
             "iam_directory warning"
         );
         assert_eq!(
@@ -1348,6 +1415,67 @@ mod tests {
         for error in errors {
             assert_eq!(after(|_, l| l.identities = Err(error)), FAULT);
         }
+    }
+
+    #[test]
+    fn what_is_somebody_elses_is_handed_over() {
+        let remedy = |change: &dyn Fn(&mut Library)| {
+            let mut library = library();
+            change(&mut library);
+            iam_directory(&library).remedy.unwrap_or_default()
+        };
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let unreadable = |now: Option<Access>| {
+            remedy(&|l| {
+                l.faulty_document = now;
+                l.identities = Err(LoadError::Unreadable {
+                    path: "/iam/a.json".into(),
+                    error: denied(),
+                });
+            })
+        };
+        assert_eq!(
+            unreadable(Some(access(0, 0o600))),
+            "let the server's user read it: chown postgres /iam/a.json && chmod u+r /iam/a.json"
+        );
+        assert_eq!(
+            unreadable(Some(access(7, 0))),
+            "let the server's user read it: chmod u+r /iam/a.json"
+        );
+        assert_eq!(
+            unreadable(None),
+            "let the server's user get at it: chmod u+rx /iam"
+        );
+        let exposed = |now: Access| {
+            remedy(&|l| {
+                l.faulty_document = Some(now);
+                l.identities = Err(LoadError::Exposed {
+                    path: "/iam/a.json".into(),
+                    mode: now.mode,
+                });
+            })
+        };
+        assert_eq!(exposed(access(7, 0o644)), "chmod 600 /iam/a.json");
+        assert_eq!(
+            exposed(access(0, 0o644)),
+            "chown postgres /iam/a.json && chmod 600 /iam/a.json"
+        );
+        for mode in [0o777, 0o755] {
+            let with = |owner| remedy(&|l| l.directory_access = Ok(access(owner, mode)));
+            assert_eq!(with(7), "chmod 700 /iam");
+            assert_eq!(with(0), "chown postgres /iam && chmod 700 /iam");
+        }
+        let unlisted = remedy(&|l| {
+            l.directory_access = Ok(access(0, 0o700));
+            l.identities = Err(LoadError::Directory {
+                path: "/iam".into(),
+                error: denied(),
+            });
+        });
+        assert_eq!(
+            unlisted,
+            "let the server's user read it: chown postgres /iam && chmod u+rx /iam"
+        );
     }
 
     #[test]

@@ -310,6 +310,23 @@ def test_the_cluster_is_not_described(own):
         assert inside(own) == {}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand files over")
+@pytest.mark.parametrize(("name", "mode", "refused"), [
+    ("key.json", 0o600, "could not read "), ("key.json", 0o644, " holds a secret but has mode 0644"),
+    ("", 0o700, "could not read the IAM directory "), ("", 0o755, "others can look into it")])
+def test_what_is_roots_is_handed_over(own, iam, name, mode, refused):
+    path = iam / name
+    user = iam.owner()
+    os.chown(path, 0, 0)
+    path.chmod(mode)
+    found, remedy = only(own, "iam_directory", "warning" if mode == 0o755 else "fault")
+    assert refused in found
+    assert f"chown {user} {path} && chmod " in remedy
+    # As root, where those of a server's own user do not suffice.
+    subprocess.run(remedy.removeprefix("let the server's user read it: "), shell=True, check=True)
+    assert inside(own) == {}
+
+
 KEY = Key("AKIA" + "D" * 16, "s" * 40)
 
 
