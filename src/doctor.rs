@@ -1,15 +1,16 @@
 //! Collects what `sys.doctor()` judges; [`dsql_iam_core::doctor`] judges it.
 
-use crate::{audit, settings, syntax};
+use crate::{audit, port, settings, syntax};
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::{self, Snapshot};
 use dsql_iam_core::doctor::{
-    Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, examine,
+    Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, Tls, TlsFile, examine,
 };
 use dsql_iam_core::identity::Identities;
 use nix::unistd::{User, geteuid};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgLogLevel, Spi, ereport};
+use std::ffi::CStr;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -56,6 +57,7 @@ fn library() -> Library {
             .as_ref()
             .map(Cluster::arn)
             .map_err(ToString::to_string),
+        tls: tls(),
         audit_file: settings::audit_file().map(|path| {
             let outcome = audit::try_out(&path);
             (path, outcome.map_err(|error| error.to_string()))
@@ -86,8 +88,45 @@ fn access(path: &Path) -> io::Result<Access> {
 }
 
 fn directory_access(path: &Path) -> io::Result<Access> {
-    if path.is_file() {
-        return Err(io::ErrorKind::NotADirectory.into());
+    let found = access(path)?;
+    if path.is_dir() {
+        Ok(found)
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
     }
-    access(path)
+}
+
+/// What there is for TLS, where it is on.
+fn tls() -> Option<Tls> {
+    if settings::of_server(c"ssl")?.as_os_str() != "on" {
+        return None;
+    }
+    let file = |setting: &CStr| {
+        let path = settings::data_directory().join(settings::of_server(setting)?);
+        let access = access(&path);
+        // A pipe that nobody writes into would never be read.
+        let read = match &access {
+            Ok(_) if !path.is_file() => Err(io::Error::other("it is not a file")),
+            _ => std::fs::read(&path),
+        };
+        let has_passphrase = read
+            .as_ref()
+            .is_ok_and(|text| text.windows(9).any(|word| word == b"ENCRYPTED"));
+        let file = TlsFile {
+            path,
+            access,
+            unreadable: read.err(),
+        };
+        Some((file, has_passphrase))
+    };
+    let (certificate, _) = file(c"ssl_cert_file")?;
+    let (key, has_passphrase) = file(c"ssl_key_file")?;
+    let is_readable = certificate.unreadable.is_none() && key.unreadable.is_none();
+    // The passphrase may have been asked for at the start of the server, and never again.
+    let is_loaded = (is_readable && !has_passphrase).then(port::loads_tls);
+    Some(Tls {
+        certificate,
+        key,
+        is_loaded,
+    })
 }

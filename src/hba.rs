@@ -12,7 +12,6 @@
 
 use crate::settings;
 use pgrx::pg_sys;
-use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -33,14 +32,7 @@ pub fn install() -> Result<(), String> {
     if !settings::manages_hba() {
         return Ok(());
     }
-    // SAFETY: a setting that always exists; the answer is copied at once.
-    let users_file = unsafe {
-        let value = pg_sys::GetConfigOption(c"hba_file".as_ptr(), false, false);
-        if value.is_null() {
-            return Err("hba_file is not set".into());
-        }
-        PathBuf::from(OsStr::from_bytes(CStr::from_ptr(value).to_bytes()))
-    };
+    let users_file = settings::of_server(c"hba_file").ok_or("hba_file is not set")?;
     let ours = settings::data_directory().join(FILE_NAME);
     if is_same_file(&users_file, &ours) {
         return Err(format!(

@@ -60,6 +60,7 @@ mod c {
         pub fn dsql_iam_lexer_prepare() -> bool;
         pub fn dsql_iam_lexer_is_live(lexer: *const RawLexer) -> bool;
         pub fn proc_exit(code: c_int) -> !;
+        pub fn secure_initialize(is_server_start: bool) -> c_int;
         /// The server's own, without the guard that pgrx puts around it.
         pub fn standard_ProcessUtility(
             planned: *mut pg_sys::PlannedStmt,
@@ -72,6 +73,14 @@ mod c {
             completion: *mut pg_sys::QueryCompletion,
         );
     }
+}
+
+/// Whether the server's certificate and key can be loaded, by what the postmaster does at a reload. The log has
+/// why not. In this process the connections to come, of which there are none, would use them.
+pub fn loads_tls() -> bool {
+    // SAFETY: as the server calls it at a reload; a session's own encryption stays as it is. It logs, and an
+    // ERROR would end in the guard.
+    unsafe { pg_guard_ffi_boundary(|| c::secure_initialize(false)) == 0 }
 }
 
 /// A ProcessUtility hook, or the function that it stands before.

@@ -6,7 +6,8 @@ use dsql_iam_core::cluster::{BadCluster, Cluster};
 use dsql_iam_core::limits::Limits;
 use pgrx::pg_sys::{PgReloadTime, TimestampTz};
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard};
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -311,6 +312,16 @@ pub fn data_directory() -> PathBuf {
     // SAFETY: set before any library is loaded, and never changed.
     let path = unsafe { CStr::from_ptr(pgrx::pg_sys::DataDir) };
     PathBuf::from(path.to_string_lossy().into_owned())
+}
+
+/// The value of one of the server's own settings, as it stands there; `None` if it has none.
+pub fn of_server(name: &CStr) -> Option<PathBuf> {
+    // SAFETY: a C string; a name that no setting has is no error, and the answer is copied at once.
+    unsafe {
+        let value = pgrx::pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null())
+            .then(|| PathBuf::from(OsStr::from_bytes(CStr::from_ptr(value).to_bytes())))
+    }
 }
 
 fn absolute(path: &str) -> PathBuf {

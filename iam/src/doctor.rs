@@ -182,6 +182,8 @@ pub struct Library {
     pub identities: Result<Counts, LoadError>,
     /// whose the document is that cannot be loaded, if the server can see that
     pub faulty_document: Option<Access>,
+    /// what there is to encrypt with, where `ssl` is on
+    pub tls: Option<Tls>,
     /// the audit file, if there is one, and why a login cannot write into it, if so
     pub audit_file: Option<(PathBuf, Result<(), String>)>,
     /// when the newest document was written, in seconds since 1970
@@ -208,6 +210,27 @@ impl ServerUser {
             _ => format!("chmod {mode} {path}"),
         }
     }
+}
+
+/// The server's certificate and its key.
+pub struct Tls {
+    /// `ssl_cert_file`
+    pub certificate: TlsFile,
+    /// `ssl_key_file`
+    pub key: TlsFile,
+    /// whether PostgreSQL loads the two, and all else that its settings for TLS name; `None` if that was not
+    /// tried, since the key has a passphrase
+    pub is_loaded: Option<bool>,
+}
+
+/// A file that a setting names.
+pub struct TlsFile {
+    /// the file
+    pub path: PathBuf,
+    /// who can get at it, or what the system said
+    pub access: io::Result<Access>,
+    /// what the system said to the server's user reading it, if that did not work
+    pub unreadable: Option<io::Error>,
 }
 
 /// Who can get at a file or folder.
@@ -310,7 +333,7 @@ pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
         Some(library) => findings.extend([
             syntax(facts, library),
             hba(facts),
-            tls(facts),
+            tls(facts, Some(library)),
             cluster(library),
             iam_directory(library),
             audit_file(library),
@@ -322,7 +345,7 @@ pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
                 bad(check, Status::Unknown, found, "first mend: library")
             };
             findings.extend(["syntax", "hba"].map(unknown));
-            findings.push(tls(facts));
+            findings.push(tls(facts, None));
             findings.extend(["cluster", "iam_directory", "audit_file"].map(unknown));
             findings.push(clock(facts, None));
         }
@@ -519,8 +542,18 @@ fn hba(facts: &Facts) -> Finding {
     bad(CHECK, Status::Warning, found, remedy)
 }
 
-fn tls(facts: &Facts) -> Finding {
+fn tls(facts: &Facts, library: Option<&Library>) -> Finding {
     const CHECK: &str = "tls";
+    // The setting is on as soon as a reload has read it, whatever became of the files.
+    let fault = library.and_then(|library| tls_fault(library.tls.as_ref()?, &library.user));
+    if let Some((found, remedy)) = fault {
+        return bad(
+            CHECK,
+            Status::Fault,
+            format!("on, but PostgreSQL cannot load what it needs: {found}"),
+            format!("{remedy}; then: SELECT pg_reload_conf()"),
+        );
+    }
     let is_loaded = facts.settings.contains_key("dsql_iam.require_tls");
     match (facts.is_on("ssl"), facts.is_on("dsql_iam.require_tls")) {
         (true, true) => fine(CHECK, "on, and asked for"),
@@ -544,6 +577,58 @@ fn tls(facts: &Facts) -> Finding {
             "ssl_cert_file and ssl_key_file, then: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()",
         ),
     }
+}
+
+/// Why the server can encrypt nothing, or no more after its next start, and what mends that: as PostgreSQL
+/// itself judges the files (`check_ssl_key_file_permissions()`), and then by its own verdict.
+fn tls_fault(tls: &Tls, user: &ServerUser) -> Option<(String, String)> {
+    for (setting, file) in [
+        ("ssl_cert_file", &tls.certificate),
+        ("ssl_key_file", &tls.key),
+    ] {
+        let path = file.path.display();
+        if let Err(error) = &file.access {
+            let remedy = format!("put it there, or: ALTER SYSTEM SET {setting} = '…'");
+            return Some((format!("{setting} {path}: {error}"), remedy));
+        }
+    }
+    let key = tls.key.path.display();
+    if let Ok(access) = tls.key.access {
+        let is_roots = access.owner == 0;
+        if access.owner != user.id && !is_roots {
+            let found = format!(
+                "the key {key} is neither {}'s, as whom the server runs, nor root's",
+                user.name
+            );
+            return Some((found, user.given(&tls.key.path, Some(access), "600")));
+        }
+        // The group of a key of root's may read it.
+        let too_much = if is_roots { 0o037 } else { 0o077 };
+        if access.mode & too_much != 0 {
+            let (mode, right) = (access.mode, if is_roots { "640" } else { "600" });
+            let found = format!("others can get at the key {key} (mode {mode:04o})");
+            return Some((found, format!("chmod {right} {key}")));
+        }
+    }
+    for file in [&tls.certificate, &tls.key] {
+        if let Some(error) = &file.unreadable {
+            let now = file.access.as_ref().ok().copied();
+            let remedy = match error.kind() {
+                io::ErrorKind::PermissionDenied => user.given(&file.path, now, "u+r"),
+                _ => "put a file that can be read there".to_owned(),
+            };
+            return Some((format!("{}: {error}", file.path.display()), remedy));
+        }
+    }
+    (tls.is_loaded == Some(false)).then(|| {
+        (
+            format!(
+                "of {} and {key}, or of what else is set for TLS, its log has just said why",
+                tls.certificate.path.display()
+            ),
+            "mend what the server's log says".to_owned(),
+        )
+    })
 }
 
 fn cluster(library: &Library) -> Finding {
@@ -1032,6 +1117,19 @@ mod tests {
         Access { owner, mode }
     }
 
+    fn tls_files() -> Tls {
+        let file = |path: &str, mode| TlsFile {
+            path: path.into(),
+            access: Ok(access(7, mode)),
+            unreadable: None,
+        };
+        Tls {
+            certificate: file("/tls/server.crt", 0o644),
+            key: file("/tls/server.key", 0o600),
+            is_loaded: Some(true),
+        }
+    }
+
     fn counts(keys: KeyCounts) -> Counts {
         Counts {
             users: 1,
@@ -1056,6 +1154,7 @@ mod tests {
                 usable: 1,
                 ..KeyCounts::default()
             })),
+            tls: Some(tls_files()),
             audit_file: Some(("/audit".into(), Ok(()))),
             newest_document: Some(ANNOUNCED),
         }
@@ -1370,6 +1469,82 @@ mod tests {
             }),
             "tls warning"
         );
+    }
+
+    #[test]
+    fn tls_is_on_only_if_its_files_can_be_loaded() {
+        let said = |change: &dyn Fn(&mut Tls)| {
+            let mut library = library();
+            change(library.tls.as_mut().expect("it is on"));
+            let finding = tls(&facts(), Some(&library));
+            let remedy = finding.remedy.map(|remedy| {
+                assert_eq!(finding.status, Status::Fault);
+                let what = "on, but PostgreSQL cannot load what it needs: ";
+                let found = finding.found.strip_prefix(what).expect("it says so");
+                let remedy = remedy.strip_suffix("; then: SELECT pg_reload_conf()");
+                format!("{found} -> {}", remedy.expect("a reload comes last"))
+            });
+            remedy.unwrap_or_default()
+        };
+        let gone = || Err(io::ErrorKind::NotFound.into());
+        assert_eq!(
+            said(&|tls| tls.certificate.access = gone()),
+            "ssl_cert_file /tls/server.crt: entity not found -> put it there, or: ALTER SYSTEM SET \
+             ssl_cert_file = '…'"
+        );
+        assert_eq!(
+            said(&|tls| tls.key.access = gone()),
+            "ssl_key_file /tls/server.key: entity not found -> put it there, or: ALTER SYSTEM SET \
+             ssl_key_file = '…'"
+        );
+        // As PostgreSQL has it: private, of the server's user; or of root, and then for its group too.
+        for (owner, mode, is_taken) in [
+            (7, 0o400, true),
+            (7, 0o700, true),
+            (7, 0o640, false),
+            (7, 0o604, false),
+            (0, 0o640, true),
+            (0, 0o660, false),
+            (0, 0o650, false),
+            (0, 0o644, false),
+            (8, 0o600, false),
+        ] {
+            let said = said(&|tls| tls.key.access = Ok(access(owner, mode)));
+            assert_eq!(said.is_empty(), is_taken, "{owner} {mode:o}: {said}");
+        }
+        assert_eq!(
+            said(&|tls| tls.key.access = Ok(access(7, 0o644))),
+            "others can get at the key /tls/server.key (mode 0644) -> chmod 600 /tls/server.key"
+        );
+        // Root's may be for others of its group, too.
+        assert_eq!(
+            said(&|tls| tls.key.access = Ok(access(0, 0o644))),
+            "others can get at the key /tls/server.key (mode 0644) -> chmod 640 /tls/server.key"
+        );
+        assert_eq!(
+            said(&|tls| tls.key.access = Ok(access(8, 0o600))),
+            "the key /tls/server.key is neither postgres's, as whom the server runs, nor root's -> chown \
+             postgres /tls/server.key && chmod 600 /tls/server.key"
+        );
+        let denied = || Some(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(
+            said(&|tls| {
+                tls.key.access = Ok(access(0, 0o600));
+                tls.key.unreadable = denied();
+            }),
+            "/tls/server.key: permission denied -> chown postgres /tls/server.key && chmod u+r \
+             /tls/server.key"
+        );
+        assert_eq!(
+            said(&|tls| tls.certificate.unreadable = denied()),
+            "/tls/server.crt: permission denied -> chmod u+r /tls/server.crt"
+        );
+        assert_eq!(
+            said(&|tls| tls.is_loaded = Some(false)),
+            "of /tls/server.crt and /tls/server.key, or of what else is set for TLS, its log has just said why \
+             -> mend what the server's log says"
+        );
+        assert_eq!(said(&|tls| tls.is_loaded = None), "");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 import contextlib
 import json
 import os
+import pathlib
+import socket
+import struct
 import subprocess
 import time
 
@@ -291,6 +294,90 @@ def test_tls_is_off(own):
         sql(own, remedy.partition("then: ")[2])
         own.reload()
         assert inside(own) == {}
+
+
+@pytest.fixture
+def tls(own):
+    """A folder with copies of the server's certificate and key, in force and to be spoiled."""
+    path = own.folder("data/doctor_tls")
+    for setting in ("ssl_cert_file", "ssl_key_file"):
+        own.write(path / setting, pathlib.Path(own.execute(f"SHOW {setting}")[0][0]).read_text())
+    with own.settings(ssl_cert_file="'doctor_tls/ssl_cert_file'", ssl_key_file="'doctor_tls/ssl_key_file'"):
+        assert (inside(own), outside(own)) == ({}, {})
+        yield path
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()
+
+
+def speaks_tls(own):
+    with socket.create_connection(("localhost", own.port), timeout=20) as connection:
+        connection.sendall(struct.pack("!II", 8, 80877103))
+        return connection.recv(1) == b"S"
+
+
+@pytest.mark.parametrize(("name", "mode", "what", "remedy"), [
+    ("ssl_cert_file", None, "ssl_cert_file FILE: No such file or directory (os error 2)",
+     "put it there, or: ALTER SYSTEM SET ssl_cert_file = '…'"),
+    ("ssl_key_file", None, "ssl_key_file FILE: No such file or directory (os error 2)",
+     "put it there, or: ALTER SYSTEM SET ssl_key_file = '…'"),
+    ("ssl_cert_file", "pipe", "FILE: it is not a file", "put a file that can be read there"),
+    ("ssl_key_file", 0o644, "others can get at the key FILE (mode 0644)", "chmod 600 FILE"),
+    ("ssl_cert_file", 0o200, "FILE: Permission denied (os error 13)", "chmod u+r FILE")])
+def test_tls_is_on_and_not_there(own, tls, name, mode, what, remedy):
+    path = tls / name
+    text = path.read_text()
+    path.unlink()
+    if mode and mode != "pipe":
+        own.write(path, text, mode)
+    with own.settings(ssl="off"):
+        pass  # what was loaded before is given up
+    if mode == "pipe":
+        os.mkfifo(path)  # only now: the server itself would wait for somebody to write into it
+    assert not speaks_tls(own)
+    with pytest.raises(psycopg.OperationalError, match="server does not support SSL"):
+        own.connect()
+    found, said = only(own, "tls", "fault")
+    assert found == "on, but PostgreSQL cannot load what it needs: " + what.replace("FILE", str(path))
+    assert said == remedy.replace("FILE", str(path)) + "; then: SELECT pg_reload_conf()"
+    if path.is_file():
+        shell(own, said.partition(";")[0])
+    else:
+        own.write(path, text)
+    own.reload()
+    assert speaks_tls(own)
+    assert inside(own) == {}
+
+
+def test_a_key_of_another_certificate(own, tls):
+    mark = own.log_mark()
+    path = tls / "ssl_key_file"
+    text = path.read_text()
+    other = subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout"], check=True,
+                           capture_output=True, text=True).stdout
+    own.write(path, other)
+    found, remedy = only(own, "tls", "fault")
+    assert found == ("on, but PostgreSQL cannot load what it needs: of "
+                     f"{tls}/ssl_cert_file and {path}, or of what else is set for TLS, its log has just said why")
+    assert remedy == "mend what the server's log says; then: SELECT pg_reload_conf()"
+    own.logged("key values mismatch", mark)
+    own.write(path, text)
+
+
+def test_a_key_with_a_passphrase(own, tls):
+    # Whoever started the server may have been asked for it: that is no fault.
+    path = tls / "ssl_key_file"
+    text = path.read_text()
+    locked = subprocess.run(["openssl", "pkcs8", "-topk8", "-in", path, "-passout", "pass:only for this test"],
+                            check=True, capture_output=True, text=True).stdout
+    own.write(path, locked)
+    assert (inside(own), outside(own)) == ({}, {})
+    # Asking over TLS changes nothing for those who come after.
+    own.write(path, text)
+    with own.connect() as admin:
+        admin.execute("SELECT * FROM sys.doctor()")
+        assert admin.execute("SELECT 1").fetchone() == (1,)
+    assert speaks_tls(own)
 
 
 def test_tls_is_not_asked_for(own):
