@@ -1,10 +1,11 @@
 //! Collects what `sys.doctor()` judges; [`dsql_iam_core::doctor`] judges it.
 
-use crate::{audit, port, settings, syntax};
+use crate::{audit, hba, port, settings, syntax};
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::{self, Snapshot};
 use dsql_iam_core::doctor::{
-    Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, Tls, TlsFile, examine,
+    Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, Tls, TlsFile, UsersHba,
+    examine,
 };
 use dsql_iam_core::identity::Identities;
 use nix::unistd::{User, geteuid};
@@ -46,6 +47,10 @@ fn library() -> Library {
     Library {
         version: env!("CARGO_PKG_VERSION"),
         understands_syntax: syntax::is_understood(),
+        users_hba: hba::users_file().map(|(file, lines)| UsersHba {
+            file: file.to_owned(),
+            lines_before: u32::try_from(lines).unwrap_or(u32::MAX),
+        }),
         user: user(),
         directory_access: directory_access(&path),
         faulty_document: identities

@@ -79,7 +79,21 @@ pub fn refresh() {
     }
 }
 
+/// The hba file that would be in force without ours, if ours is, and how many lines ours has before that one's:
+/// before PostgreSQL 16 those are copied.
+pub fn users_file() -> Option<(&'static Path, usize)> {
+    let path = USERS_FILE.get()?;
+    Some((path, own_lines(path).ok()?.lines().count()))
+}
+
 fn contents(users_file: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = own_lines(users_file)?.into_bytes();
+    bytes.extend(users_lines(users_file)?);
+    Ok(bytes)
+}
+
+/// What stands before the user's lines.
+fn own_lines(users_file: &Path) -> Result<String, String> {
     let mut text = String::from(
         "# Written by dsql_iam at every start and reload. Changes made here are lost.\n\
          # dsql_iam stands behind the line that says trust, and asks for a token.\n",
@@ -95,9 +109,7 @@ fn contents(users_file: &Path) -> Result<Vec<u8>, String> {
     }
     text += "host all all all trust\n";
     text += &format!("# Unix sockets and replication, from {:?}:\n", users_file);
-    let mut bytes = text.into_bytes();
-    bytes.extend(users_lines(users_file)?);
-    Ok(bytes)
+    Ok(text)
 }
 
 // All of the user's lines come behind ours, in their order: one that is left out could be the one

@@ -172,6 +172,8 @@ pub struct Library {
     pub understands_syntax: bool,
     /// the cluster's ARN, or which setting is wrong
     pub cluster: Result<String, String>,
+    /// the hba file that the server would have without the library, if the library brings its own
+    pub users_hba: Option<UsersHba>,
     /// the user that the server runs as
     pub user: ServerUser,
     /// the IAM directory
@@ -210,6 +212,14 @@ impl ServerUser {
             _ => format!("chmod {mode} {path}"),
         }
     }
+}
+
+/// The user's own hba file: lines for the library's to take in, and for people to change.
+pub struct UsersHba {
+    /// the file
+    pub file: PathBuf,
+    /// how many lines the library writes before a copy of it
+    pub lines_before: u32,
 }
 
 /// The server's certificate and its key.
@@ -332,7 +342,7 @@ pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
     match library {
         Some(library) => findings.extend([
             syntax(facts, library),
-            hba(facts),
+            hba(facts, library),
             tls(facts, Some(library)),
             cluster(library),
             iam_directory(library),
@@ -350,7 +360,7 @@ pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
             findings.push(clock(facts, None));
         }
     }
-    findings.extend([admin(facts), other_logins(facts)]);
+    findings.extend([admin(facts), other_logins(facts, library)]);
     findings
 }
 
@@ -490,19 +500,19 @@ fn syntax(facts: &Facts, library: &Library) -> Finding {
     )
 }
 
-fn hba(facts: &Facts) -> Finding {
+fn hba(facts: &Facts, library: &Library) -> Finding {
     const CHECK: &str = "hba";
     let file = facts.hba_file.display();
     let broken = facts.hba_lines.iter().find_map(|line| {
         let error = line.error.as_deref()?;
-        Some((line.number, error))
+        Some((place(facts, Some(library), line), error))
     });
-    if let Some((number, error)) = broken {
+    if let Some((place, error)) = broken {
         return bad(
             CHECK,
             Status::Fault,
-            format!("line {number} of {file}, or of what it includes: {error}"),
-            "mend that line in your pg_hba.conf, and: SELECT pg_reload_conf()",
+            format!("{place}, or what it names: {error}"),
+            "mend that line, and: SELECT pg_reload_conf()",
         );
     }
     let asks_everybody = |line: &HbaLine| {
@@ -849,7 +859,7 @@ fn admin(facts: &Facts) -> Finding {
     fine(CHECK, "may log in and make roles")
 }
 
-fn other_logins(facts: &Facts) -> Finding {
+fn other_logins(facts: &Facts, library: Option<&Library>) -> Finding {
     const CHECK: &str = "other_logins";
     if !facts.is_loaded {
         return bad(
@@ -867,8 +877,13 @@ fn other_logins(facts: &Facts) -> Finding {
         )
     });
     let lines: Vec<HbaLine> = facts.hba_lines.iter().flat_map(HbaLine::halves).collect();
-    let doors = lines.iter().filter_map(|line| door(facts, line));
+    let doors: Vec<_> = lines
+        .iter()
+        .filter_map(|line| door(facts, line, &place(facts, library, line)))
+        .collect();
+    let reload = (!doors.is_empty()).then(|| "SELECT pg_reload_conf()".to_owned());
     let (mut found, mut remedies): (Vec<_>, Vec<_>) = exempt.into_iter().chain(doors).unzip();
+    remedies.extend(reload);
     remedies.dedup();
     found.push(match &facts.names_of(|role| role.is_superuser)[..] {
         "" => "no superuser can log in".to_owned(),
@@ -892,25 +907,39 @@ fn other_logins(facts: &Facts) -> Finding {
     }
 }
 
-/// Who gets in by a line of the hba file without a token, and what would shut it; `None` if nobody
-/// does, or only who should: superusers over Unix sockets, and by `peer` the users of the machine as
+/// Where a line of the hba file stands that people write: from PostgreSQL 16 on the server tells, and before
+/// the library's file has a copy of theirs, behind lines of its own.
+fn place(facts: &Facts, library: Option<&Library>, line: &HbaLine) -> String {
+    let users = library.and_then(|library| library.users_hba.as_ref());
+    let copied = users.and_then(|users| {
+        let number = line.number.checked_sub(users.lines_before)?;
+        (number > 0 && facts.has_our_hba_file()).then_some((&*users.file, number))
+    });
+    let (file, number) = match (&line.file, copied) {
+        (Some(file), _) => (&**file, line.number),
+        (None, Some(copied)) => copied,
+        (None, None) => (&*facts.hba_file, line.number),
+    };
+    format!("line {number} of {}", file.display())
+}
+
+/// Who gets in by a line of the hba file without a token, and what would shut it, before a reload; `place` is
+/// where the line stands. `None` if nobody does, or only who should: superusers over Unix sockets, and by `peer` the users of the machine as
 /// the role of their name.
-fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
+fn door(facts: &Facts, line: &HbaLine, place: &str) -> Option<(String, String)> {
     // Over TCP the library stands behind trust: it asks for a token, and lets nobody replicate.
     if line.method() == "reject" || !line.is_local() && line.method() == "trust" {
         return None;
     }
     let (method, roles) = (line.method(), line.roles.as_deref().unwrap_or_default());
-    let file = line.file.as_deref().unwrap_or(&facts.hba_file).display();
-    let by = format!("by line {} of {file}", line.number);
+    let by = format!("by {place}");
     if line.is_local() && method == "trust" {
         return Some((
             format!(
                 "over Unix sockets everybody on this machine, as {}, unasked, {by}",
                 roles.join(", ")
             ),
-            "write peer instead of trust in the local lines of pg_hba.conf; SELECT pg_reload_conf()"
-                .into(),
+            format!("write peer instead of trust in {place}"),
         ));
     }
     let asks_for_password = matches!(method, "scram-sha-256" | "md5" | "password");
@@ -923,8 +952,7 @@ fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
         return (!names.is_empty()).then(|| {
             (
                 format!("for replication, with {method}, {by}: {names}"),
-                "take out the line for replication, if nobody needs it; SELECT pg_reload_conf()"
-                    .into(),
+                format!("take out {place}, if nobody needs it for replication"),
             )
         });
     }
@@ -935,10 +963,10 @@ fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
             let names = facts.names_of(|role| gets_in(role) && !role.is_superuser);
             return (!names.is_empty()).then(|| {
                 (
-                    format!("over Unix sockets, as the map {map} of pg_ident.conf has it, {by}: {names}"),
                     format!(
-                        "take map={map} out of the local lines of pg_hba.conf; SELECT pg_reload_conf()"
+                        "over Unix sockets, as the map {map} of pg_ident.conf has it, {by}: {names}"
                     ),
+                    format!("take map={map} out of {place}"),
                 )
             });
         }
@@ -946,10 +974,7 @@ fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
         return (!names.is_empty()).then(|| {
             (
                 format!("over Unix sockets, with {method}, {by}: {names}"),
-                format!(
-                    "write peer instead of {method} in the local lines of pg_hba.conf; SELECT \
-                     pg_reload_conf()"
-                ),
+                format!("write peer instead of {method} in {place}"),
             )
         });
     }
@@ -957,9 +982,9 @@ fn door(facts: &Facts, line: &HbaLine) -> Option<(String, String)> {
     (!facts.has_our_hba_file()).then(|| {
         (
             format!("over TCP, with {method}, {by}: {}", roles.join(", ")),
-            "take out the lines for TCP that do not say trust, or: ALTER SYSTEM SET \
-             dsql_iam.manage_hba = on, and restart the server"
-                .into(),
+            format!(
+                "take out {place}, or: ALTER SYSTEM SET dsql_iam.manage_hba = on, and restart the server"
+            ),
         )
     })
 }
@@ -1143,6 +1168,10 @@ mod tests {
             version: "1",
             understands_syntax: true,
             cluster: Ok("arn".into()),
+            users_hba: Some(UsersHba {
+                file: "/etc/pg_hba.conf".into(),
+                lines_before: 4,
+            }),
             user: ServerUser {
                 id: 7,
                 name: "postgres".into(),
@@ -1255,7 +1284,7 @@ mod tests {
     fn others(change: impl FnOnce(&mut Facts)) -> (String, Option<String>) {
         let mut facts = facts();
         change(&mut facts);
-        let finding = other_logins(&facts);
+        let finding = other_logins(&facts, Some(&library()));
         let is_warning = finding.status == Status::Warning;
         assert_eq!(is_warning, finding.remedy.is_some());
         let (doors, _) = finding
@@ -1284,24 +1313,28 @@ mod tests {
             let (found, remedy) = with(&[local], from_ref(&app));
             assert_eq!(
                 found,
-                format!(
-                    "over Unix sockets, with {method}, by line 7 of /data/dsql_iam_hba.conf: app; "
-                )
+                format!("over Unix sockets, with {method}, by line 3 of /etc/pg_hba.conf: app; ")
             );
             let remedy = remedy.expect("it is a warning");
-            assert!(remedy.starts_with(&format!("write peer instead of {method} in ")));
+            assert_eq!(
+                remedy,
+                format!(
+                    "write peer instead of {method} in line 3 of /etc/pg_hba.conf; SELECT \
+                     pg_reload_conf()"
+                )
+            );
         }
         // What other methods ask for is not known here.
         let pam = [line(7, "local", "all", "+group", "pam")];
         assert!(with(&pam, &[]).0.starts_with("over Unix sockets, with pam"));
         // Each line is for whom it names, and in the file that it stands in.
         let named = HbaLine {
-            file: Some("/etc/pg_hba.conf".into()),
+            file: Some("/etc/other.conf".into()),
             ..line(7, "local", "x", "app", "md5")
         };
         assert_eq!(
             with(from_ref(&named), from_ref(&app)).0,
-            "over Unix sockets, with md5, by line 7 of /etc/pg_hba.conf: app; "
+            "over Unix sockets, with md5, by line 7 of /etc/other.conf: app; "
         );
         let other = Role {
             has_password: true,
@@ -1315,7 +1348,7 @@ mod tests {
         };
         assert_eq!(
             with(&[both], from_ref(&app)).0,
-            "over Unix sockets, with md5, by line 7 of /data/dsql_iam_hba.conf: app; "
+            "over Unix sockets, with md5, by line 3 of /etc/pg_hba.conf: app; "
         );
         // By peer everybody has their own role, unless a map says otherwise.
         let peer = line(7, "local", "all", "all", "peer");
@@ -1327,15 +1360,43 @@ mod tests {
         let (found, remedy) = with(from_ref(&mapped), from_ref(&app));
         assert_eq!(
             found,
-            "over Unix sockets, as the map others of pg_ident.conf has it, by line 7 of \
-             /data/dsql_iam_hba.conf: admin, app; "
+            "over Unix sockets, as the map others of pg_ident.conf has it, by line 3 of \
+             /etc/pg_hba.conf: admin, app; "
         );
-        assert!(remedy.is_some_and(|text| text.starts_with("take map=others out of ")));
+        assert!(remedy.is_some_and(|text| {
+            text.starts_with("take map=others out of line 3 of /etc/pg_hba.conf; ")
+        }));
         let for_superusers = HbaLine {
             roles: Some(vec!["postgres".into()]),
             ..mapped
         };
         assert_eq!(with(&[for_superusers], &[app]).1, None);
+    }
+
+    #[test]
+    fn a_line_is_named_where_people_write_it() {
+        let (mut facts, library) = (facts(), library());
+        let place = |facts: &Facts, line| place(facts, Some(&library), &line);
+        let local = |number| line(number, "local", "all", "all", "trust");
+        assert_eq!(place(&facts, local(5)), "line 1 of /etc/pg_hba.conf");
+        // One of the library's own.
+        assert_eq!(place(&facts, local(4)), "line 4 of /data/dsql_iam_hba.conf");
+        // From PostgreSQL 16 on.
+        let told = HbaLine {
+            file: Some("/etc/pg_hba.conf".into()),
+            ..local(5)
+        };
+        assert_eq!(place(&facts, told), "line 5 of /etc/pg_hba.conf");
+        // Another library has put its file in force.
+        facts.hba_file = "/other.conf".into();
+        assert_eq!(place(&facts, local(5)), "line 5 of /other.conf");
+        facts.hba_file = "/data/dsql_iam_hba.conf".into();
+        facts.hba_lines[1].error = Some("bad".into());
+        let finding = hba(&facts, &library);
+        assert_eq!(
+            finding.found,
+            "line 1 of /etc/pg_hba.conf, or what it names: bad"
+        );
     }
 
     #[test]
@@ -1361,7 +1422,7 @@ mod tests {
         ] {
             let mut facts = facts();
             facts.hba_lines = vec![line.clone()];
-            let found = other_logins(&facts).found;
+            let found = other_logins(&facts, Some(&library())).found;
             assert_eq!(found.contains(by_name), is_told, "{line:?}: {found}");
         }
     }
@@ -1384,10 +1445,12 @@ mod tests {
             let (found, remedy) = with(line(), &standby);
             assert_eq!(
                 found,
-                "for replication, with scram-sha-256, by line 7 of /data/dsql_iam_hba.conf: \
+                "for replication, with scram-sha-256, by line 3 of /etc/pg_hba.conf: \
                  standby; "
             );
-            assert!(remedy.is_some_and(|text| text.starts_with("take out the line for repl")));
+            assert!(remedy.is_some_and(|text| {
+                text.starts_with("take out line 3 of /etc/pg_hba.conf, if nobody")
+            }));
             for cannot in [
                 Role {
                     may_replicate: false,
@@ -1437,9 +1500,9 @@ mod tests {
             remedy.as_deref(),
             Some(
                 "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server; write peer \
-                 instead of trust in the local lines of pg_hba.conf; SELECT pg_reload_conf(); take \
-                 out the lines for TCP that do not say trust, or: ALTER SYSTEM SET \
-                 dsql_iam.manage_hba = on, and restart the server"
+                 instead of trust in line 1 of /etc/pg_hba.conf; write peer instead of trust in line 2 \
+                 of /etc/pg_hba.conf; take out line 3 of /etc/pg_hba.conf, or: ALTER SYSTEM SET \
+                 dsql_iam.manage_hba = on, and restart the server; SELECT pg_reload_conf()"
             )
         );
     }

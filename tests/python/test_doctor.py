@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import socket
 import struct
 import subprocess
@@ -12,7 +13,7 @@ import time
 import psycopg
 import pytest
 
-from support import Key, access_key, account, assumed_role, on_a_terminal, sign
+from support import Key, access_key, account, assumed_role, on_a_terminal, sign, until
 
 CHECKS = ["library", "extension", "syntax", "hba", "tls", "cluster", "iam_directory", "audit_file",
           "clock", "admin", "other_logins"]
@@ -259,6 +260,23 @@ def first_hba_line(own, line):
     return hba_file(own, lambda text: f"{line}\n{text}")
 
 
+def line_of(own, words):
+    """Where the one line with these words stands in the file that people write."""
+    path = own.data / "pg_hba.conf"
+    numbers = [number for number, line in enumerate(path.read_text().splitlines(), 1) if words in line]
+    assert len(numbers) == 1
+    return f"line {numbers[0]} of {path}"
+
+
+def take_out(own, remedy):
+    """Does what a remedy says of a line of the hba file."""
+    what, path = re.search(r"line (\d+) of (/[^ ,;]+)", remedy).groups()
+    lines = pathlib.Path(path).read_text().splitlines(keepends=True)
+    del lines[int(what) - 1]
+    own.write(pathlib.Path(path), "".join(lines))
+    sql(own, remedy.rpartition("; ")[2])
+
+
 @contextlib.contextmanager
 def hba_file(own, change):
     path = own.data / "pg_hba.conf"
@@ -275,8 +293,9 @@ def hba_file(own, change):
 def test_a_line_of_the_hba_file_is_broken(own):
     with hba_line(own, "local all all nonsense"):
         found, remedy = only(own, "hba", "fault")
+        assert found.startswith(f"{line_of(own, 'nonsense')}, or what it names: ")
         assert 'invalid authentication method "nonsense"' in found
-        assert remedy.startswith("mend that line in your pg_hba.conf")
+        assert remedy == "mend that line, and: SELECT pg_reload_conf()"
 
 
 def test_the_library_does_not_manage_the_hba_file(own):
@@ -580,8 +599,21 @@ def test_a_role_is_exempt(own):
 
 def test_a_socket_that_trusts(own):
     with hba_line(own, "local all all trust"):
-        found, _ = only(own, "other_logins", "warning")
-        assert found.startswith("over Unix sockets everybody on this machine, as all, unasked, by line ")
+        found, remedy = only(own, "other_logins", "warning")
+        place = line_of(own, "local all all trust")
+        assert found.startswith(f"over Unix sockets everybody on this machine, as all, unasked, by {place}; ")
+        assert remedy == f"write peer instead of trust in {place}; SELECT pg_reload_conf()"
+        take_out(own, remedy)
+        until(lambda: inside(own) == {}, "the line is gone")
+
+
+def test_lines_are_counted_behind_those_of_exempt_roles(own):
+    with own.settings(restart=True, dsql_iam__exempt_roles="'dba, other'"), \
+            hba_line(own, "local all all trust"):
+        found, remedy = only(own, "other_logins", "warning")
+        place = line_of(own, "local all all trust")
+        assert f", unasked, by {place}; " in found
+        assert f"write peer instead of trust in {place}; " in remedy
 
 
 @pytest.fixture
@@ -605,7 +637,7 @@ def test_a_socket_that_takes_passwords(own, app, method):
     line = f"local all app {method}"
     with first_hba_line(own, line):
         found, remedy = only(own, "other_logins", "warning")
-        assert found.startswith(f"over Unix sockets, with {method}, by line ")
+        assert found.startswith(f"over Unix sockets, with {method}, by {line_of(own, line)}: app; ")
         assert ": app; superusers, over Unix sockets as pg_hba.conf says: " in found
         assert remedy.startswith(f"write peer instead of {method} in ")
         assert logs_in(own.conninfo.replace("user=postgres", "user=app"), "SELECT 1")
@@ -617,7 +649,8 @@ def test_replication_with_a_password(own, app):
     with first_hba_line(own, "host replication app all scram-sha-256"):
         found, remedy = only(own, "other_logins", "warning")
         assert found.startswith("for replication, with scram-sha-256, by line ")
-        assert remedy.startswith("take out the line for replication")
+        place = line_of(own, "host replication app")
+        assert remedy == f"take out {place}, if nobody needs it for replication; SELECT pg_reload_conf()"
         assert logs_in(f"host=localhost port={own.port} user=app replication=true", "IDENTIFY_SYSTEM")
         own.execute("ALTER ROLE app NOREPLICATION")
         assert inside(own) == {}
