@@ -17,7 +17,8 @@
 //! `MaxSessionDuration`, which `aws iam get-role` prints and the export does not, may be added to a role.
 //!
 //! Further fields are AWS's to add and are passed over; what a policy may hold is checked
-//! strictly, in [`crate::policy`].
+//! strictly, in [`crate::policy`]. What is read is null nowhere but in `NextToken` and `Marker`, which say
+//! then what their absence says: AWS prints no other null, and one could hide a limit.
 
 use crate::arn::{IamArn, IamKind, SessionArn, is_account_id};
 use crate::cluster::SERVICE;
@@ -25,11 +26,13 @@ use crate::identity::{
     AccessKey, ClusterDescription, Group, Identities, InlinePolicy, Owner, Principal, RoleSession,
     SessionPolicies, Tag,
 };
-use crate::policy::{Kind, Policy, boolean, date, network, number};
+use crate::json::{self, given};
+use crate::objects_only;
+use crate::policy::{Entries, Kind, Policy, boolean, date, network, number};
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use time::format_description::well_known::Rfc3339;
@@ -103,7 +106,7 @@ impl BadDocument {
 
 /// Output of `aws iam get-account-authorization-details`.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 pub struct AccountDetails {
     #[serde(default)]
     user_detail_list: Vec<UserDetail>,
@@ -134,10 +137,11 @@ impl AccountDetails {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct UserDetail {
     user_name: String,
     arn: String,
+    #[serde(default, deserialize_with = "given")]
     user_id: Option<String>,
     #[serde(default)]
     tags: Vec<RawTag>,
@@ -147,11 +151,12 @@ struct UserDetail {
     group_list: Vec<String>,
     #[serde(default)]
     attached_managed_policies: Vec<AttachedPolicy>,
+    #[serde(default, deserialize_with = "given")]
     permissions_boundary: Option<Boundary>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct GroupDetail {
     group_name: String,
     arn: String,
@@ -162,13 +167,16 @@ struct GroupDetail {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct RoleDetail {
     role_name: String,
     arn: String,
+    #[serde(default, deserialize_with = "given")]
     assume_role_policy_document: Option<TrustPolicy>,
+    #[serde(default, deserialize_with = "given")]
     role_id: Option<String>,
     /// Printed by `aws iam get-role` alone.
+    #[serde(default, deserialize_with = "given")]
     max_session_duration: Option<u32>,
     #[serde(default)]
     tags: Vec<RawTag>,
@@ -176,11 +184,12 @@ struct RoleDetail {
     role_policy_list: Vec<RawInlinePolicy>,
     #[serde(default)]
     attached_managed_policies: Vec<AttachedPolicy>,
+    #[serde(default, deserialize_with = "given")]
     permissions_boundary: Option<Boundary>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct RawInlinePolicy {
     #[serde(default)]
     policy_name: String,
@@ -188,7 +197,7 @@ struct RawInlinePolicy {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 struct RawTag {
     key: String,
     value: String,
@@ -211,19 +220,19 @@ impl<'de> Deserialize<'de> for ResourceBasedPolicy {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct AttachedPolicy {
     policy_arn: String,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct Boundary {
     permissions_boundary_arn: String,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct ManagedPolicy {
     arn: String,
     default_version_id: String,
@@ -231,20 +240,20 @@ struct ManagedPolicy {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct PolicyVersion {
     version_id: String,
     document: Policy,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct CreatedKey {
     access_key: CreatedKeyBody,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct CreatedKeyBody {
     user_name: String,
     access_key_id: String,
@@ -255,29 +264,36 @@ struct CreatedKeyBody {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct AssumedRole {
     credentials: SessionCredentials,
     assumed_role_user: AssumedRoleUser,
+    #[serde(default, deserialize_with = "given")]
     packed_policy_size: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
     source_identity: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     request: Option<AssumeRoleRequest>,
 }
 
 /// What `--cli-input-json` may hold. Nothing else may stand there: a misspelled `Policy` would
 /// otherwise be a session that nothing limits.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 struct AssumeRoleRequest {
     role_arn: String,
     role_session_name: String,
+    #[serde(default, deserialize_with = "given")]
     policy: Option<Policy>,
     #[serde(default)]
     policy_arns: Vec<SessionPolicyArn>,
     #[serde(default)]
     tags: Vec<RawTag>,
+    #[serde(default, deserialize_with = "given")]
     duration_seconds: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
     serial_number: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     source_identity: Option<String>,
     #[serde(default)]
     transitive_tag_keys: Vec<String>,
@@ -290,13 +306,13 @@ struct AssumeRoleRequest {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
 struct SessionPolicyArn {
     arn: String,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct SessionCredentials {
     access_key_id: String,
     secret_access_key: String,
@@ -305,32 +321,35 @@ struct SessionCredentials {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct AssumedRoleUser {
     arn: String,
+    #[serde(default, deserialize_with = "given")]
     assumed_role_id: Option<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(remote = "Self")]
 struct GetClusterPolicy {
     policy: ResourceBasedPolicy,
 }
 
 #[derive(Deserialize)]
+#[serde(remote = "Self")]
 struct GetCluster {
     arn: String,
     #[serde(default)]
-    tags: BTreeMap<String, String>,
+    tags: Entries<String>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct DescribePolicy {
     policy: OrganizationsPolicy,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct OrganizationsPolicy {
     policy_summary: PolicySummary,
     /// Read once its type is known: other types are not in IAM's language.
@@ -338,7 +357,7 @@ struct OrganizationsPolicy {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct PolicySummary {
     arn: String,
     #[serde(rename = "Type")]
@@ -346,13 +365,13 @@ struct PolicySummary {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 struct ContextEntries {
     context_entries: Vec<ContextEntry>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 struct ContextEntry {
     context_key_name: String,
     context_key_values: Vec<String>,
@@ -361,19 +380,52 @@ struct ContextEntry {
 
 /// The fields that tell one kind of document from another.
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(remote = "Self", rename_all = "PascalCase")]
 struct Shape {
+    #[serde(default, deserialize_with = "given")]
     user_detail_list: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "given")]
     role_detail_list: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "given")]
     access_key: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "given")]
     assumed_role_user: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "given")]
     context_entries: Option<IgnoredAny>,
-    #[serde(rename = "Policy")]
+    #[serde(default, deserialize_with = "given", rename = "Policy")]
     organizations_policy: Option<IgnoredAny>,
-    #[serde(rename = "policy")]
+    #[serde(default, deserialize_with = "given", rename = "policy")]
     cluster_policy: Option<IgnoredAny>,
-    #[serde(rename = "identifier")]
+    #[serde(default, deserialize_with = "given", rename = "identifier")]
     cluster_identifier: Option<IgnoredAny>,
+}
+
+objects_only! {
+    AccountDetails => "an account's users, groups, roles and policies",
+    UserDetail => "a user",
+    GroupDetail => "a group",
+    RoleDetail => "a role",
+    RawInlinePolicy => "an inline policy",
+    RawTag => "a tag",
+    AttachedPolicy => "an attached policy",
+    Boundary => "a permissions boundary",
+    ManagedPolicy => "a managed policy",
+    PolicyVersion => "a version of a policy",
+    CreatedKey => "an access key",
+    CreatedKeyBody => "an access key",
+    AssumedRole => "a role session",
+    AssumeRoleRequest => "the request of a role session",
+    SessionPolicyArn => "a session policy",
+    SessionCredentials => "credentials",
+    AssumedRoleUser => "an AssumedRoleUser",
+    GetClusterPolicy => "the policy of a cluster",
+    GetCluster => "a cluster",
+    DescribePolicy => "a policy of an organization",
+    OrganizationsPolicy => "a policy of an organization",
+    PolicySummary => "a PolicySummary",
+    ContextEntries => "ContextEntries",
+    ContextEntry => "an entry of ContextEntries",
+    Shape => "what a command of the AWS CLI printed",
 }
 
 impl Shape {
@@ -536,7 +588,7 @@ fn cluster(raw: GetCluster) -> Result<Document, String> {
     if !raw.arn.starts_with("arn:") || raw.arn.split(':').nth(2) != Some(SERVICE) {
         return Err(format!("\"{}\" is no ARN of a cluster", raw.arn));
     }
-    let list = raw.tags.into_iter();
+    let list = raw.tags.0.into_iter();
     let tags = tags(list.map(|(key, value)| RawTag { key, value }).collect())?;
     Ok(Document::Cluster(raw.arn, ClusterDescription { tags }))
 }
@@ -637,16 +689,15 @@ fn checked_key(id: String, key: AccessKey) -> Result<Document, BadDocument> {
 /// serde_json quotes the offending value in some of its errors; that value could be a secret.
 /// So only its kind of error and its position are kept where a value was quoted.
 fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadDocument> {
-    serde_json::from_str(text).map_err(|error| {
-        let message = error.to_string();
-        match message.strip_prefix("invalid type: string ") {
+    json::from_str(text).map_err(
+        |message| match message.strip_prefix("invalid type: string ") {
             Some(rest) => {
                 let expected = rest.rfind("expected").map_or("", |at| &rest[at..]);
                 BadDocument(format!("invalid type: string, {expected}"))
             }
             None => BadDocument(message),
-        }
-    })
+        },
+    )
 }
 
 /// Merges documents into identities. Each comes with the name of its file, for the errors and for
@@ -1079,14 +1130,158 @@ mod tests {
     }
 
     fn session(packed: u32, request: serde_json::Value) -> serde_json::Value {
-        json!({
+        let mut session = json!({
             "Credentials": {"AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t",
                 "Expiration": "2024-11-25T12:00:00+00:00"},
             "AssumedRoleUser": {"AssumedRoleId": "AROA:web",
                 "Arn": "arn:aws:sts::012345678912:assumed-role/App/web"},
             "PackedPolicySize": packed,
-            "Request": request,
-        })
+        });
+        if !request.is_null() {
+            session["Request"] = request;
+        }
+        session
+    }
+
+    /// Whether the text is refused, and with what words.
+    fn refused(text: &str) -> String {
+        let Err(fault) = parse(text) else {
+            panic!("accepted: {text}")
+        };
+        fault.to_string()
+    }
+
+    #[test]
+    fn a_null_that_could_hide_a_limit_is_refused() {
+        let user = json!({"UserDetailList": [{"UserName": "a",
+            "Arn": "arn:aws:iam::012345678912:user/a"}]});
+        let role = json!({"RoleDetailList": [{"RoleName": "App",
+            "Arn": "arn:aws:iam::012345678912:role/App"}]});
+        let cluster =
+            json!({"identifier": "a", "arn": "arn:aws:dsql:us-east-1:012345678912:cluster/a"});
+        let user_is = "/UserDetailList/0";
+        let role_is = "/RoleDetailList/0";
+        let asked = session(0, request(json!({})));
+        for (document, place, members) in [
+            (
+                &user,
+                user_is,
+                &[
+                    "PermissionsBoundary",
+                    "UserId",
+                    "Tags",
+                    "UserPolicyList",
+                    "GroupList",
+                    "AttachedManagedPolicies",
+                ][..],
+            ),
+            (
+                &role,
+                role_is,
+                &[
+                    "PermissionsBoundary",
+                    "RoleId",
+                    "Tags",
+                    "RolePolicyList",
+                    "MaxSessionDuration",
+                    "AssumeRolePolicyDocument",
+                    "AttachedManagedPolicies",
+                ],
+            ),
+            (
+                &asked,
+                "",
+                &["PackedPolicySize", "SourceIdentity", "Request"],
+            ),
+            (&asked, "/AssumedRoleUser", &["AssumedRoleId"]),
+            (&asked, "/Credentials", &["Expiration", "SessionToken"]),
+            (
+                &asked,
+                "/Request",
+                &[
+                    "Policy",
+                    "PolicyArns",
+                    "Tags",
+                    "DurationSeconds",
+                    "SerialNumber",
+                    "SourceIdentity",
+                    "TransitiveTagKeys",
+                ],
+            ),
+            (
+                &user,
+                "",
+                &[
+                    "RoleDetailList",
+                    "GroupDetailList",
+                    "IsTruncated",
+                    "policy",
+                    "AccessKey",
+                ],
+            ),
+            (&cluster, "", &["tags", "Policy"]),
+        ] {
+            for member in members {
+                let mut document = document.clone();
+                parse(&document.to_string()).unwrap_or_else(|fault| panic!("{document}: {fault}"));
+                document.pointer_mut(place).unwrap()[*member] = json!(null);
+                let said = refused(&document.to_string());
+                let is_null = said.starts_with("a member is null; it has a value, or is not there")
+                    || said.starts_with("invalid type: null");
+                assert!(is_null, "{place}/{member}: {said}");
+                assert!(!said.contains("struct "), "{said}");
+            }
+        }
+        // What the AWS CLI's pages end with says nothing that its absence would not say.
+        let mut whole = user;
+        whole["NextToken"] = json!(null);
+        whole["Marker"] = json!(null);
+        assert!(parse(&whole.to_string()).is_ok());
+    }
+
+    #[test]
+    fn only_objects_are_documents_and_nothing_is_there_twice() {
+        let printed =
+            "invalid type: array, expected an object: what a command of the AWS CLI printed";
+        for (text, fault) in [
+            ("[]", printed),
+            ("[[], [], [], [], [], [], [], []]", printed),
+            (
+                "null",
+                "invalid type: null, expected an object: what a command of the AWS CLI printed",
+            ),
+            (
+                r#"{"UserDetailList": [["a", "arn:aws:iam::012345678912:user/a"]]}"#,
+                "invalid type: array, expected an object: a user",
+            ),
+            (
+                r#"{"AccessKey": ["a", "AKIA", "Active", "secret"]}"#,
+                "invalid type: array, expected an object: an access key",
+            ),
+            (
+                r#"{"RoleDetailList": [{"RoleName": "App", "Arn": "a",
+                    "PermissionsBoundary": ["arn:aws:iam::aws:policy/P"]}]}"#,
+                "invalid type: array, expected an object: a permissions boundary",
+            ),
+            (
+                r#"{"UserDetailList": [{"UserName": "a", "Arn": "a",
+                    "PermissionsBoundary": {"PermissionsBoundaryArn": "a"},
+                    "PermissionsBoundary": {"PermissionsBoundaryArn": "b"}}]}"#,
+                "duplicate field `PermissionsBoundary`",
+            ),
+            (
+                r#"{"identifier": "a", "arn": "arn:aws:dsql:us-east-1:012345678912:cluster/a",
+                    "tags": {"team": "a", "team": "b"}}"#,
+                "tag \"team\" is there twice",
+            ),
+            (
+                "\u{feff}{\"UserDetailList\": []}",
+                "it starts with a byte order mark, which JSON does not have; save it as UTF-8 without one",
+            ),
+        ] {
+            let said = refused(text);
+            assert!(said.starts_with(fault), "{text}: {said}");
+        }
     }
 
     fn request(more: serde_json::Value) -> serde_json::Value {

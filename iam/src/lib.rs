@@ -14,6 +14,7 @@
 //! | [`authorization`] | what all policies of an account decide together |
 //! | [`identity`] | users, groups, roles, access keys of the accounts that were loaded |
 //! | [`documents`] | the JSON that AWS's command line prints, turned into identities |
+//! | [`json`] | how those documents are read: no null, and no list for an object |
 //! | [`directory`] | the directory that holds those documents |
 //! | [`excerpts`] | those documents, so that what one login needs can be read alone |
 //! | [`check`] | what a directory brings, and what in it cannot be meant so |
@@ -43,6 +44,7 @@ pub mod documents;
 pub mod excerpts;
 pub mod explain;
 pub mod identity;
+pub mod json;
 pub mod limits;
 pub mod login;
 pub mod policy;

@@ -31,10 +31,16 @@ fn key(user: &str, id: &str) -> Value {
 }
 
 fn session(role: &str, id: &str, request: &Value) -> Value {
-    json!({"Credentials": {"AccessKeyId": id, "SecretAccessKey": format!("secret of {id}"),
-                           "SessionToken": "token", "Expiration": "2099-01-01T00:00:00Z"},
-           "AssumedRoleUser": {"Arn": format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/s")},
-           "Request": request})
+    let arn = format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/s");
+    let mut session = json!({
+        "Credentials": {"AccessKeyId": id, "SecretAccessKey": format!("secret of {id}"),
+                        "SessionToken": "token", "Expiration": "2099-01-01T00:00:00Z"},
+        "AssumedRoleUser": {"Arn": arn},
+    });
+    if !request.is_null() {
+        session["Request"] = request.clone();
+    }
+    session
 }
 
 fn user(account: &str, name: &str, rest: Value) -> Value {

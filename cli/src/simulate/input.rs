@@ -5,6 +5,8 @@ use std::fs;
 
 use clap::Args;
 use dsql_iam_core::documents::check_context_entry;
+use dsql_iam_core::json::{self, given};
+use dsql_iam_core::objects_only;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -99,61 +101,93 @@ struct Ignored {
 
 /// The input, as `--cli-input-json` has it.
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase", default)]
+#[serde(
+    remote = "Self",
+    deny_unknown_fields,
+    rename_all = "PascalCase",
+    default
+)]
 pub struct Input {
+    #[serde(deserialize_with = "given")]
     pub policy_source_arn: Option<String>,
     pub policy_input_list: Vec<String>,
     pub permissions_boundary_policy_input_list: Vec<String>,
+    #[serde(deserialize_with = "given")]
     pub session_policy_input_list: Option<Vec<String>>,
     pub action_names: Vec<String>,
     pub resource_arns: Vec<String>,
+    #[serde(deserialize_with = "given")]
     pub resource_policy: Option<String>,
+    #[serde(deserialize_with = "given")]
     pub resource_owner: Option<String>,
+    #[serde(deserialize_with = "given")]
     pub caller_arn: Option<String>,
     pub context_entries: Vec<ContextEntry>,
     /// Of `simulate-custom-policy` alone.
     pub ordered_organization_policy_input_list: Vec<OrganizationLevel>,
     /// Of `simulate-principal-policy` alone.
     pub policy_exclusion_list: Vec<PolicyIdentifier>,
-    #[serde(rename = "ResourceHandlingOption")]
+    #[serde(rename = "ResourceHandlingOption", deserialize_with = "given")]
     _resource_handling_option: Option<String>,
-    #[serde(rename = "MaxItems")]
+    #[serde(rename = "MaxItems", deserialize_with = "given")]
     _max_items: Option<u32>,
-    #[serde(rename = "Marker")]
+    #[serde(rename = "Marker", deserialize_with = "given")]
     _marker: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 pub struct ContextEntry {
     pub context_key_name: String,
     pub context_key_values: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
     pub context_key_type: Option<String>,
 }
 
 /// The service control policies of one level of an organization.
 #[derive(Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase", default)]
+#[serde(
+    remote = "Self",
+    deny_unknown_fields,
+    rename_all = "PascalCase",
+    default
+)]
 pub struct OrganizationLevel {
     pub service_control_policy_input_list: Vec<String>,
 }
 
 /// Which policies to leave out: one of the three.
 #[derive(Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase", default)]
+#[serde(
+    remote = "Self",
+    deny_unknown_fields,
+    rename_all = "PascalCase",
+    default
+)]
 pub struct PolicyIdentifier {
+    #[serde(deserialize_with = "given")]
     pub policy_type: Option<String>,
+    #[serde(deserialize_with = "given")]
     pub policy_arn: Option<String>,
+    #[serde(deserialize_with = "given")]
     pub inline_policy_identifier: Option<InlinePolicyIdentifier>,
 }
 
 /// An inline policy, by its name and whose it is.
 #[derive(Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 pub struct InlinePolicyIdentifier {
     pub policy_name: String,
     pub attachment_type: String,
     pub attachment_name: String,
+}
+
+objects_only! {
+    Input => "the input of the command",
+    ContextEntry => "an entry of ContextEntries",
+    OrganizationLevel => "the policies of a level of an organization",
+    PolicyIdentifier => "what says which policies to leave out",
+    InlinePolicyIdentifier => "an InlinePolicyIdentifier",
 }
 
 impl Options {
@@ -161,7 +195,7 @@ impl Options {
     pub fn read(self) -> Result<Input, Error> {
         let mut input = match self.cli_input_json {
             None => Input::default(),
-            Some(text) => serde_json::from_str(&contents(text)?)
+            Some(text) => json::from_str(&contents(text)?)
                 .map_err(|fault| error(format!("--cli-input-json: {fault}")))?,
         };
         fn set<T>(into: &mut T, given: Option<T>) {
@@ -275,10 +309,10 @@ fn structures<T: DeserializeOwned>(
     let mut all = Vec::new();
     for text in texts {
         let text = contents(text)?;
-        let fault = |fault: serde_json::Error| error(format!("{option}: {fault}"));
+        let fault = |fault: String| error(format!("{option}: {fault}"));
         match text.trim_start().chars().next() {
-            Some('[') => all.extend(serde_json::from_str::<Vec<T>>(&text).map_err(fault)?),
-            Some('{') => all.push(serde_json::from_str(&text).map_err(fault)?),
+            Some('[') => all.extend(json::from_str::<Vec<T>>(&text).map_err(fault)?),
+            Some('{') => all.push(json::from_str(&text).map_err(fault)?),
             _ => all.push(shorthand(&text)?),
         }
     }
@@ -535,5 +569,60 @@ mod tests {
             said.contains("there is no Policies; it is written as Service"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn json_has_no_null_and_no_list_for_an_object() {
+        let options = |text: &str| Options {
+            cli_input_json: Some(text.to_owned()),
+            policy_input_list: None,
+            permissions_boundary_policy_input_list: None,
+            session_policy_input_list: None,
+            action_names: Some(vec!["dsql:DbConnect".into()]),
+            resource_arns: None,
+            resource_policy: None,
+            resource_owner: None,
+            caller_arn: None,
+            context_entries: None,
+            ignored: Ignored {
+                resource_handling_option: None,
+                max_items: None,
+                page_size: None,
+                starting_token: None,
+                no_paginate: false,
+                output: None,
+                region: None,
+                profile: None,
+            },
+        };
+        assert!(options("{}").read().is_ok());
+        let null = "a member is null; it has a value, or is not there";
+        for (text, fault) in [
+            (r#"{"SessionPolicyInputList": null}"#, null),
+            (r#"{"ResourcePolicy": null}"#, null),
+            (r#"{"ResourceOwner": null}"#, null),
+            (r#"{"CallerArn": null}"#, null),
+            (r#"{"PolicySourceArn": null}"#, null),
+            (
+                r#"{"PermissionsBoundaryPolicyInputList": null}"#,
+                "invalid type: null",
+            ),
+            (
+                "[]",
+                "invalid type: array, expected an object: the input of the command",
+            ),
+            (
+                r#"{"ContextEntries": [["a:b", ["c"], "string"]]}"#,
+                "invalid type: array, expected an object: an entry of ContextEntries",
+            ),
+            (
+                r#"{"OrderedOrganizationPolicyInputList": [[[]]]}"#,
+                "invalid type: array, expected an object: the policies of a level of an organization",
+            ),
+        ] {
+            let said = options(text).read().err().expect(text).to_string();
+            let start = format!("--cli-input-json: {fault}");
+            assert!(said.starts_with(&start), "{text}: {said}");
+        }
     }
 }

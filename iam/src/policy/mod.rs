@@ -36,6 +36,8 @@ pub(crate) use context::Evaluation;
 pub(crate) use lint::{LoginFacts, Trusted};
 pub(crate) use principal::Naming;
 
+use crate::json::{self, given};
+use crate::objects_only;
 use condition::{Condition, Operator};
 use pattern::{
     ARN_COLONS, Token, Work, is_anything, matches, matches_resource_within, matches_within, tokens,
@@ -85,7 +87,7 @@ pub enum Kind {
 }
 
 /// Whether a statement allows or denies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// `Allow`
     Allow,
@@ -151,8 +153,7 @@ impl Policy {
     /// # Errors
     /// A sentence, with line and column where there is one.
     pub fn parse(text: &str, kind: Kind) -> Result<Self, String> {
-        let raw: RawPolicy = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        Self::from_raw(raw, kind)
+        Self::from_raw(json::from_str(text)?, kind)
     }
 
     /// Reads a document as AWS's command line prints it, an object, or as the API sends it, text
@@ -271,26 +272,53 @@ impl Statement {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 struct RawPolicy {
+    #[serde(default, deserialize_with = "given")]
     version: Option<String>,
-    #[serde(rename = "Id")]
+    #[serde(default, rename = "Id", deserialize_with = "given")]
     _id: Option<String>,
     statement: OneOrMany<RawStatement>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 struct RawStatement {
+    #[serde(default, deserialize_with = "given")]
     sid: Option<String>,
     effect: Effect,
+    #[serde(default, deserialize_with = "given")]
     principal: Option<RawPrincipals>,
+    #[serde(default, deserialize_with = "given")]
     not_principal: Option<RawPrincipals>,
+    #[serde(default, deserialize_with = "given")]
     action: Option<OneOrMany<String>>,
+    #[serde(default, deserialize_with = "given")]
     not_action: Option<OneOrMany<String>>,
+    #[serde(default, deserialize_with = "given")]
     resource: Option<OneOrMany<String>>,
+    #[serde(default, deserialize_with = "given")]
     not_resource: Option<OneOrMany<String>>,
+    #[serde(default, deserialize_with = "given")]
     condition: Option<Entries<Entries<OneOrMany<Scalar>>>>,
+}
+
+objects_only! {
+    RawPolicy => "a policy document",
+    RawStatement => "a statement",
+}
+
+/// From text alone: what serde derives takes an object with the one member `Allow` too.
+impl<'de> Deserialize<'de> for Effect {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "Allow" => Ok(Self::Allow),
+            "Deny" => Ok(Self::Deny),
+            other => Err(de::Error::custom(format_args!(
+                "Effect is \"{other}\", neither Allow nor Deny"
+            ))),
+        }
+    }
 }
 
 /// AWS writes a list of one as the one itself.
@@ -371,7 +399,8 @@ impl<'de> Deserialize<'de> for Scalar {
 }
 
 /// An object, in its order, and with entries of the same name still there to be found.
-struct Entries<T>(Vec<(String, T)>);
+#[derive(Default)]
+pub(crate) struct Entries<T>(pub(crate) Vec<(String, T)>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -412,8 +441,7 @@ impl<'de> de::Visitor<'de> for RawVisitor {
                 .decode_utf8()
                 .map_err(|_| E::custom("the policy document is not UTF-8"))?
         };
-        serde_json::from_str(&decoded)
-            .map_err(|e| E::custom(format_args!("in the policy document: {e}")))
+        json::from_str(&decoded).map_err(|e| E::custom(format_args!("in the policy document: {e}")))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::OneOrMany;
 use crate::arn::{SessionArn, is_account_id};
+use crate::json::given;
 use serde::de::{self, Deserialize, Deserializer};
 
 /// Who makes a request: a user or a role session.
@@ -102,13 +103,13 @@ pub(crate) struct RawPrincipals(pub(crate) Vec<Listed>);
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ByKind {
-    #[serde(rename = "AWS")]
+    #[serde(default, rename = "AWS", deserialize_with = "given")]
     aws: Option<OneOrMany<String>>,
-    #[serde(rename = "Service")]
+    #[serde(default, rename = "Service", deserialize_with = "given")]
     service: Option<OneOrMany<String>>,
-    #[serde(rename = "Federated")]
+    #[serde(default, rename = "Federated", deserialize_with = "given")]
     federated: Option<OneOrMany<String>>,
-    #[serde(rename = "CanonicalUser")]
+    #[serde(default, rename = "CanonicalUser", deserialize_with = "given")]
     canonical_user: Option<OneOrMany<String>>,
 }
 

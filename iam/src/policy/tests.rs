@@ -180,7 +180,10 @@ fn a_document_with_a_fault_is_refused_and_the_fault_named() {
             "missing field `Statement`",
         ),
         (with("Efect", json!("Allow")), "unknown field `Efect`"),
-        (with("Effect", json!("allow")), "unknown variant `allow`"),
+        (
+            with("Effect", json!("allow")),
+            "Effect is \"allow\", neither Allow nor Deny",
+        ),
         (with("NotAction", json!("*")), "both Action and NotAction"),
         (with("Action", json!([])), "Action is an empty list"),
         (with("Action", json!(7)), "invalid type"),
@@ -242,6 +245,102 @@ fn a_document_with_a_fault_is_refused_and_the_fault_named() {
         let error = serde_json::from_value::<Policy>(document.clone()).unwrap_err();
         assert!(error.to_string().contains(fault), "{document}: {error}");
     }
+}
+
+/// As text, since a JSON value cannot hold a member twice.
+#[test]
+fn what_no_grammar_of_policies_has_is_refused_in_words_that_are_not_rusts() {
+    let in_statement = |more: &str| {
+        format!(r#"{{"Statement":{{"Effect":"Deny","Action":"*","Resource":"*"{more}}}}}"#)
+    };
+    let null = "a member is null; it has a value, or is not there";
+    let mut rows: Vec<(String, String)> = [
+        "Sid",
+        "Principal",
+        "NotPrincipal",
+        "NotAction",
+        "NotResource",
+        "Condition",
+    ]
+    .map(|member| {
+        (
+            in_statement(&format!(r#","{member}":null"#)),
+            null.to_owned(),
+        )
+    })
+    .to_vec();
+    let twice = |member: &str, value: &str| {
+        let member = format!(r#","{member}":{value}"#);
+        in_statement(&member.repeat(2))
+    };
+    for (text, fault) in [
+        (r#"{"Version":null,"Statement":[]}"#, null),
+        (r#"{"Id":null,"Statement":[]}"#, null),
+        (
+            r#"{"Statement":null}"#,
+            "invalid type: null, expected one element or a list of them",
+        ),
+        (
+            r#"["2012-10-17",null,[]]"#,
+            "invalid type: array, expected an object: a policy document",
+        ),
+        (
+            "null",
+            "invalid type: null, expected an object: a policy document",
+        ),
+        (
+            r#"{"Statement":[[null,"Allow",null,null,"dsql:*",null,"*",null,null]]}"#,
+            "invalid type: array, expected an object: a statement",
+        ),
+        (
+            r#"{"Statement":"x"}"#,
+            "invalid type: string \"x\", expected an object: a statement",
+        ),
+        (
+            r#"{"Statement":{"Effect":{"Allow":null},"Action":"*","Resource":"*"}}"#,
+            "invalid type: map, expected a string",
+        ),
+        (
+            &in_statement(r#","Condition":[["StringEquals",{"a":"b"}]]"#),
+            "invalid type: array, expected an object",
+        ),
+        (&twice("Condition", "{}"), "duplicate field `Condition`"),
+        (&twice("Sid", "\"A\""), "duplicate field `Sid`"),
+        (
+            r#"{"Statement":[],"Statement":[]}"#,
+            "duplicate field `Statement`",
+        ),
+        (
+            &in_statement(r#","Condition":{"Bool":{"a":"true"},"Bool":{"b":"true"}}"#),
+            "Bool is in a Condition twice",
+        ),
+        (
+            "\u{feff}{\"Statement\":[]}",
+            "it starts with a byte order mark, which JSON does not have",
+        ),
+    ] {
+        rows.push((text.to_owned(), fault.to_owned()));
+    }
+    for (text, fault) in rows {
+        let said = Policy::parse(&text, Kind::IdentityBased).unwrap_err();
+        assert!(said.starts_with(&fault), "{text}: {said}");
+        assert!(!said.contains("struct"), "{said}");
+        // As text in another document, which is how the API sends it.
+        let said = serde_json::from_value::<Policy>(json!(text)).unwrap_err();
+        assert!(said.to_string().contains(&fault), "{text}: {said}");
+    }
+    for kind in [
+        r#"{"AWS":null}"#,
+        r#"{"AWS":"012345678912","Federated":null}"#,
+        r#"{"Service":null,"CanonicalUser":"x"}"#,
+    ] {
+        let text = in_statement(&format!(r#","Principal":{kind}"#));
+        let said = Policy::parse(&text, Kind::ResourceBased).unwrap_err();
+        assert!(said.starts_with(null), "{kind}: {said}");
+    }
+    let twice = in_statement(r#","Principal":{"AWS":"012345678912","AWS":"*"}"#);
+    let said = Policy::parse(&twice, Kind::ResourceBased).unwrap_err();
+    assert!(said.starts_with("duplicate field `AWS`"), "{said}");
 }
 
 #[test]
