@@ -389,7 +389,15 @@ impl<'c> Attempt<'c> {
 /// as a JSON string. What a client chose is such a string, so that no line break of theirs makes a line
 /// of its own.
 fn log_line(decision: &Decision) -> String {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    // JSON leaves the control characters from DEL on as they are, and some of them are a terminal's.
+    let escaped = |char: char| match char.is_control() {
+        true => format!("\\u{:04x}", u32::from(char)),
+        false => char.to_string(),
+    };
+    let quoted = |text: &str| {
+        let json = serde_json::Value::from(text).to_string();
+        json.chars().map(escaped).collect::<String>()
+    };
     let outcome = match decision.denial {
         None => "admitted",
         Some(_) => "refused",

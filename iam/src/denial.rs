@@ -10,6 +10,27 @@ use crate::limits::Reached;
 use crate::token::{Action, Malformed};
 use std::ffi::CStr;
 
+/// The most characters of a text that a client chose, where one is told to the client or to the log.
+const MAX_SHOWN: usize = 255;
+
+/// A text that a client chose in a form that can be shown: short, and with control characters written out,
+/// so that a terminal that shows the log does nothing.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for (at, char) in text.chars().enumerate() {
+        if at == MAX_SHOWN {
+            shown.push('…');
+            break;
+        }
+        if char.is_control() {
+            shown.extend(char.escape_unicode());
+        } else {
+            shown.push(char);
+        }
+    }
+    shown
+}
+
 /// Why a login is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
@@ -45,7 +66,7 @@ pub enum Denial {
     #[error("the credential scope ends in {0}, not in aws4_request")]
     ScopeTerminator(String),
     /// `admin` with `DbConnect`, or another role with `DbConnectAdmin`.
-    #[error("role {role} cannot be used with action {}", action.name())]
+    #[error("role {} cannot be used with action {}", printable(.role), action.name())]
     WrongAction {
         /// the role asked for
         role: String,
@@ -121,10 +142,10 @@ pub enum Denial {
         why: Why,
     },
     /// Another database than `postgres`.
-    #[error("database {0} was asked for; there is only postgres")]
+    #[error("database {} was asked for; there is only postgres", printable(.0))]
     WrongDatabase(String),
     /// The role does not exist, cannot log in, or is a superuser.
-    #[error("role {role} {fault}")]
+    #[error("role {} {fault}", printable(.role))]
     RoleUnusable {
         /// the role asked for
         role: String,
@@ -132,7 +153,7 @@ pub enum Denial {
         fault: &'static str,
     },
     /// The principal's ARN is not mapped to the role.
-    #[error("{arn} is not mapped to role {role} (AWS IAM GRANT)")]
+    #[error("{arn} is not mapped to role {} (AWS IAM GRANT)", printable(.role))]
     NotMapped {
         /// the role asked for
         role: String,
@@ -148,7 +169,7 @@ pub enum Denial {
         message: String,
     },
     /// The client says that it wants another cluster.
-    #[error("the client wants another cluster: {0}")]
+    #[error("the client wants another cluster: {}", printable(.0))]
     OtherCluster(String),
     /// The client names neither a server nor a cluster.
     #[error("the client sent no server name (SNI), and dsql_iam.require_sni is on")]
@@ -264,7 +285,8 @@ impl Denial {
                 "Credential should be scoped with a valid terminator: 'aws4_request'.".into()
             }
             Self::WrongAction { role, action } => format!(
-                "Wrong user to action mapping. user: {role}, action: {}",
+                "Wrong user to action mapping. user: {}, action: {}",
+                printable(role),
                 action.name()
             ),
             Self::Expired {
@@ -372,5 +394,48 @@ fn minutes(seconds: i64) -> String {
         format!("{} min.", seconds / 60)
     } else {
         format!("{seconds} sec.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_chose_is_shown_short_and_without_control_characters() {
+        for (text, shown) in [
+            ("admin", "admin"),
+            ("Größe \"x\"", "Größe \"x\""),
+            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
+            ("a\r\nb\0", "a\\u{d}\\u{a}b\\u{0}"),
+            ("\u{9b}2J\u{7f}", "\\u{9b}2J\\u{7f}"),
+            (&"é".repeat(255), &"é".repeat(255)),
+            (&"é".repeat(256), &format!("{}…", "é".repeat(255))),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+        let role = || "a\u{1b}[2J".to_owned();
+        for denial in [
+            Denial::WrongAction {
+                role: role(),
+                action: Action::DbConnect,
+            },
+            Denial::RoleUnusable {
+                role: role(),
+                fault: "does not exist",
+            },
+            Denial::NotMapped {
+                role: role(),
+                arn: "arn".into(),
+            },
+            Denial::WrongDatabase(role()),
+            Denial::OtherCluster(format!("amzn-cluster-id {}", role().repeat(1000))),
+        ] {
+            let texts = [denial.to_string(), denial.hint().unwrap_or_default()];
+            for text in texts {
+                assert!(!text.contains(char::is_control), "{text:?}");
+                assert!(text.len() < 3000, "{text:?}");
+            }
+        }
     }
 }

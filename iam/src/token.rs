@@ -12,6 +12,11 @@ use time::{Duration, PrimitiveDateTime, UtcDateTime};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 64 * 1024;
+/// The longest host that a token may be signed for, in bytes; no name in DNS is longer.
+const MAX_HOST: usize = 255;
+/// The longest date, region, service or terminator of a credential scope, in bytes. What differs from the
+/// cluster's is told to the client and to the log, before it is known who asks.
+const MAX_SCOPE_PART: usize = 64;
 /// The longest life a token may ask for, in seconds: one week, as documented.
 pub const MAX_EXPIRES: u32 = 604_800;
 /// The one signing algorithm.
@@ -57,6 +62,16 @@ pub struct CredentialScope<'a> {
     pub terminator: &'a str,
 }
 
+impl CredentialScope<'_> {
+    /// Whether each part is short, and of ASCII characters that can be seen.
+    fn is_printable(&self) -> bool {
+        let parts = [self.date, self.region, self.service, self.terminator];
+        parts.iter().all(|part| {
+            part.len() <= MAX_SCOPE_PART && part.bytes().all(|byte| byte.is_ascii_graphic())
+        })
+    }
+}
+
 /// A well-formed token.
 ///
 /// Deliberately without `Debug`: it holds a signature and perhaps a session token.
@@ -87,7 +102,9 @@ pub enum Malformed {
     #[error("the password is not an authentication token (HOST/?Action=…)")]
     NoUrl,
     /// The part before the query.
-    #[error("the token's host is empty or holds characters that no host name has")]
+    #[error(
+        "the token's host is empty, longer than 255 bytes or holds characters that no host name has"
+    )]
     Host,
     /// A parameter that is there twice.
     #[error("{0} occurs more than once in the token")]
@@ -144,7 +161,7 @@ impl<'a> Token<'a> {
         let (before, query) = password.split_once('?').ok_or(Malformed::NoUrl)?;
         let host = before.strip_suffix('/').unwrap_or(before);
         let is_host_char = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-        if host.is_empty() || !host.bytes().all(is_host_char) {
+        if host.is_empty() || host.len() > MAX_HOST || !host.bytes().all(is_host_char) {
             return Err(Malformed::Host);
         }
 
@@ -175,7 +192,7 @@ impl<'a> Token<'a> {
             _ => return Err(Malformed::Value(PARAMETERS[ACTION])),
         };
         let credential = value(CREDENTIAL)?;
-        if split_credential(&credential).is_none() {
+        if !split_credential(&credential).is_some_and(|(_, scope)| scope.is_printable()) {
             return Err(Malformed::Value(PARAMETERS[CREDENTIAL]));
         }
         let date = raw_value(DATE)?;
@@ -477,6 +494,47 @@ mod tests {
                 fault,
                 "{from} -> {to}"
             );
+        }
+    }
+
+    /// They are written into the log and into a HINT before it is known who signed.
+    #[test]
+    fn a_scope_and_a_host_are_short_and_printable() {
+        let scope = "20241107%2Fus-east-1%2Fdsql%2Faws4_request";
+        let parts: Vec<&str> = scope.split("%2F").collect();
+        let with = |at: usize, part: &str| {
+            let mut parts = parts.clone();
+            parts[at] = part;
+            TOKEN.replacen(scope, &parts.join("%2F"), 1)
+        };
+        for at in 0..parts.len() {
+            assert!(Token::parse(&with(at, &"a".repeat(64))).is_ok());
+            for part in [
+                &"a".repeat(65),
+                &"a".repeat(60_000),
+                "%1B%5B2J",
+                "us%20east",
+                "a%0Ab",
+                "a%00",
+                "a%7F",
+                "%C2%9B2J",
+                "%C3%A9",
+            ] {
+                let fault = Malformed::Value("X-Amz-Credential");
+                assert_eq!(refused(&with(at, part)), fault, "{at} {part}");
+            }
+        }
+        let host = "test.dsql.us-east-1.on.aws";
+        let with = |host_of: &str| TOKEN.replacen(host, host_of, 1);
+        assert!(Token::parse(&with(&"a".repeat(255))).is_ok());
+        for host in [
+            &"a".repeat(256),
+            &"a".repeat(60_000),
+            "a%1B",
+            "a\u{1b}[2J",
+            "é",
+        ] {
+            assert_eq!(refused(&with(host)), Malformed::Host, "{host}");
         }
     }
 

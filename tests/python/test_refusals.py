@@ -175,6 +175,17 @@ TOKENS = {
         sqlstate="28000", principal=SESSION),
 }
 
+# None of these needs a key, and what a scope holds is told to the log and, of a region, to the client.
+for name in ["scope_date", "region", "service", "terminator"]:
+    for fault, value in {"long": "a" * 60_000, "with ESC": "a\x1b[2J", "with CSI": "a\x9b2J",
+                         "with a line break": "a\nb", "with a blank": "a b"}.items():
+        TOKENS[f"{name} {fault}"] = Refusal(
+            by("admin", **{name: value}), INCOMPLETE, "token",
+            reason="X-Amz-Credential has a value that it cannot have")
+TOKENS["a host of 256 bytes"] = Refusal(
+    by("admin", host="a" * 256), INCOMPLETE, "token",
+    reason="the token's host is empty, longer than 255 bytes or holds characters that no host name has")
+
 PARAMETERS = ["Action", "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires",
               "X-Amz-SignedHeaders", "X-Amz-Signature"]
 
@@ -242,6 +253,34 @@ def test_from_the_future(server):
     assert moment(latest) - moment(now) == datetime.timedelta(minutes=5)
     hint = f"Signature not yet current: {amz(signed)} is still later than {latest} ({now} + 5 min.)"
     assert_refused(server, error, mark, "08006", hint, "time")
+
+
+@pytest.mark.parametrize(("role", "arguments", "login", "check"), [
+    ("admin", {"region": "a" * 60_000}, {}, "token"),
+    ("admin", {"region": "\x1b[2J\x1b[31m"}, {}, "token"),
+    ("admin", {"service": "\x9b2J"}, {}, "token"),
+    ("admin", {"host": "a" * 60_000}, {}, "token"),
+    ("a\x1b[2J\x9b2J", {}, {}, "action"),
+    ("a\x1b[2J", {"action": "DbConnect"}, {}, "access_key"),
+    ("admin", {}, {"options": "-c amzn-cluster-id=\x1b[2J\x9b2J" + "x" * 5_000}, "cluster"),
+])
+def test_what_a_stranger_chose_is_short_and_printable(own, role, arguments, login, check):
+    """Nobody's key signed these. What they hold reaches the log, and here the client's DETAIL too."""
+    nobody = Key("AKIAUNKNOWNUNKNOWNXX", "not-the-secret-of-anybody-at-all", None)
+    token = sign(nobody, **{"action": "DbConnectAdmin"} | arguments)
+    with own.settings(dsql_iam__explain_denials="on"):
+        mark = own.log_mark()
+        with pytest.raises(psycopg.OperationalError) as raised:
+            own.connect(role, token, **login)
+        session = re.search(r"Session Id: (\w{26})", str(raised.value))[1]
+        assert f" check={check} " in own.logged(f"session_id={session}", mark)
+        # The last line that PostgreSQL writes of the refusal.
+        until(lambda: f"DETAIL:  Session Id: {session}" in own.log_since(mark), "the refusal is logged")
+    # The user's name in log_line_prefix is PostgreSQL's to write, and is as it came.
+    logged = re.sub(r"^.*? (?=(LOG|FATAL|DETAIL|HINT):  )", "", own.log_since(mark), flags=re.M)
+    for text in [logged, str(raised.value)]:
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text), text
+    assert len(own.log_since(mark)) < 4_000
 
 
 def test_a_clock_a_little_ahead_is_forgiven(server):
