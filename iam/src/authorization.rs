@@ -98,7 +98,7 @@ pub struct Policies<'p> {
     /// Whether the resource-based policy has to allow it too, as a role's trust policy has to.
     pub resource_must_allow: bool,
     /// Service control policies, by level of the organization, from its root to the account: on each of
-    /// them one has to allow it. No level at all limits nothing.
+    /// them one has to allow it. No level at all limits nothing. They do not count for service-linked roles.
     pub service_control: Vec<Vec<Sourced<'p>>>,
 }
 
@@ -240,7 +240,13 @@ pub fn authorize<'p, 'r>(
         matched: Vec::new(),
     };
     use PolicyType::{IdentityBased, PermissionsBoundary, ResourceBased, ServiceControl, Session};
-    let levels = policies.service_control.iter();
+    // AWS: they affect no service-linked role.
+    let service_control: &[Vec<Sourced<'p>>] = match caller.is_service_linked() {
+        true => &[],
+        false => &policies.service_control,
+    };
+    let is_controlled = !service_control.is_empty();
+    let levels = service_control.iter();
     let levels = levels.map(|level| survey.ask(ServiceControl, level));
     let service_control = levels.reduce(Said::and).unwrap_or(Said::NOTHING);
     let missing_in_organization = survey.evaluation.take_missing();
@@ -250,11 +256,7 @@ pub fn authorize<'p, 'r>(
     let session = survey.ask(Session, policies.session.as_deref().unwrap_or(&[]));
     // In the order in which it is told who denies, and who does not allow.
     let all = [
-        (
-            ServiceControl,
-            !policies.service_control.is_empty(),
-            service_control,
-        ),
+        (ServiceControl, is_controlled, service_control),
         (ResourceBased, policies.resource.is_some(), resource),
         (IdentityBased, true, identity),
         (PermissionsBoundary, policies.boundary.is_some(), boundary),

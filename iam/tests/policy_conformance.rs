@@ -36,6 +36,8 @@ struct Case {
     page: Option<String>,
     #[serde(default = "principal")]
     principal: String,
+    /// The ARN of the session's role, if that has a path.
+    role: Option<String>,
     #[serde(default = "action")]
     action: String,
     #[serde(default = "resource")]
@@ -113,8 +115,11 @@ struct Documents {
 }
 
 impl Case {
-    /// The ARN of the session's role, without a path.
+    /// The ARN of the session's role; without a path, unless the case names it.
     fn role_arn(&self) -> Option<String> {
+        if self.role.is_some() {
+            return self.role.clone();
+        }
         let (before, after) = self.principal.split_once(":assumed-role/")?;
         let role = after.split('/').next()?;
         Some(format!(

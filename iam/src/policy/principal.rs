@@ -22,6 +22,12 @@ impl<'c> Caller<'c> {
     pub fn account(&self) -> &'c str {
         self.arn.split(':').nth(4).unwrap_or("")
     }
+
+    /// Whether it is a session of a service-linked role, which only a service of AWS's can create.
+    pub fn is_service_linked(&self) -> bool {
+        let resource = self.role_arn.and_then(|arn| arn.splitn(6, ':').nth(5));
+        resource.is_some_and(|resource| resource.starts_with("role/aws-service-role/"))
+    }
 }
 
 /// How closely a policy names the caller. In this order: the later the closer.
@@ -206,6 +212,43 @@ mod tests {
         arn: "arn:aws:sts::012345678912:assumed-role/App/s",
         role_arn: Some("arn:aws:iam::012345678912:role/x/App"),
     };
+
+    #[test]
+    fn which_roles_are_linked_to_a_service() {
+        for (role_arn, is_linked) in [
+            (None, false),
+            (SESSION.role_arn, false),
+            (
+                Some("arn:aws:iam::012345678912:role/aws-service-role/dsql.amazonaws.com/X"),
+                true,
+            ),
+            (
+                Some("arn:aws-cn:iam::012345678912:role/aws-service-role/dsql.amazonaws.com/X"),
+                true,
+            ),
+            (
+                Some("arn:aws:iam::012345678912:role/aws-service-role"),
+                false,
+            ),
+            (
+                Some("arn:aws:iam::012345678912:role/x/aws-service-role/X"),
+                false,
+            ),
+            (Some("arn:aws:iam::012345678912:role/service-role/X"), false),
+        ] {
+            let caller = Caller {
+                role_arn,
+                ..SESSION
+            };
+            assert_eq!(caller.is_service_linked(), is_linked, "{role_arn:?}");
+        }
+        // A user has no such path's privilege.
+        let user = Caller {
+            arn: "arn:aws:iam::012345678912:user/aws-service-role/x/alice",
+            role_arn: None,
+        };
+        assert!(!user.is_service_linked());
+    }
 
     fn principals(value: serde_json::Value, is_negated: bool) -> Principals {
         let RawPrincipals(listed) = serde_json::from_value(value).unwrap();
