@@ -20,6 +20,9 @@ use std::path::Path;
 use time::UtcDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// In the path of the roles that IAM Identity Center makes for its permission sets.
+const IDENTITY_CENTER: &str = ":role/aws-reserved/sso.amazonaws.com/";
+
 /// Everybody may write.
 const WRITABLE: u32 = 0o002;
 
@@ -572,7 +575,7 @@ impl Checker {
                 owner,
                 "attached_policy",
                 format!("has the policy {arn}, which is in no document; whoever it counts for is refused"),
-                "export the account again, with AWSManagedPolicy in --filter if there is one".into(),
+                with_managed(arn),
             );
         }
     }
@@ -593,16 +596,27 @@ impl Checker {
             },
             Err(_) => return,
         };
-        self.warn_of(
-            &role.arn,
-            "role",
-            format!("may connect, but {found}"),
+        let trust_policy = role.trust_policy.as_ref();
+        let federated = trust_policy.map_or(Vec::new(), Policy::federated_commands);
+        let arn = &role.arn;
+        let remedy = if arn.contains(IDENTITY_CENTER) {
+            // Nobody gets at the assertion with which IAM Identity Center begins its sessions.
+            "write a session of it into a document, in the form that aws sts assume-role-with-saml \
+             prints; aws sso get-role-credentials prints another"
+                .to_owned()
+        } else if federated.is_empty() {
             format!(
                 "name a user in its trust policy, or add the output of aws sts assume-role \
-                 --role-arn {}",
-                role.arn
-            ),
-        );
+                 --role-arn {arn}"
+            )
+        } else {
+            let commands = federated.iter();
+            let commands = commands.map(|command| format!("aws sts {command} --role-arn {arn}"));
+            let commands = commands.collect::<Vec<_>>().join(" or ");
+            format!("add the output of {commands}: its trust policy names an identity provider")
+        };
+        let found = format!("may connect, but {found}");
+        self.warn_of(arn, "role", found, remedy);
     }
 
     fn access_key(&mut self, all: &Identities, id: &str, key: &AccessKey, name: &str) {
@@ -683,7 +697,7 @@ impl Checker {
                 place(),
                 "attached_policy",
                 format!("has the session policy {arn}, which is in no document; it is refused"),
-                "export the account again, with its policies".into(),
+                with_managed(arn),
             );
         }
     }
@@ -844,6 +858,15 @@ impl<'i> Trust<'i> {
             Trusted::Other => false,
         })
     }
+}
+
+/// What brings a managed policy into the export.
+fn with_managed(arn: &str) -> String {
+    let filter = match arn.split(':').nth(4) {
+        Some("aws") => "AWSManagedPolicy",
+        _ => "LocalManagedPolicy",
+    };
+    format!("export the account again, with {filter} in --filter if there is one")
 }
 
 fn is_user(principal: &Principal) -> bool {

@@ -186,6 +186,8 @@ ERRORS = {
         "document", "x.json", None, "EOF while parsing a value at line 1 column 0", None),
 }
 
+SSO = f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/App"
+
 WARNINGS = {
     # Files
     "a name that does not count": (
@@ -252,6 +254,16 @@ WARNINGS = {
         "attached_policy", "account.json", ALICE,
         "has the policy arn:aws:iam::aws:policy/Gone, which is in no document",
         "export the account again"),
+    "a policy of AWS that is not there": (
+        with_user(AttachedManagedPolicies=[{
+            "PolicyName": "Gone", "PolicyArn": "arn:aws-cn:iam::aws:policy/service-role/Gone"}]),
+        "attached_policy", "account.json", ALICE, "arn:aws-cn:iam::aws:policy/service-role/Gone",
+        "export the account again, with AWSManagedPolicy in --filter if there is one"),
+    "a policy of one's own that is not there": (
+        with_user(AttachedManagedPolicies=[{
+            "PolicyName": "Gone", "PolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/aws/Gone"}]),
+        "attached_policy", "account.json", ALICE, f"arn:aws:iam::{ACCOUNT}:policy/aws/Gone",
+        "export the account again, with LocalManagedPolicy in --filter if there is one"),
     "a boundary that is not there": (
         with_user(PermissionsBoundary={
             "PermissionsBoundaryType": "Policy",
@@ -273,27 +285,53 @@ WARNINGS = {
             "Principal": {"Service": "lambda.amazonaws.com"}}}, session=False),
         "role", "account.json", APP, "nobody in the documents may assume it, and it has no session",
         "aws sts assume-role"),
+    "a role for SAML": (
+        with_role({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": ["sts:AssumeRoleWithSAML", "sts:TagSession"],
+            "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:saml-provider/idp"}}}, session=False),
+        "role", "account.json", APP, "nobody in the documents may assume it, and it has no session",
+        f"add the output of aws sts assume-role-with-saml --role-arn {APP}: its trust policy names"),
+    "a role for OIDC": (
+        with_role({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+            "Principal": {"Federated": "cognito-identity.amazonaws.com"}}}, session=False),
+        "role", "account.json", APP, "nobody in the documents may assume it, and it has no session",
+        f"add the output of aws sts assume-role-with-web-identity --role-arn {APP}: its trust policy"),
+    "a role for each kind of provider": (
+        with_role({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "sts:*",
+            "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:saml-provider/idp"}}}, session=False),
+        "role", "account.json", APP, "nobody in the documents may assume it, and it has no session",
+        f"aws sts assume-role-with-saml --role-arn {APP} or aws sts assume-role-with-web-identity "
+        f"--role-arn {APP}"),
+    "a role of IAM Identity Center": (
+        with_role({"Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": ["sts:AssumeRoleWithSAML", "sts:TagSession"],
+            "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:saml-provider/AWSSSO_x_DO_NOT_DELETE"}}},
+            session=False, Arn=SSO),
+        "role", "account.json", SSO, "nobody in the documents may assume it, and it has no session",
+        "write a session of it into a document, in the form that aws sts assume-role-with-saml prints"),
     # Statements
     "a misspelled action": (
         with_statement(Action=["dsql:DbConect", "dsql:DbConnectAdmin"]),
-        "action", "account.json", INLINE, "dsql:dbconect is no action that is known",
+        "action", "account.json", INLINE, "dsql:DbConect is no action that is known",
         "did you mean dsql:DbConnect?"),
     "a misspelled action with a Sid": (
         with_statement(Action="dsql:DBConnctAdmin", Sid="Misspelled"),
         "action", "account.json", f"{ALICE}, policy inline, statement Misspelled",
-        "dsql:dbconnctadmin is no action that is known", "did you mean dsql:DbConnectAdmin?"),
+        "dsql:DBConnctAdmin is no action that is known", "did you mean dsql:DbConnectAdmin?"),
     "a misspelled service": (
         with_statement(Action="dslq:DbConnect"),
-        "action", "account.json", INLINE, "dslq:dbconnect is no action that is known",
+        "action", "account.json", INLINE, "dslq:DbConnect is no action that is known",
         "did you mean dsql:DbConnect?"),
     "an action that is like no other": (
         with_statement(Action="dsql:Frobnicate*"),
-        "action", "account.json", INLINE, "dsql:frobnicate* is no action that is known",
+        "action", "account.json", INLINE, "dsql:Frobnicate* is no action that is known",
         "dsql:DbConnect and dsql:DbConnectAdmin let connect"),
     "a misspelled action of a trust policy": (
         with_trust(Action=["sts:AssumRole", "sts:AssumeRole"]),
         "action", "account.json", f"{APP}, trust policy, statement 1",
-        "sts:assumrole is no action that is known", "did you mean sts:AssumeRole?"),
+        "sts:AssumRole is no action that is known", "did you mean sts:AssumeRole?"),
     "a resource of another service": (
         with_statement(Resource=["arn:aws:rds-db:us-east-1:012345678912:dbuser:x/y",
                                  f"{CLUSTER.replace('cluster/', 'stream/')}"]),
@@ -335,7 +373,22 @@ WARNINGS = {
     "a tag that nobody has": (
         with_statement(Condition={"Null": {"aws:PrincipalTag/team": "false"}}),
         "condition_key", "account.json", INLINE, "no login has aws:PrincipalTag/team",
-        "ContextEntries"),
+        "add the tag team to a user or role, if it is to count"),
+    "a tag that the cluster does not have": (
+        with_statement(Condition={"StringEquals": {"aws:ResourceTag/Stage": "test"}}),
+        "condition_key", "account.json", INLINE, "no login has aws:ResourceTag/Stage",
+        "add the tag Stage to the cluster, in the output of aws dsql get-cluster"),
+    "an address in a VPC that nothing names": (
+        with_statement(Condition={"IpAddress": {"aws:VpcSourceIp": "10.0.0.0/8"}}),
+        "condition_key", "account.json", INLINE, "no login has aws:VpcSourceIp",
+        "ask for aws:SourceIp, or name aws:SourceVpc or aws:SourceVpce in a document of ContextEntries"),
+    "an address outside of the VPC that is named": (
+        with_statement(Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}) | {
+            "entries.json": ({"ContextEntries": [
+                {"ContextKeyName": "aws:SourceVpc", "ContextKeyValues": ["vpc-1"],
+                 "ContextKeyType": "string"}]}, 0o644)},
+        "condition_key", "account.json", INLINE, "no login has aws:SourceIp",
+        "ask for aws:VpcSourceIp"),
     "a variable that no login has": (
         with_statement(Resource=other(resource="cluster/${aws:SourceVpc}")),
         "condition_key", "account.json", INLINE, "no login has aws:SourceVpc", "ContextEntries"),

@@ -135,8 +135,27 @@ impl Policy {
                 Listed::Everybody => Trusted::Everybody,
                 Listed::Account(account) => Trusted::Account(account),
                 Listed::Arn(arn) => Trusted::Arn(arn),
-                Listed::Somebody => Trusted::Other,
+                Listed::Federated | Listed::Somebody => Trusted::Other,
             })
+    }
+
+    /// The commands by which whom an identity provider vouches for may begin a session, if there are any.
+    pub(crate) fn federated_commands(&self) -> Vec<&'static str> {
+        let names_a_provider = |statement: &&Statement| {
+            let mut listed = statement.principals.iter().flat_map(|list| &list.listed);
+            statement.effect == Effect::Allow && listed.any(|one| *one == Listed::Federated)
+        };
+        let federated = self.statements.iter().filter(names_a_provider);
+        let federated: Vec<&Statement> = federated.collect();
+        let mut commands = vec![
+            ("sts:AssumeRoleWithSAML", "assume-role-with-saml"),
+            (
+                "sts:AssumeRoleWithWebIdentity",
+                "assume-role-with-web-identity",
+            ),
+        ];
+        commands.retain(|(action, _)| federated.iter().any(|s| s.has_action(action)));
+        commands.into_iter().map(|(_, command)| command).collect()
     }
 
     /// Whether one of its statements allows to connect, to whatever and on whatever conditions.
@@ -178,12 +197,12 @@ impl Statement {
         let mut actions = self.actions.any_of.iter();
         self.may_be_about_connecting()
             && !self.actions.is_negated
-            && actions.any(|action| action.starts_with(&service))
+            && actions.any(|action| action.folded.starts_with(&service))
     }
 
     fn action_faults(&self) -> impl Iterator<Item = Fault> {
-        let actions = self.actions.any_of.iter().map(|action| text(action));
-        actions.filter_map(|action| action_fault(&action))
+        let actions = self.actions.any_of.iter();
+        actions.filter_map(|action| action_fault(&action.written))
     }
 
     /// Why no resource of the statement is a cluster that exists.
@@ -327,16 +346,35 @@ fn list(texts: impl Iterator<Item = String>) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
+/// What to do about a key that no login has: not every key is one that a document of ContextEntries can set.
 fn unknown_key(key: &str) -> Fault {
+    let (prefix, tag) = key.split_once('/').unwrap_or((key, ""));
+    let remedy = match prefix.to_ascii_lowercase().as_str() {
+        "aws:principaltag" => format!("add the tag {tag} to a user or role, if it is to count"),
+        "aws:resourcetag" => format!(
+            "add the tag {tag} to the cluster, in the output of aws dsql get-cluster, if it is to count"
+        ),
+        // A login has one of the two, and which, other keys decide.
+        "aws:sourceip" => {
+            "ask for aws:VpcSourceIp: ContextEntries name a VPC, and with that a login \
+             has its address there"
+                .to_owned()
+        }
+        "aws:vpcsourceip" => "ask for aws:SourceIp, or name aws:SourceVpc or aws:SourceVpce in a \
+             document of ContextEntries"
+            .to_owned(),
+        _ => "give the key a value in a document of ContextEntries, if it is to count".to_owned(),
+    };
     Fault {
         check: "condition_key",
         found: format!("no login has {key}, which it needs"),
-        remedy: "give the key a value in a document of ContextEntries, if it is to count".into(),
+        remedy,
     }
 }
 
-/// What is wrong with an action, in lower case.
-fn action_fault(action: &str) -> Option<Fault> {
+/// What is wrong with an action.
+fn action_fault(written: &str) -> Option<Fault> {
+    let action = &written.to_ascii_lowercase();
     let has_wildcard = |text: &str| text.contains(['*', '?']);
     let (service, name) = action.split_once(':')?;
     if has_wildcard(service) {
@@ -369,7 +407,7 @@ fn action_fault(action: &str) -> Option<Fault> {
     };
     Some(Fault {
         check: "action",
-        found: format!("{action} is no action that is known"),
+        found: format!("{written} is no action that is known"),
         remedy: match meant {
             Some(meant) => format!("did you mean {meant}?"),
             None => format!("{SERVICE}:DbConnect and {SERVICE}:DbConnectAdmin let connect"),

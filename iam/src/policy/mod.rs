@@ -101,11 +101,28 @@ pub struct Statement {
     sid: Option<String>,
     effect: Effect,
     principals: Option<Principals>,
-    actions: Elements<Vec<Token>>,
+    actions: Elements<ActionPattern>,
     /// Not there in a trust policy.
     resources: Option<Elements<Template>>,
     conditions: Vec<Condition>,
 }
+
+/// An action, which may have wildcards.
+#[derive(Debug, Clone)]
+struct ActionPattern {
+    /// In lower case: actions are compared without it.
+    folded: Vec<Token>,
+    /// As it is written, for people.
+    written: Box<str>,
+}
+
+impl PartialEq for ActionPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.folded == other.folded
+    }
+}
+
+impl Eq for ActionPattern {}
 
 /// A list of patterns: one of them must match, or, negated, none may.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,7 +246,7 @@ impl Statement {
 
     fn fits_action(&self, action: &[char], work: &mut Work) -> bool {
         let mut patterns = self.actions.any_of.iter();
-        let found = patterns.any(|pattern| matches_within(pattern, action, work));
+        let found = patterns.any(|pattern| matches_within(&pattern.folded, action, work));
         found != self.actions.is_negated
     }
 
@@ -575,7 +592,7 @@ fn principals(
     }))
 }
 
-fn action(text: &str) -> Result<Vec<Token>, String> {
+fn action(text: &str) -> Result<ActionPattern, String> {
     let is_action = text == "*"
         || text
             .split_once(':')
@@ -583,7 +600,10 @@ fn action(text: &str) -> Result<Vec<Token>, String> {
     if !is_action {
         return Err(format!("Action \"{text}\" is neither SERVICE:NAME nor *"));
     }
-    Ok(tokens(&text.to_ascii_lowercase()))
+    Ok(ActionPattern {
+        folded: tokens(&text.to_ascii_lowercase()),
+        written: text.into(),
+    })
 }
 
 /// AWS completes an ARN of fewer than six parts by wildcards. What is missing may also be where a `*` at

@@ -59,8 +59,9 @@ pub(crate) enum Listed {
     Account(String),
     /// The ARN of a user, a role or a session.
     Arn(String),
-    /// A service, an identity provider, a canonical user, or the id of somebody who was deleted:
-    /// nobody who can log in.
+    /// An identity provider: whoever it vouches for may be given a session.
+    Federated,
+    /// A service, a canonical user, or the id of somebody who was deleted: nobody who can log in.
     Somebody,
 }
 
@@ -144,12 +145,17 @@ impl<'de> Deserialize<'de> for RawPrincipals {
                     })?;
                     listed.push(one);
                 }
-                let others = [kinds.service, kinds.federated, kinds.canonical_user];
-                for text in others.into_iter().flatten().flat_map(|list| list.0) {
-                    if text.is_empty() {
-                        return Err(de::Error::custom("a principal is empty"));
+                for (list, one) in [
+                    (kinds.service, Listed::Somebody),
+                    (kinds.federated, Listed::Federated),
+                    (kinds.canonical_user, Listed::Somebody),
+                ] {
+                    for text in list.into_iter().flat_map(|list| list.0) {
+                        if text.is_empty() {
+                            return Err(de::Error::custom("a principal is empty"));
+                        }
+                        listed.push(one.clone());
                     }
-                    listed.push(Listed::Somebody);
                 }
                 if listed.is_empty() {
                     return Err(de::Error::custom("Principal names nobody"));
