@@ -1,6 +1,7 @@
 //! The cluster that a login is for.
 
 use crate::arn::is_account_id;
+use std::net::Ipv6Addr;
 
 /// The service name in a credential scope and in a cluster's ARN.
 pub const SERVICE: &str = "dsql";
@@ -38,7 +39,7 @@ impl Cluster {
     /// Describes a cluster.
     ///
     /// Takes its account (twelve digits), region, id (26 characters) and `further_endpoints`, a
-    /// list separated by commas. The cluster's own name `ID.dsql.REGION.on.aws`, `localhost` and
+    /// list separated by commas; a port behind a name is passed over, since a name counts with any. The cluster's own name `ID.dsql.REGION.on.aws`, `localhost` and
     /// the loopback addresses are endpoints without being listed.
     ///
     /// # Errors
@@ -67,11 +68,11 @@ impl Cluster {
             if endpoint.is_empty() {
                 continue;
             }
-            let is_host_char = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-            if !endpoint.bytes().all(is_host_char) {
+            let name = without_port(endpoint);
+            if !is_host(name) {
                 return Err(BadCluster::Endpoint(endpoint.to_owned()));
             }
-            endpoints.push(endpoint.to_ascii_lowercase());
+            endpoints.push(name.to_ascii_lowercase());
         }
         Ok(Self {
             account: account.to_owned(),
@@ -142,9 +143,9 @@ impl Cluster {
     pub fn answers_to(&self, host: &str) -> bool {
         let is = |name: &str| self.endpoints.iter().any(|e| e.eq_ignore_ascii_case(name));
         is(host)
-            || host.rsplit_once(':').is_some_and(|(name, port)| {
-                port.len() <= 5 && port.parse::<u16>().is_ok_and(|p| p > 0) && is(name)
-            })
+            || host
+                .rsplit_once(':')
+                .is_some_and(|(name, port)| is_port(port) && is(name))
     }
 }
 
@@ -168,6 +169,28 @@ pub fn cluster_ids_in_options(options: &str) -> impl Iterator<Item = &str> {
         let name = name.replace('-', "_");
         name.eq_ignore_ascii_case("amzn_cluster_id").then_some(id)
     })
+}
+
+fn is_port(text: &str) -> bool {
+    text.len() <= 5 && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// What stands before the port of a host, if it has one. An IPv6 address has one only behind brackets.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) && (!name.contains(':') || name.ends_with(']')) => name,
+        _ => host,
+    }
+}
+
+/// Whether it is a host name or an address, without a port.
+fn is_host(text: &str) -> bool {
+    let bracketed = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    if bracketed.is_some() || text.contains(':') {
+        return bracketed.unwrap_or(text).parse::<Ipv6Addr>().is_ok();
+    }
+    let is_host_char = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    !text.is_empty() && text.bytes().all(is_host_char)
 }
 
 fn is_region(text: &str) -> bool {
@@ -274,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_malformed_is_named() {
-        let text = |account, region, id, endpoints| {
+        let text = |account: &str, region: &str, id: &str, endpoints: &str| {
             Cluster::new(account, region, id, endpoints)
                 .unwrap_err()
                 .to_string()
@@ -291,9 +314,44 @@ mod tests {
             text("012345678912", "us-east-1", "short", ""),
             "cluster_id must be 26 characters of a-z and 0-9, not \"short\""
         );
-        assert_eq!(
-            text("012345678912", "us-east-1", ID, "a b"),
-            "endpoints must be a list of host names, not \"a b\""
-        );
+        for endpoint in [
+            "a b",
+            "https://db.test",
+            "db.test:",
+            ":5432",
+            "db.test:0",
+            "db.test:65536",
+            "db.test:5432:5432",
+            "[db.test]",
+            "[::1",
+            "::1]",
+            "db[1].test",
+        ] {
+            let list = format!("x.test, {endpoint}");
+            assert_eq!(
+                text("012345678912", "us-east-1", ID, &list),
+                format!("endpoints must be a list of host names, not \"{endpoint}\"")
+            );
+        }
+    }
+
+    /// With it a name would fit only tokens that were signed with that port.
+    #[test]
+    fn a_port_in_the_list_of_endpoints_is_passed_over() {
+        for (endpoint, name) in [
+            ("db.test", "db.test"),
+            ("Db.Test:5432", "db.test"),
+            ("my_db:1", "my_db"),
+            ("10.0.0.1:65535", "10.0.0.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+            ("[2001:db8::1]:5432", "[2001:db8::1]"),
+        ] {
+            let cluster = Cluster::new("012345678912", "us-east-1", ID, endpoint).unwrap();
+            assert!(cluster.answers_to(name), "{endpoint}");
+            for port in [1, 5432, 6543] {
+                assert!(cluster.answers_to(&format!("{name}:{port}")), "{endpoint}");
+            }
+        }
     }
 }
