@@ -216,6 +216,23 @@ def test_actions_that_there_are_not(sts):
         assert status == 400 and "<Code>InvalidAction</Code>" in text
 
 
+@pytest.mark.parametrize("action", ["AssumeRoleWithWebIdentity", "AssumeRoleWithSAML"])
+def test_what_is_not_signed_is_no_action_either(sts, action):
+    """SDKs send these without a signature: it is no fault of the credentials that they are not answered."""
+    arguments = {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/App"} | (
+        {"RoleSessionName": "web", "WebIdentityToken": "a.b.c"} if action.endswith("Identity") else
+        {"PrincipalArn": f"arn:aws:iam::{ACCOUNT}:saml-provider/idp", "SAMLAssertion": "PHg+PC94Pg=="})
+    call = {"AssumeRoleWithWebIdentity": "assume_role_with_web_identity",
+            "AssumeRoleWithSAML": "assume_role_with_saml"}[action]
+    with pytest.raises(ClientError) as raised:
+        getattr(sts.client(), call)(**arguments)
+    message = f"Could not find operation {action} for version 2011-06-15"
+    error = raised.value.response["Error"]
+    assert (error["Code"], error["Message"]) == ("InvalidAction", message)
+    line = f"InvalidAction: {message} (what an identity provider vouches for cannot be checked here)"
+    until(lambda: line in "".join(sts.errors), "the reason is logged")
+
+
 def test_who_am_i(sts):
     said = sts.client().get_caller_identity()
     assert (said["Arn"], said["UserId"], said["Account"]) == (

@@ -296,6 +296,9 @@ impl State {
         identities: &Identities,
         peer: SocketAddr,
     ) -> Result<Answer, Fault> {
+        if let Some(refusal) = query::federated(&received) {
+            return Err(refusal.into());
+        }
         let signed = SignedRequest::parse(received)?;
         let surroundings = self.surroundings(identities, signed.region(), peer);
         let caller = signed.caller(SERVICE, &surroundings)?;

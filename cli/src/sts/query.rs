@@ -63,15 +63,34 @@ pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, Refusal> {
     let parsed = match (action.as_str(), version.as_str()) {
         ("AssumeRole", VERSION) => Action::AssumeRole(parameters.assume_role()?),
         ("GetCallerIdentity", VERSION) => Action::GetCallerIdentity,
-        _ => {
-            let message = format!("Could not find operation {action} for version {version}");
-            return Err(Refusal::new(Code::InvalidAction, message));
-        }
+        _ => return Err(no_operation(&action, &version)),
     };
     match parameters.0.keys().next() {
         None => Ok(parsed),
         Some(name) => Err(invalid(format!("Parameter {name} is not known."))),
     }
+}
+
+fn no_operation(action: &str, version: &str) -> Refusal {
+    let message = format!("Could not find operation {action} for version {version}");
+    Refusal::new(Code::InvalidAction, message)
+}
+
+/// The refusal of what clients do not sign, since an identity provider's assertion is in it; `None` if the
+/// request asks for anything else.
+pub fn federated(received: &ReceivedRequest<'_>) -> Option<Refusal> {
+    let value = |wanted: &str| {
+        let mut pairs = form_urlencoded::parse(received.body);
+        let found = pairs.find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value).unwrap_or_default()
+    };
+    let action = value("Action");
+    ["AssumeRoleWithSAML", "AssumeRoleWithWebIdentity"]
+        .contains(&&*action)
+        .then(|| {
+            no_operation(&action, &value("Version"))
+                .because("what an identity provider vouches for cannot be checked here")
+        })
 }
 
 impl Parameters {
