@@ -128,9 +128,17 @@ fn sourced(policies: &[GivenPolicy]) -> Vec<Sourced<'_>> {
 
 impl GivenPolicy {
     fn read(name: String, text: &str, kind: Kind) -> Result<Self, Error> {
+        let is_inline = !text.starts_with("file://");
         let text = contents(text.to_owned())?;
-        let policy =
-            Policy::parse(&text, kind).map_err(|fault| error(format!("{name}: {fault}")))?;
+        let policy = Policy::parse(&text, kind).map_err(|fault| {
+            // Most often the name of a file.
+            let is_no_json = is_inline && !text.trim_start().starts_with(['{', '[', '\u{feff}']);
+            let form = match is_no_json {
+                true => "; a policy is JSON, or file://PATH",
+                false => "",
+            };
+            error(format!("{name}: {fault}{form}"))
+        })?;
         Ok(Self { name, text, policy })
     }
 

@@ -1082,7 +1082,15 @@ mod tests {
         for (input, fault) in [
             (
                 json!({"PolicyInputList": ["{}"], "ActionNames": ["a:b"]}),
-                "PolicyInputList.1: ",
+                "PolicyInputList.1: missing field `Statement` at line 1 column 2",
+            ),
+            (
+                json!({"PolicyInputList": ["p.json"], "ActionNames": ["a:b"]}),
+                "PolicyInputList.1: expected value at line 1 column 1; a policy is JSON, or file://PATH",
+            ),
+            (
+                json!({"PolicyInputList": ["\u{feff}{}"], "ActionNames": ["a:b"]}),
+                "PolicyInputList.1: it starts with a byte order mark, which JSON does not have",
             ),
             (
                 json!({"PolicyInputList": [policy("Allow", json!({}))]}),
