@@ -266,6 +266,11 @@ impl Denial {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Malformed(Malformed::NoUrl) => "Request is missing Authentication Token".into(),
+            Self::Malformed(Malformed::LifeTooLong) => {
+                "X-Amz-Expires must be less than a week (in \
+                seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
+                    .into()
+            }
             Self::Malformed(_) => "AWS query-string parameters must include 'X-Amz-Algorithm', \
                 'X-Amz-Credential', 'X-Amz-Signature', 'X-Amz-SignedHeaders' and 'X-Amz-Date' \
                 in valid form."

@@ -449,6 +449,17 @@ fn malformed_cases() -> Vec<Case> {
             "Request is missing Authentication Token".to_owned(),
             "token",
         ),
+        (
+            Login {
+                expires: 604_801,
+                ..Login::user("alice")
+            },
+            Denial::Malformed(Malformed::LifeTooLong),
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given \
+             X-Amz-Expires must be less than 604800 seconds"
+                .to_owned(),
+            "token",
+        ),
         malformed(Login::sending(&long), Malformed::TooLong.into()),
         malformed(Login::edited(HOST, ""), Malformed::Host.into()),
         malformed(
@@ -865,6 +876,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
             Malformed::Twice(_) => "Malformed::Twice",
             Malformed::Missing(_) => "Malformed::Missing",
             Malformed::Unknown => "Malformed::Unknown",
+            Malformed::LifeTooLong => "Malformed::LifeTooLong",
             Malformed::Value(_) => "Malformed::Value",
         },
         Denial::ScopeDate { .. } => "ScopeDate",
@@ -919,7 +931,7 @@ fn no_denial_lacks_a_case() {
         .map(|(_, denial, ..)| judged(denial).unwrap())
         .collect();
     // As many as `judged` names.
-    assert_eq!(covered.len(), 33, "{covered:#?}");
+    assert_eq!(covered.len(), 34, "{covered:#?}");
 }
 
 #[test]

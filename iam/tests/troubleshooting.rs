@@ -43,7 +43,8 @@ fn next(denial: &Denial) -> Option<Denial> {
             Malformed::Host => Denial::Malformed(Malformed::Twice("PARAMETER")),
             Malformed::Twice(_) => Denial::Malformed(Malformed::Missing("PARAMETER")),
             Malformed::Missing(_) => Denial::Malformed(Malformed::Unknown),
-            Malformed::Unknown => Denial::Malformed(Malformed::Value("PARAMETER")),
+            Malformed::Unknown => Denial::Malformed(Malformed::LifeTooLong),
+            Malformed::LifeTooLong => Denial::Malformed(Malformed::Value("PARAMETER")),
             Malformed::Value(_) => Denial::ScopeDate {
                 scope: "DAY".into(),
                 date: "DATE".into(),

@@ -25,6 +25,8 @@ NO_MATCH = ("The request signature we calculated does not match the signature yo
             "documentation for details.")
 INCOMPLETE = ("AWS query-string parameters must include 'X-Amz-Algorithm', 'X-Amz-Credential', "
               "'X-Amz-Signature', 'X-Amz-SignedHeaders' and 'X-Amz-Date' in valid form.")
+MORE_THAN_A_WEEK = ("X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires "
+                    "must be less than 604800 seconds")
 NO_TOKEN = "Request is missing Authentication Token"
 DBA = f"arn:aws:iam::{ACCOUNT}:user/dba"
 VISITOR = f"arn:aws:iam::{ACCOUNT}:user/visitor"
@@ -138,7 +140,9 @@ TOKENS = {
         reason="the token was signed for host bbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws, "
                "which is none of the cluster's endpoints"),
     "wrong action": Refusal(by("admin", "DbConnectSuperuser"), INCOMPLETE, "token"),
-    "life of more than a week": Refusal(by("admin", expires=604801), INCOMPLETE, "token"),
+    # As aurora-dsql-python-connector's `test_custom_token_duration` has it.
+    "life of more than a week": Refusal(by("admin", expires=604801), MORE_THAN_A_WEEK, "token"),
+    "life beyond numbers": Refusal(by("admin", expires=10**30), MORE_THAN_A_WEEK, "token"),
     "no life": Refusal(by("admin", expires=0), INCOMPLETE, "token"),
     "negative life": Refusal(by("admin", expires=-900), INCOMPLETE, "token"),
     "another algorithm": Refusal(
