@@ -97,10 +97,10 @@ def test_an_inactive_key_is_refused(loaded):
     assert refusal(loaded, as_alice()) == "The security token included in the request is invalid."
 
 
-def condition(operator):
+def with_condition(condition):
     document = json.loads(BLOCKS["account.json"])
     statement = document["Policies"][0]["PolicyVersionList"][0]["Document"]["Statement"][0]
-    statement["Condition"] = {operator: {"aws:username": "x"}}
+    statement["Condition"] = condition
     return json.dumps(document)
 
 
@@ -108,13 +108,16 @@ def condition(operator):
 FAULTS = {
     "holds a secret but has mode 0644; it must be 0600": (BLOCKS["alice-key.json"], 0o644),
     "EOF while parsing": (BLOCKS["account.json"][:100], 0o600),
-    'there is no condition operator "StringEqual"': (condition("StringEqual"), 0o600),
+    'there is no condition operator "StringEqual"': (
+        with_condition({"StringEqual": {"aws:username": "x"}}), 0o600),
     "holds the output of more than one command; each needs a file of its own": (
         json.dumps(json.loads(BLOCKS["account.json"]) | json.loads(BLOCKS["alice-key.json"])), 0o600),
     "IsTruncated is true: the export is incomplete": (
         json.dumps(account() | {"IsTruncated": True}), 0o600),
     "there is a NextToken: the export is incomplete": (
         json.dumps(account() | {"NextToken": "eyJNYXJrZXIiOiBudWxsfQ=="}), 0o600),
+    "a member is null; it has a value, or is not there": (with_condition(None), 0o600),
+    "it starts with a byte order mark": ("\ufeff" + BLOCKS["account.json"], 0o600),
     "is there twice": (json.dumps(access_key("bob", key_of("alice-key.json"))), 0o600),
     "not the output of get-account-authorization-details, create-access-key": ('{"users": []}', 0o600),
 }
