@@ -39,8 +39,9 @@ impl Cluster {
     /// Describes a cluster.
     ///
     /// Takes its account (twelve digits), region, id (26 characters) and `further_endpoints`, a
-    /// list separated by commas; a port behind a name is passed over, since a name counts with any. The cluster's own name `ID.dsql.REGION.on.aws`, `localhost` and
-    /// the loopback addresses are endpoints without being listed.
+    /// list separated by commas; a port behind a name is passed over, since a name counts with any. The
+    /// cluster's own name `ID.dsql.REGION.on.aws`, `localhost` and the loopback addresses are endpoints
+    /// without being listed.
     ///
     /// # Errors
     /// [`BadCluster`] names the part that does not fit.

@@ -924,8 +924,8 @@ fn place(facts: &Facts, library: Option<&Library>, line: &HbaLine) -> String {
 }
 
 /// Who gets in by a line of the hba file without a token, and what would shut it, before a reload; `place` is
-/// where the line stands. `None` if nobody does, or only who should: superusers over Unix sockets, and by `peer` the users of the machine as
-/// the role of their name.
+/// where the line stands. `None` if nobody does, or only who should: superusers over Unix sockets, and by
+/// `peer` the users of the machine as the role of their name.
 fn door(facts: &Facts, line: &HbaLine, place: &str) -> Option<(String, String)> {
     // Over TCP the library stands behind trust: it asks for a token, and lets nobody replicate.
     if line.method() == "reject" || !line.is_local() && line.method() == "trust" {
