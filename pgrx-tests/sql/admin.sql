@@ -78,7 +78,8 @@ COMMENT ON ROLE admin IS 'mine';
 -- but for the search_path: AWS's samples do so
 ALTER USER "admin" SET SEARCH_PATH = "public";
 ALTER ROLE CURRENT_USER IN DATABASE in_server_admin SET search_path = public, pg_catalog;
-SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'admin'::regrole ORDER BY setdatabase;
+SELECT setting FROM pg_db_role_setting, unnest(setconfig) AS setting
+    WHERE setrole = 'admin'::regrole AND setting LIKE 'search_path=%' ORDER BY setdatabase;
 ALTER ROLE admin RESET search_path;
 ALTER ROLE admin IN DATABASE in_server_admin SET search_path TO DEFAULT;
 -- and do its work

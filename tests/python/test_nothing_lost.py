@@ -290,8 +290,13 @@ def test_a_name_that_goes_to_a_mapped_role(server, racing, first, second):
                 third.execute(f"ALTER ROLE {named} RENAME TO raced_other")
                 third.execute(f"ALTER ROLE raced RENAME TO {named}")
                 first.execute("ROLLBACK")
-            assert_error(outcome, "2BP01",
-                         f'role "{named}" cannot be dropped because some objects depend on it')
+            if server.version < 16:
+                assert_error(outcome, "2BP01",
+                             f'role "{named}" cannot be dropped because some objects depend on it')
+            else:
+                # It knows from the start which roles are meant.
+                outcome.result(20)
+                assert server.execute("SELECT rolname FROM pg_roles WHERE rolname = 'raced_other'") == []
             assert mappings(server, named) == [ARN]
             third.execute(f"ALTER ROLE {named} RENAME TO raced")
         finally:
