@@ -20,7 +20,7 @@ use crate::port::{self, Connection, Reach, Received, Refusal, c_string, sqlstate
 use crate::{audit, identities, limits, mappings, settings};
 use data_encoding::{BASE32_NOPAD, Encoding};
 use dsql_iam_core::audit::Decision;
-use dsql_iam_core::cluster::cluster_ids_in_options;
+use dsql_iam_core::cluster::{Cluster, cluster_ids_in_options};
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
 use dsql_iam_core::login::{ADMIN, Caller, Verdict, check_claims, judge_token};
@@ -203,17 +203,19 @@ fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
     };
     // To look whether the documents have changed costs more than all else: not for whoever is refused
     // without.
-    let claims = settings::cluster()
-        .map_err(Denial::from)
-        .and_then(|cluster| check_claims(&token, role, &cluster, UtcDateTime::now()));
-    if let Err(denial) = claims {
-        return Verdict {
-            action: Some(token.action),
-            ..Verdict::refused(denial)
-        };
+    let refused = |denial| Verdict {
+        action: Some(token.action),
+        ..Verdict::refused(denial)
+    };
+    let cluster = match settings::cluster() {
+        Ok(cluster) => cluster,
+        Err(fault) => return refused(fault.into()),
+    };
+    if let Err(denial) = check_claims(&token, role, &cluster, UtcDateTime::now()) {
+        return refused(denial);
     }
     let key = || token.access_key_id().to_owned();
-    let judged = with_circumstances(key, facts(connection), |circumstances| {
+    let judged = with_circumstances(&cluster, key, facts(connection), |circumstances| {
         judge_token(&token, role, circumstances)
     });
     judged.unwrap_or_else(Verdict::refused)
@@ -222,18 +224,18 @@ fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
 /// Calls `use_them` with what a login with the token of this access key is judged by at this moment.
 ///
 /// # Errors
-/// If the settings or the documents do not allow any login.
+/// If the documents do not allow any login.
 pub fn with_circumstances<T>(
+    cluster: &Cluster,
     access_key_id: impl FnOnce() -> String,
     connection: ConnectionFacts,
     use_them: impl FnOnce(&Circumstances) -> T,
 ) -> Result<T, Denial> {
-    let cluster = settings::cluster()?;
     let directory = settings::iam_directory();
     let used = identities::with_current(&directory, access_key_id, |identities| {
         use_them(&Circumstances {
             now: UtcDateTime::now(),
-            cluster: &cluster,
+            cluster,
             identities,
             connection,
         })

@@ -1,6 +1,6 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
-use crate::{connection, doctor, mappings, port};
+use crate::{connection, doctor, mappings, port, settings};
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::explain::{self, explain};
 use dsql_iam_core::request_context::ConnectionFacts;
@@ -56,9 +56,13 @@ fn explain_token(
         |current| connection::facts(&current),
     );
     let key = || access_key_id(token);
-    let explained = connection::with_circumstances(key, facts, |circumstances| {
-        explain(token, role, circumstances)
-    });
+    let explained = settings::cluster()
+        .map_err(Denial::from)
+        .and_then(|cluster| {
+            connection::with_circumstances(&cluster, key, facts, |circumstances| {
+                explain(token, role, circumstances)
+            })
+        });
     let row = |check: &str, outcome: &str, reason: Option<String>| {
         (check.to_owned(), outcome.to_owned(), reason)
     };
