@@ -607,8 +607,7 @@ def test_without_tls_as_the_connectors_tests_have_it(server):
     # By default asyncpg tries again without TLS after 28000.
     for user, profile, tls in (("admin", "admin", False), ("no_such_role", "example", "prefer")):
         with pytest.raises(asyncpg.ProtocolViolationError) as raised:
-            asyncio.run(asyncpg.connect(host="localhost", port=server.port, database="postgres", ssl=tls,
-                                        user=user, password=server.token(profile)))
+            asyncio.run(server.asyncpg(user, server.token(profile), ssl=tls))
         assert raised.value.args[0] == TLS_MANDATORY
 
 
