@@ -11,6 +11,7 @@
 //! 3. Unix sockets and replication: as the user's own file says
 
 use crate::settings;
+use dsql_iam_core::doctor::HBA_FILE;
 use pgrx::pg_sys;
 use std::fs;
 use std::io::{self, Write};
@@ -18,8 +19,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-
-const FILE_NAME: &str = "dsql_iam_hba.conf";
 
 /// The hba file that was in force before ours.
 static USERS_FILE: OnceLock<PathBuf> = OnceLock::new();
@@ -33,7 +32,7 @@ pub fn install() -> Result<(), String> {
         return Ok(());
     }
     let users_file = settings::of_server(c"hba_file").ok_or("hba_file is not set")?;
-    let ours = settings::data_directory().join(FILE_NAME);
+    let ours = settings::data_directory().join(HBA_FILE);
     if is_same_file(&users_file, &ours) {
         return Err(format!(
             "hba_file is set to \"{}\", which lets in everybody once the library is not loaded; \
@@ -71,7 +70,7 @@ pub fn refresh() {
     let Some(users_file) = USERS_FILE.get() else {
         return;
     };
-    let ours = settings::data_directory().join(FILE_NAME);
+    let ours = settings::data_directory().join(HBA_FILE);
     let written = contents(users_file)
         .and_then(|text| write_if_changed(&ours, &text).map_err(|error| error.to_string()));
     if let Err(fault) = written {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dsql_iam_core::cluster::{Cluster, ID_LEN};
-use dsql_iam_core::doctor::preloads;
+use dsql_iam_core::doctor::{HBA_FILE, preloads};
 
 use crate::owner;
 use crate::postgres::{
@@ -99,12 +99,11 @@ struct Change {
 /// A sentence that says what to do.
 pub fn run(arguments: &Arguments) -> Result<String, String> {
     let server = Server::find(arguments)?;
-    let (lines, changes, folder) = if arguments.undo {
+    let (mut lines, changes, folder) = if arguments.undo {
         undo(&server)?
     } else {
         plan(&server, arguments)?
     };
-    let mut lines = lines;
     if changes.is_empty() && folder.is_none() {
         if arguments.undo {
             server.check_let_go()?;
@@ -447,7 +446,7 @@ impl Server {
 
     /// The library's own hba file, if it has left one.
     fn hba_file(&self) -> Option<PathBuf> {
-        let file = self.data.join("dsql_iam_hba.conf");
+        let file = self.data.join(HBA_FILE);
         file.exists().then_some(file)
     }
 

@@ -21,8 +21,8 @@ const CLOCK_SKEW: f64 = 300.0;
 /// The day on which Aurora DSQL was announced, 2024-12-03, in seconds since 1970: no clock that is
 /// right shows an earlier time.
 const ANNOUNCED: f64 = 1_733_184_000.0;
-/// The file that the library puts in force as `hba_file`.
-const HBA_FILE: &str = "dsql_iam_hba.conf";
+/// The file in the data directory that the library puts in force as `hba_file`.
+pub const HBA_FILE: &str = "dsql_iam_hba.conf";
 
 /// Asks a server for [`Facts`]: one row with one column of JSON. A superuser has to ask, with nothing but
 /// `pg_catalog` in the search path: operators are looked up there, and others could have made one that fits.
