@@ -10,7 +10,7 @@ use std::path::Path;
 use data_encoding::{BASE32_NOPAD, BASE64};
 use dsql_iam_core::directory::{self, LoadError, MAX_DOCUMENTS};
 use dsql_iam_core::sts::{Code, Grant, NewKey, Refusal};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, linkat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, linkat, openat, unlinkat};
 use serde::Deserialize;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, UtcDateTime};
@@ -122,9 +122,7 @@ impl<'d> Opened<'d> {
             let path = path.to_owned();
             LoadError::Directory { path, error }.to_string()
         };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, path, flags, Mode::empty());
-        let directory = directory.map_err(|error| failed(error.into()))?;
+        let directory = directory::open(path).map_err(|fault| fault.to_string())?;
         let found = fstat(&directory).map_err(|error| failed(error.into()))?;
         if owner::is_root() && found.st_uid == 0 {
             let canonical = fs::canonicalize(path).map_err(failed)?;
@@ -221,7 +219,7 @@ impl<'d> Opened<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::mkfifoat;
+    use rustix::fs::{CWD, mkfifoat};
     use serde_json::json;
     use std::os::unix::fs::symlink;
 

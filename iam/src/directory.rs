@@ -426,6 +426,20 @@ impl Appearance {
     }
 }
 
+/// Opens the directory, for what is done by names in it.
+///
+/// # Errors
+/// [`LoadError::Directory`].
+pub fn open(directory: &Path) -> Result<OwnedFd, LoadError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    retry_on_intr(|| openat(CWD, directory, flags, Mode::empty())).map_err(|error| {
+        LoadError::Directory {
+            path: directory.to_owned(),
+            error: error.into(),
+        }
+    })
+}
+
 /// Opens a directory. Gives the names in it as well, but its own and its parent's.
 fn open_directory(
     path: &Path,
@@ -434,9 +448,7 @@ fn open_directory(
         path: path.to_owned(),
         error,
     };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))
-        .map_err(|error| failed(error.into()))?;
+    let directory = open(path)?;
     let listed = directory.try_clone().map_err(failed)?;
     let entries = Dir::new(listed).map_err(|error| failed(error.into()))?;
     let names = entries.filter_map(move |entry| match entry {
