@@ -5,6 +5,8 @@ keywords, as another extension might, or with its memory, as some systems do.
 """
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 
@@ -14,7 +16,9 @@ import pytest
 from support import EXAMPLE_ARN
 from test_doctor import only
 
-pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+# `CC`, with its options, as make has it: for a server of another architecture.
+CC = shlex.split(os.environ.get("CC", "cc"))
+pytestmark = pytest.mark.skipif(not shutil.which(CC[0]), reason="there is no C compiler")
 
 HEAD = r"""
 #include "postgres.h"
@@ -105,6 +109,13 @@ _PG_init(void)
 """
 
 
+def compile_c(*arguments):
+    headers = subprocess.run([os.environ["PG_CONFIG"], "--includedir-server"], text=True, check=True,
+                             capture_output=True).stdout.strip()
+    return subprocess.run([*CC, "-Wall", "-Werror", "-isystem", headers, *arguments], text=True,
+                          check=True, stdout=subprocess.PIPE).stdout
+
+
 @pytest.fixture(scope="module")
 def folder(own):
     path = own.folder("meddlers")
@@ -120,10 +131,7 @@ def beside(own, folder):
     def load(name, source, order):
         code, library = folder / f"{name}.c", folder / f"{name}.so"
         code.write_text(source)
-        headers = subprocess.run([os.environ["PG_CONFIG"], "--includedir-server"], text=True,
-                                 check=True, capture_output=True).stdout.strip()
-        subprocess.run(["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-isystem", headers, "-o",
-                        library, code], check=True)
+        compile_c("-shared", "-fPIC", "-o", library, code)
         library.chmod(0o755)
         names = [f"'{library}'", "dsql_iam"]
         libraries = ", ".join(names if order == "before" else reversed(names))
@@ -211,3 +219,13 @@ def test_a_copy_of_each_word_is_asked_about_after(own, role, beside):
     """What is loaded after ours can spoil what was tried; then the doctor, who tries again, says so."""
     assert "AWS IAM" not in beside("copies", COPIES, "after")
     assert_all_but_the_statement_works(own, role)
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-O3", "-Os"])
+def test_the_registers_are_on_the_stack_while_the_lexer_is_looked_for(level):
+    """A tail call would give back the frame in which they were saved."""
+    source = os.path.join(os.environ["WORKSPACE"], "src/lexer.c")
+    code = compile_c(level, "-fPIC", "-S", "-o", "-", source)
+    function = code.partition("dsql_iam_lexer:\n")[2].partition(".cfi_endproc")[0]
+    assert re.search(r"^\s+(callq?|bl)\s+_?find\b", function, re.M), function
+    assert not re.search(r"^\s+(jmp|b)\s+_?find\b", function, re.M)
