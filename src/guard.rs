@@ -20,9 +20,10 @@
 //! superuser has said `SET ROLE admin`: in a SECURITY DEFINER function, and in what maintains its tables,
 //! `admin` is somebody else's. Whoever drops the extension gets a notice if mappings stay behind.
 
+use crate::admin::{self, acts_for_itself};
 use crate::mappings;
+use crate::parse_tree::{arguments, oid_of, string_value, text};
 use crate::port::{Reach, reach};
-use crate::statement::{string_value, text};
 use dsql_iam_core::login::ADMIN;
 use pg_sys::{NodeTag, Oid, RoleSpec};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -81,12 +82,10 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
             }
             _ => {}
         }
-        let admin = pg_sys::get_role_oid(c"admin".as_ptr(), true);
-        if admin == pg_sys::InvalidOid {
-            return;
+        if let Some(admin) = admin::find() {
+            protect(admin, node);
+            refuse_roles_to_others(admin, node);
         }
-        protect(admin, node);
-        refuse_roles_to_others(admin, node);
     }
 }
 
@@ -125,26 +124,6 @@ unsafe fn protect(admin: Oid, node: *mut pg_sys::Node) {
                 format!("role \"{ADMIN}\" cannot be modified on Aurora DSQL")
             );
         }
-    }
-}
-
-/// Whether somebody is connected as `admin` and acts as it: in a session of its own, or in one of a
-/// superuser who has said `SET ROLE admin`.
-///
-/// A member of `admin`, or who calls one of its SECURITY DEFINER functions, is not; nor is a process that
-/// maintains a table of `admin`'s, as autovacuum and REINDEX do, and runs functions that others
-/// have put into an index.
-pub fn acts_for_itself(admin: Oid) -> bool {
-    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: fills two variables; asks for the session's role.
-    unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        if user != admin || context & pg_sys::SECURITY_RESTRICTED_OPERATION as c_int != 0 {
-            return false;
-        }
-        let session = pg_sys::GetSessionUserId();
-        let has_set_role = context == 0 && pg_sys::GetOuterUserId() == admin;
-        session == admin || (has_set_role && pg_sys::superuser_arg(session))
     }
 }
 
@@ -286,20 +265,6 @@ unsafe fn is(admin: Oid, role: *mut RoleSpec) -> bool {
     unsafe { oid_of(role) == admin }
 }
 
-/// The role that is meant, if there is one.
-///
-/// # Safety
-/// `role` must be null or a RoleSpec.
-unsafe fn oid_of(role: *mut RoleSpec) -> Oid {
-    // SAFETY: the caller's promise. PUBLIC stands for no role.
-    unsafe {
-        if role.is_null() || (*role).roletype == pg_sys::RoleSpecType::ROLESPEC_PUBLIC {
-            return pg_sys::InvalidOid;
-        }
-        pg_sys::get_rolespec_oid(role, true)
-    }
-}
-
 /// Whether `admin` is in a list of RoleSpecs.
 ///
 /// # Safety
@@ -321,21 +286,6 @@ unsafe fn options_name(admin: Oid, options: *mut pg_sys::List, names: &[&CStr]) 
     unsafe {
         let lists = arguments(options, names);
         lists.into_iter().any(|roles| any_is(admin, roles))
-    }
-}
-
-/// The arguments of the options with these names, each as the list that it has to be.
-///
-/// # Safety
-/// `options` must be a list of DefElems, or null.
-unsafe fn arguments(options: *mut pg_sys::List, names: &[&CStr]) -> Vec<*mut pg_sys::List> {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let options = PgList::<pg_sys::DefElem>::from_pg(options);
-        let wanted =
-            |option: &*mut pg_sys::DefElem| names.contains(&CStr::from_ptr((**option).defname));
-        let found = options.iter_ptr().filter(wanted);
-        found.map(|option| (*option).arg.cast()).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 //! This crate is the part that touches PostgreSQL; what decides is `dsql-iam-core`. `_PG_init`
 //! below puts everything in its place, in reading order.
 
+mod admin;
 mod audit;
 mod connection;
 mod doctor;
@@ -14,7 +15,9 @@ mod in_force;
 mod limits;
 mod mappings;
 mod memory;
+mod parse_tree;
 mod port;
+mod reload;
 mod settings;
 mod statement;
 mod syntax;
@@ -49,7 +52,7 @@ pub extern "C-unwind" fn _PG_init() {
         .report(PgLogLevel::ERROR);
     }
     keep_backtraces_out_of_errors();
-    settings::register();
+    settings::register(reload::HOOKS);
     if let Err(fault) = hba::install() {
         ereport!(
             PgLogLevel::FATAL,

@@ -4,7 +4,7 @@
 //! catalog `pg_shseclabel` can: its rows are cluster-wide, logged, replicated, dumped by
 //! `pg_dumpall`. The ARN stands in the `provider` column (`dsql_iam:ARN`), the rest in the label.
 
-use crate::guard;
+use crate::admin;
 use crate::port::{Reach, has_label, reach};
 use dsql_iam_core::arn::{IamArn, NotAnIamArn};
 use dsql_iam_core::login::ADMIN;
@@ -146,11 +146,9 @@ pub fn change(verb: Verb, role: &CStr, arn: &str) {
 
 /// Only superusers change mappings, and `admin` in sessions of its own or of a superuser's.
 fn may_change() -> bool {
-    // SAFETY: asks for the current role, and looks up a role.
-    unsafe {
-        let admin = pg_sys::get_role_oid(c"admin".as_ptr(), true);
-        pg_sys::superuser() || (admin != pg_sys::InvalidOid && guard::acts_for_itself(admin))
-    }
+    // SAFETY: asks for the current role.
+    let is_superuser = unsafe { pg_sys::superuser() };
+    is_superuser || admin::find().is_some_and(admin::acts_for_itself)
 }
 
 /// Finds the role and keeps it from being dropped, and from being mapped by others, until the

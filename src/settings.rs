@@ -1,15 +1,12 @@
 //! The settings, `dsql_iam.*`. All of them can be set by the administrator only: in
 //! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line.
 
-use crate::{hba, identities};
 use dsql_iam_core::cluster::{BadCluster, Cluster};
 use dsql_iam_core::limits::Limits;
-use pgrx::pg_sys::{PgReloadTime, TimestampTz};
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard};
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Directory that holds the IAM documents, relative to the data directory or absolute.
@@ -40,15 +37,26 @@ static MAX_CONNECTION_OVERTIME: GucSetting<i32> = GucSetting::<i32>::new(300);
 static AMZN_CLUSTER_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static EXPLAIN_DENIALS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+/// What PostgreSQL calls with the new value of a setting, at each reload too.
+type AssignHook = unsafe extern "C-unwind" fn(*const c_char, *mut c_void);
+
+/// The functions to be called when settings are read again. Each must be guarded against panics.
+pub struct AssignHooks {
+    /// For `dsql_iam.iam_directory`, which still has its old value then.
+    pub iam_directory: AssignHook,
+    /// For the cluster's settings.
+    pub other: AssignHook,
+}
+
 /// Makes the settings known to PostgreSQL.
-pub fn register() {
+pub fn register(hooks: AssignHooks) {
     string(
         c"dsql_iam.iam_directory",
         c"Directory with the IAM documents, as the AWS command line prints them.",
         c"A relative path starts at the data directory. Documents that hold a secret must have mode 0600. Without this directory nobody can log in with a token.",
         &IAM_DIRECTORY,
         GucContext::Sighup,
-        Some(assign_iam_directory),
+        Some(hooks.iam_directory),
     );
     string(
         c"dsql_iam.account_id",
@@ -56,7 +64,7 @@ pub fn register() {
         c"Principals of other accounts are refused. Without it nobody can log in with a token.",
         &ACCOUNT_ID,
         GucContext::Sighup,
-        Some(assign_other),
+        Some(hooks.other),
     );
     string(
         c"dsql_iam.region",
@@ -64,7 +72,7 @@ pub fn register() {
         c"Tokens signed for another region are refused. Without it nobody can log in with a token.",
         &REGION,
         GucContext::Sighup,
-        Some(assign_other),
+        Some(hooks.other),
     );
     string(
         c"dsql_iam.cluster_id",
@@ -72,7 +80,7 @@ pub fn register() {
         c"Names the cluster in its ARN and in its endpoint, ID.dsql.REGION.on.aws. Without it nobody can log in with a token.",
         &CLUSTER_ID,
         GucContext::Sighup,
-        Some(assign_other),
+        Some(hooks.other),
     );
     string(
         c"dsql_iam.endpoints",
@@ -80,7 +88,7 @@ pub fn register() {
         c"The cluster's own endpoint, localhost and the loopback addresses are always accepted.",
         &ENDPOINTS,
         GucContext::Sighup,
-        Some(assign_other),
+        Some(hooks.other),
     );
     string(
         c"dsql_iam.exempt_roles",
@@ -189,8 +197,6 @@ pub fn register() {
     }
 }
 
-type AssignHook = unsafe extern "C-unwind" fn(*const c_char, *mut c_void);
-
 fn string(
     name: &'static CStr,
     summary: &'static CStr,
@@ -199,7 +205,7 @@ fn string(
     context: GucContext,
     assign: Option<AssignHook>,
 ) {
-    // SAFETY: the assign hooks below are guarded against panics.
+    // SAFETY: the assign hooks are guarded against panics, as [`AssignHooks`] asks.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             name,
@@ -251,55 +257,6 @@ fn number(
     );
 }
 
-// PostgreSQL calls an assign hook at every reload of the configuration, in the postmaster too, for
-// each setting that stands in a file, changed or not. That is how the postmaster comes to look
-// again at the IAM directory and at the user's hba file: there is no other hook for it.
-
-/// Calls `refresh` as the postmaster, never in a backend or while the server starts.
-fn refresh_in_postmaster(refresh: impl FnOnce()) {
-    // SAFETY: two flags of the server.
-    let is_running_postmaster = unsafe {
-        !pgrx::pg_sys::IsUnderPostmaster
-            && !pgrx::pg_sys::process_shared_preload_libraries_in_progress
-    };
-    if is_running_postmaster {
-        refresh();
-    }
-}
-
-/// The reload and the directory of the last look: several settings have an assign hook.
-static LAST_LOOK: Mutex<Option<(TimestampTz, PathBuf)>> = Mutex::new(None);
-
-/// Has the postmaster look at the IAM directory and at the user's hba file again, once for each reload.
-fn refresh(directory: PathBuf) {
-    // SAFETY: a variable of the server: the time of the last reload, the one before this.
-    let look = (unsafe { PgReloadTime }, directory);
-    let mut last = LAST_LOOK.lock().unwrap_or_else(PoisonError::into_inner);
-    if last.as_ref() != Some(&look) {
-        identities::reload_in_postmaster(&look.1);
-        hba::refresh();
-        *last = Some(look);
-    }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn assign_iam_directory(new: *const c_char, _extra: *mut c_void) {
-    let new = if new.is_null() {
-        String::new()
-    } else {
-        // SAFETY: PostgreSQL hands over the new value, a C string.
-        unsafe { CStr::from_ptr(new) }
-            .to_string_lossy()
-            .into_owned()
-    };
-    refresh_in_postmaster(|| refresh(absolute(&new)));
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn assign_other(_new: *const c_char, _extra: *mut c_void) {
-    refresh_in_postmaster(|| refresh(iam_directory()));
-}
-
 fn text(setting: &GucSetting<Option<CString>>) -> String {
     setting
         .get()
@@ -324,7 +281,8 @@ pub fn of_server(name: &CStr) -> Option<PathBuf> {
     }
 }
 
-fn absolute(path: &str) -> PathBuf {
+/// A path of a setting, which starts at the data directory unless it is absolute.
+pub fn absolute(path: &str) -> PathBuf {
     data_directory().join(path)
 }
 

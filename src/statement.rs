@@ -2,6 +2,7 @@
 //! from a dump, and shows statements about roles to the guard.
 
 use crate::mappings::{self, PROVIDER_PREFIX};
+use crate::parse_tree::{string_value, text};
 use crate::{guard, port};
 use dsql_iam_core::statement::{Verb, Words, parse, token_at};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -228,28 +229,5 @@ unsafe fn security_label(statement: *mut pg_sys::SecLabelStmt) -> bool {
         let label = text((*statement).label).map(|label| label.to_string_lossy());
         mappings::restore(role, arn, label.as_deref());
         true
-    }
-}
-
-/// The string at `text`, if there is one.
-///
-/// # Safety
-/// `text` must be null or a C string that lives for `'a`.
-pub unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
-    // SAFETY: the caller's promise.
-    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
-}
-
-/// The string in a node.
-///
-/// # Safety
-/// `node` must be a String node.
-pub unsafe fn string_value(node: *mut pg_sys::Node) -> *const c_char {
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[cfg(feature = "pg14")]
-        return (*node.cast::<pg_sys::Value>()).val.str_;
-        #[cfg(not(feature = "pg14"))]
-        return (*node.cast::<pg_sys::String>()).sval;
     }
 }
