@@ -20,12 +20,13 @@ use crate::port::{self, Connection, Reach, Received, Refusal, c_string, sqlstate
 use crate::{audit, identities, limits, mappings, settings};
 use data_encoding::{BASE32_NOPAD, Encoding};
 use dsql_iam_core::audit::Decision;
-use dsql_iam_core::cluster::{Cluster, cluster_ids_in_options};
+use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
 use dsql_iam_core::login::{ADMIN, Caller, Verdict, check_claims, judge_token};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::token::{Action, MAX_TOKEN, Malformed, Token};
+use dsql_iam_server::connect_options::cluster_ids;
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
 use std::borrow::Cow;
@@ -183,7 +184,7 @@ fn check_cluster(connection: &Connection) -> Result<(), Denial> {
     }
     let options = connection.options().to_string_lossy();
     let mut named = !server_name.is_empty();
-    for id in cluster_ids_in_options(&options) {
+    for id in cluster_ids(&options) {
         if !cluster.has_id(id) {
             return Err(Denial::OtherCluster(format!("amzn-cluster-id {id}")));
         }

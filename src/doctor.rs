@@ -1,13 +1,13 @@
-//! Collects what `sys.doctor()` judges; [`dsql_iam_core::doctor`] judges it.
+//! Collects what `sys.doctor()` judges; [`dsql_iam_server::doctor`] judges it.
 
 use crate::{audit, hba, port, settings, syntax};
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::{self, Snapshot};
-use dsql_iam_core::doctor::{
+use dsql_iam_core::identity::Identities;
+use dsql_iam_server::doctor::{
     Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, Tls, TlsFile, UsersHba,
     examine,
 };
-use dsql_iam_core::identity::Identities;
 use nix::unistd::{User, geteuid};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgLogLevel, Spi, ereport};

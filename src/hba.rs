@@ -11,7 +11,7 @@
 //! 3. Unix sockets and replication: as the user's own file says
 
 use crate::settings;
-use dsql_iam_core::doctor::HBA_FILE;
+use dsql_iam_server::doctor::HBA_FILE;
 use pgrx::pg_sys;
 use std::fs;
 use std::io::{self, Write};

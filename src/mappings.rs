@@ -8,7 +8,7 @@ use crate::admin;
 use crate::port::{Reach, has_label, reach};
 use dsql_iam_core::arn::{IamArn, NotAnIamArn};
 use dsql_iam_core::login::ADMIN;
-use dsql_iam_core::statement::Verb;
+use dsql_iam_server::aws_iam::Verb;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;

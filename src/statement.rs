@@ -4,7 +4,7 @@
 use crate::mappings::{self, PROVIDER_PREFIX};
 use crate::parse_tree::{string_value, text};
 use crate::{guard, port};
-use dsql_iam_core::statement::{Verb, Words, parse, token_at};
+use dsql_iam_server::aws_iam::{Verb, Words, parse, token_at};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgList, PgLogLevel, ereport, pg_guard, pg_sys};
 use std::ffi::{CStr, c_char};

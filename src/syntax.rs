@@ -23,7 +23,7 @@
 //!
 //! **Can it meet valid SQL?** In one place the words `AWS IAM GRANT` follow each other in it, in
 //! `CREATE SCHEMA … FROM aws iam GRANT SELECT ON …`; there they are left alone, since `ON` follows.
-//! What decides is in `dsql_iam_core::statement`, in safe code, on the lexer's buffer as a slice.
+//! What decides is in `dsql_iam_server::aws_iam`, in safe code, on the lexer's buffer as a slice.
 //!
 //! **Whose word is it?** The hash function is told the word and nothing else, and not only the lexer
 //! calls it: `quote_identifier` asks about strings behind which anything may be left over. And the
@@ -40,7 +40,7 @@
 //! `sys.iam_revoke` are the way.
 
 use crate::port::{KeywordHash, Lexer, keyword_hash_slot};
-use dsql_iam_core::statement::{Gap, close_gap, find, rewrite};
+use dsql_iam_server::aws_iam::{Gap, close_gap, find, rewrite};
 use pgrx::{PgTryBuilder, pg_sys};
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use dsql_iam_core::doctor::{FACTS_QUERY, Facts, examine};
+use dsql_iam_server::doctor::{FACTS_QUERY, Facts, examine};
 use serde::{Deserialize, Serialize};
 
 use crate::postgres;

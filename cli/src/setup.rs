@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use dsql_iam_core::cluster::{Cluster, ID_LEN};
-use dsql_iam_core::doctor::{HBA_FILE, preloads};
+use dsql_iam_server::doctor::{HBA_FILE, preloads};
 
 use crate::owner;
 use crate::postgres::{

@@ -2,7 +2,7 @@
 //! and then nothing but to these words, `AWS` and the preposition.
 #![no_main]
 
-use dsql_iam_core::statement::{close_gap, find, parse, rewrite};
+use dsql_iam_server::aws_iam::{close_gap, find, parse, rewrite};
 use libfuzzer_sys::fuzz_target;
 
 /// The tokens of `scan.l` that matter here, written a second time, in another way.

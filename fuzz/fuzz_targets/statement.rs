@@ -2,7 +2,7 @@
 //! agree.
 #![no_main]
 
-use dsql_iam_core::statement::{find, parse, token_at};
+use dsql_iam_server::aws_iam::{find, parse, token_at};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &[u8]| {

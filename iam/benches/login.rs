@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask bench` runs this and has the figures in its table.
 
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::fingerprint;
@@ -13,7 +13,6 @@ use dsql_iam_core::login::judge;
 use dsql_iam_core::policy::{Caller, Context, Kind, Policy};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::signature::{canonical_request, is_signed_with, signature};
-use dsql_iam_core::statement::{find, rewrite};
 use dsql_iam_core::token::Token;
 use serde_json::{Value, json};
 use std::fs;
@@ -207,31 +206,5 @@ fn documents_of_an_account(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn statement(criterion: &mut Criterion) {
-    let grant = format!("AWS IAM GRANT example TO 'arn:aws:iam::{ACCOUNT}:role/example'");
-    let mut group = criterion.benchmark_group("statement");
-    group.bench_function("AWS IAM GRANT", |bencher| {
-        let buffer = || grant.clone().into_bytes();
-        bencher.iter_batched_ref(
-            buffer,
-            |buffer| {
-                let words = find(buffer, 0, b' ').expect("a statement");
-                rewrite(buffer, 0, &words).keyword_len
-            },
-            BatchSize::SmallInput,
-        );
-    });
-    group.bench_function("a column aws", |bencher| {
-        bencher.iter(|| find(black_box(b"aws, iam FROM t"), 0, b',').is_none());
-    });
-    group.finish();
-}
-
-criterion_group!(
-    benches,
-    logins,
-    policies,
-    documents_of_an_account,
-    statement
-);
+criterion_group!(benches, logins, policies, documents_of_an_account);
 criterion_main!(benches);

@@ -23,12 +23,10 @@
 //! | [`request_context`] | what policies can ask about a login |
 //! | [`denial`] | every reason to refuse, and the sentence that goes with it |
 //! | [`explain`] | every check of a login with its outcome |
-//! | [`doctor`] | whether a server is as it should be, and what mends it |
 //! | [`audit`] | a decision in the form of AWS CloudTrail's events |
 //! | [`sts`] | who may assume a role, and what the session is then |
 //! | [`signed_request`] | a request that carries its signature in a header |
 //! | [`limits`] | how many connections there may be |
-//! | [`statement`] | the grammar of `AWS IAM GRANT` and `AWS IAM REVOKE` |
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +37,6 @@ pub mod check;
 pub mod cluster;
 pub mod denial;
 pub mod directory;
-pub mod doctor;
 pub mod documents;
 pub mod excerpts;
 pub mod explain;
@@ -51,6 +48,5 @@ pub mod policy;
 pub mod request_context;
 pub mod signature;
 pub mod signed_request;
-pub mod statement;
 pub mod sts;
 pub mod token;

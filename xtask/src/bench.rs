@@ -3,7 +3,7 @@
 //! One cluster, started by turns without the library (`trust`, `password` and SCRAM-SHA-256, which are
 //! PostgreSQL's own) and with it. Each figure is the median of its rounds. Machines are noisy, so
 //! what counts is the ratio, not the number. The parts of a login are measured by Criterion, in
-//! `iam/benches`.
+//! `iam/benches` and `server/benches`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -66,7 +66,7 @@ const INDENT: &str = "\n            ";
 /// How many sessions are idle at once while their memory is measured.
 const IDLE_SESSIONS: usize = 5;
 
-/// What Criterion measures in `iam/benches`: its name there, what it is, and the target if there is one.
+/// What Criterion measures in `iam/benches` and `server/benches`: its name there, what it is, and the target if there is one.
 const PARTS: [(&str, &str, &str); 16] = [
     ("parse", "a token is taken apart", ""),
     ("canonical request", "its canonical request", ""),
@@ -669,6 +669,7 @@ fn parts(target: &Path) -> Result<String> {
 
     let mut bench = workspace::cargo();
     bench.args(["bench", "--package", "dsql-iam-core", "--bench", "login"]);
+    bench.args(["--package", "dsql-iam-server", "--bench", "statement"]);
     run::run(bench.args(["--", "--noplot"]))?;
     let mut table = String::from("\n| part, in one process | median | target |\n|---|---:|---|\n");
     for (name, what, limit) in PARTS {

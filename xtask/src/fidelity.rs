@@ -62,7 +62,7 @@ fn place(root: &Path, test: &str) -> Option<(PathBuf, Option<String>)> {
     Some(match modules.as_slice() {
         ["mappings.rs"] => rust(root.join("tests/rust/tests/mappings.rs")),
         ["login"] => rust(root.join("iam/tests/login.rs")),
-        [package @ ("iam" | "cli"), modules @ ..] => {
+        [package @ ("iam" | "server" | "cli"), modules @ ..] => {
             let source = root.join(package).join("src").join(modules.join("/"));
             let folder = source.join("tests.rs");
             match (source.with_extension("rs"), folder.exists()) {

@@ -165,7 +165,12 @@ mod tests {
             .iter()
             .map(|link| resolve(&root.join("docs").join(link)))
             .collect();
-        let mut folders = vec![root.join("src"), root.join("iam/src"), root.join("cli/src")];
+        let mut folders = vec![
+            root.join("src"),
+            root.join("iam/src"),
+            root.join("server/src"),
+            root.join("cli/src"),
+        ];
         let mut missing = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {

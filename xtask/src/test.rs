@@ -505,6 +505,8 @@ fn unit() -> Result<()> {
         "--package",
         "dsql-iam-core",
         "--package",
+        "dsql-iam-server",
+        "--package",
         "dsql-iam",
         "--package",
         "xtask",

@@ -26,14 +26,6 @@ impl Verb {
             Self::Revoke => "FROM",
         }
     }
-
-    /// The whole statement's name, as in messages.
-    pub fn statement(self) -> &'static str {
-        match self {
-            Self::Grant => "AWS IAM GRANT",
-            Self::Revoke => "AWS IAM REVOKE",
-        }
-    }
 }
 
 /// Where the words of an AWS IAM statement stand.

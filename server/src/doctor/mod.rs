@@ -1,0 +1,271 @@
+//! Whether a server is as it should be: each thing that has to be right, what was found, and the one
+//! line that mends it.
+//!
+//! `sys.doctor()` asks it inside of a server, `dsql-iam doctor` from outside, where the library may
+//! not even be loaded. What both can learn by SQL is [`Facts`], the answer to [`FACTS_QUERY`]; what
+//! only the library knows is [`Library`].
+
+mod extension;
+mod facts;
+mod hba;
+mod identities;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use self::extension::{extension, syntax};
+use self::hba::{hba, other_logins};
+use self::identities::iam_directory;
+use self::tls::tls;
+use std::path::Path;
+
+pub use facts::{
+    Access, Admin, Counts, FACTS_QUERY, Facts, HBA_FILE, HbaLine, Library, Role, ServerUser, Tls,
+    TlsFile, UsersHba,
+};
+
+/// How far a clock may be off before tokens are refused for it, in seconds: as at a login.
+const CLOCK_SKEW: f64 = 300.0;
+/// The day on which Aurora DSQL was announced, 2024-12-03, in seconds since 1970: no clock that is
+/// right shows an earlier time.
+const ANNOUNCED: f64 = 1_733_184_000.0;
+
+/// How well a thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// as it should be
+    Ok,
+    /// it works, but somebody should know
+    Warning,
+    /// it has to be mended
+    Fault,
+    /// it could not be looked at
+    Unknown,
+}
+
+impl Status {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Fault => "fault",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One thing that has to be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// its name
+    pub check: &'static str,
+    /// how well it is
+    pub status: Status,
+    /// what was found
+    pub found: String,
+    /// the line that mends it, unless it is fine
+    pub remedy: Option<String>,
+}
+
+fn fine(check: &'static str, found: impl Into<String>) -> Finding {
+    Finding {
+        check,
+        status: Status::Ok,
+        found: found.into(),
+        remedy: None,
+    }
+}
+
+fn bad(
+    check: &'static str,
+    status: Status,
+    found: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Finding {
+    Finding {
+        check,
+        status,
+        found: found.into(),
+        remedy: Some(remedy.into()),
+    }
+}
+
+/// Judges a server. `library` is `None` where it is not loaded.
+pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
+    let mut findings = vec![preloaded(facts, library), extension(facts, library)];
+    match library {
+        Some(library) => findings.extend([
+            syntax(facts, library),
+            hba(facts, library),
+            tls(facts, Some(library)),
+            cluster(library),
+            iam_directory(library),
+            audit_file(library),
+            clock(facts, library.newest_document),
+        ]),
+        None => {
+            let unknown = |check| {
+                let found = "only the library can tell, and it is not loaded";
+                bad(check, Status::Unknown, found, "first mend: library")
+            };
+            findings.extend(["syntax", "hba"].map(unknown));
+            findings.push(tls(facts, None));
+            findings.extend(["cluster", "iam_directory", "audit_file"].map(unknown));
+            findings.push(clock(facts, None));
+        }
+    }
+    findings.extend([admin(facts), other_logins(facts, library)]);
+    findings
+}
+
+/// Whether a value of `shared_preload_libraries` names the library.
+pub fn preloads(list: &str) -> bool {
+    list.split(',').any(|entry| {
+        let entry = entry.trim().trim_matches('"');
+        let name = Path::new(entry).file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.strip_suffix(".so").unwrap_or(name) == "dsql_iam")
+    })
+}
+
+fn preloaded(facts: &Facts, library: Option<&Library>) -> Finding {
+    const CHECK: &str = "library";
+    if let Some(library) = library {
+        let (version, major) = (library.version, facts.major);
+        return fine(
+            CHECK,
+            format!("version {version}, loaded at the start of PostgreSQL {major}"),
+        );
+    }
+    if facts.is_loaded {
+        return fine(CHECK, "loaded at the start of the server");
+    }
+    let in_file = facts.preload_in_file.as_deref().unwrap_or_default();
+    if !facts.is_installed {
+        let found = "its files are not in this PostgreSQL";
+        return bad(CHECK, Status::Fault, found, "dsql-iam install");
+    }
+    if preloads(in_file) {
+        let found =
+            "it is in shared_preload_libraries, but the server has not been restarted since";
+        return bad(CHECK, Status::Fault, found, "restart the server");
+    }
+    let others = facts.preload.trim();
+    let list = match others {
+        "" => "'dsql_iam'".to_owned(),
+        others => {
+            let mut names: Vec<_> = others.split(',').map(str::trim).collect();
+            names.push("dsql_iam");
+            let quoted: Vec<_> = names
+                .iter()
+                .map(|name| format!("'{}'", name.trim_matches('"').replace('\'', "''")))
+                .collect();
+            quoted.join(", ")
+        }
+    };
+    bad(
+        CHECK,
+        Status::Fault,
+        format!("shared_preload_libraries is '{others}'"),
+        format!("ALTER SYSTEM SET shared_preload_libraries = {list}, and restart the server"),
+    )
+}
+
+fn cluster(library: &Library) -> Finding {
+    const CHECK: &str = "cluster";
+    match &library.cluster {
+        Ok(arn) => fine(CHECK, arn),
+        Err(fault) => {
+            let setting = fault.split_whitespace().next().unwrap_or_default();
+            bad(
+                CHECK,
+                Status::Fault,
+                format!("dsql_iam.{fault}"),
+                format!("ALTER SYSTEM SET dsql_iam.{setting} = '…'; SELECT pg_reload_conf()"),
+            )
+        }
+    }
+}
+
+fn audit_file(library: &Library) -> Finding {
+    const CHECK: &str = "audit_file";
+    let Some((path, outcome)) = &library.audit_file else {
+        return fine(CHECK, "none; the server's log has each decision");
+    };
+    let file = path.display();
+    match outcome {
+        Ok(()) => fine(CHECK, format!("{file} can be written")),
+        Err(error) => bad(
+            CHECK,
+            Status::Fault,
+            format!("{file} cannot be written, so that nobody gets in: {error}"),
+            format!(
+                "let the server's user write {file}, a file of its own, in a folder that is there; or, to do \
+                 without: ALTER SYSTEM RESET dsql_iam.audit_file; SELECT pg_reload_conf()"
+            ),
+        ),
+    }
+}
+
+fn clock(facts: &Facts, newest_document: Option<f64>) -> Finding {
+    const CHECK: &str = "clock";
+    let remedy = "set the clock: timedatectl set-ntp true";
+    let ahead = |time: f64| time - facts.now > CLOCK_SKEW;
+    if facts.now < ANNOUNCED {
+        return bad(
+            CHECK,
+            Status::Fault,
+            "it shows a time before there was an Aurora DSQL",
+            remedy,
+        );
+    }
+    if ahead(facts.checkpoint) {
+        let found = "it was set back: the last checkpoint is in its future";
+        return bad(CHECK, Status::Fault, found, remedy);
+    }
+    if newest_document.is_some_and(ahead) {
+        let found = "it is late: an IAM document was written in its future";
+        return bad(CHECK, Status::Fault, found, remedy);
+    }
+    fine(CHECK, "not before anything that the server has seen")
+}
+
+fn admin(facts: &Facts) -> Finding {
+    const CHECK: &str = "admin";
+    let Some(admin) = &facts.admin else {
+        let (found, remedy) = (
+            "there is no role admin",
+            "CREATE ROLE admin WITH LOGIN CREATEROLE",
+        );
+        return bad(CHECK, Status::Fault, found, remedy);
+    };
+    let attributes = "ALTER ROLE admin WITH LOGIN CREATEROLE NOSUPERUSER";
+    if admin.is_superuser {
+        let found = "it is a superuser, and no superuser gets in with a token";
+        return bad(CHECK, Status::Fault, found, attributes);
+    }
+    if !admin.can_log_in {
+        return bad(CHECK, Status::Fault, "it may not log in", attributes);
+    }
+    if !admin.makes_roles {
+        let found = "it cannot make roles, as Aurora DSQL's can";
+        return bad(CHECK, Status::Warning, found, attributes);
+    }
+    if admin.connections == 0 {
+        let remedy = "ALTER ROLE admin CONNECTION LIMIT -1";
+        return bad(CHECK, Status::Fault, "its connection limit is 0", remedy);
+    }
+    if !admin.may_connect {
+        let remedy = "GRANT CONNECT ON DATABASE postgres TO admin";
+        let found = "it may not connect to the database postgres";
+        return bad(CHECK, Status::Fault, found, remedy);
+    }
+    if !admin.uses_its_roles {
+        // CREATE EXTENSION sets it from 16 on; pg_upgrade from an older version does not.
+        let remedy = "ALTER ROLE admin SET createrole_self_grant = 'set, inherit'";
+        let found = "it cannot use the roles that it makes, as Aurora DSQL's can";
+        return bad(CHECK, Status::Warning, found, remedy);
+    }
+    fine(CHECK, "may log in and make roles")
+}
