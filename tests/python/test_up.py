@@ -112,12 +112,12 @@ def in_the_foreground(directory, tmp_path):
     said = tmp_path / "said"
     with open(said, "w") as output:
         up = subprocess.Popen(
-            [*"cargo xtask up".split(), "--dir", directory, "--port", free_port(),
+            [*"./x up".split(), "--dir", directory, "--port", free_port(),
              "--pg-config", PG_CONFIG],
             cwd=WORKSPACE, env=bare_environment(), start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
-        until(lambda: up.poll() is not None or "To stop it: cargo xtask down" in said.read_text(),
+        until(lambda: up.poll() is not None or "To stop it: ./x down" in said.read_text(),
               "the server listens", seconds=300)
         assert up.poll() is None, said.read_text()
         yield up, said

@@ -45,7 +45,7 @@ use nix::sys::stat::{Mode, umask};
 
 /// Builds, runs and tests dsql_iam.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -77,6 +77,16 @@ enum Command {
 fn main() -> ExitCode {
     // Files that are not private are for the server's user too, whatever the invoking shell's umask.
     umask(Mode::from_bits_truncate(0o022));
+    // `./x` goes to the checkout first, for cargo.
+    if let Some(folder) = std::env::var_os("XTASK_CALLED_FROM")
+        && let Err(error) = std::env::set_current_dir(&folder)
+    {
+        eprintln!(
+            "error: the folder {} cannot be entered: {error}",
+            folder.display()
+        );
+        return ExitCode::FAILURE;
+    }
     let result = match Cli::parse().command {
         Command::Up(arguments) => up::up(&arguments),
         Command::Down(arguments) => up::down(&arguments),

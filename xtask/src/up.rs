@@ -149,7 +149,7 @@ The server listens on port {}. To connect:
   source {}
   PGPASSWORD=$(AWS_PROFILE=admin dsql-iam token --admin --hostname localhost) psql
 
-To stop it: cargo xtask down{dir}
+To stop it: ./x down{dir}
 ",
         server.port(),
         shlex::try_quote(&environment)?

@@ -3,17 +3,32 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 
 use crate::postgres::Postgres;
 use crate::run;
 
-/// The folder that holds the root `Cargo.toml`.
+/// The folder that holds the root `Cargo.toml`: of the checkout whose cargo runs this.
+///
+/// Cargo says where that is. It is not always the one that this was compiled in: cargo compiles nothing
+/// anew in a checkout that was moved or copied.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is a folder of the workspace")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let compiled_in = || env!("CARGO_MANIFEST_DIR").into();
+        let said = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let package = said.filter(|folder| is_this_package(folder));
+        let mut root = package.unwrap_or_else(compiled_in);
+        root.pop();
+        root
+    });
+    &ROOT
+}
+
+/// Whether a folder is this package's, of any checkout: another cargo's may have left the variable.
+fn is_this_package(folder: &Path) -> bool {
+    folder.ends_with("xtask") && folder.join("../dsql_iam.control").exists()
 }
 
 /// A `cargo` command, run in the workspace's root with the cargo that runs this program.
