@@ -9,10 +9,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use dsql_iam_core::credentials::PresentedCredentials;
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::sts::{
-    AssumeRole, Caller, Grant, NewKey, Presented, Refusal, Surroundings, assume_role,
+    AssumeRole, Grant, NewKey, Refusal, Surroundings, assume_role, caller_with_secret,
 };
 use serde_json::{Value, json};
 use time::UtcDateTime;
@@ -140,11 +141,11 @@ pub async fn run(arguments: Arguments) -> Result<String, String> {
             is_tls: true,
         },
     };
-    let presented = Presented {
+    let presented = PresentedCredentials {
         access_key_id: credentials.access_key_id(),
         session_token: credentials.session_token(),
     };
-    let caller = Caller::with_secret(presented, credentials.secret_access_key(), &surroundings)
+    let caller = caller_with_secret(presented, credentials.secret_access_key(), &surroundings)
         .map_err(|refusal| sentence(&refusal))?;
     let grant =
         assume_role(&caller, &request, &surroundings).map_err(|refusal| sentence(&refusal))?;

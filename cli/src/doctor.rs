@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::postgres;
 
 /// How far the clocks of client and server may be apart, in seconds: what a login allows.
-const CLOCK_SKEW: f64 = 300.0;
+const CLOCK_SKEW: f64 = dsql_iam_core::time::CLOCK_SKEW.as_seconds_f64();
 
 /// What `dsql-iam doctor` takes.
 #[derive(Args)]

@@ -5,7 +5,8 @@ use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::judge;
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
-use dsql_iam_core::token::{Token, format_date};
+use dsql_iam_core::time::format_amz_date;
+use dsql_iam_core::token::Token;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use time::UtcDateTime;
@@ -60,7 +61,7 @@ fuzz_target!(|text: &str| {
     let Ok(token) = Token::parse(text) else {
         return;
     };
-    assert_eq!(format_date(token.signed_at), token.date);
+    assert_eq!(format_amz_date(token.signed_at), token.date);
     assert!(!token.access_key_id().is_empty());
     assert!(!token.scope().terminator.is_empty());
     // The text can be made again from what was read, but for the order and the slash.

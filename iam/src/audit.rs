@@ -8,10 +8,10 @@ use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::cluster::Cluster;
 use crate::denial::Denial;
 use crate::login::{ADMIN, Caller};
+use crate::time::rfc3339;
 use crate::token::Action;
 use serde_json::{Value, json};
 use time::UtcDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// What there is to say about one decision.
 pub struct Decision<'a> {
@@ -52,7 +52,7 @@ pub fn cloudtrail_event(decision: &Decision<'_>) -> Value {
     let mut event = json!({
         "eventVersion": "1.11",
         "userIdentity": user_identity(decision.caller),
-        "eventTime": time.format(&Rfc3339).unwrap_or_default(),
+        "eventTime": rfc3339(time),
         "eventSource": "dsql.amazonaws.com",
         "eventName": action.name(),
         "awsRegion": decision.cluster.map(Cluster::region),

@@ -12,13 +12,13 @@ use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
 use crate::login::shown;
 use crate::policy::{LoginFacts, Policy, Trusted};
 use crate::request_context::possible_keys;
+use crate::time::rfc3339;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use time::UtcDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// In the path of the roles that IAM Identity Center makes for its permission sets.
 const IDENTITY_CENTER: &str = ":role/aws-reserved/sso.amazonaws.com/";
@@ -485,7 +485,7 @@ impl Checker {
                         arn: session.arn.clone(),
                         file,
                         access_key_id: shown(id).to_owned(),
-                        expiration: key.expiration.map_or_else(String::new, written),
+                        expiration: key.expiration.map_or_else(String::new, rfc3339),
                         is_over: self.is_over(key),
                     });
                 }
@@ -675,7 +675,7 @@ impl Checker {
                 "session",
                 format!(
                     "ended at {}",
-                    key.expiration.map_or_else(String::new, written)
+                    key.expiration.map_or_else(String::new, rfc3339)
                 ),
                 "begin it again with dsql-iam assume-role, or take the file out".into(),
             );
@@ -889,10 +889,6 @@ fn counted(count: usize, what: &str) -> String {
         (_, Some(stem)) => format!("{count} {stem}ies"),
         (_, None) => format!("{count} {what}s"),
     }
-}
-
-fn written(time: UtcDateTime) -> String {
-    time.format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]

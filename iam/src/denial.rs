@@ -6,6 +6,7 @@
 
 use crate::authorization::{Decision, DecisionKind, PolicyType};
 use crate::cluster::BadCluster;
+use crate::credentials;
 use crate::limits::Reached;
 use crate::token::{Action, Malformed};
 use std::ffi::CStr;
@@ -313,18 +314,9 @@ impl Denial {
             Self::UnknownAccessKey(_)
             | Self::InactiveAccessKey(_)
             | Self::UnknownPrincipal { .. }
-            | Self::WrongSessionToken(_) => {
-                "The security token included in the request is invalid.".into()
-            }
-            Self::SessionOver { .. } => {
-                "The security token included in the request is expired".into()
-            }
-            Self::WrongHost(_) | Self::WrongSignature(_) => {
-                "The request signature we calculated does not match the signature you provided. \
-                 Check your AWS Secret Access Key and signing method. Consult the service \
-                 documentation for details."
-                    .into()
-            }
+            | Self::WrongSessionToken(_) => credentials::INVALID.into(),
+            Self::SessionOver { .. } => credentials::EXPIRED.into(),
+            Self::WrongHost(_) | Self::WrongSignature(_) => credentials::WRONG_SIGNATURE.into(),
             Self::OtherAccount(principal) => {
                 format!("User: {principal} is not authorized to access this resource")
             }

@@ -29,14 +29,14 @@ use crate::identity::{
 use crate::json::{self, given};
 use crate::objects_only;
 use crate::policy::{Entries, Kind, Policy, boolean, date, network, number};
+use crate::time::parse_rfc3339;
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use time::format_description::well_known::Rfc3339;
-use time::{Duration, UtcDateTime};
+use time::Duration;
 
 /// One parsed document.
 pub enum Document {
@@ -519,8 +519,8 @@ pub(crate) const MAX_SESSION: u32 = 12 * 60 * 60;
 
 fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
     let bad = |message: &str| BadDocument(message.to_owned());
-    let expiration = UtcDateTime::parse(&assumed.credentials.expiration, &Rfc3339)
-        .map_err(|_| bad("Expiration is no time (2026-01-31T12:00:00Z)"))?;
+    let expiration = parse_rfc3339(&assumed.credentials.expiration)
+        .ok_or_else(|| bad("Expiration is no time (2026-01-31T12:00:00Z)"))?;
     let user = assumed.assumed_role_user;
     let Some(arn) = SessionArn::parse(&user.arn) else {
         return Err(bad("AssumedRoleUser.Arn is no ARN of a role session"));

@@ -16,19 +16,18 @@
 use crate::arn::IamArn;
 use crate::authorization::{Decision, Request, authorize};
 use crate::cluster::{Cluster, SERVICE};
+use crate::credentials::{self, Authenticated, Fault, PresentedCredentials};
 use crate::denial::{Denial, Why};
-use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
+use crate::identity::{Identities, Principal, RoleSession};
 use crate::policy;
 use crate::request_context::{Circumstances, request_context};
 use crate::signature::is_signed_with;
-use crate::token::{Action, Token, format_date};
-use subtle::ConstantTimeEq;
-use time::{Duration, UtcDateTime};
+use crate::time::{CLOCK_SKEW, format_amz_date};
+use crate::token::{Action, Token};
+use time::UtcDateTime;
 
 /// The role that is there from the start and needs no mapping.
 pub const ADMIN: &str = "admin";
-/// How far a signer's clock may be ahead.
-const CLOCK_SKEW: Duration = Duration::minutes(5);
 
 /// What is known of who is asking, once the signature has been verified or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,10 +99,14 @@ fn checked(
 ) -> Result<Admission, Denial> {
     check_claims(token, role, circumstances.cluster, circumstances.now)?;
     let authenticated = authenticate(token, circumstances)?;
-    *caller = Some(authenticated.caller.clone());
+    let proven = Caller {
+        arn: authenticated.arn().to_owned(),
+        mapped_arn: authenticated.principal.arn.clone(),
+    };
+    *caller = Some(proven.clone());
     check_policies(token, &authenticated, circumstances)?;
     Ok(Admission {
-        caller: authenticated.caller,
+        caller: proven,
         action: token.action,
     })
 }
@@ -172,8 +175,8 @@ fn check_time(token: &Token<'_>, now: UtcDateTime) -> Result<(), Denial> {
             signed: token.date.to_owned(),
             earliest: now
                 .checked_sub(token.expires)
-                .map_or_else(String::new, format_date),
-            now: format_date(now),
+                .map_or_else(String::new, format_amz_date),
+            now: format_amz_date(now),
             seconds: token.expires.whole_seconds(),
         });
     }
@@ -182,8 +185,8 @@ fn check_time(token: &Token<'_>, now: UtcDateTime) -> Result<(), Denial> {
             signed: token.date.to_owned(),
             latest: now
                 .checked_add(CLOCK_SKEW)
-                .map_or_else(String::new, format_date),
-            now: format_date(now),
+                .map_or_else(String::new, format_amz_date),
+            now: format_amz_date(now),
         });
     }
     Ok(())
@@ -203,81 +206,39 @@ pub(crate) fn shown(id: &str) -> &str {
     }
 }
 
-/// Who proved to have signed the token.
-pub(crate) struct Authenticated<'i> {
-    caller: Caller,
-    pub(crate) principal: &'i Principal,
-    pub(crate) session: Option<&'i RoleSession>,
-}
-
+/// The caller who proved to have signed the token.
 pub(crate) fn authenticate<'i>(
     token: &Token<'_>,
     circumstances: &Circumstances<'i>,
 ) -> Result<Authenticated<'i>, Denial> {
+    let id = token.access_key_id();
+    let presented = PresentedCredentials {
+        access_key_id: id,
+        session_token: token.session_token(),
+    };
     let Circumstances {
         now,
         cluster,
         identities,
         ..
     } = *circumstances;
-    let id = token.access_key_id();
-    let Some(key) = identities.access_key(id) else {
-        // The same work as for a known key, so that time does not tell the two apart.
-        let _ = is_signed_with(token, "no secret access key is this one");
-        return Err(Denial::UnknownAccessKey(shown(id).to_owned()));
-    };
-    let is_signed = is_signed_with(token, &key.secret);
-    if !key.is_active {
-        return Err(Denial::InactiveAccessKey(id.to_owned()));
-    }
-    let sent = token.session_token().unwrap_or("");
-    let wanted = key.session_token.as_deref().unwrap_or("");
-    if !bool::from(sent.as_bytes().ct_eq(wanted.as_bytes())) {
-        return Err(Denial::WrongSessionToken(id.to_owned()));
-    }
-    if let Some(ended) = key.expiration.filter(|end| now >= *end) {
-        return Err(Denial::SessionOver {
-            access_key: id.to_owned(),
-            ended: format_date(ended),
-        });
-    }
-    if !is_signed {
-        return Err(Denial::WrongSignature(id.to_owned()));
-    }
-    let unknown = |owner: &str| Denial::UnknownPrincipal {
-        access_key: id.to_owned(),
-        owner: owner.to_owned(),
-    };
-    let principal = principal_of(key, cluster.account(), identities);
-    let (arn, principal, session) = match &key.owner {
-        Owner::User(name) => {
-            let user = principal.ok_or_else(|| unknown(&format!("user {name}")))?;
-            (&user.arn, user, None)
-        }
-        Owner::Session(session) => {
-            let role = principal.ok_or_else(|| unknown(&session.arn))?;
-            (&session.arn, role, Some(&**session))
-        }
-    };
-    Ok(Authenticated {
-        caller: Caller {
-            arn: arn.clone(),
-            mapped_arn: principal.arn.clone(),
-        },
-        principal,
-        session,
-    })
+    let is_proven = |secret: &str| is_signed_with(token, secret);
+    credentials::authenticate(presented, identities, cluster.account(), now, is_proven)
+        .map_err(|fault| denial(fault, id))
 }
 
-/// The user or the role behind an access key, for the logins to a cluster of `account`.
-fn principal_of<'i>(
-    key: &AccessKey,
-    account: &str,
-    identities: &'i Identities,
-) -> Option<&'i Principal> {
-    match &key.owner {
-        Owner::User(name) => identities.user(account, name),
-        Owner::Session(session) => identities.role_of(session),
+fn denial(fault: Fault, access_key_id: &str) -> Denial {
+    let access_key = access_key_id.to_owned();
+    match fault {
+        Fault::UnknownAccessKey => Denial::UnknownAccessKey(shown(access_key_id).to_owned()),
+        Fault::Inactive => Denial::InactiveAccessKey(access_key),
+        Fault::WrongSessionToken => Denial::WrongSessionToken(access_key),
+        Fault::SessionOver { ended } => Denial::SessionOver {
+            access_key,
+            ended: format_amz_date(ended),
+        },
+        Fault::WrongSignature => Denial::WrongSignature(access_key),
+        Fault::UnknownOwner { owner } => Denial::UnknownPrincipal { access_key, owner },
     }
 }
 
@@ -306,13 +267,13 @@ pub struct KeyCounts {
 pub fn count_keys(identities: &Identities, account: Option<&str>, now: UtcDateTime) -> KeyCounts {
     let mut counts = KeyCounts::default();
     for key in identities.access_keys() {
-        let principal = principal_of(key, account.unwrap_or_default(), identities);
+        let owner = credentials::owner(key, account.unwrap_or_default(), identities);
         let is_over = key.expiration.is_some_and(|end| now >= end);
-        let count = match principal {
+        let count = match owner {
             _ if !key.is_active => &mut counts.inactive,
             _ if is_over => &mut counts.over,
             None => &mut counts.ownerless,
-            Some(principal) if account.is_some_and(|account| !is_of(principal, account)) => {
+            Some(owner) if account.is_some_and(|account| !is_of(owner.principal, account)) => {
                 &mut counts.other_account
             }
             Some(_) => &mut counts.usable,
@@ -327,22 +288,18 @@ fn check_policies(
     authenticated: &Authenticated<'_>,
     circumstances: &Circumstances<'_>,
 ) -> Result<(), Denial> {
-    let Authenticated {
-        caller,
-        principal,
-        session,
-    } = authenticated;
+    let Authenticated { principal, session } = *authenticated;
     if !is_of(principal, circumstances.cluster.account()) {
-        return Err(Denial::OtherAccount(caller.arn.clone()));
+        return Err(Denial::OtherAccount(authenticated.arn().to_owned()));
     }
-    let why = match decide(principal, *session, token.action, circumstances) {
+    let why = match decide(principal, session, token.action, circumstances) {
         Ok(decision) => Why::of(&decision),
         Err(why) => Some(why),
     };
     match why {
         None => Ok(()),
         Some(why) => Err(Denial::NotAuthorized {
-            principal: caller.arn.clone(),
+            principal: authenticated.arn().to_owned(),
             action: token.action,
             resource: circumstances.cluster.arn(),
             why,

@@ -9,6 +9,7 @@ use crate::arn::{IamArn, IamKind};
 use crate::cluster::Cluster;
 use crate::identity::{Identities, Owner, Principal, RoleSession, Tag};
 use crate::policy::{Caller, Context};
+use crate::time::iso8601;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use time::UtcDateTime;
@@ -277,19 +278,6 @@ pub(crate) fn add_principal(
             }
         }
     }
-}
-
-/// `2024-11-25T00:05:00Z`
-fn iso8601(time: UtcDateTime) -> String {
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        time.year(),
-        u8::from(time.month()),
-        time.day(),
-        time.hour(),
-        time.minute(),
-        time.second()
-    )
 }
 
 #[cfg(test)]

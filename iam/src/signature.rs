@@ -3,14 +3,15 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
-use crate::token::{ALGORITHM, CredentialScope, Token, format_date};
+use crate::credentials::is_same_secret;
+use crate::time::format_amz_date;
+use crate::token::{ALGORITHM, CredentialScope, Token};
 use aws_sigv4::sign::v4::{calculate_signature, generate_signing_key};
 use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
-use subtle::ConstantTimeEq;
 use time::UtcDateTime;
 
 /// What is written as `%XX`: every byte but `A-Za-z0-9-._~`.
@@ -139,7 +140,7 @@ pub fn signature(
         terminator,
     } = scope;
     let hash = HEXLOWER.encode(&Sha256::digest(canonical_request));
-    let signed_at_text = format_date(signed_at);
+    let signed_at_text = format_amz_date(signed_at);
     let string_to_sign =
         format!("{ALGORITHM}\n{signed_at_text}\n{date}/{region}/{service}/{terminator}\n{hash}");
     let time = SystemTime::from(signed_at);
@@ -155,10 +156,7 @@ pub fn is_signed_with(token: &Token<'_>, secret_access_key: &str) -> bool {
         token.scope(),
         secret_access_key,
     );
-    expected
-        .as_bytes()
-        .ct_eq(token.signature().as_bytes())
-        .into()
+    is_same_secret(&expected, token.signature())
 }
 
 #[cfg(test)]

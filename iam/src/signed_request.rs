@@ -6,14 +6,12 @@
 //! The body is always part of what is verified: there is no unsigned payload here. What can change
 //! the meaning of a request has to be signed: `host`, the content type and every `x-amz-…` header.
 
+use crate::credentials::{Authenticated, PresentedCredentials, is_same_secret};
 use crate::signature::{CanonicalRequest, payload_hash, signature};
-use crate::sts::{Caller, Code, Presented, Refusal, Surroundings};
-use crate::token::{ALGORITHM, CredentialScope, format_date, parse_date};
-use subtle::ConstantTimeEq;
-use time::{Duration, UtcDateTime};
-
-/// How far the signer's clock may be off, in either direction.
-const CLOCK_SKEW: Duration = Duration::minutes(5);
+use crate::sts::{Code, Refusal, Surroundings, authenticate};
+use crate::time::{CLOCK_SKEW, format_amz_date, parse_amz_date};
+use crate::token::{ALGORITHM, CredentialScope};
+use time::UtcDateTime;
 
 /// A request as it was received.
 ///
@@ -90,7 +88,7 @@ impl<'r> SignedRequest<'r> {
         let date = received.header("x-amz-date").ok_or_else(|| {
             incomplete("Authorization header requires existence of one 'X-Amz-Date' header.")
         })?;
-        let signed_at = parse_date(date)
+        let signed_at = parse_amz_date(date)
             .ok_or_else(|| incomplete("Date must be in ISO-8601 'basic format'."))?;
         let signed_headers: Vec<&str> = signed_headers.split(';').collect();
         let is_in_order = signed_headers.is_sorted_by(|one, next| one < next);
@@ -144,22 +142,21 @@ impl<'r> SignedRequest<'r> {
         &self,
         service: &str,
         surroundings: &Surroundings<'i>,
-    ) -> Result<Caller<'i>, Refusal> {
+    ) -> Result<Authenticated<'i>, Refusal> {
         self.check_scope(service)?;
         self.check_time(surroundings.now)?;
-        let presented = Presented {
+        let presented = PresentedCredentials {
             access_key_id: self.access_key_id,
             session_token: self.received.header("x-amz-security-token"),
         };
-        Caller::proven(presented, surroundings, |secret| {
+        authenticate(presented, surroundings, |secret| {
             let expected = signature(
                 &self.canonical_request(),
                 self.signed_at,
                 self.scope,
                 secret,
             );
-            let sent = self.signature.as_bytes();
-            expected.as_bytes().ct_eq(sent).into()
+            is_same_secret(&expected, self.signature)
         })
     }
 
@@ -195,8 +192,8 @@ impl<'r> SignedRequest<'r> {
 
     fn check_time(&self, now: UtcDateTime) -> Result<(), Refusal> {
         let age = now - self.signed_at;
-        let (date, now_text) = (self.date, format_date(now));
-        let at = |time: Option<UtcDateTime>| time.map_or_else(String::new, format_date);
+        let (date, now_text) = (self.date, format_amz_date(now));
+        let at = |time: Option<UtcDateTime>| time.map_or_else(String::new, format_amz_date);
         let message = if age > CLOCK_SKEW {
             let earliest = at(now.checked_sub(CLOCK_SKEW));
             format!(
@@ -337,7 +334,7 @@ mod tests {
             service: "sts",
             terminator: "aws4_request",
         };
-        let at = parse_date(date).unwrap();
+        let at = parse_amz_date(date).unwrap();
         let signature = signature(&canonical.text(), at, scope, SECRET);
         let (day, names) = (&date[..8], signed.join(";"));
         headers.push((

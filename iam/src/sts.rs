@@ -10,17 +10,17 @@
 //! policies count as for any other action. What is asked for besides needs an action of its own:
 //! `sts:TagSession` for session tags, `sts:SetSourceIdentity` for a source identity.
 
-use crate::arn::{IamArn, IamKind, SessionArn, is_account_id};
+use crate::arn::{IamArn, IamKind, is_account_id};
 use crate::authorization::{Request, Source, Sourced, authorize};
+use crate::credentials::{self, Authenticated, Fault, PresentedCredentials, is_same_secret};
 use crate::denial::{Why, trust_reason};
 use crate::documents::MAX_SESSION;
-use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession, Tag};
+use crate::identity::{Identities, Principal, Tag};
 use crate::policy::{self, Context, Kind, Policy};
 use crate::request_context::{ConnectionFacts, add_principal, request_facts};
+use crate::time::with_offset;
 use serde_json::{Value, json};
 use std::collections::HashSet;
-use subtle::ConstantTimeEq;
-use time::macros::format_description;
 use time::{Duration, UtcDateTime};
 
 /// The shortest session, in seconds.
@@ -135,17 +135,6 @@ fn invalid(message: impl Into<String>) -> Refusal {
     Refusal::new(Code::ValidationError, message)
 }
 
-/// What was presented to say who asks.
-///
-/// Deliberately without `Debug`, so that no secret can be printed by mistake.
-#[derive(Clone, Copy)]
-pub struct Presented<'c> {
-    /// The access key's id.
-    pub access_key_id: &'c str,
-    /// The session token, if there is one.
-    pub session_token: Option<&'c str>,
-}
-
 /// What a request is judged by, but for what is in it.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'c> {
@@ -161,114 +150,44 @@ pub struct Surroundings<'c> {
     pub connection: ConnectionFacts,
 }
 
-/// Who asks: somebody who proved to have the secret.
-#[derive(Debug, Clone, Copy)]
-pub struct Caller<'i> {
-    principal: &'i Principal,
-    session: Option<&'i RoleSession>,
-}
-
-impl<'i> Caller<'i> {
-    /// The caller who has `secret`. Compares in constant time.
-    ///
-    /// # Errors
-    /// [`Code::InvalidClientTokenId`], [`Code::ExpiredToken`] or [`Code::SignatureDoesNotMatch`].
-    pub fn with_secret(
-        presented: Presented<'_>,
-        secret: &str,
-        surroundings: &Surroundings<'i>,
-    ) -> Result<Self, Refusal> {
-        Self::proven(presented, surroundings, |wanted| {
-            is_same_secret(secret, wanted)
-        })
-    }
-
-    /// The caller whose secret `is_proven` accepts.
-    pub(crate) fn proven(
-        presented: Presented<'_>,
-        surroundings: &Surroundings<'i>,
-        is_proven: impl FnOnce(&str) -> bool,
-    ) -> Result<Self, Refusal> {
-        let Surroundings {
-            now, identities, ..
-        } = *surroundings;
-        let unknown = |reason: &str| {
-            let message = "The security token included in the request is invalid.";
-            Refusal::new(Code::InvalidClientTokenId, message).because(reason)
-        };
-        let Some(key) = identities.access_key(presented.access_key_id) else {
-            // The same work as for a known key, so that time does not tell the two apart.
-            let _ = is_proven("no secret access key is this one");
-            return Err(unknown("the access key is in no document"));
-        };
-        let is_proven = is_proven(&key.secret);
-        if !key.is_active {
-            return Err(unknown("the access key is not active"));
-        }
-        let sent = presented.session_token.unwrap_or("");
-        let wanted = key.session_token.as_deref().unwrap_or("");
-        if !is_same_secret(sent, wanted) {
-            return Err(unknown(
-                "the session token is not the one that belongs to the access key",
-            ));
-        }
-        if key.expiration.is_some_and(|end| now >= end) {
-            return Err(Refusal::new(
-                Code::ExpiredToken,
-                "The security token included in the request is expired",
-            ));
-        }
-        if !is_proven {
-            return Err(Refusal::new(
-                Code::SignatureDoesNotMatch,
-                "The request signature we calculated does not match the signature you provided. \
-                 Check your AWS Secret Access Key and signing method. Consult the service \
-                 documentation for details.",
-            ));
-        }
-        let (principal, session) = owner(key, surroundings)
-            .ok_or_else(|| unknown("the access key's user or role is in no document"))?;
-        Ok(Self { principal, session })
-    }
-
-    /// The ARN of the user or role session.
-    pub fn arn(&self) -> &'i str {
-        self.session
-            .map_or(&self.principal.arn, |session| &session.arn)
-    }
-
-    /// The account that the caller belongs to.
-    pub fn account(&self) -> &'i str {
-        self.arn().split(':').nth(4).unwrap_or("")
-    }
-
-    /// What `aws sts get-caller-identity` calls `UserId`: empty if no document has it.
-    pub fn user_id(&self) -> String {
-        let id = self.principal.unique_id.as_deref().unwrap_or("");
-        match self.session {
-            None => id.to_owned(),
-            Some(session) => session.assumed_role_id.clone().unwrap_or_else(|| {
-                let name = session.arn.rsplit('/').next().unwrap_or("");
-                format!("{id}:{name}")
-            }),
-        }
-    }
-}
-
-fn owner<'i>(
-    key: &'i AccessKey,
+/// The caller who has `secret`. Compares in constant time.
+///
+/// # Errors
+/// [`Code::InvalidClientTokenId`], [`Code::ExpiredToken`] or [`Code::SignatureDoesNotMatch`].
+pub fn caller_with_secret<'i>(
+    presented: PresentedCredentials<'_>,
+    secret: &str,
     surroundings: &Surroundings<'i>,
-) -> Option<(&'i Principal, Option<&'i RoleSession>)> {
-    let identities = surroundings.identities;
-    match &key.owner {
-        Owner::User(name) => {
-            let account = surroundings.account.unwrap_or("");
-            Some((identities.user(account, name)?, None))
+) -> Result<Authenticated<'i>, Refusal> {
+    authenticate(presented, surroundings, |wanted| {
+        is_same_secret(secret, wanted)
+    })
+}
+
+/// The caller whose secret `is_proven` accepts.
+pub(crate) fn authenticate<'i>(
+    presented: PresentedCredentials<'_>,
+    surroundings: &Surroundings<'i>,
+    is_proven: impl FnOnce(&str) -> bool,
+) -> Result<Authenticated<'i>, Refusal> {
+    let Surroundings {
+        now,
+        identities,
+        account,
+        ..
+    } = *surroundings;
+    let account = account.unwrap_or_default();
+    credentials::authenticate(presented, identities, account, now, is_proven).map_err(refusal)
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    match fault {
+        Fault::SessionOver { .. } => Refusal::new(Code::ExpiredToken, credentials::EXPIRED),
+        Fault::WrongSignature => {
+            Refusal::new(Code::SignatureDoesNotMatch, credentials::WRONG_SIGNATURE)
         }
-        Owner::Session(session) => {
-            let arn = SessionArn::parse(&session.arn)?;
-            Some((identities.role(arn.account, arn.role)?, Some(session)))
-        }
+        fault => Refusal::new(Code::InvalidClientTokenId, credentials::INVALID)
+            .because(fault.to_string()),
     }
 }
 
@@ -328,8 +247,7 @@ pub struct Grant {
 impl Grant {
     /// The end as AWS's command line prints it.
     pub fn expiration_text(&self) -> String {
-        let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]+00:00");
-        self.expiration.format(format).unwrap_or_default()
+        with_offset(self.expiration)
     }
 
     /// The session as `aws sts assume-role` prints it.
@@ -370,7 +288,7 @@ impl Grant {
 /// [`Code::ValidationError`], [`Code::MalformedPolicyDocument`], [`Code::PackedPolicyTooLarge`] or
 /// [`Code::AccessDenied`].
 pub fn assume_role(
-    caller: &Caller<'_>,
+    caller: &Authenticated<'_>,
     request: &AssumeRole,
     surroundings: &Surroundings<'_>,
 ) -> Result<Grant, Refusal> {
@@ -441,11 +359,6 @@ pub fn assume_role(
             source_identity,
         ),
     })
-}
-
-/// Whether two secrets are the same. Compares in constant time.
-pub fn is_same_secret(one: &str, other: &str) -> bool {
-    one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 /// AWS's words for a parameter that is not as it has to be.
@@ -543,7 +456,10 @@ fn check_session_policies(
 
 /// The session's tags: those that were asked for, and those that the session that asks passes on.
 /// With them the keys of those that are passed on further.
-fn all_tags(caller: &Caller<'_>, request: &AssumeRole) -> Result<(Vec<Tag>, Vec<String>), Refusal> {
+fn all_tags(
+    caller: &Authenticated<'_>,
+    request: &AssumeRole,
+) -> Result<(Vec<Tag>, Vec<String>), Refusal> {
     let mut keys = HashSet::new();
     for (key, value) in &request.tags {
         let length = key.chars().count();
@@ -595,7 +511,7 @@ fn all_tags(caller: &Caller<'_>, request: &AssumeRole) -> Result<(Vec<Tag>, Vec<
 
 /// The source identity of the new session. One that the caller's session has stays.
 fn source_identity<'r>(
-    caller: &Caller<'r>,
+    caller: &Authenticated<'r>,
     request: &'r AssumeRole,
 ) -> Result<Option<&'r str>, Refusal> {
     let asked_for = request.source_identity.as_deref();
@@ -611,7 +527,11 @@ fn source_identity<'r>(
     }
 }
 
-fn duration(caller: &Caller<'_>, role: &Principal, request: &AssumeRole) -> Result<u32, Refusal> {
+fn duration(
+    caller: &Authenticated<'_>,
+    role: &Principal,
+    request: &AssumeRole,
+) -> Result<u32, Refusal> {
     let asked_for = request.duration_seconds.unwrap_or(HOUR);
     if asked_for > role.max_session_duration.unwrap_or(HOUR) {
         return Err(invalid(
@@ -629,7 +549,7 @@ fn duration(caller: &Caller<'_>, role: &Principal, request: &AssumeRole) -> Resu
 
 /// What policies can ask about the request.
 fn context(
-    caller: &Caller<'_>,
+    caller: &Authenticated<'_>,
     role: &Principal,
     request: &AssumeRole,
     (tags, transitive_tag_keys, source_identity): (&[Tag], &[String], Option<&str>),
@@ -680,14 +600,14 @@ fn context(
     context
 }
 
-fn not_allowed(caller: &Caller<'_>, action: &str, request: &AssumeRole) -> String {
+fn not_allowed(caller: &Authenticated<'_>, action: &str, request: &AssumeRole) -> String {
     let (arn, role) = (caller.arn(), &request.role_arn);
     format!("User: {arn} is not authorized to perform: {action} on resource: {role}")
 }
 
 /// Checks that all policies together allow `action` on the role.
 fn check_allowed(
-    caller: &Caller<'_>,
+    caller: &Authenticated<'_>,
     role: &Principal,
     action: &str,
     context: &Context,
@@ -767,6 +687,7 @@ fn effective_request(
 mod tests {
     use super::*;
     use crate::documents;
+    use crate::identity::Owner;
     use time::macros::utc_datetime;
 
     const NOW: UtcDateTime = utc_datetime!(2026-01-01 12:00:00.5);
@@ -862,7 +783,7 @@ mod tests {
         }
     }
 
-    const PRESENTED: Presented<'_> = Presented {
+    const PRESENTED: PresentedCredentials<'_> = PresentedCredentials {
         access_key_id: "AKIA",
         session_token: None,
     };
@@ -892,7 +813,7 @@ mod tests {
         ] {
             let identities = identities(letters, principal);
             let surroundings = surroundings(&identities);
-            let caller = Caller::with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+            let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
             let outcome = assume_role(&caller, &asked(), &surroundings);
             let said = outcome.err().map(|refusal| {
                 assert_eq!(refusal.code, Code::AccessDenied);
@@ -910,7 +831,7 @@ mod tests {
         let trust = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal});
         let identities = with_trust(trust);
         let surroundings = surroundings(&identities);
-        let caller = Caller::with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+        let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
         let mut tagged = asked();
         tagged.tags = vec![("team".into(), "blue".into())];
         let mut named = asked();
@@ -949,7 +870,7 @@ mod tests {
                     },
                     ..surroundings(&identities)
                 };
-                let caller = Caller::with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+                let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
                 let outcome = assume_role(&caller, &asked(), &surroundings);
                 assert_eq!(outcome.is_ok(), is_allowed, "{key} {value}");
             }
@@ -964,7 +885,7 @@ mod tests {
             (PRESENTED, "another secret", Code::SignatureDoesNotMatch),
             (PRESENTED, "", Code::SignatureDoesNotMatch),
             (
-                Presented {
+                PresentedCredentials {
                     access_key_id: "AKIB",
                     ..PRESENTED
                 },
@@ -972,7 +893,7 @@ mod tests {
                 Code::InvalidClientTokenId,
             ),
             (
-                Presented {
+                PresentedCredentials {
                     session_token: Some("t"),
                     ..PRESENTED
                 },
@@ -980,7 +901,7 @@ mod tests {
                 Code::InvalidClientTokenId,
             ),
         ] {
-            let refusal = Caller::with_secret(presented, secret, &surroundings).unwrap_err();
+            let refusal = caller_with_secret(presented, secret, &surroundings).unwrap_err();
             assert_eq!(refusal.code, code);
             assert!(!format!("{refusal:?}").contains("the secret"));
         }
@@ -990,7 +911,7 @@ mod tests {
     fn the_document_of_a_session_says_what_it_was_begun_with() {
         let identities = identities("++  ", "*");
         let surroundings = surroundings(&identities);
-        let caller = Caller::with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+        let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
         let request = AssumeRole {
             duration_seconds: Some(7200),
             policy: Some(r#" {"Statement": []}"#.into()),
@@ -1049,7 +970,7 @@ mod tests {
             let entry = (key.to_owned(), vec!["yes".to_owned()]);
             identities.context_entries.push(entry);
             let surroundings = surroundings(&identities);
-            let caller = Caller::with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+            let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
             let refusal = assume_role(&caller, &asked(), &surroundings).unwrap_err();
             assert_eq!(refusal.code, Code::AccessDenied, "{key}");
         }

@@ -5,10 +5,10 @@
 //! order of the parameters, the slash and the place of the signature differ between them, so
 //! nothing here depends on those.
 
+use crate::time::parse_amz_date;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
-use time::macros::format_description;
-use time::{Duration, PrimitiveDateTime, UtcDateTime};
+use time::{Duration, UtcDateTime};
 
 /// The longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 64 * 1024;
@@ -199,7 +199,7 @@ impl<'a> Token<'a> {
             return Err(Malformed::Value(PARAMETERS[CREDENTIAL]));
         }
         let date = raw_value(DATE)?;
-        let signed_at = parse_date(date).ok_or(Malformed::Value(PARAMETERS[DATE]))?;
+        let signed_at = parse_amz_date(date).ok_or(Malformed::Value(PARAMETERS[DATE]))?;
         let expires = raw_value(EXPIRES)?;
         let is_digit = |b: u8| b.is_ascii_digit();
         if expires.is_empty() || !expires.bytes().all(is_digit) || expires.starts_with('0') {
@@ -322,20 +322,6 @@ fn split_credential(text: &str) -> Option<(&str, CredentialScope<'_>)> {
     parts.next().is_none().then_some((key, scope))
 }
 
-pub(crate) fn parse_date(text: &str) -> Option<UtcDateTime> {
-    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
-    if text.len() != 16 {
-        return None;
-    }
-    Some(PrimitiveDateTime::parse(text, format).ok()?.as_utc())
-}
-
-/// Writes a time as AWS does: `YYYYMMDDTHHMMSSZ`.
-pub fn format_date(at: UtcDateTime) -> String {
-    let format = format_description!("[year][month][day]T[hour][minute][second]Z");
-    at.format(format).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,7 +348,7 @@ mod tests {
         assert_eq!(token.scope().region, "us-east-1");
         assert_eq!(token.session_token(), Some("SESSION_TOKEN"));
         assert_eq!(token.expires, Duration::seconds(900));
-        assert_eq!(format_date(token.signed_at), token.date);
+        assert_eq!(crate::time::format_amz_date(token.signed_at), token.date);
     }
 
     #[test]

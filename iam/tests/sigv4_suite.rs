@@ -5,7 +5,8 @@
 //! (`tests/aws-signing-test-suite`), rewritten into one table: `data/sigv4_suite.json`.
 
 use dsql_iam_core::signature::{CanonicalRequest, payload_hash, signature};
-use dsql_iam_core::token::{ALGORITHM, CredentialScope, format_date};
+use dsql_iam_core::time::format_amz_date;
+use dsql_iam_core::token::{ALGORITHM, CredentialScope};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use time::UtcDateTime;
@@ -41,7 +42,7 @@ struct Case {
 impl Case {
     fn calculated(&self) -> String {
         let signed_at = UtcDateTime::parse(&self.timestamp, &Rfc3339).unwrap();
-        let date = format_date(signed_at);
+        let date = format_amz_date(signed_at);
         let scope = CredentialScope {
             date: &date[..8],
             region: &self.region,

@@ -20,13 +20,12 @@ use std::time::Duration;
 
 use clap::Args;
 use data_encoding::HEXLOWER;
+use dsql_iam_core::credentials::{Authenticated, PresentedCredentials, is_same_secret};
 use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::signed_request::{ReceivedRequest, SignedRequest};
-use dsql_iam_core::sts::{
-    AssumeRole, Caller, Grant, NewKey, Presented, Refusal, Surroundings, is_same_secret,
-};
+use dsql_iam_core::sts::{AssumeRole, Grant, NewKey, Refusal, Surroundings, caller_with_secret};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
@@ -331,7 +330,7 @@ impl State {
 
     fn begin(
         &self,
-        caller: &Caller<'_>,
+        caller: &Authenticated<'_>,
         request: &AssumeRole,
         surroundings: &Surroundings<'_>,
     ) -> Result<(Grant, NewKey), Fault> {
@@ -422,12 +421,12 @@ async fn container_credentials(state: Arc<State>, peer: SocketAddr, parts: Parts
         let identities = state.identities().map_err(Fault::Failed)?;
         let region = region.as_ref().map_or(DEFAULT_REGION, AsRef::as_ref);
         let surroundings = state.surroundings(&identities, region, peer);
-        let presented = Presented {
+        let presented = PresentedCredentials {
             access_key_id: credentials.access_key_id(),
             session_token: credentials.session_token(),
         };
         let secret = credentials.secret_access_key();
-        let caller = Caller::with_secret(presented, secret, &surroundings)?;
+        let caller = caller_with_secret(presented, secret, &surroundings)?;
         let request = AssumeRole {
             role_arn: role.clone(),
             role_session_name: "container".to_owned(),

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use aws_smithy_xml::encode::{ScopeWriter, XmlWriter};
+use dsql_iam_core::credentials::Authenticated;
 use dsql_iam_core::signed_request::ReceivedRequest;
-use dsql_iam_core::sts::{AssumeRole, Caller, Code, Grant, NewKey, Refusal};
+use dsql_iam_core::sts::{AssumeRole, Code, Grant, NewKey, Refusal};
 
 use super::{Answer, request_id};
 
@@ -172,7 +173,7 @@ pub fn expiration(grant: &Grant) -> String {
 }
 
 /// The answer to `GetCallerIdentity`.
-pub fn caller_identity(caller: &Caller<'_>) -> Answer {
+pub fn caller_identity(caller: &Authenticated<'_>) -> Answer {
     respond("GetCallerIdentity", |result| {
         element(result, "Arn", caller.arn());
         element(result, "UserId", &caller.user_id());

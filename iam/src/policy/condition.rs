@@ -20,12 +20,12 @@
 use super::context::{ConditionKey, Context, Evaluation};
 use super::pattern::{Token, Work, matches_arn_within, matches_within, text};
 use super::variable::Template;
+use crate::time::{parse_rfc3339, rfc3339};
 use data_encoding::BASE64;
 use ipnet::IpNet;
 use std::cmp::Ordering;
 use std::net::IpAddr;
 use time::UtcDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// One key under one operator.
 #[derive(Debug, Clone, PartialEq)]
@@ -400,7 +400,7 @@ impl Candidates {
 /// The reverse of [`date`].
 fn written_date(nanoseconds: i128) -> Option<String> {
     let time = UtcDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?;
-    time.format(&Rfc3339).ok()
+    Some(rfc3339(time))
 }
 
 impl Literal {
@@ -550,7 +550,7 @@ pub(crate) fn date(text: &str) -> Option<i128> {
         (5, true) => format!("{}:{}", &zone[..3], &zone[3..]),
         _ => zone.to_owned(),
     };
-    let parsed = UtcDateTime::parse(&format!("{day}T{clock}{seconds}{zone}"), &Rfc3339).ok()?;
+    let parsed = parse_rfc3339(&format!("{day}T{clock}{seconds}{zone}"))?;
     Some(parsed.unix_timestamp_nanos())
 }
 
