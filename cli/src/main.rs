@@ -1,29 +1,21 @@
-//! The command `dsql-iam`: what a person types to log in.
+//! The command `dsql-iam`: tokens for clients, checks and simulations of IAM documents, and the setup of
+//! servers.
 //!
 //! It reads the same environment variables and profile files as AWS's own tools, so that a shell
 //! set up for one is set up for the other.
 
 #![forbid(unsafe_code)]
 
-mod assume_role;
-mod check;
-mod doctor;
-mod explain;
-mod install;
-mod manual;
-mod offline;
-mod owner;
-mod postgres;
-mod region;
-mod sessions;
-mod setup;
-mod simulate;
-mod sts;
-mod token;
+mod command;
+mod shared;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use command::{
+    Report, assume_role, check, completions, doctor, explain, install, man, setup, simulate, sts,
+    token,
+};
 
 /// Tools for Aurora DSQL authentication, on AWS or on a PostgreSQL with dsql_iam.
 #[derive(Parser)]
@@ -63,54 +55,20 @@ enum Command {
     /// Have a server load the extension, or take that back
     Setup(setup::Arguments),
     /// Print the completions for a shell
-    Completions(manual::Completions),
+    Completions(completions::Arguments),
     /// Print the manual page, or write one for each subcommand
-    Man(manual::Man),
+    Man(man::Arguments),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let printed = match Cli::parse().command {
-        Command::Explain(arguments) => match explain::run(&arguments) {
-            Ok(answer) if !answer.is_admitted => {
-                anstream::println!("{}", answer.text);
-                return ExitCode::FAILURE;
+    match run(Cli::parse().command).await {
+        Ok(report) => {
+            anstream::println!("{}", report.text);
+            match report.is_well {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
             }
-            answer => answer.map(|answer| answer.text),
-        },
-        Command::Check(arguments) => match check::run(&arguments) {
-            Ok(answer) if !answer.is_well => {
-                anstream::println!("{}", answer.text);
-                return ExitCode::FAILURE;
-            }
-            answer => answer.map(|answer| answer.text),
-        },
-        Command::Doctor(arguments) => match doctor::run(&arguments) {
-            Ok(report) if !report.is_well => {
-                anstream::println!("{}", report.text);
-                return ExitCode::FAILURE;
-            }
-            report => report.map(|report| report.text),
-        },
-        Command::Install(arguments) => install::run(&arguments),
-        Command::Setup(arguments) => setup::run(&arguments),
-        Command::Completions(arguments) => manual::completions(&arguments, Cli::command()),
-        Command::Man(arguments) => manual::man(&arguments, Cli::command()),
-        Command::Token(arguments) => token::generate(arguments)
-            .await
-            .map(|token| token.as_str().to_owned())
-            .map_err(|error| error.to_string()),
-        Command::AssumeRole(arguments) => assume_role::run(arguments).await,
-        Command::Sts(arguments) => match sts::run(arguments).await {
-            Err(error) => Err(error),
-        },
-        Command::SimulateCustomPolicy(arguments) => answer(simulate::custom(arguments)),
-        Command::SimulatePrincipalPolicy(arguments) => answer(simulate::principal(arguments)),
-    };
-    match printed {
-        Ok(text) => {
-            anstream::println!("{text}");
-            ExitCode::SUCCESS
         }
         Err(error) => {
             eprintln!("dsql-iam: {error}");
@@ -119,11 +77,21 @@ async fn main() -> ExitCode {
     }
 }
 
-/// An answer as AWS's command line prints it.
-fn answer(answer: Result<serde_json::Value, simulate::Error>) -> Result<String, String> {
-    answer
-        .map(|value| format!("{value:#}"))
-        .map_err(|error| error.to_string())
+async fn run(command: Command) -> Result<Report, String> {
+    match command {
+        Command::Token(arguments) => token::run(arguments).await,
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::AssumeRole(arguments) => assume_role::run(arguments).await,
+        Command::Sts(arguments) => sts::run(arguments).await,
+        Command::SimulateCustomPolicy(arguments) => simulate::run_custom(arguments),
+        Command::SimulatePrincipalPolicy(arguments) => simulate::run_principal(arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Install(arguments) => install::run(&arguments),
+        Command::Setup(arguments) => setup::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, Cli::command()),
+        Command::Man(arguments) => man::run(&arguments, Cli::command()),
+    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn place(root: &Path, test: &str) -> Option<(PathBuf, Option<String>)> {
                 _ => rust(source.join("mod.rs")),
             }
         }
-        ["simulate"] => rust(root.join("cli/src/simulate/mod.rs")),
+        ["simulate"] => rust(root.join("cli/src/command/simulate/tests.rs")),
         _ => {
             let file = match module {
                 "page" => "reference_page",

@@ -41,9 +41,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::assume_role::{DEFAULT_REGION, Place};
-use crate::sessions::NotBegun;
-use crate::{assume_role, region, sessions, token};
+use super::assume_role::{self, DEFAULT_REGION, Place};
+use super::{Report, token};
+use crate::shared::region;
+use crate::shared::sessions::{self, NotBegun};
 use query::Action;
 
 /// The service that requests are signed for.
@@ -103,7 +104,7 @@ struct State {
 ///
 /// # Errors
 /// A sentence, if it cannot begin.
-pub async fn run(arguments: Arguments) -> Result<Infallible, String> {
+pub async fn run(arguments: Arguments) -> Result<Report, String> {
     let is_loopback = arguments.listen.ip().is_loopback();
     let mut container = None;
     if let Some(role) = &arguments.container_role {

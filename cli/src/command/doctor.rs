@@ -6,7 +6,8 @@ use clap::Args;
 use dsql_iam_server::doctor::{FACTS_QUERY, Facts, examine};
 use serde::{Deserialize, Serialize};
 
-use crate::postgres;
+use super::Report;
+use crate::shared::postgres;
 
 /// How far the clocks of client and server may be apart, in seconds: what a login allows.
 const CLOCK_SKEW: f64 = dsql_iam_core::time::CLOCK_SKEW.as_seconds_f64();
@@ -35,14 +36,6 @@ struct Row {
     status: String,
     found: String,
     remedy: Option<String>,
-}
-
-/// What was found.
-pub struct Report {
-    /// the text to print
-    pub text: String,
-    /// whether there is no fault
-    pub is_well: bool,
 }
 
 /// Asks the server. Without the library it is asked for what can be told without it; without the

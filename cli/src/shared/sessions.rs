@@ -15,7 +15,7 @@ use serde::Deserialize;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, UtcDateTime};
 
-use crate::owner;
+use super::owner;
 
 /// How the names of our own documents start; nothing else is ever removed.
 const PREFIX: &str = "dsql-iam-session-";

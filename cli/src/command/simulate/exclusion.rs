@@ -8,7 +8,7 @@ use dsql_iam_core::arn::is_account_id;
 use dsql_iam_core::authorization::{Policies, Source};
 use dsql_iam_core::policy::fits_wildcards;
 
-use super::input::{InlinePolicyIdentifier, PolicyIdentifier};
+use super::structures::{InlinePolicyIdentifier, PolicyIdentifier};
 use super::{Error, error, invalid};
 
 /// The most that AWS takes.

@@ -5,8 +5,9 @@ use dsql_iam_core::policy::{Kind, Policy};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::input::{Input, contents};
+use super::options::Input;
 use super::{Error, error, invalid, is_about_trust};
+use crate::shared::file_argument;
 
 /// The most levels of an organization that AWS takes.
 const MAX_LEVELS: usize = 7;
@@ -128,8 +129,8 @@ fn sourced(policies: &[GivenPolicy]) -> Vec<Sourced<'_>> {
 
 impl GivenPolicy {
     fn read(name: String, text: &str, kind: Kind) -> Result<Self, Error> {
-        let is_inline = !text.starts_with("file://");
-        let text = contents(text.to_owned())?;
+        let is_inline = !text.starts_with(file_argument::PREFIX);
+        let text = file_argument::contents(text.to_owned())?;
         let policy = Policy::parse(&text, kind).map_err(|fault| {
             // Most often the name of a file.
             let is_no_json = is_inline && !text.trim_start().starts_with(['{', '[', '\u{feff}']);

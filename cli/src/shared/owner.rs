@@ -8,7 +8,7 @@
 //! - *Can somebody else put another thing in its place meanwhile?* Each folder on the way has to be
 //!   root's or that user's, and not writable by others. (Without links, which the caller resolves.)
 //! - *What goes along?* The user's own groups, not those of the path: `chown postgres` leaves the
-//!   group root. Of the environment, [`crate::postgres::program`] hands on next to nothing.
+//!   group root. Of the environment, [`super::postgres::program`] hands on next to nothing.
 
 use std::ffi::CString;
 use std::fs;

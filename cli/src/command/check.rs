@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use dsql_iam_core::check::{Finding, IdentityReport, Report, check};
+use dsql_iam_core::check::{self, Finding, IdentityReport};
 use dsql_iam_core::cluster::Cluster;
 use time::UtcDateTime;
 
-use crate::explain;
+use super::Report;
+use crate::shared::cluster;
 
 /// What `dsql-iam check` takes.
 #[derive(Args)]
@@ -49,33 +50,25 @@ pub struct Arguments {
     json: bool,
 }
 
-/// What came of it.
-pub struct Answer {
-    /// the text to print
-    pub text: String,
-    /// whether all is well
-    pub is_well: bool,
-}
-
 /// Checks the directory.
 ///
 /// # Errors
 /// A sentence, if the cluster is none.
-pub fn run(arguments: &Arguments) -> Result<Answer, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, String> {
     let region = arguments.region.as_deref();
     let cluster = match (&arguments.account_id, &arguments.cluster_id, region) {
         (Some(account), Some(id), Some(region)) => {
             Some(Cluster::new(account, region, id, "").map_err(|fault| fault.to_string())?)
         }
         _ => match &arguments.cluster_arn {
-            Some(arn) => Some(explain::cluster(arn, region, "")?),
+            Some(arn) => Some(cluster::with_arn(arn, region, "")?),
             None => None,
         },
     };
     let now = UtcDateTime::now();
-    let report = check(&arguments.iam_directory, cluster.as_ref(), now);
+    let report = check::check(&arguments.iam_directory, cluster.as_ref(), now);
     let (errors, warnings) = report.counts();
-    Ok(Answer {
+    Ok(Report {
         is_well: errors == 0 && (warnings == 0 || !arguments.strict),
         text: if arguments.json {
             serde_json::to_string_pretty(&report).map_err(|fault| fault.to_string())?
@@ -86,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<Answer, String> {
 }
 
 /// For people; the colours are left out again where nobody would see them.
-fn text(report: &Report) -> String {
+fn text(report: &check::Report) -> String {
     let mut text = String::new();
     let mut section = |title: &str, rows: Vec<(String, String)>| {
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

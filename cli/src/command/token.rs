@@ -17,7 +17,8 @@ use aws_smithy_async::time::SystemTimeSource;
 use clap::Args;
 use url::Url;
 
-use crate::{offline, region};
+use super::Report;
+use crate::shared::{offline, region};
 
 /// What `dsql-iam token` takes.
 #[derive(Args)]
@@ -77,8 +78,19 @@ pub enum Error {
     Signing(BoxError),
 }
 
+/// The token.
+///
+/// # Errors
+/// The sentence of an [`Error`].
+pub async fn run(arguments: Arguments) -> Result<Report, String> {
+    match generate(arguments).await {
+        Ok(token) => Ok(token.as_str().to_owned().into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Takes what the user typed, gives the token, without a newline.
-pub async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
+async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
     let profile = arguments.profile.as_deref();
     let region = match arguments.region {
         Some(name) => Some(Region::new(name)),

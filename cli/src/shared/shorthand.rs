@@ -3,12 +3,72 @@
 //! Follows <https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html>, without
 //! structures in structures, which nothing here has.
 
+use std::collections::HashSet;
+
+/// The fields of a structure in the shorthand, each taken out by its name.
+pub struct Fields<'o> {
+    form: &'o str,
+    fields: Vec<(String, Vec<String>)>,
+}
+
+impl<'o> Fields<'o> {
+    /// Takes the form that the text should have, for the error, and the names that may be in it.
+    ///
+    /// # Errors
+    /// A sentence: it is not shorthand, or a name is unknown or a duplicate.
+    pub fn read(form: &'o str, names: &[&str], text: &str) -> Result<Self, String> {
+        let mut read = Self {
+            form,
+            fields: Vec::new(),
+        };
+        read.fields = parse(text).map_err(|found| read.fault(&found))?;
+        let mut known = HashSet::new();
+        for (name, _) in &read.fields {
+            if !names.contains(&name.as_str()) {
+                return Err(read.fault(&format!("there is no {name}")));
+            }
+            if !known.insert(name) {
+                return Err(read.fault(&format!("{name} is there twice")));
+            }
+        }
+        Ok(read)
+    }
+
+    /// A sentence about this text, with the form that it should have.
+    pub fn fault(&self, found: &str) -> String {
+        format!("{found}; it is written as {}", self.form)
+    }
+
+    /// Takes the values of a field.
+    pub fn list(&mut self, name: &str) -> Option<Vec<String>> {
+        let at = self.fields.iter().position(|(field, _)| field == name)?;
+        Some(self.fields.swap_remove(at).1)
+    }
+
+    /// Takes the one value of a field, if it is there.
+    pub fn one(&mut self, name: &str) -> Result<Option<String>, String> {
+        let Some(mut values) = self.list(name) else {
+            return Ok(None);
+        };
+        match (values.pop(), values.is_empty()) {
+            (Some(value), true) => Ok(Some(value)),
+            _ => Err(self.fault(&format!("{name} has not one value"))),
+        }
+    }
+
+    /// Takes the one value of a field that has to be there.
+    pub fn needed(&mut self, name: &str) -> Result<String, String> {
+        self.one(name)?
+            .ok_or_else(|| self.fault(&format!("{name} is missing")))
+    }
+}
+
 /// The names with their values, in their order. What has no `=` is one more value of the name
 /// before it.
 ///
 /// # Errors
 /// A clause that says what is wrong.
-pub fn parse(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
+fn parse(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
     let mut fields: Vec<(String, Vec<String>)> = Vec::new();
     let mut rest = text;
     loop {

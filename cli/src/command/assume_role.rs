@@ -5,7 +5,6 @@
 //! `credential_process`,
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -18,8 +17,10 @@ use dsql_iam_core::sts::{
 use serde_json::{Value, json};
 use time::UtcDateTime;
 
-use crate::sessions::NotBegun;
-use crate::{region, sessions, token};
+use super::{Report, token};
+use crate::shared::sessions::{self, NotBegun};
+use crate::shared::shorthand::Fields;
+use crate::shared::{file_argument, region};
 
 /// The region that AWS's own service of this kind is in, if none is named.
 pub const DEFAULT_REGION: &str = "us-east-1";
@@ -118,7 +119,7 @@ enum Format {
 ///
 /// # Errors
 /// A sentence: AWS's, with the reason that the documents give.
-pub async fn run(arguments: Arguments) -> Result<String, String> {
+pub async fn run(arguments: Arguments) -> Result<Report, String> {
     let profile = arguments.profile.as_deref();
     let region = region::configured(profile).await;
     let credentials = token::credentials(profile, region.clone())
@@ -157,7 +158,7 @@ pub async fn run(arguments: Arguments) -> Result<String, String> {
         Format::Json => grant.response(&key),
         Format::CredentialProcess => for_credential_process(&grant, &key),
     };
-    Ok(format!("{printed:#}"))
+    Ok(format!("{printed:#}").into())
 }
 
 /// A refusal for whoever can read the documents.
@@ -200,20 +201,18 @@ impl Arguments {
 
 /// The policy itself, or the content of the file that is named.
 fn policy(text: &str) -> Result<String, String> {
-    if text.trim_start().starts_with('{') {
-        return Ok(text.to_owned());
-    }
-    let path = text.strip_prefix("file://").unwrap_or(text);
-    fs::read_to_string(path).map_err(|fault| format!("--policy: {path}: {fault}"))
+    let is_path = !text.trim_start().starts_with('{') && !text.starts_with(file_argument::PREFIX);
+    let argument = match is_path {
+        true => format!("{}{text}", file_argument::PREFIX),
+        false => text.to_owned(),
+    };
+    file_argument::contents(argument).map_err(|fault| format!("--policy: {fault}"))
 }
 
+/// A session tag in the AWS CLI's shorthand.
 fn tag(text: &str) -> Result<(String, String), String> {
-    let parts = text
-        .strip_prefix("Key=")
-        .and_then(|rest| rest.split_once(",Value="));
-    parts
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .ok_or_else(|| "it is written as Key=KEY,Value=VALUE".to_owned())
+    let mut fields = Fields::read("Key=KEY,Value=VALUE", &["Key", "Value"], text)?;
+    Ok((fields.needed("Key")?, fields.needed("Value")?))
 }
 
 #[cfg(test)]
@@ -223,10 +222,21 @@ mod tests {
     #[test]
     fn tags_are_written_as_in_the_aws_cli() {
         let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
-        assert_eq!(tag("Key=team,Value=a,b=c"), pair("team", "a,b=c"));
+        assert_eq!(tag("Key=team,Value='a,b=c'"), pair("team", "a,b=c"));
+        assert_eq!(tag("Value=blue,Key=team"), pair("team", "blue"));
         assert_eq!(tag("Key=team,Value="), pair("team", ""));
-        for text in ["", "team=blue", "Key=team", "Value=a,Key=b"] {
-            assert!(tag(text).is_err(), "{text}");
+        for text in [
+            "",
+            "team=blue",
+            "Key=team",
+            "Key=a,Value=b,c",
+            "Key=a,Value=b,C=d",
+        ] {
+            let fault = tag(text).unwrap_err();
+            assert!(
+                fault.ends_with("it is written as Key=KEY,Value=VALUE"),
+                "{fault}"
+            );
         }
     }
 }

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
-use crate::postgres::Installation;
+use super::Report;
+use crate::shared::postgres::Installation;
 
 /// The version of the extension, which is the command's own.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -46,7 +47,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A sentence that says what to do.
-pub fn run(arguments: &Arguments) -> Result<String, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, String> {
     let installation = Installation::find(arguments.pg_config.as_deref())?;
     let source = &arguments.source;
     let control = source.join("dsql_iam.control");
@@ -103,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<String, String> {
         lines
             .push("next: dsql-iam setup --data DIR, with the data directory of your server".into());
     }
-    Ok(lines.join("\n"))
+    Ok(lines.join("\n").into())
 }
 
 /// Reads a library, and makes sure that this PostgreSQL will load it: with any other in

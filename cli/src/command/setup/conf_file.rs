@@ -1,0 +1,343 @@
+//! PostgreSQL's configuration files: what they set, and what is written into them.
+//!
+//! What setup writes into `postgresql.conf` stands between two lines of its own at the end of the file,
+//! so that taking it out leaves every other byte as it is, whoever changed what meanwhile.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+
+use dsql_iam_server::doctor::preloads;
+
+use super::PRELOAD;
+
+const BEGIN: &str =
+    "# BEGIN dsql_iam, written by dsql-iam setup; dsql-iam setup --undo takes it out\n";
+const END: &str = "# END dsql_iam\n";
+/// Says that the last line before [`BEGIN`] had no line break.
+const NO_BREAK: &str = "# the line before had no line break\n";
+/// Names the folder that was made.
+pub const MADE: &str = "# made: ";
+/// Holds the line of postgresql.auto.conf that was replaced.
+pub const REPLACED: &str = "# postgresql.auto.conf had: ";
+
+/// The file without what setup wrote, and what that is.
+pub fn split(content: &str) -> (String, Option<String>) {
+    let block = content.find(BEGIN).and_then(|start| {
+        let inside = start + BEGIN.len();
+        let length = content[inside..].find(END)?;
+        Some((
+            start,
+            &content[inside..inside + length],
+            inside + length + END.len(),
+        ))
+    });
+    let Some((start, block, end)) = block else {
+        return (content.to_owned(), None);
+    };
+    let mut before = &content[..start];
+    if block.starts_with(NO_BREAK) {
+        before = before.strip_suffix('\n').unwrap_or(before);
+    }
+    let block = block.strip_prefix(NO_BREAK).unwrap_or(block);
+    (
+        format!("{before}{}", &content[end..]),
+        Some(block.to_owned()),
+    )
+}
+
+/// The file with what setup writes, at its end.
+pub fn join(base: &str, block: &str) -> String {
+    if base.is_empty() || base.ends_with('\n') {
+        format!("{base}{BEGIN}{block}{END}")
+    } else {
+        format!("{base}\n{BEGIN}{NO_BREAK}{block}{END}")
+    }
+}
+
+/// What the lines of a block say that start with `kind`.
+pub fn notes<'b>(block: &'b str, kind: &'static str) -> impl Iterator<Item = &'b str> {
+    block
+        .lines()
+        .filter_map(move |line| line.strip_prefix(kind))
+}
+
+/// The line of postgresql.auto.conf that a block says was replaced, if it set this.
+pub fn replaced_line<'b>(block: &'b str, name: &str) -> Option<&'b str> {
+    notes(block, REPLACED).find(|line| value_in(line, name).is_some())
+}
+
+/// The lines of a configuration file that set this: number, line, value. The last one counts.
+pub fn lines_of<'c>(
+    content: &'c str,
+    name: &str,
+) -> impl Iterator<Item = (usize, &'c str, String)> {
+    content
+        .lines()
+        .enumerate()
+        .filter_map(move |(index, line)| {
+            let line_start = line.trim_start();
+            let is_name = |character: char| {
+                character.is_ascii_alphanumeric() || ['_', '.'].contains(&character)
+            };
+            let (found, rest) =
+                line_start.split_at(line_start.find(|character| !is_name(character))?);
+            if !found.eq_ignore_ascii_case(name) {
+                return None;
+            }
+            let rest = rest.trim_start();
+            let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
+            let value = match rest.strip_prefix('\'') {
+                Some(quoted) => unquote(quoted),
+                None => rest
+                    .split([' ', '\t', '#'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            };
+            Some((index + 1, line, value))
+        })
+}
+
+/// What a configuration file sets this to.
+pub fn value_in(content: &str, name: &str) -> Option<String> {
+    lines_of(content, name).last().map(|(_, _, value)| value)
+}
+
+/// Puts another line in the place of the last that sets this, and notes in words what it did.
+pub fn change_last(content: &mut String, name: &str, new: &str, words: &mut Vec<String>) {
+    if let Some((number, line, _)) = lines_of(content, name).last() {
+        words.push(format!("  - {line}\n  + {new}"));
+        *content = with_line(content, number, Some(new));
+    }
+}
+
+/// The value that [`quote`] has made this of, behind the quote that begins it.
+fn unquote(quoted: &str) -> String {
+    let mut value = String::new();
+    let mut characters = quoted.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => value.extend(characters.next()),
+            '\'' if characters.next_if_eq(&'\'').is_none() => break,
+            other => value.push(other),
+        }
+    }
+    value
+}
+
+/// postgresql.auto.conf with the library taken out, and what is changed in it, in words. `had` is
+/// the line as it was before setup, which comes back if nothing else has changed.
+pub fn without_us(content: &str, had: Option<&str>) -> (String, Vec<String>) {
+    let others = |value: &str| {
+        let entries = value.split(',').map(str::trim);
+        entries
+            .filter(|entry| !entry.is_empty() && !preloads(entry))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let had = had.and_then(|had| Some((had, others(&value_in(had, PRELOAD)?))));
+    let (mut better, mut words) = (content.to_owned(), Vec::new());
+    // From the last on, so that the numbers of those before stay.
+    let found: Vec<_> = lines_of(content, PRELOAD)
+        .filter(|(_, _, value)| preloads(value))
+        .collect();
+    for (number, line, value) in found.into_iter().rev() {
+        let kept = others(&value);
+        let back = match &had {
+            Some((had, before)) if *before == kept => Some((*had).to_owned()),
+            _ if kept.is_empty() => None,
+            _ => Some(format!("{PRELOAD} = '{kept}'")),
+        };
+        words.push(format!("  - {line}"));
+        words.extend(back.iter().map(|back| format!("  + {back}")));
+        better = with_line(&better, number, back.as_deref());
+    }
+    (better, words)
+}
+
+/// A file with another line in the place of the one with this number, or without it.
+fn with_line(content: &str, number: usize, new: Option<&str>) -> String {
+    let mut lines = String::new();
+    for (index, line) in content.split_inclusive('\n').enumerate() {
+        match new {
+            _ if index + 1 != number => lines += line,
+            Some(new) => {
+                lines += new;
+                lines += &line[line.trim_end_matches(['\r', '\n']).len()..];
+            }
+            None => {}
+        }
+    }
+    lines
+}
+
+/// Quotes a value for `postgresql.conf`, where a backslash escapes.
+pub fn quote(value: &str) -> String {
+    format!("'{}'", value.replace('\\', r"\\").replace('\'', "''"))
+}
+
+/// The content of a file.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| cannot(path, &error))
+}
+
+/// Puts a file with this content in the place of one that is there, with its owner and mode.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn replace(path: &Path, content: &str) -> Result<(), String> {
+    let write = || -> io::Result<()> {
+        // Where the name is a link, the file that it leads to.
+        let path = fs::canonicalize(path)?;
+        let old = fs::metadata(&path)?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        new.write_all(content.as_bytes())?;
+        give(new.path(), (old.uid(), old.gid()))?;
+        new.as_file().set_permissions(old.permissions())?;
+        new.as_file().sync_all()?;
+        new.persist(&path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|error| cannot(path, &error))
+}
+
+/// Hands a file over, if it is not theirs already. Where that takes root's rights it is an error.
+fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    if (metadata.uid(), metadata.gid()) == (user, group) {
+        return Ok(());
+    }
+    chown(path, Some(user), Some(group))
+}
+
+/// A sentence about a file that could not be read or written.
+pub fn cannot(path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": run it as root, or as the server's user, who has to have the right to it"
+        }
+        _ => "",
+    };
+    format!("{}: {error}{advice}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_out_leaves_every_other_byte() {
+        for base in ["", "a = 1\n", "a = 1", "a = 1\n\n"] {
+            let with = join(base, "x = 'y'\n");
+            assert_eq!(
+                split(&with),
+                (base.to_owned(), Some("x = 'y'\n".to_owned()))
+            );
+            let and_more = format!("{with}b = 2\n");
+            assert_eq!(split(&and_more).0, format!("{base}b = 2\n"));
+            assert_eq!(split(base), (base.to_owned(), None));
+        }
+    }
+
+    #[test]
+    fn other_libraries_stay() {
+        let had = "shared_preload_libraries = 'a'";
+        let taken_out = |line: &str, had| without_us(&format!("x = 1\n{line}\ny = 2\n"), had).0;
+        let with = |line: &str| format!("x = 1\n{line}\ny = 2\n");
+        assert_eq!(
+            taken_out("shared_preload_libraries = 'a,dsql_iam'", Some(had)),
+            with(had)
+        );
+        for had in [Some(had), None] {
+            assert_eq!(
+                taken_out("shared_preload_libraries = 'a, dsql_iam, b'", had),
+                with("shared_preload_libraries = 'a, b'")
+            );
+            assert_eq!(
+                taken_out("shared_preload_libraries = '$libdir/dsql_iam.so'", had),
+                "x = 1\ny = 2\n"
+            );
+            // Nothing of ours, nothing changed.
+            for line in [
+                "shared_preload_libraries = 'a ,b'",
+                "shared_preload_libraries_x = 'dsql_iam'",
+                "#shared_preload_libraries = 'dsql_iam'",
+                "dsql_iam.region = 'us-east-1'",
+            ] {
+                assert_eq!(without_us(&with(line), had), (with(line), vec![]));
+            }
+        }
+    }
+
+    #[test]
+    fn the_line_that_counts_is_the_one_that_changes() {
+        let comment = "#shared_preload_libraries = 'a, dsql_iam'\n";
+        let line = "shared_preload_libraries = 'a, dsql_iam'";
+        for (before, after) in [
+            (
+                format!("{comment}{line}\n"),
+                format!("{comment}shared_preload_libraries = 'a'\n"),
+            ),
+            (
+                format!("{comment}{line}"),
+                format!("{comment}shared_preload_libraries = 'a'"),
+            ),
+            (
+                "x = 1\nshared_preload_libraries = 'dsql_iam'".into(),
+                "x = 1\n".into(),
+            ),
+            (
+                format!("{line}\n{line}\n"),
+                "shared_preload_libraries = 'a'\n".repeat(2),
+            ),
+        ] {
+            assert_eq!(without_us(&before, None).0, after);
+        }
+        assert_eq!(with_line("a\nb\r\na\n", 2, Some("c")), "a\nc\r\na\n");
+        assert_eq!(with_line("a\nb\na", 3, Some("c")), "a\nb\nc");
+    }
+
+    #[test]
+    fn the_list_of_libraries_is_found_however_it_is_written() {
+        let values = |content: &str| {
+            let lines = lines_of(content, PRELOAD);
+            lines
+                .map(|(number, _, value)| (number, value))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            values(
+                "x = 1\nshared_preload_libraries = 'a, b' # c\n  Shared_Preload_Libraries\tdsql_iam#c\n\
+                 shared_preload_libraries='a'\nshared_preload_librariesx = 'a'\n"
+            ),
+            [
+                (2, "a, b".to_owned()),
+                (3, "dsql_iam".to_owned()),
+                (4, "a".to_owned())
+            ]
+        );
+        assert_eq!(values("#shared_preload_libraries = 'a'\n"), []);
+    }
+
+    #[test]
+    fn a_value_is_read_as_it_was_written() {
+        for value in ["a", "it's", r"\\a\'b''", ""] {
+            let content = format!("dsql_iam.region = {} # c\n", quote(value));
+            assert_eq!(
+                value_in(&content, "DSQL_IAM.Region"),
+                Some(value.to_owned())
+            );
+        }
+        assert_eq!(value_in("a = 1\na = 2 # x\n", "a"), Some("2".to_owned()));
+        assert_eq!(value_in("dsql_iam.region_x = 1\n", "dsql_iam.region"), None);
+        let block = format!("{REPLACED}b = 'x'\n{REPLACED}a = 'y'\nb = 'z'\n");
+        assert_eq!(replaced_line(&block, "a"), Some("a = 'y'"));
+        assert_eq!(replaced_line(&block, "c"), None);
+    }
+}

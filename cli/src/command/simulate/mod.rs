@@ -1,0 +1,348 @@
+//! `dsql-iam simulate-custom-policy` and `simulate-principal-policy`: what IAM's policies say of a
+//! request, in the same words as the AWS CLI's commands of these names, without AWS.
+//!
+//! Follows <https://docs.aws.amazon.com/cli/latest/reference/iam/simulate-custom-policy.html> and
+//! <https://docs.aws.amazon.com/cli/latest/reference/iam/simulate-principal-policy.html>. One input
+//! is an addition: session policies. What comes out differently than on AWS is in
+//! [fidelity.md](../../../../docs/fidelity.md).
+
+mod answer;
+mod caller;
+mod exclusion;
+mod given;
+mod options;
+mod structures;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dsql_iam_core::arn::{IamArn, is_account_id};
+use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
+use dsql_iam_core::denial::Why;
+use dsql_iam_core::directory::Snapshot;
+use dsql_iam_core::identity::Identities;
+use dsql_iam_core::policy::Context;
+use dsql_iam_core::request_context::simulated_context;
+use serde_json::{Value, json};
+
+use super::Report;
+
+use answer::Outcome;
+use caller::Asker;
+use exclusion::Exclusions;
+use given::Given;
+use options::{Input, Options};
+
+/// What `simulate-custom-policy` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  dsql-iam simulate-custom-policy --action-names dsql:DbConnect \\
+    --policy-input-list file://policy.json")]
+pub struct Custom {
+    /// The service control policies, by level from the organization's root to the account:
+    /// `ServiceControlPolicyInputList=POLICY,POLICY`, or JSON
+    #[arg(long, num_args = 1.., value_name = "LEVEL")]
+    ordered_organization_policy_input_list: Option<Vec<String>>,
+
+    // The last of its headings would count for what follows.
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What `simulate-principal-policy` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  dsql-iam simulate-principal-policy --action-names dsql:DbConnect \\
+    --policy-source-arn arn:aws:iam::012345678912:role/example --iam-directory ./iam")]
+pub struct Principal {
+    /// The user, group or role whose policies count
+    #[arg(long, value_name = "ARN")]
+    policy_source_arn: Option<String>,
+
+    /// The directory of the IAM documents
+    #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
+    iam_directory: PathBuf,
+
+    /// Policies to leave out: `PolicyType=TYPE`, `PolicyArn=ARN`, or
+    /// `InlinePolicyIdentifier={PolicyName=NAME,AttachmentType=TYPE,AttachmentName=NAME}`, or JSON
+    #[arg(long, num_args = 1.., value_name = "POLICY")]
+    policy_exclusion_list: Option<Vec<String>>,
+
+    // The last of its headings would count for what follows.
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Why nothing was simulated: one sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
+
+impl From<String> for Error {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+fn error(text: impl Into<String>) -> Error {
+    Error(text.into())
+}
+
+/// What AWS refuses before it looks at a policy, by its name for that.
+fn invalid(text: impl std::fmt::Display) -> Error {
+    Error(format!("InvalidInput: {text}"))
+}
+
+/// Runs `simulate-custom-policy`.
+///
+/// # Errors
+/// The sentence of an [`Error`].
+pub fn run_custom(arguments: Custom) -> Result<Report, String> {
+    report(custom(arguments))
+}
+
+/// Runs `simulate-principal-policy`.
+///
+/// # Errors
+/// The sentence of an [`Error`].
+pub fn run_principal(arguments: Principal) -> Result<Report, String> {
+    report(principal(arguments))
+}
+
+/// An answer as the AWS CLI prints it.
+fn report(answer: Result<Value, Error>) -> Result<Report, String> {
+    match answer {
+        Ok(value) => Ok(format!("{value:#}").into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The answer of `simulate-custom-policy`.
+fn custom(arguments: Custom) -> Result<Value, Error> {
+    let mut input = arguments.options.read()?;
+    if let Some(levels) = arguments.ordered_organization_policy_input_list {
+        input.ordered_organization_policy_input_list = structures::levels(levels)?;
+    }
+    if !input.policy_exclusion_list.is_empty() {
+        return Err(error(
+            "--cli-input-json: PolicyExclusionList goes with simulate-principal-policy",
+        ));
+    }
+    if input.policy_input_list.is_empty() {
+        return Err(error("--policy-input-list is needed"));
+    }
+    let given = Given::read(&input)?;
+    let asker = match &input.caller_arn {
+        Some(arn) => Asker::named(arn, None, None)?,
+        None => Asker::default(),
+    };
+    let simulation = Simulation {
+        policies: given.policies(),
+        input: &input,
+        given: &given,
+        asker: &asker,
+        identities: None,
+    };
+    simulation.answer()
+}
+
+/// The answer of `simulate-principal-policy`.
+fn principal(arguments: Principal) -> Result<Value, Error> {
+    let mut input = arguments.options.read()?;
+    if arguments.policy_source_arn.is_some() {
+        input.policy_source_arn = arguments.policy_source_arn;
+    }
+    if let Some(exclusions) = arguments.policy_exclusion_list {
+        input.policy_exclusion_list = structures::exclusions(exclusions)?;
+    }
+    if !input.ordered_organization_policy_input_list.is_empty() {
+        return Err(error(
+            "--cli-input-json: OrderedOrganizationPolicyInputList goes with simulate-custom-policy",
+        ));
+    }
+    let exclusions = Exclusions::read(&input.policy_exclusion_list)?;
+    let source = input
+        .policy_source_arn
+        .as_deref()
+        .ok_or_else(|| error("--policy-source-arn is needed"))?;
+    let is_principal = IamArn::parse(source).is_ok();
+    if !is_principal && !is_group(source) {
+        return Err(error(format!(
+            "{source} is not the ARN of a user, a group or a role"
+        )));
+    }
+    let directory = &arguments.iam_directory;
+    let identities = Snapshot::read(directory)
+        .and_then(|snapshot| snapshot.identities())
+        .map_err(|fault| error(fault.to_string()))?;
+    let unknown = || {
+        let directory = directory.display();
+        error(format!("{source} is in no document of {directory}"))
+    };
+    let policies = if is_principal {
+        let principal = identities.principal(source).ok_or_else(unknown)?;
+        identities.policies(principal, None)
+    } else {
+        identities.policies_of_group(identities.group(source).ok_or_else(unknown)?)
+    };
+    let mut policies = policies.map_err(|why| match why {
+        Why::Incomplete(missing) => error(format!("{source}: {missing} is in no document")),
+        why => error(format!("{source}: {why:?}")),
+    })?;
+    exclusions.apply(&mut policies);
+    let given = Given::read(&input)?;
+    let more = given.policies();
+    policies.identity.extend(more.identity);
+    if more.boundary.is_some() {
+        policies.boundary = more.boundary;
+    }
+    policies.session = more.session;
+    let arn = input.caller_arn.as_deref().unwrap_or(source);
+    let asker = Asker::named(arn, Some(&identities), Some(source))?;
+    let simulation = Simulation {
+        policies,
+        input: &input,
+        given: &given,
+        asker: &asker,
+        identities: Some(&identities),
+    };
+    simulation.answer()
+}
+
+/// Whether it is the ARN of a group, path included.
+fn is_group(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts[..] else {
+        return false;
+    };
+    let name = resource.strip_prefix("group/").unwrap_or_default();
+    let is_named = !name.is_empty() && !name.ends_with('/') && !name.contains(['*', '?']);
+    !partition.is_empty() && is_account_id(account) && is_named
+}
+
+/// Whether a role's trust policy has a say in the action.
+fn is_about_trust(action: &str) -> bool {
+    let actions = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
+    actions.iter().any(|of| of.eq_ignore_ascii_case(action))
+}
+
+/// AWS: no permissions are required, and an explicit deny changes nothing.
+fn needs_no_permission(action: &str) -> bool {
+    action.eq_ignore_ascii_case("sts:GetCallerIdentity")
+}
+
+/// What is asked, and what it is judged by.
+struct Simulation<'s> {
+    /// Those of the policies that are not the resource's.
+    policies: Policies<'s>,
+    input: &'s Input,
+    given: &'s Given,
+    asker: &'s Asker,
+    identities: Option<&'s Identities>,
+}
+
+impl<'s> Simulation<'s> {
+    fn answer(&self) -> Result<Value, Error> {
+        let input = self.input;
+        if input.resource_policy.is_some() && self.asker.is_nobody() {
+            return Err(error(
+                "--caller-arn is needed with --resource-policy, whose Principal it is compared with",
+            ));
+        }
+        let owner = match input.resource_owner.as_deref() {
+            None => None,
+            Some(owner) => {
+                let account = account_in(owner).unwrap_or(owner);
+                let account = Some(account).filter(|account| is_account_id(account));
+                Some(account.ok_or_else(|| {
+                    error(format!(
+                        "--resource-owner: {owner} is not an account: twelve digits, or an ARN"
+                    ))
+                })?)
+            }
+        };
+        let mut context = simulated_context(self.identities, &self.asker.caller());
+        for entry in &input.context_entries {
+            context.set_all(&entry.context_key_name, entry.context_key_values.clone());
+        }
+        let mut results = Vec::new();
+        for action in &input.action_names {
+            let mut outcomes = Vec::new();
+            for resource in &input.resource_arns {
+                let outcome = self.outcome(action, resource, owner, &context)?;
+                outcomes.push((resource.as_str(), outcome));
+            }
+            results.push(answer::result(action, outcomes));
+        }
+        Ok(json!({"EvaluationResults": results, "IsTruncated": false}))
+    }
+
+    fn outcome(
+        &self,
+        action: &str,
+        resource: &str,
+        owner: Option<&str>,
+        context: &Context,
+    ) -> Result<Outcome, Error> {
+        if needs_no_permission(action) {
+            return Ok(Outcome::allowed());
+        }
+        let caller = self.asker.caller();
+        let mut policies = self.policies.clone();
+        if is_about_trust(action) {
+            (policies.resource, policies.resource_must_allow) = self.trust(resource);
+        } else {
+            policies.resource = self.given.resource();
+        }
+        // Without a policy of the resource there is nothing that its account could say: the caller's
+        // policies decide, as in AWS's simulator, whosever the resource is.
+        let is_judged_twice = policies.resource.is_some() || policies.resource_must_allow;
+        let resource_account = account_in(resource)
+            .or(owner)
+            .filter(|_| is_judged_twice)
+            .unwrap_or(caller.account());
+        let request = Request {
+            action,
+            resource,
+            resource_account: Some(resource_account),
+            context,
+        };
+        let decision = authorize(&policies, &caller, &request);
+        if decision.is_unfinished {
+            return Err(error(format!(
+                "{action} on {resource}: the policies take more work than one request may"
+            )));
+        }
+        let is_cross_account = resource_account != caller.account();
+        Ok(Outcome::of(&decision, is_cross_account, self.given))
+    }
+
+    /// The trust policy of a role, if it is known, and whether it has to allow the action: it is the
+    /// given one, or else that in the documents.
+    fn trust(&self, resource: &str) -> (Option<Sourced<'s>>, bool) {
+        if let Some(given) = self.given.trust() {
+            return (Some(given), true);
+        }
+        let role = self
+            .identities
+            .filter(|_| !self.asker.is_nobody())
+            .and_then(|identities| identities.principal(resource));
+        let Some(role) = role else {
+            return (None, false);
+        };
+        let source = Source::Other("the role's trust policy");
+        let policy = role.trust_policy.as_ref();
+        (policy.map(|policy| Sourced { source, policy }), true)
+    }
+}
+
+/// The account in an ARN, if there is one in it.
+fn account_in(arn: &str) -> Option<&str> {
+    arn.split(':')
+        .nth(4)
+        .filter(|account| !account.is_empty() && *account != "*")
+}

@@ -1,0 +1,10 @@
+//! Parts that several commands need, one idea a file.
+
+pub mod cluster;
+pub mod file_argument;
+pub mod offline;
+pub mod owner;
+pub mod postgres;
+pub mod region;
+pub mod sessions;
+pub mod shorthand;
