@@ -25,7 +25,7 @@ use dsql_iam_core::denial::Denial;
 use dsql_iam_core::limits::Reached;
 use dsql_iam_core::login::{ADMIN, Caller, Verdict, check_claims, judge_token};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
-use dsql_iam_core::token::{Action, MAX_TOKEN, Malformed, Token};
+use dsql_iam_core::sigv4::token::{Action, MAX_TOKEN, Malformed, Token};
 use dsql_iam_server::connect_options::cluster_ids;
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
@@ -215,7 +215,7 @@ fn verdict(connection: &Connection, password: &str, role: &str) -> Verdict {
     if let Err(denial) = check_claims(&token, role, &cluster, UtcDateTime::now()) {
         return refused(denial);
     }
-    let key = || token.access_key_id().to_owned();
+    let key = || token.credential.access_key_id.to_string();
     let judged = with_circumstances(&cluster, key, facts(connection), |circumstances| {
         judge_token(&token, role, circumstances)
     });

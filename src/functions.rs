@@ -4,7 +4,7 @@ use crate::{connection, doctor, mappings, port, settings};
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::explain::{self, explain};
 use dsql_iam_core::request_context::ConnectionFacts;
-use dsql_iam_core::token::access_key_id;
+use dsql_iam_core::sigv4::token::access_key_id;
 use dsql_iam_server::aws_iam::Verb;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern};

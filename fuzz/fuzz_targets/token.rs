@@ -6,7 +6,7 @@ use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::judge;
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::time::format_amz_date;
-use dsql_iam_core::token::Token;
+use dsql_iam_core::sigv4::token::Token;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use time::UtcDateTime;
@@ -62,8 +62,8 @@ fuzz_target!(|text: &str| {
         return;
     };
     assert_eq!(format_amz_date(token.signed_at), token.date);
-    assert!(!token.access_key_id().is_empty());
-    assert!(!token.scope().terminator.is_empty());
+    assert!(!token.credential.access_key_id.is_empty());
+    assert!(!token.credential.scope.terminator.is_empty());
     // The text can be made again from what was read, but for the order and the slash.
     let mut again: Vec<String> = token
         .signed_parameters()

@@ -12,8 +12,8 @@ use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::judge;
 use dsql_iam_core::policy::{Caller, Context, Kind, Policy};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
-use dsql_iam_core::signature::{canonical_request, is_signed_with, signature};
-use dsql_iam_core::token::Token;
+use dsql_iam_core::sigv4::signature::signature;
+use dsql_iam_core::sigv4::token::Token;
 use serde_json::{Value, json};
 use std::fs;
 use std::hint::black_box;
@@ -38,9 +38,9 @@ fn signed_token() -> String {
     let draft = format!("{unsigned}{}", "0".repeat(64));
     let token = Token::parse(&draft).expect("a token");
     let signature = signature(
-        &canonical_request(&token),
+        &token.canonical_request(),
         token.signed_at,
-        token.scope(),
+        &token.credential.scope,
         SECRET,
     );
     unsigned + &signature
@@ -104,10 +104,10 @@ fn logins(criterion: &mut Criterion) {
         bencher.iter(|| Token::parse(black_box(&text)).is_ok());
     });
     criterion.bench_function("canonical request", |bencher| {
-        bencher.iter(|| canonical_request(black_box(&token)));
+        bencher.iter(|| black_box(&token).canonical_request());
     });
     criterion.bench_function("signature", |bencher| {
-        bencher.iter(|| assert!(is_signed_with(black_box(&token), SECRET)));
+        bencher.iter(|| assert!(black_box(&token).is_signed_with(SECRET)));
     });
     let mut logins = criterion.benchmark_group("login");
     for (name, others) in [("small account", 3), ("large account", MANY)] {

@@ -4,12 +4,12 @@
 //! That Aurora DSQL records connection attempts as data events is documented; how such an event
 //! looks is not, so what is in it beyond CloudTrail's own fields is our choice.
 
+use crate::actions::Action;
 use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::cluster::Cluster;
 use crate::denial::Denial;
 use crate::login::{ADMIN, Caller};
 use crate::time::rfc3339;
-use crate::token::Action;
 use serde_json::{Value, json};
 use time::UtcDateTime;
 

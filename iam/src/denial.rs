@@ -4,11 +4,13 @@
 //! the service is. The *reason* ([`Display`](std::fmt::Display)) is for the server's log, and
 //! holds all that helps to find the fault, but never a secret.
 
+use crate::actions::Action;
 use crate::authorization::{Decision, DecisionKind, PolicyType};
-use crate::cluster::BadCluster;
+use crate::cluster::{BadCluster, SERVICE};
 use crate::credentials;
 use crate::limits::Reached;
-use crate::token::{Action, Malformed};
+use crate::sigv4::token::Malformed;
+use crate::sigv4::{expired, not_yet_current, wrong_service};
 use std::ffi::CStr;
 
 /// The most characters of a text that a client chose, where one is told to the client or to the log.
@@ -284,9 +286,7 @@ impl Denial {
             Self::ScopeRegion { signed, .. } => {
                 format!("Credential should be scoped to a valid region, not '{signed}'.")
             }
-            Self::ScopeService(_) => {
-                "Credential should be scoped to correct service: 'dsql'.".into()
-            }
+            Self::ScopeService(_) => wrong_service(SERVICE),
             Self::ScopeTerminator(_) => {
                 "Credential should be scoped with a valid terminator: 'aws4_request'.".into()
             }
@@ -300,17 +300,12 @@ impl Denial {
                 earliest,
                 now,
                 seconds,
-            } => format!(
-                "Signature expired: {signed} is now earlier than {earliest} ({now} - {})",
-                minutes(*seconds)
-            ),
+            } => expired(signed, earliest, now, &minutes(*seconds)),
             Self::NotYetValid {
                 signed,
                 latest,
                 now,
-            } => format!(
-                "Signature not yet current: {signed} is still later than {latest} ({now} + 5 min.)"
-            ),
+            } => not_yet_current(signed, latest, now),
             Self::UnknownAccessKey(_)
             | Self::InactiveAccessKey(_)
             | Self::UnknownPrincipal { .. }

@@ -4,7 +4,7 @@
 
 use crate::login::{authenticate, decide, judge};
 use crate::request_context::Circumstances;
-use crate::token::Token;
+use crate::sigv4::token::Token;
 use std::fmt;
 
 /// The checks that [`judge`] makes, by the names of [`crate::denial::Denial::check`].
@@ -123,7 +123,7 @@ fn signed(
     token: &Token<'_>,
     circumstances: &Circumstances<'_>,
 ) -> Vec<(&'static str, String, String)> {
-    let scope = token.scope();
+    let scope = &token.credential.scope;
     let cluster = circumstances.cluster;
     let date = token.date.get(..8).unwrap_or_default();
     vec![
@@ -134,11 +134,11 @@ fn signed(
         ),
         (
             "region",
-            scope.region.to_owned(),
+            scope.region.to_string(),
             cluster.region().to_owned(),
         ),
-        ("service", scope.service.to_owned(), "dsql".to_owned()),
-        ("date of the scope", scope.date.to_owned(), date.to_owned()),
+        ("service", scope.service.to_string(), "dsql".to_owned()),
+        ("date of the scope", scope.date.to_string(), date.to_owned()),
         ("action", token.action.name().to_owned(), String::new()),
         ("signed at", token.date.to_owned(), String::new()),
         (

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod actions;
 pub mod arn;
 pub mod audit;
 pub mod authorization;
@@ -26,8 +27,6 @@ pub mod limits;
 pub mod login;
 pub mod policy;
 pub mod request_context;
-pub mod signature;
-pub mod signed_request;
+pub mod sigv4;
 pub mod sts;
 pub mod time;
-pub mod token;

@@ -13,6 +13,7 @@
 //! 7. its signature is right
 //! 8. the principal is of the cluster's account, and the policies allow the action
 
+use crate::actions::Action;
 use crate::arn::IamArn;
 use crate::authorization::{Decision, Request, authorize};
 use crate::cluster::{Cluster, SERVICE};
@@ -21,9 +22,9 @@ use crate::denial::{Denial, Why};
 use crate::identity::{Identities, Principal, RoleSession};
 use crate::policy;
 use crate::request_context::{Circumstances, request_context};
-use crate::signature::is_signed_with;
+use crate::sigv4::ScopeFault;
+use crate::sigv4::token::Token;
 use crate::time::{CLOCK_SKEW, format_amz_date};
-use crate::token::{Action, Token};
 use time::UtcDateTime;
 
 /// The role that is there from the start and needs no mapping.
@@ -131,26 +132,21 @@ pub fn check_claims(
 }
 
 fn check_scope(token: &Token<'_>, cluster: &Cluster) -> Result<(), Denial> {
-    let scope = token.scope();
-    if Some(scope.date) != token.date.get(..8) {
-        return Err(Denial::ScopeDate {
-            scope: scope.date.to_owned(),
-            date: token.date.to_owned(),
-        });
-    }
-    if scope.region != cluster.region() {
-        return Err(Denial::ScopeRegion {
-            signed: scope.region.to_owned(),
-            cluster: cluster.region().to_owned(),
-        });
-    }
-    if scope.service != SERVICE {
-        return Err(Denial::ScopeService(scope.service.to_owned()));
-    }
-    if scope.terminator != "aws4_request" {
-        return Err(Denial::ScopeTerminator(scope.terminator.to_owned()));
-    }
-    Ok(())
+    let scope = &token.credential.scope;
+    scope
+        .check(token.date, Some(cluster.region()), SERVICE)
+        .map_err(|fault| match fault {
+            ScopeFault::Date => Denial::ScopeDate {
+                scope: scope.date.to_string(),
+                date: token.date.to_owned(),
+            },
+            ScopeFault::Region => Denial::ScopeRegion {
+                signed: scope.region.to_string(),
+                cluster: cluster.region().to_owned(),
+            },
+            ScopeFault::Service => Denial::ScopeService(scope.service.to_string()),
+            ScopeFault::Terminator => Denial::ScopeTerminator(scope.terminator.to_string()),
+        })
 }
 
 fn check_action(token: &Token<'_>, role: &str) -> Result<(), Denial> {
@@ -211,7 +207,7 @@ pub(crate) fn authenticate<'i>(
     token: &Token<'_>,
     circumstances: &Circumstances<'i>,
 ) -> Result<Authenticated<'i>, Denial> {
-    let id = token.access_key_id();
+    let id = &*token.credential.access_key_id;
     let presented = PresentedCredentials {
         access_key_id: id,
         session_token: token.session_token(),
@@ -222,7 +218,7 @@ pub(crate) fn authenticate<'i>(
         identities,
         ..
     } = *circumstances;
-    let is_proven = |secret: &str| is_signed_with(token, secret);
+    let is_proven = |secret: &str| token.is_signed_with(secret);
     credentials::authenticate(presented, identities, cluster.account(), now, is_proven)
         .map_err(|fault| denial(fault, id))
 }

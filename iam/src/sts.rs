@@ -10,6 +10,7 @@
 //! policies count as for any other action. What is asked for besides needs an action of its own:
 //! `sts:TagSession` for session tags, `sts:SetSourceIdentity` for a source identity.
 
+use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
 use crate::arn::{IamArn, IamKind, is_account_id};
 use crate::authorization::{Request, Source, Sourced, authorize};
 use crate::credentials::{self, Authenticated, Fault, PresentedCredentials, is_same_secret};
@@ -299,7 +300,7 @@ pub fn assume_role(
     let source_identity = source_identity(caller, request)?;
     let Some(role) = identities.principal(&request.role_arn) else {
         // AWS: whether there is such a role is told to nobody.
-        let message = not_allowed(caller, "sts:AssumeRole", request);
+        let message = not_allowed(caller, ASSUME_ROLE, request);
         return Err(Refusal::new(Code::AccessDenied, message)
             .because(format!("because {} is in no document", request.role_arn)));
     };
@@ -310,27 +311,19 @@ pub fn assume_role(
         (&tags, &transitive_tag_keys, source_identity),
         surroundings,
     );
-    check_allowed(
-        caller,
-        role,
-        "sts:AssumeRole",
-        &context,
-        request,
-        identities,
-    )?;
+    check_allowed(caller, role, ASSUME_ROLE, &context, request, identities)?;
     if !tags.is_empty() {
+        check_allowed(caller, role, TAG_SESSION, &context, request, identities)?;
+    }
+    if source_identity.is_some() {
         check_allowed(
             caller,
             role,
-            "sts:TagSession",
+            SET_SOURCE_IDENTITY,
             &context,
             request,
             identities,
         )?;
-    }
-    if source_identity.is_some() {
-        let action = "sts:SetSourceIdentity";
-        check_allowed(caller, role, action, &context, request, identities)?;
     }
     // Who may not assume the role does not hear how long its sessions last.
     let duration = duration(caller, role, request)?;

@@ -15,7 +15,7 @@ use dsql_iam_core::documents;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::{Verdict, check_claims, judge};
 use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
-use dsql_iam_core::token::{Action, Malformed, Token};
+use dsql_iam_core::sigv4::token::{Action, Malformed, Token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

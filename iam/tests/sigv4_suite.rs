@@ -4,9 +4,9 @@
 //! <https://github.com/awslabs/aws-c-auth> at 495329c2433034bd8fd53fc6ba9e0202d3fac876
 //! (`tests/aws-signing-test-suite`), rewritten into one table: `data/sigv4_suite.json`.
 
-use dsql_iam_core::signature::{CanonicalRequest, payload_hash, signature};
+use dsql_iam_core::sigv4::signature::{CanonicalRequest, payload_hash, signature};
+use dsql_iam_core::sigv4::{ALGORITHM, CredentialScope};
 use dsql_iam_core::time::format_amz_date;
-use dsql_iam_core::token::{ALGORITHM, CredentialScope};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use time::UtcDateTime;
@@ -43,12 +43,7 @@ impl Case {
     fn calculated(&self) -> String {
         let signed_at = UtcDateTime::parse(&self.timestamp, &Rfc3339).unwrap();
         let date = format_amz_date(signed_at);
-        let scope = CredentialScope {
-            date: &date[..8],
-            region: &self.region,
-            service: &self.service,
-            terminator: "aws4_request",
-        };
+        let scope = CredentialScope::new(&date[..8], &self.region, &self.service);
         let credential = format!(
             "{}/{}/{}/{}/aws4_request",
             self.access_key_id, scope.date, scope.region, scope.service
@@ -79,7 +74,7 @@ impl Case {
             headers: pairs(&self.headers),
             payload_hash: &payload_hash(signed_body.as_bytes()),
         };
-        signature(&request.text(), signed_at, scope, &self.secret_access_key)
+        signature(&request.text(), signed_at, &scope, &self.secret_access_key)
     }
 }
 

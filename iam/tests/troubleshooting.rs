@@ -7,7 +7,7 @@ use dsql_iam_core::authorization::PolicyType;
 use dsql_iam_core::cluster::BadCluster;
 use dsql_iam_core::denial::{Denial, Why};
 use dsql_iam_core::limits::Reached;
-use dsql_iam_core::token::{Action, Malformed};
+use dsql_iam_core::sigv4::token::{Action, Malformed};
 
 /// A refusal as the page has it: check, SQLSTATE, HINT and reason.
 type Row = [String; 4];

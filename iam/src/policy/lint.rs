@@ -1,7 +1,7 @@
 //! What is wrong with a statement whatever the request: reasons why it can never apply to a login.
 //!
 //! Says nothing of what other services' statements mean: only of those that can be about
-//! connecting to a cluster, and of the actions of the services in [`KNOWN`]. What is said holds for
+//! connecting to a cluster, and of the actions of the services that [`actions`] knows. What is said holds for
 //! every login; where that cannot be told, nothing is said.
 
 use super::condition::{Candidates, Condition};
@@ -12,74 +12,10 @@ use super::pattern::{
 use super::principal::Listed;
 use super::variable::{Part, Template};
 use super::{Effect, Policy, Statement};
+use crate::actions::{self, ASSUME_ROLE, Action};
 use crate::cluster::SERVICE;
 use std::collections::{BTreeMap, HashSet};
 use time::UtcDateTime;
-
-/// The actions that a login asks for.
-const CONNECT: [&str; 2] = ["DbConnect", "DbConnectAdmin"];
-
-/// The actions of the services that this crate knows, by
-/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_dsql.html> and
-/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>.
-const KNOWN: [(&str, &[&str]); 2] = [
-    (
-        SERVICE,
-        &[
-            "AddPeerCluster",
-            "CreateCluster",
-            "CreateStream",
-            "DbConnect",
-            "DbConnectAdmin",
-            "DeleteCluster",
-            "DeleteClusterPolicy",
-            "DeleteStream",
-            "GetBackupJob",
-            "GetCluster",
-            "GetClusterPolicy",
-            "GetRestoreJob",
-            "GetStream",
-            "GetVpcEndpointServiceName",
-            "InjectError",
-            "ListClusters",
-            "ListStreams",
-            "ListTagsForResource",
-            "PutClusterPolicy",
-            "PutMultiRegionProperties",
-            "PutWitnessRegion",
-            "RemovePeerCluster",
-            "StartBackupJob",
-            "StartRestoreJob",
-            "StopBackupJob",
-            "StopRestoreJob",
-            "TagResource",
-            "UntagResource",
-            "UpdateCluster",
-            "UpdateStream",
-        ],
-    ),
-    (
-        "sts",
-        &[
-            "AssumeRole",
-            "AssumeRoleWithSAML",
-            "AssumeRoleWithWebIdentity",
-            "AssumeRoot",
-            "DecodeAuthorizationMessage",
-            "GetAccessKeyInfo",
-            "GetCallerIdentity",
-            "GetDelegatedAccessToken",
-            "GetFederationToken",
-            "GetServiceBearerToken",
-            "GetSessionToken",
-            "GetWebIdentityToken",
-            "SetContext",
-            "SetSourceIdentity",
-            "TagGetWebIdentityToken",
-            "TagSession",
-        ],
-    ),
-];
 
 /// How many letters an action may be off, to be taken for another one that was meant.
 const MAX_TYPOS: usize = 3;
@@ -126,7 +62,7 @@ impl Policy {
     /// Those whom its statements name that may allow `sts:AssumeRole`.
     pub(crate) fn trusted(&self) -> impl Iterator<Item = Trusted<'_>> {
         let allowing = self.statements.iter().filter(|statement| {
-            statement.effect == Effect::Allow && statement.has_action("sts:AssumeRole")
+            statement.effect == Effect::Allow && statement.has_action(ASSUME_ROLE)
         });
         let lists = allowing.filter_map(|statement| statement.principals.as_ref());
         lists
@@ -188,7 +124,7 @@ impl Statement {
 
     fn may_be_about_connecting(&self) -> bool {
         let is_one_of = |name: &&str| self.has_action(&format!("{SERVICE}:{name}"));
-        self.resources.is_some() && CONNECT.iter().any(is_one_of)
+        self.resources.is_some() && Action::ALL.map(Action::name).iter().any(is_one_of)
     }
 
     /// Whether it names Aurora DSQL's action itself, and not just by `*`.
@@ -380,9 +316,8 @@ fn action_fault(written: &str) -> Option<Fault> {
     if has_wildcard(service) {
         return None;
     }
-    let known = KNOWN.iter().find(|(known, _)| *known == service);
-    let meant = match known {
-        Some((_, actions)) => {
+    let meant = match actions::of_service(service) {
+        Some(actions) => {
             let pattern = tokens(name);
             let is_it = |known: &&str| {
                 let known: Vec<char> = known.to_ascii_lowercase().chars().collect();
@@ -399,10 +334,14 @@ fn action_fault(written: &str) -> Option<Fault> {
         }
         // A misspelled service: only where all of it is nearly what a login asks for.
         None => {
-            let whole = CONNECT.map(|name| format!("{SERVICE}:{name}"));
+            let whole = Action::ALL.map(Action::iam_name);
             let distance = |known: &str| strsim::levenshtein(&known.to_ascii_lowercase(), action);
             let nearest = whole.into_iter().min_by_key(|known| distance(known));
-            Some(nearest.filter(|known| distance(known) <= MAX_TYPOS_OF_ALL)?)
+            Some(
+                nearest
+                    .filter(|known| distance(known) <= MAX_TYPOS_OF_ALL)?
+                    .to_owned(),
+            )
         }
     };
     Some(Fault {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use dsql_iam_core::actions::resource_template;
 use dsql_iam_core::authorization::{Decision, DecisionKind, Matched, PolicyType, Source};
 use serde_json::{Value, json};
 
@@ -20,25 +21,6 @@ const DETAILS: [(PolicyType, &str); 3] = [
         PolicyType::PermissionsBoundary,
         "Permissions Boundary Policy",
     ),
-];
-
-/// The resources of the actions that are known here, by
-/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_dsql.html> and
-/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>.
-const TEMPLATES: [(&str, &str); 4] = [
-    (
-        "dsql:DbConnect",
-        "arn:${Partition}:dsql:${Region}:${Account}:cluster/${Identifier}",
-    ),
-    (
-        "dsql:DbConnectAdmin",
-        "arn:${Partition}:dsql:${Region}:${Account}:cluster/${Identifier}",
-    ),
-    (
-        "sts:AssumeRole",
-        "arn:${Partition}:iam::${Account}:role/${RoleNameWithPath}",
-    ),
-    ("sts:GetCallerIdentity", "*"),
 ];
 
 /// What came of one action on one resource.
@@ -165,9 +147,7 @@ pub fn result(action: &str, outcomes: Vec<(&str, Outcome)>) -> Value {
         "MissingContextValues": all.missing,
     });
     // AWS: the form of the resource, and not a resource. Of other services' actions it is not known.
-    let mut templates = TEMPLATES.iter();
-    let template = templates.find(|(name, _)| name.eq_ignore_ascii_case(action));
-    let template = template.map(|(_, template)| *template);
+    let template = resource_template(action);
     if let Some(template) = template.or(only.filter(|_| is_everything)) {
         result["EvalResourceName"] = json!(template);
     }

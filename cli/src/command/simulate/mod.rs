@@ -18,6 +18,7 @@ mod tests;
 use std::path::PathBuf;
 
 use clap::Args;
+use dsql_iam_core::actions::is_about_trust;
 use dsql_iam_core::arn::{IamArn, is_account_id};
 use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
 use dsql_iam_core::denial::Why;
@@ -222,12 +223,6 @@ fn is_group(arn: &str) -> bool {
     let name = resource.strip_prefix("group/").unwrap_or_default();
     let is_named = !name.is_empty() && !name.ends_with('/') && !name.contains(['*', '?']);
     !partition.is_empty() && is_account_id(account) && is_named
-}
-
-/// Whether a role's trust policy has a say in the action.
-fn is_about_trust(action: &str) -> bool {
-    let actions = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
-    actions.iter().any(|of| of.eq_ignore_ascii_case(action))
 }
 
 /// AWS: no permissions are required, and an explicit deny changes nothing.

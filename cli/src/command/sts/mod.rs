@@ -24,7 +24,7 @@ use dsql_iam_core::credentials::{Authenticated, PresentedCredentials, is_same_se
 use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::ConnectionFacts;
-use dsql_iam_core::signed_request::{ReceivedRequest, SignedRequest};
+use dsql_iam_core::sigv4::header::{ReceivedRequest, SignedRequest};
 use dsql_iam_core::sts::{AssumeRole, Grant, NewKey, Refusal, Surroundings, caller_with_secret};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use aws_smithy_xml::encode::{ScopeWriter, XmlWriter};
 use dsql_iam_core::credentials::Authenticated;
-use dsql_iam_core::signed_request::ReceivedRequest;
+use dsql_iam_core::sigv4::header::ReceivedRequest;
 use dsql_iam_core::sts::{AssumeRole, Code, Grant, NewKey, Refusal};
 
 use super::{Answer, request_id};

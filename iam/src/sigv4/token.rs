@@ -5,6 +5,10 @@
 //! order of the parameters, the slash and the place of the signature differ between them, so
 //! nothing here depends on those.
 
+use super::ALGORITHM;
+use super::scope::Credential;
+use super::signature::{CanonicalRequest, payload_hash, signature};
+use crate::credentials::is_same_secret;
 use crate::time::parse_amz_date;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
@@ -14,63 +18,9 @@ use time::{Duration, UtcDateTime};
 pub const MAX_TOKEN: usize = 64 * 1024;
 /// The longest host that a token may be signed for, in bytes; no name in DNS is longer.
 const MAX_HOST: usize = 255;
-/// The longest date, region, service or terminator of a credential scope, in bytes. What differs from the
-/// cluster's is told to the client and to the log, before it is known who asks.
-const MAX_SCOPE_PART: usize = 64;
 /// The longest life a token may ask for, in seconds: one week, as documented.
 pub const MAX_EXPIRES: u32 = 604_800;
-/// The one signing algorithm.
-pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-
-/// What a token asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// `DbConnect`: to connect as a custom role.
-    DbConnect,
-    /// `DbConnectAdmin`: to connect as `admin`.
-    DbConnectAdmin,
-}
-
-impl Action {
-    /// The action as the token writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::DbConnect => "DbConnect",
-            Self::DbConnectAdmin => "DbConnectAdmin",
-        }
-    }
-
-    /// The action as a policy writes it.
-    pub fn iam_name(self) -> &'static str {
-        match self {
-            Self::DbConnect => "dsql:DbConnect",
-            Self::DbConnectAdmin => "dsql:DbConnectAdmin",
-        }
-    }
-}
-
-/// `ACCESS_KEY/DATE/REGION/SERVICE/aws4_request`, unchecked but for its shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CredentialScope<'a> {
-    /// `YYYYMMDD`
-    pub date: &'a str,
-    /// The region that the token was signed for.
-    pub region: &'a str,
-    /// The service that the token was signed for.
-    pub service: &'a str,
-    /// `aws4_request`
-    pub terminator: &'a str,
-}
-
-impl CredentialScope<'_> {
-    /// Whether each part is short, and of ASCII characters that can be seen.
-    fn is_printable(&self) -> bool {
-        let parts = [self.date, self.region, self.service, self.terminator];
-        parts.iter().all(|part| {
-            part.len() <= MAX_SCOPE_PART && part.bytes().all(|byte| byte.is_ascii_graphic())
-        })
-    }
-}
+pub use crate::actions::Action;
 
 /// A well-formed token.
 ///
@@ -80,6 +30,8 @@ pub struct Token<'a> {
     pub host: &'a str,
     /// What is asked for.
     pub action: Action,
+    /// The access key id and its scope.
+    pub credential: Credential<'a>,
     /// When the token was signed, as written: `YYYYMMDDTHHMMSSZ`.
     pub date: &'a str,
     /// When the token was signed.
@@ -145,7 +97,10 @@ const SIGNED_HEADERS: usize = 7;
 
 /// The access key id that a password names; empty if the password is no token.
 pub fn access_key_id(password: &str) -> String {
-    Token::parse(password).map_or_else(|_| String::new(), |token| token.access_key_id().to_owned())
+    Token::parse(password).map_or_else(
+        |_| String::new(),
+        |token| token.credential.access_key_id.into_owned(),
+    )
 }
 
 impl<'a> Token<'a> {
@@ -189,15 +144,10 @@ impl<'a> Token<'a> {
         if value(SIGNED_HEADERS)? != "host" {
             return Err(Malformed::Value(PARAMETERS[SIGNED_HEADERS]));
         }
-        let action = match &*value(ACTION)? {
-            "DbConnect" => Action::DbConnect,
-            "DbConnectAdmin" => Action::DbConnectAdmin,
-            _ => return Err(Malformed::Value(PARAMETERS[ACTION])),
-        };
-        let credential = value(CREDENTIAL)?;
-        if !split_credential(&credential).is_some_and(|(_, scope)| scope.is_printable()) {
-            return Err(Malformed::Value(PARAMETERS[CREDENTIAL]));
-        }
+        let action = Action::named(&value(ACTION)?).ok_or(Malformed::Value(PARAMETERS[ACTION]))?;
+        let credential = credential(raw_value(CREDENTIAL)?)
+            .filter(|credential| credential.scope.is_printable())
+            .ok_or(Malformed::Value(PARAMETERS[CREDENTIAL]))?;
         let date = raw_value(DATE)?;
         let signed_at = parse_amz_date(date).ok_or(Malformed::Value(PARAMETERS[DATE]))?;
         let expires = raw_value(EXPIRES)?;
@@ -227,30 +177,13 @@ impl<'a> Token<'a> {
         Ok(Self {
             host,
             action,
+            credential,
             date,
             signed_at,
             expires: Duration::seconds(i64::from(expires)),
             signature,
             signed,
         })
-    }
-
-    /// The access key id in `X-Amz-Credential`.
-    pub fn access_key_id(&self) -> &str {
-        split_credential(self.credential()).map_or("", |(key, _)| key)
-    }
-
-    /// The credential scope in `X-Amz-Credential`.
-    pub fn scope(&self) -> CredentialScope<'_> {
-        split_credential(self.credential()).map_or(
-            CredentialScope {
-                date: "",
-                region: "",
-                service: "",
-                terminator: "",
-            },
-            |(_, scope)| scope,
-        )
     }
 
     /// `X-Amz-Security-Token`, decoded; `None` if the token has none.
@@ -268,15 +201,38 @@ impl<'a> Token<'a> {
         self.signed.iter().map(|(name, value)| (*name, &**value))
     }
 
+    /// The canonical request that the token's signer made: GET, path `/`, the one header `host`.
+    pub fn canonical_request(&self) -> String {
+        CanonicalRequest {
+            method: "GET",
+            path: "/",
+            normalize_path: true,
+            query: self.signed_parameters().collect(),
+            headers: vec![("host", self.host)],
+            payload_hash: &payload_hash(b""),
+        }
+        .text()
+    }
+
+    /// Whether the token was signed with `secret_access_key`. Compares in constant time.
+    pub fn is_signed_with(&self, secret_access_key: &str) -> bool {
+        let request = self.canonical_request();
+        let scope = &self.credential.scope;
+        let expected = signature(&request, self.signed_at, scope, secret_access_key);
+        is_same_secret(&expected, self.signature)
+    }
+
     fn parameter(&self, at: usize) -> Option<&str> {
         let mut parameters = self.signed_parameters();
         let found = parameters.find(|(name, _)| *name == PARAMETERS[at]);
         found.map(|(_, value)| value)
     }
+}
 
-    fn credential(&self) -> &str {
-        self.parameter(CREDENTIAL).unwrap_or("")
-    }
+/// The parts of `X-Amz-Credential`, whose slashes are written as `%2F`.
+fn credential(raw: &str) -> Option<Credential<'_>> {
+    let parts: Option<Vec<_>> = raw.split("%2F").map(decode_canonical).collect();
+    Credential::from_parts(parts?)
 }
 
 /// Decodes a value if it is written as Signature Version 4 writes it: `A-Za-z0-9-._~` as they
@@ -309,19 +265,6 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-fn split_credential(text: &str) -> Option<(&str, CredentialScope<'_>)> {
-    let mut parts = text.split('/');
-    let mut next = || parts.next().filter(|part| !part.is_empty());
-    let (key, date, region, service, terminator) = (next()?, next()?, next()?, next()?, next()?);
-    let scope = CredentialScope {
-        date,
-        region,
-        service,
-        terminator,
-    };
-    parts.next().is_none().then_some((key, scope))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,8 +287,8 @@ mod tests {
         let token = Token::parse(TOKEN).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(token.host, "test.dsql.us-east-1.on.aws");
         assert_eq!(token.action, Action::DbConnect);
-        assert_eq!(token.access_key_id(), "ACCESS_KEY");
-        assert_eq!(token.scope().region, "us-east-1");
+        assert_eq!(token.credential.access_key_id, "ACCESS_KEY");
+        assert_eq!(token.credential.scope.region, "us-east-1");
         assert_eq!(token.session_token(), Some("SESSION_TOKEN"));
         assert_eq!(token.expires, Duration::seconds(900));
         assert_eq!(crate::time::format_amz_date(token.signed_at), token.date);
@@ -539,5 +482,65 @@ mod tests {
     fn the_longest_life_is_a_week() {
         assert!(Token::parse(&TOKEN.replace("=900", "=604800")).is_ok());
         assert!(Token::parse(&TOKEN.replace("=900", "=1")).is_ok());
+    }
+
+    /// Published by botocore (`tests/unit/test_signers.py`) and smithy-rs (`dsql_auth_token.rs`).
+    const VECTORS: [(&str, &str, &str); 4] = [
+        (
+            "SECRET_KEY",
+            "test.dsql.us-east-1.on.aws/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=ACCESS_KEY%2F20241107%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20241107T173933Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Security-Token=SESSION_TOKEN&X-Amz-Signature=",
+            "57fe03e060348aaa21405c239bf02572bbc911076e94dcd65c12ae569dd8fcf4",
+        ),
+        (
+            "SECRET_KEY",
+            "test.dsql.us-east-1.on.aws/?Action=DbConnectAdmin&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=ACCESS_KEY%2F20241107%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20241107T173933Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Security-Token=SESSION_TOKEN&X-Amz-Signature=",
+            "5ac084bc7cabccc19a52a5d1b5c24b50d3ce143f43b659bd484c91aaf555e190",
+        ),
+        (
+            "secret",
+            "peccy.dsql.us-east-1.on.aws/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=akid%2F20240827%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20240827T000000Z&X-Amz-Expires=450&X-Amz-SignedHeaders=host&X-Amz-Signature=",
+            "f5f2ad764ca5df44045d4ab6ccecba0eef941b0007e5765885a0b6ed3702a3f8",
+        ),
+        (
+            "secret",
+            "peccy.dsql.us-east-1.on.aws/?Action=DbConnectAdmin&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=akid%2F20240827%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20240827T000000Z&X-Amz-Expires=450&X-Amz-SignedHeaders=host&X-Amz-Signature=",
+            "267cf8d04d84444f7a62d5bdb40c44bfc6cb13dd6c64fa7f772df6bbaa90fff1",
+        ),
+    ];
+
+    #[test]
+    fn the_published_vectors() {
+        for (secret, url, signature) in VECTORS {
+            let text = format!("{url}{signature}");
+            let token = Token::parse(&text).unwrap_or_else(|e| panic!("{e}: {url}"));
+            assert!(token.is_signed_with(secret), "{url}");
+            assert!(!token.is_signed_with("another"), "{url}");
+        }
+    }
+
+    #[test]
+    fn no_other_byte_anywhere_makes_a_valid_token() {
+        let (secret, url, signature) = VECTORS[0];
+        let text = format!("{url}{signature}");
+        let mut tried = 0;
+        for at in 0..text.len() {
+            for byte in 0..=255u8 {
+                let mut changed = text.clone().into_bytes();
+                if changed[at] == byte {
+                    continue;
+                }
+                changed[at] = byte;
+                let Ok(changed) = String::from_utf8(changed) else {
+                    continue;
+                };
+                let accepted = Token::parse(&changed).is_ok_and(|token| {
+                    // The scope's date is the caller's to compare; see `login`.
+                    token.credential.scope.date == token.date[..8] && token.is_signed_with(secret)
+                });
+                assert!(!accepted, "byte {at} as {byte}: {changed}");
+                tried += 1;
+            }
+        }
+        assert!(tried > text.len() * 100);
     }
 }

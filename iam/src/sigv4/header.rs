@@ -6,11 +6,13 @@
 //! The body is always part of what is verified: there is no unsigned payload here. What can change
 //! the meaning of a request has to be signed: `host`, the content type and every `x-amz-…` header.
 
+use super::scope::{Credential, ScopeFault};
+use super::signature::{CanonicalRequest, payload_hash, signature};
+use super::{ALGORITHM, expired, not_yet_current, wrong_service};
 use crate::credentials::{Authenticated, PresentedCredentials, is_same_secret};
-use crate::signature::{CanonicalRequest, payload_hash, signature};
 use crate::sts::{Code, Refusal, Surroundings, authenticate};
 use crate::time::{CLOCK_SKEW, format_amz_date, parse_amz_date};
-use crate::token::{ALGORITHM, CredentialScope};
+use std::borrow::Cow;
 use time::UtcDateTime;
 
 /// A request as it was received.
@@ -49,8 +51,7 @@ impl<'r> ReceivedRequest<'r> {
 /// Deliberately without `Debug`: it can hold a session token.
 pub struct SignedRequest<'r> {
     received: ReceivedRequest<'r>,
-    access_key_id: &'r str,
-    scope: CredentialScope<'r>,
+    credential: Credential<'r>,
     signed_headers: Vec<&'r str>,
     signature: &'r str,
     date: &'r str,
@@ -82,7 +83,8 @@ impl<'r> SignedRequest<'r> {
             .and_then(|rest| rest.strip_prefix(' '))
             .ok_or_else(|| incomplete(format!("Authorization is not of type {ALGORITHM}.")))?;
         let [credential, signed_headers, signature] = authorization_parameters(parameters)?;
-        let (access_key_id, scope) = split_credential(credential).ok_or_else(|| {
+        let parts = credential.split('/').map(Cow::from);
+        let credential = Credential::from_parts(parts).ok_or_else(|| {
             incomplete("Credential must have at least 5 slash-separated elements.")
         })?;
         let date = received.header("x-amz-date").ok_or_else(|| {
@@ -119,8 +121,7 @@ impl<'r> SignedRequest<'r> {
         }
         Ok(Self {
             received,
-            access_key_id,
-            scope,
+            credential,
             signed_headers,
             signature,
             date,
@@ -129,8 +130,8 @@ impl<'r> SignedRequest<'r> {
     }
 
     /// The region that the request is signed for.
-    pub fn region(&self) -> &'r str {
-        self.scope.region
+    pub fn region(&self) -> &str {
+        &self.credential.scope.region
     }
 
     /// Who signed the request, if it was signed for `service` by somebody who is known. Compares in
@@ -146,14 +147,14 @@ impl<'r> SignedRequest<'r> {
         self.check_scope(service)?;
         self.check_time(surroundings.now)?;
         let presented = PresentedCredentials {
-            access_key_id: self.access_key_id,
+            access_key_id: &self.credential.access_key_id,
             session_token: self.received.header("x-amz-security-token"),
         };
         authenticate(presented, surroundings, |secret| {
             let expected = signature(
                 &self.canonical_request(),
                 self.signed_at,
-                self.scope,
+                &self.credential.scope,
                 secret,
             );
             is_same_secret(&expected, self.signature)
@@ -162,32 +163,21 @@ impl<'r> SignedRequest<'r> {
 
     fn check_scope(&self, service: &str) -> Result<(), Refusal> {
         let wrong = |message: String| Err(Refusal::new(Code::SignatureDoesNotMatch, message));
-        let CredentialScope {
-            date,
-            service: signed_service,
-            terminator,
-            ..
-        } = self.scope;
-        // The signing key is made from the date of the signature.
-        if self.date.get(..8) != Some(date) {
-            return wrong(format!(
+        match self.credential.scope.check(self.date, None, service) {
+            Ok(()) => Ok(()),
+            // The signing key is made from the date of the signature.
+            Err(ScopeFault::Date) => wrong(format!(
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date \
-                 from HTTP: '{date}' != '{}'.",
+                     from HTTP: '{}' != '{}'.",
+                self.credential.scope.date,
                 self.date.get(..8).unwrap_or_default()
-            ));
+            )),
+            Err(ScopeFault::Region | ScopeFault::Service) => wrong(wrong_service(service)),
+            Err(ScopeFault::Terminator) => wrong(format!(
+                "Credential should be scoped with a valid terminator: 'aws4_request', not '{}'.",
+                self.credential.scope.terminator
+            )),
         }
-        if signed_service != service {
-            return wrong(format!(
-                "Credential should be scoped to correct service: '{service}'."
-            ));
-        }
-        if terminator != "aws4_request" {
-            return wrong(format!(
-                "Credential should be scoped with a valid terminator: 'aws4_request', not \
-                 '{terminator}'."
-            ));
-        }
-        Ok(())
     }
 
     fn check_time(&self, now: UtcDateTime) -> Result<(), Refusal> {
@@ -196,14 +186,10 @@ impl<'r> SignedRequest<'r> {
         let at = |time: Option<UtcDateTime>| time.map_or_else(String::new, format_amz_date);
         let message = if age > CLOCK_SKEW {
             let earliest = at(now.checked_sub(CLOCK_SKEW));
-            format!(
-                "Signature expired: {date} is now earlier than {earliest} ({now_text} - 5 min.)"
-            )
+            expired(date, &earliest, &now_text, "5 min.")
         } else if age < -CLOCK_SKEW {
             let latest = at(now.checked_add(CLOCK_SKEW));
-            format!(
-                "Signature not yet current: {date} is still later than {latest} ({now_text} + 5 min.)"
-            )
+            not_yet_current(date, &latest, &now_text)
         } else {
             return Ok(());
         };
@@ -252,27 +238,13 @@ fn authorization_parameters(text: &str) -> Result<[&str; 3], Refusal> {
     Ok(values)
 }
 
-/// `ID/DATE/REGION/SERVICE/TERMINATOR`
-fn split_credential(text: &str) -> Option<(&str, CredentialScope<'_>)> {
-    let mut parts = text.split('/');
-    let mut next = || parts.next().filter(|part| !part.is_empty());
-    let (id, date, region) = (next()?, next()?, next()?);
-    let (service, terminator) = (next()?, next()?);
-    let scope = CredentialScope {
-        date,
-        region,
-        service,
-        terminator,
-    };
-    parts.next().is_none().then_some((id, scope))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::documents;
     use crate::identity::Identities;
     use crate::request_context::ConnectionFacts;
+    use crate::sigv4::CredentialScope;
     use serde_json::json;
     use time::macros::utc_datetime;
 
@@ -328,14 +300,9 @@ mod tests {
                 .collect(),
             payload_hash: &payload_hash(BODY),
         };
-        let scope = CredentialScope {
-            date: &date[..8],
-            region: "us-east-1",
-            service: "sts",
-            terminator: "aws4_request",
-        };
+        let scope = CredentialScope::new(&date[..8], "us-east-1", "sts");
         let at = parse_amz_date(date).unwrap();
-        let signature = signature(&canonical.text(), at, scope, SECRET);
+        let signature = signature(&canonical.text(), at, &scope, SECRET);
         let (day, names) = (&date[..8], signed.join(";"));
         headers.push((
             "Authorization".to_owned(),
