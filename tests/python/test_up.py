@@ -2,8 +2,11 @@
 one finds what the first has made."""
 
 import contextlib
+import hashlib
+import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -226,3 +229,82 @@ def test_a_newcomer_gets_in(detached):
     done = subprocess.run(["bash", "-euc", shell], env=bare_environment(), text=True, timeout=60,
                           capture_output=True, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout, done.stderr) == (0, "admin\n", "")
+
+
+# Checkouts that were copied and moved
+
+
+def checkout(path):
+    """As much of a checkout as `xtask` asks for: cargo says in a variable which one it runs in."""
+    (path / "xtask").mkdir(parents=True)
+    for name in ("Cargo.toml", "Cargo.lock", "dsql_iam.control", "sql"):
+        (path / name).symlink_to(pathlib.Path(WORKSPACE) / name)
+    return path
+
+
+def xtask(root, *arguments):
+    done = subprocess.run(
+        [os.environ["XTASK"], *arguments], cwd=WORKSPACE, text=True, timeout=300, capture_output=True,
+        env=bare_environment() | {"CARGO_MANIFEST_DIR": str(root / "xtask")}, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_copied_checkout_leaves_the_server_of_the_first_alone(detached, tmp_path):
+    server, _ = detached("--port", free_port())
+    postmaster = server.postmaster()
+    copy, link = checkout(tmp_path / "a copy"), tmp_path / "link"
+    link.symlink_to(server.dir)
+    for directory, remove in [(server.dir, "rm -r"), (link, "rm")]:
+        for command in (["down"], ["down", "--remove"]):
+            assert xtask(copy, *command, "--dir", directory) == (
+                1, "", f"error: {directory} belongs to the checkout in {WORKSPACE}: give another --dir, or "
+                       f"remove this one: {remove} {directory}\n")
+    assert is_alive(postmaster)
+    # One that has gone has no say in it: it was moved.
+    state = json.loads((server.dir / "state.json").read_text())
+    state["checkout"] = str(tmp_path / "moved away")
+    (server.dir / "state.json").write_text(json.dumps(state))
+    assert xtask(copy, "down", "--dir", server.dir) == (0, f"stopped the server in {server.dir}\n", "")
+
+
+def test_down_can_remove_it_all(detached, tmp_path):
+    server, _ = detached("--port", free_port())
+    postmaster = server.postmaster()
+    arguments = ("down", "--remove", "--dir", server.dir)
+    assert xtask(pathlib.Path(WORKSPACE), *arguments) == (
+        0, f"stopped the server in {server.dir}\nremoved {server.dir}\n", "")
+    until(lambda: not is_alive(postmaster), "the end of the postmaster")
+    assert not server.dir.exists()
+    assert xtask(pathlib.Path(WORKSPACE), *arguments) == (0, f"no server runs in {server.dir}\n", "")
+    # What it did not make stays.
+    (tmp_path / "mine").mkdir()
+    status, _, said = xtask(pathlib.Path(WORKSPACE), "down", "--remove", "--dir", tmp_path / "mine")
+    assert (status, said) == (1, f"error: {tmp_path}/mine was not made by cargo xtask up, so it stays: it "
+                                 "has no state.json\n")
+    assert (tmp_path / "mine").exists()
+
+
+def test_down_finds_the_server_after_cargo_clean(tmp_path):
+    """Root's is not in the target folder, where the server's user could not get into, but linked from there."""
+    if os.geteuid() != 0:
+        pytest.skip("only for root the server runs as somebody else")
+    target = tmp_path / "target"
+    environment = bare_environment() | {"CARGO_TARGET_DIR": str(target)}
+    server = target / "dsql-iam"
+    elsewhere = pathlib.Path("/var/lib/dsql-iam") / hashlib.sha256(str(server).encode()).hexdigest()[:16]
+    data = elsewhere / "data"
+    data.mkdir(parents=True)
+    (elsewhere / "state.json").write_text(json.dumps({"cluster_id": "a", "port": 1, "bin": "/"}))
+    sleeper = subprocess.Popen(["sleep", "300"], cwd=data)
+    try:
+        (data / "postmaster.pid").write_text(f"{sleeper.pid}\n")
+        done = subprocess.run([os.environ["XTASK"], "down", "--remove"], cwd=WORKSPACE, env=environment,
+                              text=True, timeout=60, capture_output=True, stdin=subprocess.DEVNULL)
+        assert (done.returncode, done.stdout) == (
+            0, f"stopped the server in {server}\nremoved {server}\n"), done.stderr
+        assert sleeper.wait(timeout=60) == -signal.SIGINT
+        assert not elsewhere.exists()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        shutil.rmtree(elsewhere, ignore_errors=True)

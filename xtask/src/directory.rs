@@ -47,7 +47,7 @@ impl Directory {
                 root.display()
             );
         }
-        let elsewhere = Path::new("/var/lib/dsql-iam").join(short_hash(&path));
+        let elsewhere = elsewhere(&path);
         make(&elsewhere)?;
         fs::remove_dir(&path).with_context(|| {
             let (path, elsewhere) = (path.display(), elsewhere.display());
@@ -62,6 +62,15 @@ impl Directory {
         let root = fs::canonicalize(path)
             .with_context(|| format!("there is no server in {}", path.display()))?;
         Ok(Self { root })
+    }
+
+    /// The folder that `open` gave for `path`: there, or elsewhere if the link to it has gone with
+    /// cargo's target folder. Nothing if there is none.
+    pub fn find(path: &Path) -> Option<Self> {
+        let path = std::path::absolute(path).ok()?;
+        Self::existing(&path)
+            .or_else(|_| Self::existing(&elsewhere(&path)))
+            .ok()
     }
 
     /// The folder itself.
@@ -119,8 +128,7 @@ impl Directory {
             account.directory(&near, 0o700)?;
             return Ok(near);
         }
-        let temporary = std::env::temp_dir();
-        let far = temporary.join(format!("dsql-iam-{}", short_hash(&self.root)));
+        let far = self.far_sockets();
         match fs::create_dir(&far) {
             Ok(()) => account.own(&far, 0o700)?,
             // Only our own: somebody else could have made it first, to listen in our place.
@@ -134,6 +142,10 @@ impl Directory {
             Err(error) => bail!("{} could not be created: {error}", far.display()),
         }
         Ok(far)
+    }
+
+    fn far_sockets(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("dsql-iam-{}", short_hash(&self.root)))
     }
 
     /// Takes the lock that keeps two `cargo xtask` from working on one folder at a time. It lasts
@@ -151,9 +163,15 @@ impl Directory {
 
     /// Removes whatever an earlier `up` left at `path`, through its symbolic link.
     pub fn remove(path: &Path) -> Result<()> {
-        if let Ok(directory) = Self::existing(path) {
-            fs::remove_dir_all(&directory.root)
-                .with_context(|| format!("{} could not be removed", directory.root.display()))?;
+        if let Some(directory) = Self::find(path) {
+            for folder in [&directory.root, &directory.far_sockets()] {
+                match fs::remove_dir_all(folder) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        bail!("{} could not be removed: {error}", folder.display())
+                    }
+                    _ => {}
+                }
+            }
         }
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
             fs::remove_file(path)?;
@@ -182,6 +200,11 @@ fn make(path: &Path) -> Result<()> {
     fs::create_dir_all(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
         .with_context(|| format!("{} could not be created", path.display()))
+}
+
+/// Where the server's user can get into, in place of a folder that it cannot enter.
+fn elsewhere(path: &Path) -> PathBuf {
+    Path::new("/var/lib/dsql-iam").join(short_hash(path))
 }
 
 /// A short name that stands for a path.

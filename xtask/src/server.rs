@@ -55,6 +55,8 @@ struct State {
     port: u16,
     /// The folder of PostgreSQL's programs.
     bin: PathBuf,
+    /// The checkout that made it; older ones did not say.
+    checkout: Option<PathBuf>,
 }
 
 /// A server whose files are all there.
@@ -91,6 +93,7 @@ impl Server {
         let lock = directory.lock()?;
         check_same_major(&directory, &postgres)?;
         let before = State::load(&directory)?;
+        check_same_checkout(&dir, before.as_ref())?;
         if before
             .as_ref()
             .is_some_and(|state| state.bin != postgres.bin)
@@ -118,6 +121,7 @@ impl Server {
                 None => random::capitals_and_digits(26)?.to_lowercase(),
             },
             bin: postgres.bin,
+            checkout: Some(workspace::root().to_owned()),
         };
         state.save(&directory)?;
         let mut server = Self {
@@ -297,16 +301,56 @@ impl State {
 
 /// Stops the server that an earlier `up` started in a folder, gives whether one ran there.
 pub fn stop_in(dir: &Path) -> Result<bool> {
-    let Ok(directory) = Directory::existing(dir) else {
+    let Some(directory) = Directory::find(dir) else {
         return Ok(false);
     };
-    if !directory.state().exists() {
+    let Some(state) = State::load(&directory)? else {
         return Ok(false);
-    }
+    };
+    check_same_checkout(dir, Some(&state))?;
     let _lock = directory.lock()?;
     let ran = running(&directory);
     stop(&directory)?;
     Ok(ran)
+}
+
+/// Removes what an earlier `up` made in a folder, gives whether there was anything. The folder of
+/// something else is an error.
+pub fn remove(dir: &Path) -> Result<bool> {
+    let Some(directory) = Directory::find(dir) else {
+        return Ok(false);
+    };
+    if !directory.state().exists() {
+        bail!(
+            "{} was not made by cargo xtask up, so it stays: it has no state.json",
+            dir.display()
+        );
+    }
+    Directory::remove(dir)?;
+    Ok(true)
+}
+
+/// An error if another checkout made what is in a folder, and still exists. A checkout that was copied
+/// has the folder too, or the link to it: both would work on one server. One that was moved is the same.
+fn check_same_checkout(dir: &Path, state: Option<&State>) -> Result<()> {
+    let Some(other) = state.and_then(|state| state.checkout.as_deref()) else {
+        return Ok(());
+    };
+    let root = |path| fs::canonicalize(path).ok();
+    if root(other).is_none() || root(other) == root(workspace::root()) {
+        return Ok(());
+    }
+    let remove = if fs::symlink_metadata(dir).is_ok_and(|found| found.is_symlink()) {
+        "rm"
+    } else {
+        "rm -r"
+    };
+    bail!(
+        "{} belongs to the checkout in {}: give another --dir, or remove this one: {remove} {}",
+        dir.display(),
+        other.display(),
+        shlex::try_quote(&dir.to_string_lossy())?
+    )
 }
 
 /// The folder that is used if none is named.

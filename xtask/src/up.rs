@@ -40,6 +40,10 @@ pub struct DownArguments {
     /// The folder that `up` was given [default: dsql-iam in cargo's target folder]
     #[arg(long)]
     dir: Option<PathBuf>,
+
+    /// Remove the folder too, with the server's data, its certificates and the sample identities
+    #[arg(long)]
+    remove: bool,
 }
 
 /// Runs `up`.
@@ -84,10 +88,15 @@ pub fn stop(dir: &Path) -> Result<()> {
 
 /// Runs `down`.
 pub fn down(arguments: &DownArguments) -> Result<()> {
-    match &arguments.dir {
-        Some(dir) => stop(dir),
-        None => stop(&server::default_directory()?),
+    let dir = match &arguments.dir {
+        Some(dir) => dir.clone(),
+        None => server::default_directory()?,
+    };
+    stop(&dir)?;
+    if arguments.remove && server::remove(&dir)? {
+        println!("removed {}", dir.display());
     }
+    Ok(())
 }
 
 /// Brings a server up and stays with it until it ends or the user ends it.
