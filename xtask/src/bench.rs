@@ -137,6 +137,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         port: Some(server::free_port(FIRST_PORT)?),
         pg_config: arguments.pg_config.clone(),
         release: true,
+        ..Options::default()
     })?;
     let bench = Bench {
         variables: environment::read(&dir.join("env.sh"))?,

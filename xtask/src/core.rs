@@ -17,7 +17,7 @@ use crate::account::Account;
 use crate::directory::Directory;
 use crate::postgres::Postgres;
 use crate::server::{self, Options, Server};
-use crate::{run, workspace};
+use crate::{apt, run, workspace};
 
 /// The port of the server, which only its socket is used of.
 const FIRST_PORT: u16 = 16432;
@@ -74,6 +74,7 @@ pub fn source(named: Option<&Path>, postgres: &Postgres, target: &Path) -> Resul
     let folder = target.join("postgres-source").join(&version);
     if !folder.join("complete").exists() {
         fs::create_dir_all(&folder)?;
+        apt::unpackers()?;
         let mut download = Command::new("sh");
         download.args(["-c", DOWNLOAD, "sh", &package, &version]);
         run::run(download.arg(&folder)).with_context(|| {
@@ -177,7 +178,7 @@ impl Suite {
             dir: Some(self.directory.clone()),
             port: Some(server::free_port(FIRST_PORT)?),
             pg_config: Some(self.postgres.pg_config.clone()),
-            release: false,
+            ..Options::default()
         })?;
         let root = server.directory.root();
         let data = server.directory.data();

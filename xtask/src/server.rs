@@ -20,7 +20,7 @@ use crate::account::{Account, without_pg_variables};
 use crate::certificates::{self, Certificates};
 use crate::directory::Directory;
 use crate::environment::Environment;
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, SUPPORTED};
 use crate::settings::{self, Settings};
 use crate::{mirror, prerequisites, random, run, samples, workspace};
 
@@ -40,8 +40,11 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// The TCP port; nothing means the one of last time, else 5432 or the next that is free.
     pub port: Option<u16>,
-    /// The PostgreSQL to build for and to run; nothing means one that is found.
+    /// The PostgreSQL to build for and to run.
     pub pg_config: Option<PathBuf>,
+    /// The major version of PostgreSQL. Without it and `pg_config` it is the one of last time, else one
+    /// that does direct TLS, found or fetched.
+    pub pg: Option<u32>,
     /// Whether to build the extension with optimisation.
     pub release: bool,
 }
@@ -78,13 +81,17 @@ impl Server {
     /// Builds the extension, installs it into a private mirror of PostgreSQL, and makes cluster,
     /// certificates, identities and `env.sh`, as far as they are not there from last time.
     pub fn prepare(options: &Options) -> Result<Self> {
-        let postgres = prerequisites::postgres(options.pg_config.as_deref())?;
-        let account = Account::find()?;
-        let target = workspace::target_directory()?;
         let dir = match &options.dir {
             Some(dir) => dir.clone(),
             None => default_directory()?,
         };
+        let postgres = match (&options.pg_config, options.pg.or_else(|| major_of(&dir))) {
+            (Some(pg_config), _) => prerequisites::postgres(Some(pg_config))?,
+            (None, Some(major)) => prerequisites::postgres_of(major)?,
+            (None, None) => prerequisites::postgres_for_up()?,
+        };
+        let account = Account::find()?;
+        let target = workspace::target_directory()?;
         // The builds come first: no other `up` has to wait for the lock meanwhile.
         let library = workspace::build_extension(&postgres, &target, options.release)?;
         let command = workspace::build_command(&target)?;
@@ -389,6 +396,13 @@ fn is_free(port: u16) -> bool {
         // A machine without IPv6 is no reason to refuse a port.
         Err(error) => error.kind() == ErrorKind::AddrNotAvailable,
     })
+}
+
+/// The major version that made the cluster in a folder, if there is one.
+fn major_of(dir: &Path) -> Option<u32> {
+    let version = Directory::find(dir)?.data().join("PG_VERSION");
+    let major = fs::read_to_string(version).ok()?.trim().parse().ok()?;
+    SUPPORTED.contains(&major).then_some(major)
 }
 
 /// A cluster can only be run by the major version that made it.

@@ -14,7 +14,9 @@ use clap::{Args, ValueEnum};
 use crate::directory::Directory;
 use crate::postgres::{Postgres, SUPPORTED};
 use crate::server::{self, Options};
-use crate::{core, environment, in_server, package, prerequisites, readme, run, up, workspace};
+use crate::{
+    apt, core, environment, in_server, package, prerequisites, readme, run, up, workspace,
+};
 
 /// What `test` takes.
 #[derive(Args)]
@@ -140,7 +142,7 @@ enum Outcome {
     Passed,
     Failed,
     /// With the reason.
-    Skipped(&'static str),
+    Skipped(String),
 }
 
 /// A line of the table: the step, how long it took, and what came of it.
@@ -184,7 +186,10 @@ impl fmt::Display for Outcome {
         match self {
             Self::Passed => formatter.write_str("passed"),
             Self::Failed => formatter.write_str("FAILED"),
-            Self::Skipped(reason) => write!(formatter, "skipped, since {reason}"),
+            Self::Skipped(reason) => {
+                let reason: Vec<&str> = reason.split_whitespace().collect();
+                write!(formatter, "skipped: {}", reason.join(" "))
+            }
         }
     }
 }
@@ -283,9 +288,9 @@ impl Suite {
         println!("\n=== {name} ===");
         let start = Instant::now();
         let outcome = match &self.server {
-            None if step.needs_server() => Outcome::Skipped("there is no server"),
+            None if step.needs_server() => Outcome::Skipped("there is no server".into()),
             Some(server) if step.needs_tls() && !server.tls => {
-                Outcome::Skipped("this PostgreSQL was built without TLS")
+                Outcome::Skipped("this PostgreSQL was built without TLS".into())
             }
             _ => match self.run(step) {
                 Ok(outcome) => outcome,
@@ -327,8 +332,9 @@ impl Suite {
         let source = match core::source(named, &postgres, &self.target) {
             Ok(source) => source,
             Err(error) if self.core_is_optional => {
-                eprintln!("{error:#}");
-                return Ok(Outcome::Skipped("there is no source of PostgreSQL"));
+                return Ok(Outcome::Skipped(format!(
+                    "there is no source of PostgreSQL: {error:#}"
+                )));
             }
             Err(error) => return Err(error),
         };
@@ -373,7 +379,7 @@ impl Suite {
             dir: Some(self.directory.clone()),
             port: Some(server::free_port(FIRST_PORT)?),
             pg_config: Some(postgres.pg_config.clone()),
-            release: false,
+            ..Options::default()
         })?;
         let mut variables: BTreeMap<String, OsString> =
             environment::read(&self.directory.join("env.sh"))?
@@ -393,8 +399,8 @@ impl Suite {
     /// Runs pytest; the tests of the examples need node's packages and Java too.
     fn python(&self) -> Result<()> {
         Self::node_modules()?;
-        prerequisites::java()?;
-        if let Err(error) = prerequisites::valgrind() {
+        apt::java()?;
+        if let Err(error) = apt::valgrind() {
             println!("the test of the library's memory is skipped: {error:#}");
         }
         let tests = workspace::root().join("tests/python");
@@ -413,7 +419,7 @@ impl Suite {
 
     /// Makes a virtual environment, anew only if the requirements changed; gives its Python.
     fn python_environment(&self) -> Result<PathBuf> {
-        prerequisites::python()?;
+        apt::python()?;
         let environment = self.target.join("test-python");
         let requirements = workspace::root().join("tests/python/requirements.txt");
         run::once(
@@ -444,7 +450,7 @@ impl Suite {
 
     /// Installs node's packages if the lock file changed; gives the folder.
     fn node_modules() -> Result<PathBuf> {
-        prerequisites::node()?;
+        apt::node()?;
         let tests = workspace::root().join("tests/node");
         let stamp = tests.join("node_modules/.installed-package-lock.json");
         run::once(&tests.join("package-lock.json"), &stamp, || {
@@ -462,7 +468,7 @@ impl Suite {
         Self::node_modules()?;
         let tools = readme::Tools {
             python: self.python_environment()?,
-            jdbc_driver: prerequisites::java()?,
+            jdbc_driver: apt::java()?,
             target: self.target.clone(),
             major: self.postgres()?.major,
         };
@@ -478,7 +484,7 @@ impl Suite {
 
     /// Runs the tests of pgjdbc, compiled as they are started.
     fn java(&self) -> Result<()> {
-        let driver = prerequisites::java()?;
+        let driver = apt::java()?;
         let tests = workspace::root().join("tests/java/Clients.java");
         run::run(
             self.client("java")

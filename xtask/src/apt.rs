@@ -1,0 +1,275 @@
+//! Debian's packages that building and testing need, and installing them where apt may be used.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::run;
+
+/// Installs packages. `postgresql-@` and `postgresql-server-dev-@` stand for the distribution's own
+/// version. The drop-in keeps Debian from starting a server of its own as a side effect, and goes
+/// away again.
+const INSTALL: &str = r#"
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+dropin=/etc/postgresql-common/createcluster.d/dsql-iam-xtask.conf
+trap 'rm -f "$dropin"' EXIT
+mkdir -p "${dropin%/*}"
+echo 'create_main_cluster = false' > "$dropin"
+apt-get -o DPkg::Lock::Timeout=300 update -qq
+version=$(apt-cache show postgresql 2>/dev/null | sed -n 's/^Depends:.*postgresql-\([0-9][0-9]*\).*/\1/p' | head -n 1)
+packages=
+for package in "$@"; do
+    case $package in *-@) package=${package%@}$version ;; esac
+    packages="$packages $package"
+done
+apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $packages
+"#;
+
+/// The oldest node that runs the tests: `engines` of their `package.json`.
+const NODE: u32 = 20;
+
+/// The packages of the compilers that are not there: pgrx reads the server's headers with libclang,
+/// and a C compiler builds the shim.
+pub fn compilers() -> BTreeSet<String> {
+    let mut packages = BTreeSet::new();
+    if !in_path("cc") {
+        packages.extend(["gcc".to_owned(), "libc6-dev".to_owned()]);
+    }
+    if !in_path("clang") && std::env::var_os("LIBCLANG_PATH").is_none() {
+        packages.extend(["clang".to_owned(), "libclang-dev".to_owned()]);
+    }
+    packages
+}
+
+/// The packages of Python with its venv module, if that is not there.
+pub fn python_packages() -> BTreeSet<String> {
+    let mut check = Command::new("python3");
+    if run::succeeds(check.args(["-c", "import venv, ensurepip"])) {
+        return BTreeSet::new();
+    }
+    BTreeSet::from(["python3".into(), "python3-venv".into()])
+}
+
+/// Installs Python with its venv module.
+pub fn python() -> Result<()> {
+    install(&python_packages())
+}
+
+/// Installs node and npm, for the tests. An error if what there is, or can be had, is too old.
+pub fn node() -> Result<()> {
+    if !in_path("node") {
+        if let Some(version) = candidate("nodejs") {
+            check_node(&version).context("node is missing, and apt has an old one")?;
+        }
+        install(&BTreeSet::from(["nodejs".into(), "npm".into()]))?;
+    }
+    check_node(&run::output(Command::new("node").arg("--version"))?)?;
+    need(&["npm"], &["npm"])
+}
+
+/// An error if a version of node, such as `v20.11.1` or Debian's `18.20.4+dfsg-1`, is too old.
+fn check_node(version: &str) -> Result<()> {
+    let version = version.trim().trim_start_matches('v');
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    ensure!(
+        major.is_some_and(|major: u32| major >= NODE),
+        "node is of version {version}, and the tests need {NODE} or newer in PATH"
+    );
+    Ok(())
+}
+
+/// Installs valgrind, for the test of the library's memory.
+pub fn valgrind() -> Result<()> {
+    need(&["valgrind"], &["valgrind"])
+}
+
+/// Installs debootstrap, which makes a Debian in a folder.
+pub fn debootstrap() -> Result<()> {
+    need(&["debootstrap"], &["debootstrap"])
+}
+
+/// Installs what unpacks the sources of Debian's packages.
+pub fn unpackers() -> Result<()> {
+    need(&["bzip2", "xz"], &["bzip2", "xz-utils"])
+}
+
+/// Installs Debian's tools that make packages. They are asked for before anything is built.
+pub fn package_tools() -> Result<()> {
+    if !in_path("dpkg-deb") {
+        bail!(
+            "dpkg-deb, which makes the package, is missing: this needs Debian, or what is like it"
+        );
+    }
+    need(&["dpkg-shlibdeps", "strip", "gzip"], &["dpkg-dev"])
+}
+
+/// Installs a JDK and pgjdbc, for the tests; gives pgjdbc's jar.
+///
+/// That is the one that `PGJDBC_JAR` names, else where Debian has it.
+pub fn java() -> Result<PathBuf> {
+    let mut packages = BTreeSet::new();
+    // `java` runs a program from its source only where the compiler is there too.
+    if !in_path("javac") {
+        packages.insert("default-jdk-headless".to_owned());
+    }
+    let named = std::env::var_os("PGJDBC_JAR").map(PathBuf::from);
+    let driver = match named {
+        Some(named) => named,
+        None => {
+            let debian = PathBuf::from("/usr/share/java/postgresql.jar");
+            if !debian.exists() {
+                packages.insert("libpostgresql-jdbc-java".to_owned());
+            }
+            debian
+        }
+    };
+    install(&packages).context("to use another pgjdbc, name its jar with PGJDBC_JAR")?;
+    if !driver.exists() {
+        bail!(
+            "PGJDBC_JAR has to name the jar of pgjdbc: {} is not there",
+            driver.display()
+        );
+    }
+    Ok(driver)
+}
+
+/// Installs `packages` if one of the `programs` is missing.
+fn need(programs: &[&str], packages: &[&str]) -> Result<()> {
+    if programs.iter().all(|program| in_path(program)) {
+        return Ok(());
+    }
+    install(&packages.iter().map(|&package| package.to_owned()).collect())
+}
+
+/// Installs packages as root, or through a sudo that asks for no password; else says what to
+/// install.
+pub fn install(packages: &BTreeSet<String>) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !in_path("apt-get") {
+        bail!("{}", advice(packages, false, None));
+    }
+    let mut command = if nix::unistd::geteuid().is_root() {
+        Command::new("sh")
+    } else if run::succeeds(Command::new("sudo").args(["-n", "true"])) {
+        let mut command = Command::new("sudo");
+        command.args(["-n", "sh"]);
+        command
+    } else {
+        bail!("{}", advice(packages, true, distribution()));
+    };
+    let list: Vec<&str> = packages.iter().map(String::as_str).collect();
+    println!("installing {}", list.join(" ").replace("-@", ""));
+    command.args(["-c", INSTALL, "sh"]).args(packages);
+    run::run(&mut command).with_context(|| advice(packages, true, distribution()))
+}
+
+/// How to install packages, in lines that can be pasted. `version` is the distribution's of
+/// PostgreSQL.
+fn advice(packages: &BTreeSet<String>, has_apt: bool, version: Option<u32>) -> String {
+    let names: Vec<String> = packages
+        .iter()
+        .map(|package| match (package.strip_suffix("-@"), version) {
+            (Some(name), Some(version)) => format!("{name}-{version}"),
+            (Some("postgresql-server-dev"), None) => "postgresql-server-dev-all".to_owned(),
+            (Some(name), None) => name.to_owned(),
+            (None, _) => package.clone(),
+        })
+        .collect();
+    let list = names.join(" ");
+    if !has_apt {
+        return format!(
+            "these packages of Debian are missing, or what is like them on this system: {list}"
+        );
+    }
+    // Debian's server starts as it is installed, unless it is told not to.
+    let is_server = |name: &String| {
+        let rest = name.strip_prefix("postgresql");
+        rest.is_some_and(|rest| rest.chars().all(|c| c == '-' || c.is_ascii_digit()))
+    };
+    let no_server = if names.iter().any(is_server) {
+        "\n  sudo mkdir -p /etc/postgresql-common/createcluster.d\
+         \n  echo 'create_main_cluster = false' | \
+         sudo tee /etc/postgresql-common/createcluster.d/no-server-on-5432.conf"
+    } else {
+        ""
+    };
+    format!("packages are missing. To install them:\n{no_server}\n  sudo apt-get install {list}\n")
+}
+
+/// The version of PostgreSQL that the distribution has.
+fn distribution() -> Option<u32> {
+    let text = run::output(Command::new("apt-cache").args(["show", "postgresql"])).ok()?;
+    let depends = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Depends:"))?;
+    depends
+        .split([' ', ','])
+        .find_map(|package| package.strip_prefix("postgresql-")?.parse().ok())
+}
+
+/// The version of a package that apt would install.
+fn candidate(package: &str) -> Option<String> {
+    let text = run::output(Command::new("apt-cache").args(["policy", package])).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    (line != "(none)").then(|| line.to_owned())
+}
+
+fn in_path(program: &str) -> bool {
+    which::which(program).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_can_be_pasted() {
+        let packages = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let compilers = packages(&["clang", "libclang-dev"]);
+        assert_eq!(
+            advice(&compilers, true, Some(15)),
+            "packages are missing. To install them:\n\n  sudo apt-get install clang libclang-dev\n"
+        );
+        let server = packages(&["postgresql-@", "postgresql-server-dev-@"]);
+        let said = advice(&server, true, Some(15));
+        assert!(
+            said.ends_with("\n  sudo apt-get install postgresql-15 postgresql-server-dev-15\n")
+        );
+        assert!(said.contains("create_main_cluster = false"));
+        let said = advice(&server, true, None);
+        assert!(said.ends_with("\n  sudo apt-get install postgresql postgresql-server-dev-all\n"));
+        assert!(said.contains("create_main_cluster = false"));
+        let headers = packages(&["postgresql-server-dev-@"]);
+        assert!(!advice(&headers, true, Some(17)).contains("create_main_cluster"));
+        assert_eq!(
+            advice(&compilers, false, None),
+            "these packages of Debian are missing, or what is like them on this system: \
+             clang libclang-dev"
+        );
+    }
+
+    #[test]
+    fn an_old_node_is_named() {
+        for version in ["v20.11.1\n", "22.0.0", "20.19.2+dfsg-1"] {
+            assert!(check_node(version).is_ok(), "{version}");
+        }
+        for version in ["v18.20.4\n", "18.20.4+dfsg-1~deb12u1", "", "x"] {
+            assert!(check_node(version).is_err(), "{version}");
+        }
+        let error = check_node("v18.20.4").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "node is of version 18.20.4, and the tests need 20 or newer in PATH"
+        );
+    }
+}
