@@ -91,6 +91,7 @@ fn build(folder: &Path, postgres: &Postgres) -> Result<PathBuf> {
     build
         .current_dir(&source)
         .args(["build", "--quiet", "--release", "--locked"])
+        .arg(workspace::IGNORE_RUST_VERSION)
         .args(["--package", "dsql_iam", "--lib", "--no-default-features"])
         .args(["--features", &postgres.feature(), "--target-dir"])
         .arg(&built)

@@ -56,13 +56,16 @@ pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
+/// The option of cargo that every build of the extension needs: pgrx asks for a Rust newer than the one
+/// that it is built with here (docs/decisions.md).
+pub const IGNORE_RUST_VERSION: &str = "--ignore-rust-version";
+
 /// Cargo, told which PostgreSQL to build against. Each major version has its own target folder:
 /// one shared folder would be rebuilt at each change of version.
 pub fn cargo_for(postgres: &Postgres, subcommand: &str, target: &Path) -> Command {
     let mut command = cargo();
     command
-        .arg(subcommand)
-        .arg("--target-dir")
+        .args([subcommand, IGNORE_RUST_VERSION, "--target-dir"])
         .arg(target.join(postgres.feature()))
         .env("PGRX_PG_CONFIG_PATH", &postgres.pg_config);
     command
