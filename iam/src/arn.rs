@@ -1,4 +1,4 @@
-//! ARNs of the principals that can be mapped to a database role.
+//! ARNs: of any resource, and those of the principals that can be mapped to a database role.
 //!
 //! Follows <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html>.
 
@@ -8,6 +8,45 @@ use std::fmt;
 const MAX_PATH: usize = 512;
 /// The longest user or role name that IAM accepts.
 const MAX_NAME: usize = 64;
+
+/// The six parts of an ARN, `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`, unchecked but for their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arn<'a> {
+    /// `aws`, `aws-cn`, `aws-us-gov`, …
+    pub partition: &'a str,
+    /// `iam`, `dsql`, …
+    pub service: &'a str,
+    /// Empty where a service has no regions.
+    pub region: &'a str,
+    /// Twelve digits, or whatever else a service puts there.
+    pub account: &'a str,
+    /// All that follows the fifth colon.
+    pub resource: &'a str,
+}
+
+impl<'a> Arn<'a> {
+    /// Takes an ARN apart; `None` if it does not begin with `arn:` or has fewer than six parts.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.strip_prefix("arn:")?.splitn(5, ':');
+        Some(Self {
+            partition: parts.next()?,
+            service: parts.next()?,
+            region: parts.next()?,
+            account: parts.next()?,
+            resource: parts.next()?,
+        })
+    }
+}
+
+/// The account in an ARN; empty if there is none.
+pub fn account_of(arn: &str) -> &str {
+    Arn::parse(arn).map_or("", |arn| arn.account)
+}
+
+/// The one account that an ARN names; `None` if it has none, or a `*` in its place.
+pub fn account_in(arn: &str) -> Option<&str> {
+    Some(account_of(arn)).filter(|account| !account.is_empty() && *account != "*")
+}
 
 /// What kind of IAM resource an [`IamArn`] names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +84,14 @@ impl<'a> IamArn<'a> {
     /// [`NotAnIamArn`] for anything else: other services, regions, wildcards, role sessions, the
     /// account's root, characters that IAM does not allow.
     pub fn parse(text: &'a str) -> Result<Self, NotAnIamArn> {
-        let mut parts = text.splitn(6, ':');
-        let mut next = || parts.next().ok_or(NotAnIamArn);
-        let (scheme, partition, service) = (next()?, next()?, next()?);
-        let (region, account, resource) = (next()?, next()?, next()?);
-        if scheme != "arn" || service != "iam" || !region.is_empty() {
+        let Arn {
+            partition,
+            service,
+            region,
+            account,
+            resource,
+        } = Arn::parse(text).ok_or(NotAnIamArn)?;
+        if service != "iam" || !region.is_empty() {
             return Err(NotAnIamArn);
         }
         if !is_partition(partition) || !is_account_id(account) {
@@ -114,12 +156,18 @@ impl<'a> SessionArn<'a> {
     ///
     /// Gives `None` for anything else.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let rest = text.strip_prefix("arn:")?;
-        let (partition, rest) = rest.split_once(':')?;
-        let (account, rest) = rest.strip_prefix("sts::")?.split_once(':')?;
-        let (role, session) = rest.strip_prefix("assumed-role/")?.split_once('/')?;
-        let fits =
-            is_partition(partition) && is_account_id(account) && is_name(role) && is_name(session);
+        let arn = Arn::parse(text)?;
+        let (partition, account) = (arn.partition, arn.account);
+        let (role, session) = arn
+            .resource
+            .strip_prefix("assumed-role/")?
+            .split_once('/')?;
+        let fits = arn.service == "sts"
+            && arn.region.is_empty()
+            && is_partition(partition)
+            && is_account_id(account)
+            && is_name(role)
+            && is_name(session);
         fits.then_some(Self {
             partition,
             account,
@@ -154,6 +202,26 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn six_parts_of_which_the_last_may_hold_colons() {
+        let arn = Arn::parse("arn:aws:s3:::bucket:a/b:c").unwrap();
+        assert_eq!((arn.partition, arn.service), ("aws", "s3"));
+        assert_eq!(
+            (arn.region, arn.account, arn.resource),
+            ("", "", "bucket:a/b:c")
+        );
+        for text in [
+            "",
+            "*",
+            "arn",
+            "arn:aws:iam::012345678912",
+            "urn:aws:iam::1:user/a",
+        ] {
+            assert_eq!((Arn::parse(text), account_of(text)), (None, ""), "{text}");
+        }
+        assert_eq!(account_of("arn:aws:iam::012345678912:root"), "012345678912");
+    }
 
     #[test]
     fn users_and_roles_with_and_without_a_path() {

@@ -20,6 +20,7 @@
 //! identity-based policies. Nothing here belongs to one service; which policies there are is the
 //! caller's to find out ([`crate::identity::Identities::policies`] for a user or role).
 
+use crate::arn::account_in;
 use crate::policy::{Caller, Context, Effect, Evaluation, Naming, Policy, Question};
 use std::fmt;
 
@@ -118,10 +119,8 @@ pub struct Request<'r> {
 
 impl<'r> Request<'r> {
     fn resource_account(&self, caller: &Caller<'r>) -> &'r str {
-        let in_arn = self.resource.split(':').nth(4);
-        let in_arn = in_arn.filter(|account| !account.is_empty() && *account != "*");
         self.resource_account
-            .or(in_arn)
+            .or_else(|| account_in(self.resource))
             .unwrap_or_else(|| caller.account())
     }
 }

@@ -4,7 +4,7 @@
 //! here keeps the server from loading the directory, and nothing else does. A warning names what is
 //! allowed, but does nothing, or not what it seems to do. No finding holds a secret.
 
-use crate::arn::{IamArn, IamKind, SessionArn};
+use crate::arn::{IamArn, IamKind, SessionArn, account_of};
 use crate::cluster::Cluster;
 use crate::directory::{LoadError, survey};
 use crate::documents::{self, Document};
@@ -542,7 +542,7 @@ impl Checker {
             if let Some(boundary) = &principal.boundary {
                 self.attachments(&all, &principal.arn, std::slice::from_ref(boundary));
             }
-            let account = principal.arn.split(':').nth(4).unwrap_or("");
+            let account = account_of(&principal.arn);
             for name in &principal.groups {
                 if !all.groups.contains_key(&(account.to_owned(), name.clone())) {
                     self.warn_of(
@@ -636,7 +636,7 @@ impl Checker {
                 let remedy = "add the export of the user's account, or take the key out";
                 self.warn(place(), "access_key", found, remedy.into());
             }
-            Some(user) if !account.is_empty() && !is_of_account(&user.arn, &account) => {
+            Some(user) if !account.is_empty() && account_of(&user.arn) != account => {
                 let found = format!("belongs to {}, not to the cluster's account", user.arn);
                 let remedy = format!("use a principal of {account}: others are refused");
                 self.warn(place(), "access_key", found, remedy);
@@ -862,8 +862,8 @@ impl<'i> Trust<'i> {
 
 /// What brings a managed policy into the export.
 fn with_managed(arn: &str) -> String {
-    let filter = match arn.split(':').nth(4) {
-        Some("aws") => "AWSManagedPolicy",
+    let filter = match account_of(arn) {
+        "aws" => "AWSManagedPolicy",
         _ => "LocalManagedPolicy",
     };
     format!("export the account again, with {filter} in --filter if there is one")
@@ -871,10 +871,6 @@ fn with_managed(arn: &str) -> String {
 
 fn is_user(principal: &Principal) -> bool {
     IamArn::parse(&principal.arn).is_ok_and(|arn| arn.kind == IamKind::User)
-}
-
-fn is_of_account(arn: &str, account: &str) -> bool {
-    arn.split(':').nth(4) == Some(account)
 }
 
 fn name_of(path: &Path) -> String {

@@ -1,6 +1,6 @@
 //! The cluster that a login is for.
 
-use crate::arn::is_account_id;
+use crate::arn::{Arn, is_account_id};
 use std::net::Ipv6Addr;
 
 /// The service name in a credential scope and in a cluster's ARN.
@@ -93,13 +93,11 @@ impl Cluster {
         region: Option<&str>,
         further_endpoints: &str,
     ) -> Option<Result<Self, BadCluster>> {
-        let parts: Vec<&str> = arn.split(':').collect();
-        let ["arn", _, SERVICE, own_region, account, resource] = parts[..] else {
-            return None;
-        };
-        let id = resource.strip_prefix("cluster/").unwrap_or_default();
-        let region = region.unwrap_or(own_region);
-        Some(Self::new(account, region, id, further_endpoints))
+        let arn =
+            Arn::parse(arn).filter(|arn| arn.service == SERVICE && !arn.resource.contains(':'))?;
+        let id = arn.resource.strip_prefix("cluster/").unwrap_or_default();
+        let region = region.unwrap_or(arn.region);
+        Some(Self::new(arn.account, region, id, further_endpoints))
     }
 
     /// The account that owns the cluster.

@@ -1,7 +1,7 @@
 //! Authentication by access key: who holds the key, and whether the caller has proven to know its
 //! secret. Logins and AWS's Security Token Service authenticate here alone.
 
-use crate::arn::IamArn;
+use crate::arn::account_of;
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
 use subtle::ConstantTimeEq;
 use time::UtcDateTime;
@@ -44,7 +44,7 @@ impl<'i> Authenticated<'i> {
 
     /// The account that the caller belongs to.
     pub fn account(&self) -> &'i str {
-        IamArn::parse(&self.principal.arn).map_or("", |arn| arn.account)
+        account_of(self.arn())
     }
 
     /// What `aws sts get-caller-identity` calls `UserId`: empty if no document has it.

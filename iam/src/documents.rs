@@ -20,7 +20,7 @@
 //! strictly, in [`crate::policy`]. What is read is null nowhere but in `NextToken` and `Marker`, which say
 //! then what their absence says: AWS prints no other null, and one could hide a limit.
 
-use crate::arn::{IamArn, IamKind, SessionArn, is_account_id};
+use crate::arn::{Arn, IamArn, IamKind, SessionArn, account_of, is_account_id};
 use crate::cluster::SERVICE;
 use crate::identity::{
     AccessKey, ClusterDescription, Group, Identities, InlinePolicy, Owner, Principal, RoleSession,
@@ -585,7 +585,7 @@ fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
 }
 
 fn cluster(raw: GetCluster) -> Result<Document, String> {
-    if !raw.arn.starts_with("arn:") || raw.arn.split(':').nth(2) != Some(SERVICE) {
+    if Arn::parse(&raw.arn).is_none_or(|arn| arn.service != SERVICE) {
         return Err(format!("\"{}\" is no ARN of a cluster", raw.arn));
     }
     let list = raw.tags.0.into_iter();
@@ -874,7 +874,7 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
         })?;
     }
     for group in details.group_detail_list {
-        let account = group.arn.split(':').nth(4).unwrap_or("");
+        let account = account_of(&group.arn);
         if !is_account_id(account) {
             return Err(format!("\"{}\" is no ARN of a group", group.arn));
         }

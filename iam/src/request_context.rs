@@ -5,7 +5,7 @@
 //! cannot be known here (`aws:SourceVpc`, `aws:PrincipalOrgID`, …) a document can add; what is
 //! known here no document can change.
 
-use crate::arn::{IamArn, IamKind};
+use crate::arn::{IamArn, IamKind, account_of};
 use crate::cluster::Cluster;
 use crate::identity::{Identities, Owner, Principal, RoleSession, Tag};
 use crate::policy::{Caller, Context};
@@ -233,7 +233,7 @@ pub(crate) fn add_principal(
     principal: &Principal,
     session: Option<&RoleSession>,
 ) {
-    let account = principal.arn.split(':').nth(4).unwrap_or("");
+    let account = account_of(&principal.arn);
     context.set("aws:PrincipalArn", &principal.arn);
     context.set("aws:PrincipalAccount", account);
     // Known here whether they are there or not: what a principal does not have, no document gives it.

@@ -11,7 +11,7 @@
 //! `sts:TagSession` for session tags, `sts:SetSourceIdentity` for a source identity.
 
 use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
-use crate::arn::{IamArn, IamKind, is_account_id};
+use crate::arn::{IamArn, IamKind, account_of, is_account_id};
 use crate::authorization::{Request, Source, Sourced, authorize};
 use crate::credentials::{self, Authenticated, Fault, PresentedCredentials, is_same_secret};
 use crate::denial::{Why, trust_reason};
@@ -567,7 +567,7 @@ fn context(
         context.remove_prefix(prefix);
     }
     add_principal(&mut context, now, caller.principal, caller.session);
-    let account = role.arn.split(':').nth(4).unwrap_or("");
+    let account = account_of(&role.arn);
     context.set("aws:ResourceAccount", account);
     for (key, value) in &role.tags {
         context.set(&format!("aws:ResourceTag/{key}"), value);

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use dsql_iam_core::arn::Arn;
 use dsql_iam_core::credentials::PresentedCredentials;
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::request_context::ConnectionFacts;
@@ -102,7 +103,7 @@ pub struct Place {
 impl Place {
     /// The account in the cluster's ARN.
     pub fn account(&self) -> Option<&str> {
-        self.cluster_arn.as_deref()?.split(':').nth(4)
+        Some(Arn::parse(self.cluster_arn.as_deref()?)?.account)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The cluster that is meant.
 
+use dsql_iam_core::arn::Arn;
 use dsql_iam_core::cluster::{Cluster, ID_LEN, id_and_region};
 use dsql_iam_core::identity::Identities;
 
@@ -30,12 +31,12 @@ pub fn derived(
         name.filter(|(id, _)| id.len() == ID_LEN)
     });
     let fits = |arn: &&str| {
-        let parts: Vec<&str> = arn.split(':').collect();
-        let is_id = |id: &str| parts.last() == Some(&format!("cluster/{id}").as_str());
+        let arn = Arn::parse(arn);
+        let is_id = |id: &str| arn.is_some_and(|arn| arn.resource == format!("cluster/{id}"));
         own_name.is_none_or(|(id, _)| is_id(id))
             && region
                 .or(own_name.map(|(_, region)| region))
-                .is_none_or(|region| parts.get(3) == Some(&region))
+                .is_none_or(|region| arn.is_some_and(|arn| arn.region == region))
     };
     let mut described = identities.cluster_arns().filter(fits);
     if let (Some(arn), None) = (described.next(), described.next()) {

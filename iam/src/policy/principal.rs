@@ -4,7 +4,7 @@
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>.
 
 use super::OneOrMany;
-use crate::arn::{SessionArn, is_account_id};
+use crate::arn::{Arn, SessionArn, account_of, is_account_id};
 use crate::json::given;
 use serde::de::{self, Deserialize, Deserializer};
 
@@ -20,13 +20,13 @@ pub struct Caller<'c> {
 impl<'c> Caller<'c> {
     /// The account that the caller belongs to.
     pub fn account(&self) -> &'c str {
-        self.arn.split(':').nth(4).unwrap_or("")
+        account_of(self.arn)
     }
 
     /// Whether it is a session of a service-linked role, which only a service of AWS's can create.
     pub fn is_service_linked(&self) -> bool {
-        let resource = self.role_arn.and_then(|arn| arn.splitn(6, ':').nth(5));
-        resource.is_some_and(|resource| resource.starts_with("role/aws-service-role/"))
+        let role = self.role_arn.and_then(Arn::parse);
+        role.is_some_and(|role| role.resource.starts_with("role/aws-service-role/"))
     }
 }
 
@@ -187,11 +187,14 @@ fn aws_principal(text: &str) -> Option<Listed> {
     if is_unique_id {
         return Some(Listed::Somebody);
     }
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let &["arn", partition, service, "", account, resource] = parts.as_slice() else {
-        return None;
-    };
-    if partition.is_empty() || resource.is_empty() {
+    let Arn {
+        partition,
+        service,
+        region,
+        account,
+        resource,
+    } = Arn::parse(text)?;
+    if partition.is_empty() || !region.is_empty() || resource.is_empty() {
         return None;
     }
     match (service, resource) {

@@ -4,7 +4,7 @@
 //! formed is refused; what fits no policy is passed over, and so are resource control policies. Only what is
 //! attached can be left out, not what is given with the request.
 
-use dsql_iam_core::arn::is_account_id;
+use dsql_iam_core::arn::{Arn, account_of, is_account_id};
 use dsql_iam_core::authorization::{Policies, Source};
 use dsql_iam_core::policy::fits_wildcards;
 
@@ -138,21 +138,18 @@ fn one_of<'v>(value: &'v str, all: &[&str], name: &str) -> Result<&'v str, Error
 
 /// The ARN of a managed policy, with wildcards in its name alone.
 fn managed(arn: &str) -> Result<&str, Error> {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let is_policy = match parts[..] {
-        ["arn", partition, _, _, _, resource] => {
-            let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));
-            let fixed = &arn[..arn.len() - name.len()];
-            !partition.is_empty()
-                && !kind.is_empty()
-                && !name.is_empty()
-                && !fixed.contains(['*', '?'])
-                && name.matches('*').count() <= 1
-                && is_account_or_aws(parts[4])
-        }
-        _ => false,
+    let is_policy = |parts: Arn<'_>| {
+        let resource = parts.resource;
+        let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));
+        let fixed = &arn[..arn.len() - name.len()];
+        !parts.partition.is_empty()
+            && !kind.is_empty()
+            && !name.is_empty()
+            && !fixed.contains(['*', '?'])
+            && name.matches('*').count() <= 1
+            && is_account_or_aws(parts.account)
     };
-    if is_policy {
+    if Arn::parse(arn).is_some_and(is_policy) {
         Ok(arn)
     } else {
         Err(invalid(format!(
@@ -166,7 +163,7 @@ fn is_account_or_aws(account: &str) -> bool {
 }
 
 fn is_of_aws(arn: &str) -> bool {
-    arn.split(':').nth(4) == Some("aws")
+    account_of(arn) == "aws"
 }
 
 fn is_name(name: &str, more: &str) -> bool {

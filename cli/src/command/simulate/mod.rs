@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dsql_iam_core::actions::is_about_trust;
-use dsql_iam_core::arn::{IamArn, is_account_id};
+use dsql_iam_core::arn::{Arn, IamArn, account_in, is_account_id};
 use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
 use dsql_iam_core::denial::Why;
 use dsql_iam_core::directory::Snapshot;
@@ -216,13 +216,12 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
 
 /// Whether it is the ARN of a group, path included.
 fn is_group(arn: &str) -> bool {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", partition, "iam", "", account, resource] = parts[..] else {
-        return false;
-    };
-    let name = resource.strip_prefix("group/").unwrap_or_default();
-    let is_named = !name.is_empty() && !name.ends_with('/') && !name.contains(['*', '?']);
-    !partition.is_empty() && is_account_id(account) && is_named
+    Arn::parse(arn).is_some_and(|arn| {
+        let name = arn.resource.strip_prefix("group/").unwrap_or_default();
+        let is_named = !name.is_empty() && !name.ends_with('/') && !name.contains(['*', '?']);
+        let is_iam = arn.service == "iam" && arn.region.is_empty();
+        is_iam && !arn.partition.is_empty() && is_account_id(arn.account) && is_named
+    })
 }
 
 /// AWS: no permissions are required, and an explicit deny changes nothing.
@@ -333,11 +332,4 @@ impl<'s> Simulation<'s> {
         let policy = role.trust_policy.as_ref();
         (policy.map(|policy| Sourced { source, policy }), true)
     }
-}
-
-/// The account in an ARN, if there is one in it.
-fn account_in(arn: &str) -> Option<&str> {
-    arn.split(':')
-        .nth(4)
-        .filter(|account| !account.is_empty() && *account != "*")
 }

@@ -1,6 +1,7 @@
 //! What is to be simulated: the options, or `--cli-input-json`.
 
 use clap::Args;
+use dsql_iam_core::arn::Arn;
 use dsql_iam_core::documents::check_context_entry;
 use dsql_iam_core::json::{self, given};
 use dsql_iam_core::objects_only;
@@ -226,9 +227,9 @@ fn check_actions(actions: &[String]) -> Result<(), Error> {
 /// Checks that each is an ARN, or all resources.
 fn check_resources(resources: &[String]) -> Result<(), Error> {
     for resource in resources {
-        let parts: Vec<&str> = resource.splitn(6, ':').collect();
-        let is_arn = matches!(parts[..], ["arn", partition, service, _, _, name]
-            if !partition.is_empty() && !service.is_empty() && !name.is_empty());
+        let is_arn = Arn::parse(resource).is_some_and(|arn| {
+            !arn.partition.is_empty() && !arn.service.is_empty() && !arn.resource.is_empty()
+        });
         if resource != "*" && !is_arn {
             return Err(invalid(format!(
                 "ResourceNames are not in a valid ARN format: {resource}."
