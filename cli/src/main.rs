@@ -11,10 +11,10 @@ mod shared;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use command::{
-    Report, assume_role, check, completions, doctor, explain, install, man, setup, simulate, sts,
-    token,
+    Report, assume_role, check, completions, create_access_key, doctor, explain, install, man,
+    sample_identities, setup, simulate, sts, token,
 };
 
 /// Tools for Aurora DSQL authentication, on AWS or on a PostgreSQL with dsql_iam.
@@ -22,6 +22,7 @@ use command::{
 #[command(name = "dsql-iam", version)]
 #[command(after_help = "\
 Example, with the server of cargo xtask up:
+  export PGSSLMODE=require
   export PGPASSWORD=$(dsql-iam token --admin --hostname localhost)
   psql --host localhost --username admin --dbname postgres
 
@@ -31,38 +32,82 @@ struct Cli {
     command: Command,
 }
 
-/// What `dsql-iam` can do.
+/// The commands of `dsql-iam`.
 #[derive(Subcommand)]
 enum Command {
     /// Print an authentication token: the password for one role on one cluster
     Token(token::Arguments),
-    /// Tell why the token on standard input is let in or not, check by check
-    Explain(explain::Arguments),
-    /// Tell what a directory of IAM documents brings, and what in it cannot be meant so
-    Check(check::Arguments),
-    /// Begin a session of a role, as `aws sts assume-role` does
+    /// Begin a role session, like `aws sts assume-role`
     AssumeRole(assume_role::Arguments),
-    /// Be a Security Token Service for this machine, which SDKs assume roles with
+    /// Run a local STS, for SDKs that assume roles
     Sts(sts::Arguments),
-    /// Say what policies given here allow, as `aws iam simulate-custom-policy` does
+    /// Write sample IAM documents: users, a role and access keys
+    SampleIdentities(sample_identities::Arguments),
+    /// Make up an access key of a user, like `aws iam create-access-key`
+    CreateAccessKey(create_access_key::Arguments),
+    /// Check IAM documents for errors
+    Check(check::Arguments),
+    /// Explain why the token on standard input is accepted or refused
+    Explain(explain::Arguments),
+    /// Simulate requests against given policies, like `aws iam simulate-custom-policy`
     SimulateCustomPolicy(simulate::Custom),
-    /// Say what the policies of a user or role allow, as `aws iam simulate-principal-policy` does
+    /// Simulate requests of a user or role, like `aws iam simulate-principal-policy`
     SimulatePrincipalPolicy(simulate::Principal),
-    /// Tell what of a server is not as it should be, and what mends it
-    Doctor(doctor::Arguments),
-    /// Put the extension's files into a PostgreSQL that is there
+    /// Install the extension's files into a PostgreSQL
     Install(install::Arguments),
-    /// Have a server load the extension, or take that back
+    /// Configure a server to load the extension, or undo that
     Setup(setup::Arguments),
+    /// Diagnose a server
+    Doctor(doctor::Arguments),
     /// Print the completions for a shell
     Completions(completions::Arguments),
-    /// Print the manual page, or write one for each subcommand
+    /// Print the manual page, or write one for each command
     Man(man::Arguments),
+}
+
+/// The commands as `--help` groups them.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Clients", &["token", "assume-role", "sts"]),
+    (
+        "IAM documents",
+        &[
+            "sample-identities",
+            "create-access-key",
+            "check",
+            "explain",
+            "simulate-custom-policy",
+            "simulate-principal-policy",
+        ],
+    ),
+    ("Servers", &["install", "setup", "doctor"]),
+    ("Other", &["completions", "man", "help"]),
+];
+
+/// The definition of the command, with its commands in groups, which clap has for options only.
+fn definition() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    let mut list = String::new();
+    for (heading, names) in GROUPS {
+        list += &format!("{heading}:\n");
+        for name in names {
+            let about = command
+                .find_subcommand(name)
+                .and_then(clap::Command::get_about);
+            list += &format!("  {name:<27}{}\n", about.cloned().unwrap_or_default());
+        }
+        list.push('\n');
+    }
+    Cli::command().help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}Options:\n{{options}}{{after-help}}"
+    ))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+    let matches = definition().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match run(cli.command).await {
         Ok(report) => {
             anstream::println!("{}", report.text);
             match report.is_well {
@@ -80,15 +125,17 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<Report, String> {
     match command {
         Command::Token(arguments) => token::run(arguments).await,
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
         Command::AssumeRole(arguments) => assume_role::run(arguments).await,
         Command::Sts(arguments) => sts::run(arguments).await,
+        Command::SampleIdentities(arguments) => sample_identities::run(&arguments),
+        Command::CreateAccessKey(arguments) => create_access_key::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::SimulateCustomPolicy(arguments) => simulate::run_custom(arguments),
         Command::SimulatePrincipalPolicy(arguments) => simulate::run_principal(arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Install(arguments) => install::run(&arguments),
         Command::Setup(arguments) => setup::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, Cli::command()),
         Command::Man(arguments) => man::run(&arguments, Cli::command()),
     }
@@ -148,6 +195,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn each_command_is_in_one_group() {
+        let mut command = Cli::command();
+        command.build();
+        let mut names: Vec<&str> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
+        let mut grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| *names)
+            .copied()
+            .collect();
+        names.sort_unstable();
+        grouped.sort_unstable();
+        assert_eq!(names, grouped);
     }
 
     #[test]

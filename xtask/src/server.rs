@@ -113,8 +113,8 @@ impl Server {
         let now = OffsetDateTime::now_utc();
         let installed = mirror::install(&postgres, &library, &directory.installation())?;
         let certificates = certificates::prepare(&directory.tls(), &account, now)?;
-        samples::prepare(&directory.iam(), &account, now)?;
         let program = command.join("dsql-iam");
+        samples::prepare(&directory.iam(), &account, &program)?;
         samples::write_profiles(&directory.aws(), &directory.iam(), &program)?;
         if !directory.data().exists() {
             create_cluster(&directory, &account, &postgres.bin)?;

@@ -4,10 +4,12 @@
 pub mod assume_role;
 pub mod check;
 pub mod completions;
+pub mod create_access_key;
 pub mod doctor;
 pub mod explain;
 pub mod install;
 pub mod man;
+pub mod sample_identities;
 pub mod setup;
 pub mod simulate;
 pub mod sts;

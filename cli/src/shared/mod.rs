@@ -2,9 +2,11 @@
 
 pub mod cluster;
 pub mod file_argument;
+pub mod iam_directory;
 pub mod offline;
 pub mod owner;
 pub mod postgres;
+pub mod random;
 pub mod region;
 pub mod sessions;
 pub mod shorthand;

@@ -11,6 +11,7 @@ use super::conf_file::{
 };
 use super::locate::Server;
 use super::{Arguments, PRELOAD, SETTINGS};
+use crate::shared::random;
 
 /// What to write: a file, and its whole content.
 pub struct Change {
@@ -215,13 +216,7 @@ pub fn undo(server: &Server) -> Result<Plan, String> {
 }
 
 fn new_cluster_id() -> Result<String, String> {
-    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut bytes = [0_u8; ID_LEN];
-    getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
-    Ok(bytes
-        .iter()
-        .map(|byte| char::from(LETTERS[usize::from(byte % 32)]))
-        .collect())
+    Ok(random::capitals_and_digits(ID_LEN)?.to_ascii_lowercase())
 }
 
 #[cfg(test)]
