@@ -14,3 +14,4 @@
 pub mod aws_iam;
 pub mod connect_options;
 pub mod doctor;
+mod scan;
