@@ -56,7 +56,11 @@ mod c {
             message: *mut *const c_char,
         ) -> *const c_char;
         pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
-        pub fn dsql_iam_lexer_iam_may_follow(word: *const c_char, len: usize) -> bool;
+        pub fn dsql_iam_lexer_may_follow(
+            word: *const c_char,
+            len: usize,
+            next: *const c_char,
+        ) -> bool;
         pub fn dsql_iam_lexer_prepare() -> bool;
         pub fn dsql_iam_lexer_is_live(lexer: *const RawLexer) -> bool;
         pub fn proc_exit(code: c_int) -> !;
@@ -436,13 +440,14 @@ impl Lexer {
         unsafe { c::dsql_iam_lexer_prepare() }
     }
 
-    /// Whether it can be worth looking for a lexer of which `IAM` is the next word.
+    /// Whether it can be worth looking for a lexer of which the next word starts with these two letters, in
+    /// lower case.
     ///
     /// # Safety
     /// The word is a string of this length, with a byte behind it.
-    pub unsafe fn may_find_iam(word: *const c_void, len: usize) -> bool {
+    pub unsafe fn may_find(word: *const c_void, len: usize, next: &[u8; 2]) -> bool {
         // SAFETY: reads no other page of memory than the one that the byte behind the word is on.
-        unsafe { c::dsql_iam_lexer_iam_may_follow(word.cast(), len) }
+        unsafe { c::dsql_iam_lexer_may_follow(word.cast(), len, next.as_ptr().cast()) }
     }
 
     /// Finds the lexer that stands behind the word; nothing if somebody else asks. See `lexer.c`.

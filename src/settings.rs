@@ -24,6 +24,7 @@ static ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::n
 static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
 static INSTALL_SYNTAX: GucSetting<bool> = GucSetting::<bool>::new(true);
+static ASYNC_INDEXES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static REQUIRE_SNI: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// Where each decision is written as a line of JSON.
@@ -110,6 +111,13 @@ pub fn register(hooks: AssignHooks) {
         c"Lets AWS IAM GRANT and AWS IAM REVOKE through the server's grammar.",
         c"If off, sys.iam_grant and sys.iam_revoke do the same, and the server's table of keywords is not touched.",
         &INSTALL_SYNTAX,
+        GucContext::Postmaster,
+    );
+    boolean(
+        c"dsql_iam.async_indexes",
+        c"Takes CREATE INDEX ASYNC and answers it with a job, as Aurora DSQL does.",
+        c"The index is built at once. An index that is really called async needs quotes then. Needs dsql_iam.install_syntax.",
+        &ASYNC_INDEXES,
         GucContext::Postmaster,
     );
     boolean(
@@ -349,6 +357,11 @@ pub fn manages_hba() -> bool {
 /// `dsql_iam.install_syntax`
 pub fn installs_syntax() -> bool {
     INSTALL_SYNTAX.get()
+}
+
+/// `dsql_iam.async_indexes`
+pub fn async_indexes() -> bool {
+    ASYNC_INDEXES.get()
 }
 
 /// `dsql_iam.require_sni`

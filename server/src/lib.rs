@@ -5,12 +5,14 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`async_index`] | the grammar of `CREATE INDEX ASYNC` and `CALL sys.wait_for_job` |
 //! | [`aws_iam`] | the grammar of `AWS IAM GRANT` and `AWS IAM REVOKE` |
 //! | [`connect_options`] | the cluster that a client names in its connection string |
 //! | [`doctor`] | whether a server is as it should be, and what mends it |
 
 #![forbid(unsafe_code)]
 
+pub mod async_index;
 pub mod aws_iam;
 pub mod connect_options;
 pub mod doctor;

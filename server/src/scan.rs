@@ -230,6 +230,13 @@ pub(crate) fn a_statement_may_follow(before: &[u8]) -> bool {
     without_comments_at_end(before).is_none_or(|text| text.is_empty() || text.ends_with(b";"))
 }
 
+/// `before` without the word at its end, if that is `word`, in any case.
+pub(crate) fn without_word_at_end<'a>(before: &'a [u8], word: &str) -> Option<&'a [u8]> {
+    let (rest, last) = before.split_at_checked(before.len().checked_sub(word.len())?)?;
+    let is_whole = !rest.last().is_some_and(|byte| is_identifier_part(*byte));
+    (is_whole && last.eq_ignore_ascii_case(word.as_bytes())).then_some(rest)
+}
+
 /// Whether a string constant starts at `text`: `'…'`, `E'…'`, `U&'…'`, `$$…$$`.
 pub(crate) fn starts_string(text: &[u8]) -> bool {
     match text {
@@ -286,5 +293,26 @@ mod tests {
         assert_eq!(without_comments_at_end(long.as_bytes()), None);
         let many = "/**/".repeat(MAX_COMMENTS);
         assert_eq!(without_comments_at_end(many.as_bytes()), None);
+    }
+
+    #[test]
+    fn words_are_whole_backwards_too() {
+        assert_eq!(without_word_at_end(b"x;CREATE", "create"), Some(&b"x;"[..]));
+        assert_eq!(without_word_at_end(b"create", "create"), Some(&b""[..]));
+        for other in [
+            "recreate",
+            "_create",
+            "$create",
+            "create ",
+            "eate",
+            "",
+            "\u{e9}create",
+        ] {
+            assert_eq!(
+                without_word_at_end(other.as_bytes(), "create"),
+                None,
+                "{other}"
+            );
+        }
     }
 }
