@@ -11,6 +11,8 @@ DO $$
 DECLARE
     existing pg_catalog.pg_roles;
     privileged name;
+    faults text;
+    remedies text;
 BEGIN
     SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname = 'admin';
     IF NOT FOUND THEN
@@ -38,6 +40,41 @@ BEGIN
             MESSAGE = 'role "admin" exists already and is not the one that dsql_iam needs',
             DETAIL = format('dsql_iam lets IAM principals log in as admin, and that role is a member of %I, itself or through another role.', privileged),
             HINT = format('Rename that role, or take the membership away, as with: REVOKE %I FROM admin', privileged);
+    END IF;
+    -- Before the library is loaded, or while there is no such role, whoever has CREATEROLE may have made it, for
+    -- himself: he would be its member, know its password, or have admin run what he has written.
+    SELECT string_agg(fault, '; ' ORDER BY fault), string_agg(DISTINCT remedy, '; ' ORDER BY remedy)
+      INTO faults, remedies
+      FROM (
+        SELECT format('%s is a member of it', member::regrole),
+               format('REVOKE admin FROM %s', member::regrole)
+          FROM pg_catalog.pg_auth_members WHERE roleid = 'admin'::regrole
+        UNION ALL
+        SELECT 'it has a password', 'ALTER ROLE admin PASSWORD NULL'
+          FROM pg_catalog.pg_authid WHERE rolname = 'admin' AND rolpassword IS NOT NULL
+        UNION ALL
+        SELECT format('it has the setting %s', split_part(setting, '=', 1)),
+               format('ALTER ROLE admin %sRESET %s',
+                      'IN DATABASE ' || quote_ident(datname) || ' ', split_part(setting, '=', 1))
+          FROM pg_catalog.pg_db_role_setting
+          CROSS JOIN unnest(setconfig) AS setting
+          LEFT JOIN pg_catalog.pg_database ON pg_database.oid = setdatabase
+         WHERE setrole = 'admin'::regrole
+           AND NOT (setdatabase = 0 AND setting = 'createrole_self_grant=set, inherit')
+        UNION ALL
+        SELECT format('it owns the function %s', pg_proc.oid::regprocedure),
+               'DROP OWNED BY admin, or REASSIGN OWNED BY admin TO another role'
+          FROM pg_catalog.pg_proc WHERE proowner = 'admin'::regrole
+        UNION ALL
+        SELECT 'it has default privileges', 'DROP OWNED BY admin'
+          FROM pg_catalog.pg_default_acl WHERE defaclrole = 'admin'::regrole
+      ) AS found (fault, remedy);
+    IF faults IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_object',
+            MESSAGE = 'role "admin" exists already and is not the one that dsql_iam needs',
+            DETAIL = format('dsql_iam lets IAM principals log in as admin, and others have prepared that role: %s.', faults),
+            HINT = format('Rename that role, or make it what it would be here: %s', remedies);
     END IF;
     EXECUTE format('GRANT CREATE ON DATABASE %I TO admin', current_database());
     GRANT CREATE ON SCHEMA public TO admin;

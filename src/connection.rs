@@ -16,7 +16,8 @@
 //! principal's ARN is mapped to it; and if PostgreSQL will then not turn it away for a limit or a
 //! privilege, as far as that can be told before. Whatever goes wrong in here refuses the connection.
 
-use crate::port::{self, Connection, Reach, Received, Refusal, c_string, sqlstate};
+use crate::port::{self, Connection, Received, Refusal, c_string, sqlstate};
+use crate::reach::Reach;
 use crate::{audit, identities, limits, mappings, settings};
 use data_encoding::{BASE32_NOPAD, Encoding};
 use dsql_iam_core::audit::Decision;
@@ -294,9 +295,9 @@ pub fn check_role(name: &CStr, arn: &str) -> Result<pg_sys::Oid, Denial> {
         });
     }
     // Behind the mapping, so that how long it takes tells nothing to those that have none.
-    match port::reach(oid) {
+    match Reach::of(oid) {
         Reach::Superuser(_) => Err(unusable("is a member of a superuser")),
-        Reach::Predefined(_) | Reach::Nothing => Ok(oid),
+        _ => Ok(oid),
     }
 }
 

@@ -25,7 +25,7 @@ struct RawConnection {
 }
 
 mod c {
-    use super::{RawConnection, RawLexer, c_char, c_int, c_void, pg_sys};
+    use super::{RawConnection, RawLexer, RawReachedRole, c_char, c_int, c_void, pg_sys};
     unsafe extern "C-unwind" {
         pub fn dsql_iam_connection(port: *mut c_void, out: *mut RawConnection);
         pub fn dsql_iam_ask_password(
@@ -48,7 +48,7 @@ mod c {
         pub fn dsql_iam_log_ddl(query: *const c_char, location: c_int, len: c_int);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
         pub fn dsql_iam_has_label(role: pg_sys::Oid, prefix: *const c_char) -> bool;
-        pub fn dsql_iam_reach(role: pg_sys::Oid, name: *mut c_char) -> c_int;
+        pub fn dsql_iam_reached_roles(role: pg_sys::Oid, out: *mut *mut RawReachedRole) -> c_int;
         pub fn dsql_iam_guard_role_setting() -> bool;
         pub fn dsql_iam_startup_fault(
             role: pg_sys::Oid,
@@ -356,29 +356,50 @@ pub fn has_label(role: Option<pg_sys::Oid>, prefix: &CStr) -> bool {
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_has_label(role, prefix.as_ptr())) }
 }
 
-/// The most powerful role that a role is, or may act as.
-pub enum Reach {
-    /// None but ordinary roles.
-    Nothing,
-    /// One of PostgreSQL's predefined roles, with its name.
-    Predefined(String),
-    /// A superuser, with its name.
-    Superuser(String),
+/// Mirrors `DsqlIamReachedRole` in `roles.c`.
+#[repr(C)]
+struct RawReachedRole {
+    name: [c_char; pg_sys::NAMEDATALEN as usize],
+    is_superuser: bool,
+    is_predefined: bool,
+    can_replicate: bool,
+    bypasses_rls: bool,
 }
 
-/// How far `role` reaches by what it is and by its memberships, one behind the other. Works before a
-/// database is open. See `roles.c`.
-pub fn reach(role: pg_sys::Oid) -> Reach {
-    let mut name = [0 as c_char; pg_sys::NAMEDATALEN as usize];
-    // SAFETY: looks up shared catalogs; the buffer is as long as a name can be, and is terminated.
-    let (reach, name) = unsafe {
-        let reach = pg_guard_ffi_boundary(|| c::dsql_iam_reach(role, name.as_mut_ptr()));
-        (reach, CStr::from_ptr(name.as_ptr()).to_string_lossy())
-    };
-    match reach {
-        0 => Reach::Nothing,
-        1 => Reach::Predefined(name.into_owned()),
-        _ => Reach::Superuser(name.into_owned()),
+/// A role that another one is, or may act as.
+pub struct ReachedRole {
+    /// Its name.
+    pub name: String,
+    /// SUPERUSER
+    pub is_superuser: bool,
+    /// Whether its name starts with `pg_`, as PostgreSQL's predefined roles' do, and no others can.
+    pub is_predefined: bool,
+    /// REPLICATION
+    pub can_replicate: bool,
+    /// BYPASSRLS
+    pub bypasses_rls: bool,
+}
+
+/// The role itself, and all that it may act as by its memberships, one behind the other; none if there is no
+/// such role. Works before a database is open. See `roles.c`.
+pub fn reached_roles(role: pg_sys::Oid) -> Vec<ReachedRole> {
+    let mut found = std::ptr::null_mut();
+    // SAFETY: looks up shared catalogs, and fills an array of as many elements as it says, which is given back.
+    unsafe {
+        let len = pg_guard_ffi_boundary(|| c::dsql_iam_reached_roles(role, &mut found));
+        let raw = std::slice::from_raw_parts(found, usize::try_from(len).unwrap_or(0));
+        let roles = raw.iter().map(|role| ReachedRole {
+            name: CStr::from_ptr(role.name.as_ptr())
+                .to_string_lossy()
+                .into_owned(),
+            is_superuser: role.is_superuser,
+            is_predefined: role.is_predefined,
+            can_replicate: role.can_replicate,
+            bypasses_rls: role.bypasses_rls,
+        });
+        let roles = roles.collect();
+        pg_sys::pfree(found.cast());
+        roles
     }
 }
 

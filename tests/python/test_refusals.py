@@ -370,7 +370,7 @@ def test_superuser_gives_a_role_a_predefined_one(server, role, admin):
     assert raised.value.diag.message_primary == (
         f"permission denied to grant IAM trust with role {name}")
     assert raised.value.diag.message_detail == (
-        'It is a member of "pg_monitor". Only superusers may map members of predefined roles.')
+        'It is a member of "pg_monitor". Only superusers may map such roles.')
     server.execute(f"AWS IAM GRANT {name} TO '{EXAMPLE_ARN}'")
     with server.connect(name) as connection:
         assert connection.execute(
