@@ -3,9 +3,8 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>.
 
-use super::OneOrMany;
 use crate::arn::{Arn, SessionArn, account_of, is_account_id};
-use crate::json::given;
+use crate::json::{OneOrMany, given};
 use serde::de::{self, Deserialize, Deserializer};
 
 /// Who makes a request: a user or a role session.
