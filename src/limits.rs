@@ -1,8 +1,8 @@
 //! The count of connections that all processes of the server share, for the limits in
-//! [`dsql_iam_core::limits`].
+//! [`dsql_iam_server::limits`].
 
 use crate::settings;
-use dsql_iam_core::limits::{Reached, Usage};
+use dsql_iam_server::limits::{Reached, Usage};
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_sys};
 use std::ffi::c_int;
 

@@ -3,7 +3,6 @@
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
-use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::time::Duration;
 
@@ -282,11 +281,11 @@ pub fn limit_session(duration: Duration, overtime: Duration, detail: &CStr) {
 }
 
 /// A refusal in the form in which it is sent. Empty strings stand for no DETAIL and no HINT.
-pub struct Refusal {
+pub struct Fatal {
     /// Five characters.
-    pub sqlstate: &'static CStr,
+    pub sqlstate: CString,
     /// The primary message.
-    pub message: Cow<'static, CStr>,
+    pub message: CString,
     /// DETAIL
     pub detail: CString,
     /// HINT
@@ -303,19 +302,19 @@ pub fn c_string(text: impl Into<Vec<u8>>) -> CString {
 }
 
 /// Sends the refusal and ends the process.
-pub fn refuse(refusal: Refusal) -> ! {
-    let Refusal {
+pub fn refuse(fatal: Fatal) -> ! {
+    let Fatal {
         sqlstate,
         message,
         detail,
         hint,
-    } = refusal;
+    } = fatal;
     // The process ends inside the call, so nothing is dropped after it: the strings are given
     // up on purpose. SAFETY: four strings, of which the first has five characters.
     unsafe {
         c::dsql_iam_refuse(
-            sqlstate.as_ptr(),
-            message.into_owned().into_raw(),
+            sqlstate.into_raw(),
+            message.into_raw(),
             detail.into_raw(),
             hint.into_raw(),
         )
@@ -405,7 +404,7 @@ pub fn reached_roles(role: pg_sys::Oid) -> Vec<ReachedRole> {
 
 /// Why PostgreSQL would not begin a session of `role`, which is no superuser, in `database`: SQLSTATE and
 /// message, if there is something. See `startup.c`.
-pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(&'static CStr, String)> {
+pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(String, String)> {
     let mut message = std::ptr::null();
     // SAFETY: looks up shared catalogs and counts processes. The SQLSTATE is a constant, and the message
     // a string of this process, there if the SQLSTATE is.
@@ -414,8 +413,8 @@ pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(&'static CSt
             c::dsql_iam_startup_fault(role, database.as_ptr(), &mut message)
         });
         (!sqlstate.is_null()).then(|| {
-            let message = or_empty(message).to_string_lossy().into_owned();
-            (CStr::from_ptr(sqlstate), message)
+            let text = |text: &CStr| text.to_string_lossy().into_owned();
+            (text(CStr::from_ptr(sqlstate)), text(or_empty(message)))
         })
     }
 }
@@ -504,21 +503,6 @@ impl Lexer {
         // SAFETY: the lexer's own struct says so, and it waits for an answer meanwhile.
         unsafe { std::slice::from_raw_parts_mut(self.raw.buffer, self.raw.len) }
     }
-}
-
-/// `errcode` of an SQLSTATE that pgrx has no name for is not needed: these are all there are.
-pub mod sqlstate {
-    use std::ffi::CStr;
-    /// `connection_failure`
-    pub const CONNECTION_FAILURE: &CStr = c"08006";
-    /// `too_many_connections`
-    pub const TOO_MANY_CONNECTIONS: &CStr = c"53300";
-    /// `configuration_limit_exceeded`
-    pub const LIMIT_EXCEEDED: &CStr = c"53400";
-    /// `protocol_violation`
-    pub const PROTOCOL_VIOLATION: &CStr = c"08P01";
-    /// `invalid_authorization_specification`
-    pub const INVALID_AUTHORIZATION: &CStr = c"28000";
 }
 
 /// Ends the process without a word, as PostgreSQL does when a client goes away.

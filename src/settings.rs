@@ -2,7 +2,7 @@
 //! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line.
 
 use dsql_iam_core::cluster::{BadCluster, Cluster};
-use dsql_iam_core::limits::Limits;
+use dsql_iam_server::limits::Limits;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;

@@ -7,7 +7,6 @@
 use crate::actions::Action;
 use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::cluster::Cluster;
-use crate::denial::Denial;
 use crate::login::{ADMIN, Caller};
 use crate::time::rfc3339;
 use serde_json::{Value, json};
@@ -30,7 +29,16 @@ pub struct Decision<'a> {
     /// The token's action, if it was well formed.
     pub action: Option<Action>,
     /// Why not; `None` for an admission.
-    pub denial: Option<&'a Denial>,
+    pub refused: Option<Refused<'a>>,
+}
+
+/// Why a login was refused, by IAM or by the server that asked it.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// The short name of the check that failed.
+    pub check: &'a str,
+    /// The sentence for the log, without secrets.
+    pub reason: &'a str,
 }
 
 /// The event: one JSON object, without secrets.
@@ -70,10 +78,10 @@ pub fn cloudtrail_event(decision: &Decision<'_>) -> Value {
         "recipientAccountId": account,
         "eventCategory": "Data",
     });
-    if let Some(denial) = decision.denial {
+    if let Some(Refused { check, reason }) = decision.refused {
         event["errorCode"] = "AccessDenied".into();
-        event["errorMessage"] = denial.to_string().into();
-        event["additionalEventData"]["check"] = denial.check().into();
+        event["errorMessage"] = reason.into();
+        event["additionalEventData"]["check"] = check.into();
     }
     event
 }
@@ -134,7 +142,7 @@ mod tests {
             cluster: Some(&cluster),
             caller: Some(&user),
             action: Some(Action::DbConnectAdmin),
-            denial: None,
+            refused: None,
         };
         let event = cloudtrail_event(&decision);
         assert_eq!(event["eventName"], "DbConnectAdmin");
@@ -143,8 +151,10 @@ mod tests {
         assert_eq!(event["resources"][0]["ARN"], cluster.arn());
         assert!(event.get("errorCode").is_none());
 
-        let denial = Denial::NoTls;
-        decision.denial = Some(&denial);
+        decision.refused = Some(Refused {
+            check: "tls",
+            reason: "the connection is not encrypted",
+        });
         decision.caller = None;
         decision.action = None;
         decision.role = "example";
@@ -152,7 +162,7 @@ mod tests {
         assert_eq!(event["eventName"], "DbConnect");
         assert_eq!(event["userIdentity"], json!({"type": "Unknown"}));
         assert_eq!(event["errorCode"], "AccessDenied");
-        assert_eq!(event["errorMessage"], denial.to_string());
+        assert_eq!(event["errorMessage"], "the connection is not encrypted");
         assert_eq!(event["additionalEventData"]["check"], "tls");
     }
 
