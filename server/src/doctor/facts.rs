@@ -11,8 +11,7 @@ use dsql_iam_core::login::{KeyCounts, count_keys};
 use serde::Deserialize;
 use time::UtcDateTime;
 
-/// The file in the data directory that the library puts in force as `hba_file`.
-pub const HBA_FILE: &str = "dsql_iam_hba.conf";
+use crate::hba;
 
 /// Asks a server for [`Facts`]: one row with one column of JSON. A superuser has to ask, with nothing but
 /// `pg_catalog` in the search path: operators are looked up there, and others could have made one that fits.
@@ -232,7 +231,7 @@ impl Facts {
     }
 
     pub(super) fn has_our_hba_file(&self) -> bool {
-        self.hba_file == self.data_directory.join(HBA_FILE)
+        self.hba_file == self.data_directory.join(hba::FILE)
     }
 }
 

@@ -21,8 +21,8 @@ use self::tls::tls;
 use std::path::Path;
 
 pub use facts::{
-    Access, Admin, Counts, FACTS_QUERY, Facts, HBA_FILE, HbaLine, Library, Role, ServerUser, Tls,
-    TlsFile, UsersHba,
+    Access, Admin, Counts, FACTS_QUERY, Facts, HbaLine, Library, Role, ServerUser, Tls, TlsFile,
+    UsersHba,
 };
 
 /// How far a clock may be off before tokens are refused for it, in seconds: as at a login.

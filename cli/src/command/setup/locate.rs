@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dsql_iam_server::doctor::{HBA_FILE, preloads};
+use dsql_iam_server::doctor::preloads;
+use dsql_iam_server::hba;
 
 use super::conf_file::{cannot, lines_of, read};
 use super::{Arguments, PRELOAD};
@@ -136,7 +137,7 @@ impl Server {
 
     /// The library's own hba file, if it has left one.
     pub fn hba_file(&self) -> Option<PathBuf> {
-        let file = self.data.join(HBA_FILE);
+        let file = self.data.join(hba::FILE);
         file.exists().then_some(file)
     }
 
