@@ -21,7 +21,9 @@
 //! caller's to find out ([`crate::identity::Identities::policies`] for a user or role).
 
 use crate::arn::account_in;
+use crate::policy::budget::Exhausted;
 use crate::policy::{Caller, Context, Effect, Evaluation, Naming, Policy, Question};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The kinds of policies that have a say, as IAM calls them.
@@ -236,82 +238,108 @@ pub fn authorize<'p, 'r>(
     let mut survey = Survey {
         question,
         evaluation: Evaluation::default(),
+        missing_in_organization: BTreeMap::new(),
         matched: Vec::new(),
     };
-    use PolicyType::{IdentityBased, PermissionsBoundary, ResourceBased, ServiceControl, Session};
-    // AWS: they affect no service-linked role.
-    let service_control: &[Vec<Sourced<'p>>] = match caller.is_service_linked() {
-        true => &[],
-        false => &policies.service_control,
-    };
-    let is_controlled = !service_control.is_empty();
-    let levels = service_control.iter();
-    let levels = levels.map(|level| survey.ask(ServiceControl, level));
-    let service_control = levels.reduce(Said::and).unwrap_or(Said::NOTHING);
-    let missing_in_organization = survey.evaluation.take_missing();
-    let resource = survey.ask(ResourceBased, policies.resource.as_slice());
-    let identity = survey.ask(IdentityBased, &policies.identity);
-    let boundary = survey.ask(PermissionsBoundary, policies.boundary.as_slice());
-    let session = survey.ask(Session, policies.session.as_deref().unwrap_or(&[]));
-    // In the order in which it is told who denies, and who does not allow.
-    let all = [
-        (ServiceControl, is_controlled, service_control),
-        (ResourceBased, policies.resource.is_some(), resource),
-        (IdentityBased, true, identity),
-        (PermissionsBoundary, policies.boundary.is_some(), boundary),
-        (Session, policies.session.is_some(), session),
-    ];
-
-    // Another account's resource takes both: its own policy, and those of the caller.
-    let is_anothers = request.resource_account(caller) != caller.account();
-    // Granted to the caller itself: what the others do not say is no limit.
-    let grants_itself = resource.allowed == Naming::Caller && !is_anothers;
-    let grants_role = resource.allowed == Naming::Role && !is_anothers && !identity.allows();
-    let has_to_allow = |policy_type: PolicyType, is_there: bool| match policy_type {
-        ServiceControl => is_there,
-        ResourceBased => {
-            policies.resource_must_allow || is_anothers || grants_itself || grants_role
-        }
-        IdentityBased => !grants_itself && !grants_role,
-        PermissionsBoundary | Session => is_there && !grants_itself,
-    };
-    let denying = all.iter().find(|(_, _, said)| said.is_denied);
-    let lacking = all.iter().find(|(policy_type, is_there, said)| {
-        has_to_allow(*policy_type, *is_there) && !said.allows()
-    });
-    let is_unfinished = survey.evaluation.work.is_used_up();
-    let (kind, refused_by) = match (denying, lacking) {
+    match survey.decide(policies, caller, request) {
+        Ok(decision) => decision,
         // What was not looked at could have denied it.
-        _ if is_unfinished => (DecisionKind::ImplicitDeny, None),
-        (Some((denied_by, ..)), _) => (DecisionKind::ExplicitDeny, Some(*denied_by)),
-        (None, Some((lacking, ..))) => (DecisionKind::ImplicitDeny, Some(*lacking)),
-        (None, None) => (DecisionKind::Allowed, None),
-    };
-    for statement in &mut survey.matched {
-        statement.decides = match kind {
-            DecisionKind::ExplicitDeny => statement.effect == Effect::Deny,
-            DecisionKind::ImplicitDeny => false,
-            DecisionKind::Allowed => {
-                has_to_allow(statement.policy_type, true)
-                    && (statement.policy_type != ResourceBased
-                        || statement.naming == resource.allowed)
-            }
-        };
+        Err(Exhausted) => Decision {
+            kind: DecisionKind::ImplicitDeny,
+            refused_by: None,
+            is_unfinished: true,
+            missing_context: survey.missing_context(),
+            missing_in_account: Vec::new(),
+            matched: survey.matched,
+            said: Vec::new(),
+        },
     }
-    let are_there = all.into_iter().filter(|(_, is_there, _)| *is_there);
-    let missing_in_account = survey.evaluation.take_missing();
-    let mut missing_context = missing_in_organization;
-    missing_context.extend(missing_in_account.clone());
-    Decision {
-        kind,
-        refused_by,
-        is_unfinished,
-        matched: survey.matched,
-        missing_context: missing_context.into_values().collect(),
-        missing_in_account: missing_in_account.into_values().collect(),
-        said: are_there
-            .map(|(policy_type, _, said)| (policy_type, said.kind()))
-            .collect(),
+}
+
+impl<'p> Survey<'_, 'p> {
+    fn decide(
+        &mut self,
+        policies: &Policies<'p>,
+        caller: &Caller<'_>,
+        request: &Request<'_>,
+    ) -> Result<Decision<'p>, Exhausted> {
+        use PolicyType::{
+            IdentityBased, PermissionsBoundary, ResourceBased, ServiceControl, Session,
+        };
+        // AWS: they affect no service-linked role.
+        let service_control: &[Vec<Sourced<'p>>] = match caller.is_service_linked() {
+            true => &[],
+            false => &policies.service_control,
+        };
+        let is_controlled = !service_control.is_empty();
+        let mut levels = Vec::new();
+        for level in service_control {
+            levels.push(self.ask(ServiceControl, level)?);
+        }
+        let service_control = levels.into_iter().reduce(Said::and);
+        let service_control = service_control.unwrap_or(Said::NOTHING);
+        self.missing_in_organization = self.evaluation.take_missing();
+        let resource = self.ask(ResourceBased, policies.resource.as_slice())?;
+        let identity = self.ask(IdentityBased, &policies.identity)?;
+        let boundary = self.ask(PermissionsBoundary, policies.boundary.as_slice())?;
+        let session = self.ask(Session, policies.session.as_deref().unwrap_or(&[]))?;
+        // In the order in which it is told who denies, and who does not allow.
+        let all = [
+            (ServiceControl, is_controlled, service_control),
+            (ResourceBased, policies.resource.is_some(), resource),
+            (IdentityBased, true, identity),
+            (PermissionsBoundary, policies.boundary.is_some(), boundary),
+            (Session, policies.session.is_some(), session),
+        ];
+
+        // Another account's resource takes both: its own policy, and those of the caller.
+        let is_anothers = request.resource_account(caller) != caller.account();
+        // Granted to the caller itself: what the others do not say is no limit.
+        let grants_itself = resource.allowed == Naming::Caller && !is_anothers;
+        let grants_role = resource.allowed == Naming::Role && !is_anothers && !identity.allows();
+        let has_to_allow = |policy_type: PolicyType, is_there: bool| match policy_type {
+            ServiceControl => is_there,
+            ResourceBased => {
+                policies.resource_must_allow || is_anothers || grants_itself || grants_role
+            }
+            IdentityBased => !grants_itself && !grants_role,
+            PermissionsBoundary | Session => is_there && !grants_itself,
+        };
+        let denying = all.iter().find(|(_, _, said)| said.is_denied);
+        let lacking = all.iter().find(|(policy_type, is_there, said)| {
+            has_to_allow(*policy_type, *is_there) && !said.allows()
+        });
+        let (kind, refused_by) = match (denying, lacking) {
+            (Some((denied_by, ..)), _) => (DecisionKind::ExplicitDeny, Some(*denied_by)),
+            (None, Some((lacking, ..))) => (DecisionKind::ImplicitDeny, Some(*lacking)),
+            (None, None) => (DecisionKind::Allowed, None),
+        };
+        for statement in &mut self.matched {
+            statement.decides = match kind {
+                DecisionKind::ExplicitDeny => statement.effect == Effect::Deny,
+                DecisionKind::ImplicitDeny => false,
+                DecisionKind::Allowed => {
+                    has_to_allow(statement.policy_type, true)
+                        && (statement.policy_type != ResourceBased
+                            || statement.naming == resource.allowed)
+                }
+            };
+        }
+        let are_there = all.into_iter().filter(|(_, is_there, _)| *is_there);
+        let missing_in_account = self.evaluation.take_missing();
+        let mut missing_context = std::mem::take(&mut self.missing_in_organization);
+        missing_context.extend(missing_in_account.clone());
+        Ok(Decision {
+            kind,
+            refused_by,
+            is_unfinished: false,
+            matched: std::mem::take(&mut self.matched),
+            missing_context: missing_context.into_values().collect(),
+            missing_in_account: missing_in_account.into_values().collect(),
+            said: are_there
+                .map(|(policy_type, _, said)| (policy_type, said.kind()))
+                .collect(),
+        })
     }
 }
 
@@ -358,20 +386,30 @@ impl Said {
 struct Survey<'q, 'p> {
     question: Question<'q>,
     evaluation: Evaluation,
+    /// Condition keys that service control policies asked for and the context does not have.
+    missing_in_organization: BTreeMap<String, String>,
     matched: Vec<Matched<'p>>,
 }
 
 impl<'p> Survey<'_, 'p> {
-    fn ask(&mut self, policy_type: PolicyType, policies: &[Sourced<'p>]) -> Said {
+    /// The keys that are missing by now, whoever asked for them.
+    fn missing_context(&mut self) -> Vec<String> {
+        let mut missing = std::mem::take(&mut self.missing_in_organization);
+        missing.extend(self.evaluation.take_missing());
+        missing.into_values().collect()
+    }
+
+    fn ask(
+        &mut self,
+        policy_type: PolicyType,
+        policies: &[Sourced<'p>],
+    ) -> Result<Said, Exhausted> {
         let mut said = Said::NOTHING;
         // Of those that allow, and of those that deny.
         let mut counts = [0; 2];
         for Sourced { source, policy } in policies {
             for (index, statement) in policy.statements().iter().enumerate() {
-                if self.evaluation.work.is_used_up() {
-                    return said;
-                }
-                let naming = statement.apply(&self.question, &mut self.evaluation);
+                let naming = statement.apply(&self.question, &mut self.evaluation)?;
                 if naming == Naming::None {
                     continue;
                 }
@@ -401,7 +439,7 @@ impl<'p> Survey<'_, 'p> {
                 });
             }
         }
-        said
+        Ok(said)
     }
 }
 

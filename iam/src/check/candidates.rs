@@ -100,7 +100,8 @@ impl Candidates {
         texts.into_iter().any(|text| {
             let mut context = Context::default();
             context.set(&conditions[0].key().written, text);
-            of_one_value().all(|condition| condition.holds(&context, &mut Evaluation::default()))
+            of_one_value()
+                .all(|condition| condition.holds(&context, &mut Evaluation::default()) == Ok(true))
         })
     }
 }

@@ -17,8 +17,9 @@
 //! A value that is not what the operator compares (a word where there should be a number) equals
 //! nothing, and neither does a policy variable without a value; so the negated operators hold.
 
+use super::budget::{Budget, Exhausted};
 use super::context::{ConditionKey, Context, Evaluation};
-use super::pattern::{Token, Work, matches_arn_within, matches_within, text};
+use super::pattern::{Token, matches_arn_within, matches_within, text};
 use super::variable::Template;
 use crate::time::parse_rfc3339;
 use data_encoding::BASE64;
@@ -166,7 +167,11 @@ impl Condition {
     }
 
     /// Whether the condition holds. Notes the keys that it asked for in vain.
-    pub(crate) fn holds(&self, context: &Context, evaluation: &mut Evaluation) -> bool {
+    pub(crate) fn holds(
+        &self,
+        context: &Context,
+        evaluation: &mut Evaluation,
+    ) -> Result<bool, Exhausted> {
         let Operator {
             quantifier,
             comparison,
@@ -175,37 +180,34 @@ impl Condition {
         } = self.operator;
         let values = context.of(&self.key);
         // Each of them is looked at, whatever the condition compares them with.
-        evaluation.work.spend(1 + values.len());
-        if evaluation.work.is_used_up() {
-            return false;
-        }
+        evaluation.budget.spend(1 + values.len())?;
         // To AWS a key whose values are all empty is a null data set.
         let is_null = values.iter().all(String::is_empty);
         if comparison == Comparison::Null {
-            return self.values.contains(&Literal::Bool(is_null));
+            return Ok(self.values.contains(&Literal::Bool(is_null)));
         }
         if values.is_empty() {
             evaluation.miss(&self.key);
             // Nothing is filled in, but whoever asks what is missing wants to hear of all of it at once.
             for key in self.keys().skip(1) {
-                evaluation.work.spend(1);
+                evaluation.budget.spend(1)?;
                 if context.of(key).is_empty() {
                     evaluation.miss(key);
                 }
             }
-            return match quantifier {
+            return Ok(match quantifier {
                 _ if if_exists => true,
                 Quantifier::ForAllValues => true,
                 Quantifier::ForAnyValue => false,
                 Quantifier::None => is_negated,
-            };
+            });
         }
-        let matched = self.matched(values, context, evaluation);
-        match quantifier {
+        let matched = self.matched(values, context, evaluation)?;
+        Ok(match quantifier {
             Quantifier::None => matched.contains(&true) != is_negated,
             Quantifier::ForAnyValue => !is_null && matched.contains(&!is_negated),
             Quantifier::ForAllValues => is_null || !matched.contains(&is_negated),
-        }
+        })
     }
 
     /// Of each of the values of the context, whether one of the policy's matches it. Variables are filled in
@@ -215,17 +217,14 @@ impl Condition {
         values: &[String],
         context: &Context,
         evaluation: &mut Evaluation,
-    ) -> Vec<bool> {
+    ) -> Result<Vec<bool>, Exhausted> {
         let comparison = self.operator.comparison;
         let mut matched = vec![false; values.len()];
         for literal in &self.values {
             // What has matched already is not compared again, and is passed over all the same.
-            evaluation.work.spend(1 + values.len());
-            if evaluation.work.is_used_up() {
-                return Vec::new();
-            }
+            evaluation.budget.spend(1 + values.len())?;
             let candidate = match literal {
-                Literal::Text(template) => match template.fill_in(context, evaluation) {
+                Literal::Text(template) => match template.fill_in(context, evaluation)? {
                     Some(pattern) => Candidate::Text(pattern),
                     // What cannot be filled in equals nothing.
                     None => continue,
@@ -234,14 +233,11 @@ impl Condition {
             };
             for (value, matched) in values.iter().zip(&mut matched) {
                 if !*matched {
-                    *matched = candidate.matches(comparison, value, &mut evaluation.work);
-                }
-                if evaluation.work.is_used_up() {
-                    return Vec::new();
+                    *matched = candidate.matches(comparison, value, &mut evaluation.budget)?;
                 }
             }
         }
-        matched
+        Ok(matched)
     }
 
     /// The condition keys that it asks for, variables included.
@@ -341,21 +337,26 @@ enum Candidate<'c> {
 
 impl Candidate<'_> {
     /// Whether a value of the context is matched.
-    fn matches(&self, comparison: Comparison, value: &str, work: &mut Work) -> bool {
-        work.spend(1 + value.len());
-        match self {
+    fn matches(
+        &self,
+        comparison: Comparison,
+        value: &str,
+        budget: &mut Budget,
+    ) -> Result<bool, Exhausted> {
+        budget.spend(1 + value.len())?;
+        Ok(match self {
             Self::Text(pattern) => match comparison {
-                Comparison::Arn => matches_arn_within(pattern, &chars(value), work),
+                Comparison::Arn => matches_arn_within(pattern, &chars(value), budget)?,
                 Comparison::StringEqualsIgnoreCase => {
-                    work.spend(pattern.len());
+                    budget.spend(pattern.len())?;
                     text(pattern).to_lowercase() == value.to_lowercase()
                 }
                 Comparison::Bool => {
-                    work.spend(pattern.len());
+                    budget.spend(pattern.len())?;
                     let wanted = boolean(&text(pattern));
                     wanted.is_some() && wanted == boolean(value)
                 }
-                _ => matches_within(pattern, &chars(value), work),
+                _ => matches_within(pattern, &chars(value), budget)?,
             },
             Self::Literal(literal) => match (literal, comparison) {
                 (Literal::Number(wanted), Comparison::Numeric(order)) => {
@@ -373,7 +374,7 @@ impl Candidate<'_> {
                     .is_ok_and(|address| network.contains(&address)),
                 _ => false,
             },
-        }
+        })
     }
 }
 

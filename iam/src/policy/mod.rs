@@ -8,6 +8,7 @@
 //! |---|---|
 //! | this file | the document, and when a statement applies |
 //! | `pattern` | wildcards, and how they match an ARN |
+//! | `budget` | how many steps an evaluation may take |
 //! | `variable` | policy variables |
 //! | `condition` | condition operators |
 //! | `principal` | Principal and NotPrincipal |
@@ -16,11 +17,12 @@
 //!
 //! A document is bounded when it is read (statements, characters, the length of a pattern), matching
 //! takes no more than the length of a pattern times the length of what it is matched with, and all
-//! that is asked about one request has so many steps and no more (`Work`), so that no document makes
+//! that is asked about one request has so many steps and no more (`Budget`), so that no document makes
 //! a login expensive. A step is taken for each statement, each principal, each action, each resource,
 //! each variable, and, by each condition, for each value of its key, whether it is there and whether
 //! there is anything to compare it with.
 
+pub(crate) mod budget;
 pub(crate) mod condition;
 pub(crate) mod context;
 pub(crate) mod pattern;
@@ -35,8 +37,9 @@ pub use principal::Caller;
 pub(crate) use context::Evaluation;
 pub(crate) use principal::Naming;
 
+use budget::{Budget, Exhausted};
 use condition::Condition;
-use pattern::{Token, Work, matches, matches_resource_within, matches_within, tokens};
+use pattern::{Token, matches, matches_resource_within, matches_within, tokens};
 use principal::Principals;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -192,41 +195,55 @@ impl Statement {
 
     /// How closely the statement names the caller, if it applies to the request, otherwise
     /// [`Naming::None`]. One without a Principal is the caller's own, and so names it.
-    pub(crate) fn apply(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> Naming {
+    ///
+    /// # Errors
+    /// If the budget is used up.
+    pub(crate) fn apply(
+        &self,
+        question: &Question<'_>,
+        evaluation: &mut Evaluation,
+    ) -> Result<Naming, Exhausted> {
         let listed = self.principals.as_ref().map_or(0, |list| list.listed.len());
-        evaluation.work.spend(1 + listed);
+        evaluation.budget.spend(1 + listed)?;
         let naming = match &self.principals {
             Some(principals) => principals.apply(&question.caller, question.has_boundary),
             None => Naming::Caller,
         };
         let applies = naming != Naming::None
-            && self.fits_action(&question.action, &mut evaluation.work)
-            && self.fits_resource(question, evaluation)
-            && self.conditions_hold(question, evaluation);
-        if applies { naming } else { Naming::None }
+            && self.fits_action(&question.action, &mut evaluation.budget)?
+            && self.fits_resource(question, evaluation)?
+            && self.conditions_hold(question, evaluation)?;
+        Ok(if applies { naming } else { Naming::None })
     }
 
-    pub(crate) fn fits_action(&self, action: &[char], work: &mut Work) -> bool {
-        let mut patterns = self.actions.any_of.iter();
-        let found = patterns.any(|pattern| matches_within(&pattern.folded, action, work));
-        found != self.actions.is_negated
+    pub(crate) fn fits_action(
+        &self,
+        action: &[char],
+        budget: &mut Budget,
+    ) -> Result<bool, Exhausted> {
+        for pattern in &self.actions.any_of {
+            if matches_within(&pattern.folded, action, budget)? {
+                return Ok(!self.actions.is_negated);
+            }
+        }
+        Ok(self.actions.is_negated)
     }
 
-    fn fits_resource(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> bool {
+    fn fits_resource(
+        &self,
+        question: &Question<'_>,
+        evaluation: &mut Evaluation,
+    ) -> Result<bool, Exhausted> {
         let Some(resources) = &self.resources else {
-            return true;
+            return Ok(true);
         };
         let mut is_whole = true;
         for template in &resources.any_of {
-            // There is no answer then, whatever the others say.
-            if evaluation.work.is_used_up() {
-                return false;
-            }
-            match template.fill_in(question.context, evaluation) {
+            match template.fill_in(question.context, evaluation)? {
                 Some(pattern) => {
-                    let work = &mut evaluation.work;
-                    if matches_resource_within(&pattern, &question.resource, work) {
-                        return !resources.is_negated;
+                    let budget = &mut evaluation.budget;
+                    if matches_resource_within(&pattern, &question.resource, budget)? {
+                        return Ok(!resources.is_negated);
                     }
                 }
                 // AWS: it matches no resource.
@@ -234,19 +251,20 @@ impl Statement {
             }
         }
         // "All but a resource that cannot be named" allows nothing here, and denies all.
-        resources.is_negated && (is_whole || self.effect == Effect::Deny)
+        Ok(resources.is_negated && (is_whole || self.effect == Effect::Deny))
     }
 
     /// All of them are asked, so that all missing keys are noted.
-    fn conditions_hold(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> bool {
+    fn conditions_hold(
+        &self,
+        question: &Question<'_>,
+        evaluation: &mut Evaluation,
+    ) -> Result<bool, Exhausted> {
         let mut all_hold = true;
         for condition in &self.conditions {
-            if evaluation.work.is_used_up() {
-                return false;
-            }
-            all_hold &= condition.holds(question.context, evaluation);
+            all_hold &= condition.holds(question.context, evaluation)?;
         }
-        all_hold
+        Ok(all_hold)
     }
 }
 

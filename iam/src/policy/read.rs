@@ -140,7 +140,7 @@ impl Policy {
         if raw_statements.len() > MAX_STATEMENTS {
             return Err(format!("there are more than {MAX_STATEMENTS} statements"));
         }
-        let mut budget = Budget {
+        let mut budget = CharacterBudget {
             elements: MAX_ELEMENTS,
             conditions: MAX_CONDITIONS,
         };
@@ -166,7 +166,7 @@ impl Policy {
 }
 
 /// How many characters a document may still have.
-struct Budget {
+struct CharacterBudget {
     elements: usize,
     conditions: usize,
 }
@@ -186,7 +186,7 @@ impl Statement {
         raw: RawStatement,
         kind: Kind,
         has_variables: bool,
-        budget: &mut Budget,
+        budget: &mut CharacterBudget,
     ) -> Result<Self, String> {
         let resources = if kind == Kind::Trust {
             if raw.resource.is_some() || raw.not_resource.is_some() {
@@ -292,7 +292,7 @@ fn resource(text: &str, has_variables: bool) -> Result<Vec<Template>, String> {
 fn conditions(
     raw: Option<Entries<Entries<OneOrMany<Scalar>>>>,
     has_variables: bool,
-    budget: &mut Budget,
+    budget: &mut CharacterBudget,
 ) -> Result<Vec<Condition>, String> {
     let mut conditions = Vec::new();
     let mut operators = BTreeSet::new();
