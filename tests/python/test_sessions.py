@@ -120,6 +120,18 @@ def test_a_transaction_does_not_last_for_ever(short):
     assert time.monotonic() - started < 30
 
 
+def test_the_log_does_not_decide_how_long_a_session_lasts(own):
+    """An ERROR that is not logged passes no hook, and stops PostgreSQL's own timeouts all the same."""
+    with own.settings(dsql_iam__max_connection_duration="'1s'", dsql_iam__max_connection_overtime="'1s'",
+                      log_min_messages="fatal"):
+        connection = own.connect()
+        pid = connection.info.backend_pid
+        for statement in ("BEGIN", "SELECT 1 / 0", "SELECT 1"):
+            with contextlib.suppress(psycopg.Error):
+                connection.execute(statement)
+        until(lambda: is_gone(own, pid), "the session ends")
+
+
 def test_other_sessions_and_no_limit(own):
     with own.settings(dsql_iam__max_connection_duration="'1s'"), own.superuser() as superuser:
         limited = own.connect()
