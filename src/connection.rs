@@ -7,14 +7,14 @@
 //! | Unix socket | PostgreSQL's own answer stands |
 //! | TCP, `trust`, no TLS and `require_tls` is on | refused before a token is asked for |
 //! | TCP, `trust`, replication | refused |
-//! | TCP, `trust`, too many connections or new ones | refused before a token is asked for |
 //! | TCP, `trust`, the client names another cluster, or none and `require_sni` is on | refused before a token is asked for |
 //! | TCP, `trust` | a token is asked for, and everything below has to be right |
 //!
 //! A token opens the door if `iam` admits it ([`dsql_iam_core::login`]), the database is `postgres`,
 //! the role exists, may log in and is no superuser nor a member of one, and, unless the role is `admin`, the
-//! principal's ARN is mapped to it; and if PostgreSQL will then not turn it away for a limit or a
-//! privilege, as far as that can be told before. Whatever goes wrong in here refuses the connection.
+//! principal's ARN is mapped to it; and if neither PostgreSQL will then turn it away for a limit or a
+//! privilege, as far as that can be told before, nor there are too many connections or new ones. The session is that
+//! role's, or none. Whatever goes wrong in here refuses the connection.
 
 use crate::port::{self, Connection, Fatal, Password, Received, c_string};
 use crate::reach::Reach;
@@ -129,7 +129,6 @@ impl<'c> Attempt<'c> {
         if settings::requires_tls() && !connection.is_tls() {
             return Err(Refusal::NoTls);
         }
-        limits::begin().map_err(Refusal::Limit)?;
         self.check_cluster()?;
         let password = ask_password()?;
         let judged = self.judge(password.bytes());
@@ -140,11 +139,14 @@ impl<'c> Attempt<'c> {
         if let Some((sqlstate, message)) = port::startup_fault(role, connection.database()) {
             return Err(Refusal::Server { sqlstate, message });
         }
+        // Last, so that nobody without a token that is good uses up what is meant for others.
+        limits::begin().map_err(Refusal::Limit)?;
         self.record(None)
             .map_err(|_| Refusal::Internal("writing the audit file"))?;
         connection.set_principal(&c_string(caller.arn.as_str()));
+        let detail = c_string(self.detail());
+        port::expect_role(role, &detail);
         if let Some(duration) = settings::max_connection_duration() {
-            let detail = c_string(self.detail());
             port::limit_session(duration, settings::max_connection_overtime(), &detail);
         }
         let _ = SESSION.set(Session {

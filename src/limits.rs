@@ -20,7 +20,8 @@ pub fn install() {
     pgrx::pg_shmem_init!(USAGE);
 }
 
-/// Counts this process's connection until the process ends, unless a limit is reached.
+/// Counts this process's connection, which is about to be admitted, until the process ends; unless a limit is
+/// reached.
 ///
 /// # Errors
 /// Which one.

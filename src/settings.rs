@@ -158,14 +158,14 @@ pub fn register(hooks: AssignHooks) {
     );
     number(
         c"dsql_iam.max_connection_rate",
-        c"How many new connections a second there may be on average; 0 for no limit.",
+        c"How many logins a second may be admitted on average; 0 for no limit.",
         c"Aurora DSQL's quota is 100.",
         &MAX_CONNECTION_RATE,
         GucFlags::default(),
     );
     number(
         c"dsql_iam.max_connection_burst",
-        c"How many new connections there may be at once where max_connection_rate is set.",
+        c"How many logins may be admitted at once where max_connection_rate is set.",
         c"Aurora DSQL's quota is 1000.",
         &MAX_CONNECTION_BURST,
         GucFlags::default(),
