@@ -19,11 +19,11 @@
 use crate::port::{self, Connection, Fatal, Password, Received, c_string};
 use crate::reach::Reach;
 use crate::{audit, identities, limits, mappings, settings};
-use dsql_iam_core::audit::{Decision, Refused};
+use dsql_iam_core::audit::{LoginRecord, Refused};
 use dsql_iam_core::cluster::{BadCluster, Cluster};
 use dsql_iam_core::denial::Denial;
 use dsql_iam_core::login::{ADMIN, Admission, Caller, check_claims, judge_token};
-use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
+use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
 use dsql_iam_core::sigv4::token::{Action, MAX_TOKEN, Malformed, Token};
 use dsql_iam_server::connect_options::cluster_ids;
 use dsql_iam_server::log_line::{log_line, session_id};
@@ -195,8 +195,8 @@ impl<'c> Attempt<'c> {
         check_claims(&token, &role, cluster, UtcDateTime::now())?;
         let key = || token.credential.access_key_id.to_string();
         let facts = facts(self.connection);
-        let verdict = with_circumstances(cluster, key, facts, |circumstances| {
-            judge_token(&token, &role, circumstances)
+        let verdict = with_environment(cluster, key, facts, |environment| {
+            judge_token(&token, &role, environment)
         })?;
         self.caller = verdict.caller;
         Ok(verdict.outcome?)
@@ -228,7 +228,7 @@ impl<'c> Attempt<'c> {
         let reason = refusal.map(ToString::to_string).unwrap_or_default();
         let role = self.connection.user().to_string_lossy();
         let address = self.connection.address().to_string_lossy();
-        let decision = Decision {
+        let decision = LoginRecord {
             time: UtcDateTime::now(),
             session_id: &self.session_id,
             role: &role,
@@ -277,15 +277,15 @@ fn ask_password() -> Result<Password, Refusal> {
 ///
 /// # Errors
 /// If the documents do not allow any login.
-pub fn with_circumstances<T>(
+pub fn with_environment<T>(
     cluster: &Cluster,
     access_key_id: impl FnOnce() -> String,
     connection: ConnectionFacts,
-    use_them: impl FnOnce(&Circumstances) -> T,
+    use_them: impl FnOnce(&LoginEnvironment) -> T,
 ) -> Result<T, Refusal> {
     let directory = settings::iam_directory();
     let used = identities::with_current(&directory, access_key_id, |identities| {
-        use_them(&Circumstances {
+        use_them(&LoginEnvironment {
             now: UtcDateTime::now(),
             cluster,
             identities,

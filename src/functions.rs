@@ -1,7 +1,7 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
 use crate::{connection, doctor, mappings, port, settings};
-use dsql_iam_core::explain::{self, explain};
+use dsql_iam_core::explain::explain;
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::sigv4::token::access_key_id;
 use dsql_iam_server::aws_iam::Verb;
@@ -59,8 +59,8 @@ fn explain_token(
     let explained = settings::cluster()
         .map_err(Refusal::from)
         .and_then(|cluster| {
-            connection::with_circumstances(&cluster, key, facts, |circumstances| {
-                explain(token, role, circumstances)
+            connection::with_environment(&cluster, key, facts, |environment| {
+                explain(token, role, environment)
             })
         });
     let row = |check: &str, outcome: &str, reason: Option<String>| {
@@ -93,10 +93,8 @@ fn explain_token(
     rows.extend(statements.map(|statement| row("policy", "statement", Some(statement))));
     let missing = explanation.missing_context.into_iter();
     rows.extend(missing.map(|key| row("policy", "not known here", Some(key))));
-    rows.extend(explanation.signed.iter().map(|signed| {
-        let (name, _, _) = signed;
-        row(name, "signed", Some(explain::compared(signed)))
-    }));
+    let signed = explanation.signed.iter();
+    rows.extend(signed.map(|signed| row(signed.name, "signed", Some(signed.to_string()))));
     TableIterator::new(rows)
 }
 

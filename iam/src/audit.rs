@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use time::UtcDateTime;
 
 /// What there is to say about one decision.
-pub struct Decision<'a> {
+pub struct LoginRecord<'a> {
     /// When it was made.
     pub time: UtcDateTime,
     /// The id that the client and the log have for it.
@@ -42,7 +42,7 @@ pub struct Refused<'a> {
 }
 
 /// The event: one JSON object, without secrets.
-pub fn cloudtrail_event(decision: &Decision<'_>) -> Value {
+pub fn cloudtrail_event(decision: &LoginRecord<'_>) -> Value {
     let action = decision.action.unwrap_or(if decision.role == ADMIN {
         Action::DbConnectAdmin
     } else {
@@ -134,7 +134,7 @@ mod tests {
             "arn:aws:iam::012345678912:user/team/dba",
             "arn:aws:iam::012345678912:user/team/dba",
         );
-        let mut decision = Decision {
+        let mut decision = LoginRecord {
             time: UtcDateTime::from_unix_timestamp(1_732_493_700).unwrap(),
             session_id: "hrtcjl3zfmhx6gn4gr22mtatm4",
             role: "admin",

@@ -22,7 +22,9 @@
 
 use crate::arn::account_in;
 use crate::policy::budget::Exhausted;
-use crate::policy::{Caller, Context, Effect, Evaluation, Naming, Policy, Question};
+use crate::policy::{
+    Context, Effect, Evaluation, EvaluationRequest, Policy, PrincipalMatch, RequestPrincipal,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -120,7 +122,7 @@ pub struct Request<'r> {
 }
 
 impl<'r> Request<'r> {
-    fn resource_account(&self, caller: &Caller<'r>) -> &'r str {
+    fn resource_account(&self, caller: &RequestPrincipal<'r>) -> &'r str {
         self.resource_account
             .or_else(|| account_in(self.resource))
             .unwrap_or_else(|| caller.account())
@@ -161,7 +163,7 @@ pub struct Matched<'p> {
     /// as one of those in the policies that had to allow it. Nothing decides what nothing allows.
     pub decides: bool,
     /// How closely it names the caller.
-    naming: Naming,
+    principal_match: PrincipalMatch,
 }
 
 impl fmt::Display for Matched<'_> {
@@ -225,42 +227,41 @@ impl<'p> Decision<'p> {
 /// Decides one request of a caller.
 pub fn authorize<'p, 'r>(
     policies: &Policies<'p>,
-    caller: &Caller<'r>,
+    caller: &RequestPrincipal<'r>,
     request: &Request<'r>,
 ) -> Decision<'p> {
-    let question = Question::new(
-        request.action,
-        request.resource,
-        request.context,
-        *caller,
-        policies.boundary.is_some(),
-    );
-    let mut survey = Survey {
-        question,
+    let mut evaluator = Evaluator {
+        request: EvaluationRequest::new(
+            request.action,
+            request.resource,
+            request.context,
+            *caller,
+            policies.boundary.is_some(),
+        ),
         evaluation: Evaluation::default(),
         missing_in_organization: BTreeMap::new(),
         matched: Vec::new(),
     };
-    match survey.decide(policies, caller, request) {
+    match evaluator.decide(policies, caller, request) {
         Ok(decision) => decision,
         // What was not looked at could have denied it.
         Err(Exhausted) => Decision {
             kind: DecisionKind::ImplicitDeny,
             refused_by: None,
             is_unfinished: true,
-            missing_context: survey.missing_context(),
+            missing_context: evaluator.missing_context(),
             missing_in_account: Vec::new(),
-            matched: survey.matched,
+            matched: evaluator.matched,
             said: Vec::new(),
         },
     }
 }
 
-impl<'p> Survey<'_, 'p> {
+impl<'p> Evaluator<'_, 'p> {
     fn decide(
         &mut self,
         policies: &Policies<'p>,
-        caller: &Caller<'_>,
+        caller: &RequestPrincipal<'_>,
         request: &Request<'_>,
     ) -> Result<Decision<'p>, Exhausted> {
         use PolicyType::{
@@ -276,8 +277,8 @@ impl<'p> Survey<'_, 'p> {
         for level in service_control {
             levels.push(self.ask(ServiceControl, level)?);
         }
-        let service_control = levels.into_iter().reduce(Said::and);
-        let service_control = service_control.unwrap_or(Said::NOTHING);
+        let service_control = levels.into_iter().reduce(PolicyResult::and);
+        let service_control = service_control.unwrap_or(PolicyResult::NOTHING);
         self.missing_in_organization = self.evaluation.take_missing();
         let resource = self.ask(ResourceBased, policies.resource.as_slice())?;
         let identity = self.ask(IdentityBased, &policies.identity)?;
@@ -295,8 +296,9 @@ impl<'p> Survey<'_, 'p> {
         // Another account's resource takes both: its own policy, and those of the caller.
         let is_anothers = request.resource_account(caller) != caller.account();
         // Granted to the caller itself: what the others do not say is no limit.
-        let grants_itself = resource.allowed == Naming::Caller && !is_anothers;
-        let grants_role = resource.allowed == Naming::Role && !is_anothers && !identity.allows();
+        let grants_itself = resource.allowed == PrincipalMatch::RequestPrincipal && !is_anothers;
+        let grants_role =
+            resource.allowed == PrincipalMatch::Role && !is_anothers && !identity.allows();
         let has_to_allow = |policy_type: PolicyType, is_there: bool| match policy_type {
             ServiceControl => is_there,
             ResourceBased => {
@@ -321,7 +323,7 @@ impl<'p> Survey<'_, 'p> {
                 DecisionKind::Allowed => {
                     has_to_allow(statement.policy_type, true)
                         && (statement.policy_type != ResourceBased
-                            || statement.naming == resource.allowed)
+                            || statement.principal_match == resource.allowed)
                 }
             };
         }
@@ -345,17 +347,17 @@ impl<'p> Survey<'_, 'p> {
 
 /// What the policies of one kind say.
 #[derive(Clone, Copy)]
-struct Said {
-    /// How closely they allow it to the caller; [`Naming::None`] if they do not.
-    allowed: Naming,
+struct PolicyResult {
+    /// How closely they allow it to the caller; [`PrincipalMatch::None`] if they do not.
+    allowed: PrincipalMatch,
     /// Whether one of them denies it.
     is_denied: bool,
 }
 
-impl Said {
+impl PolicyResult {
     /// They neither allow nor deny it.
     const NOTHING: Self = Self {
-        allowed: Naming::None,
+        allowed: PrincipalMatch::None,
         is_denied: false,
     };
 
@@ -368,7 +370,7 @@ impl Said {
     }
 
     fn allows(self) -> bool {
-        self.allowed != Naming::None
+        self.allowed != PrincipalMatch::None
     }
 
     fn kind(self) -> DecisionKind {
@@ -383,15 +385,15 @@ impl Said {
 }
 
 /// Asks one policy after the other, and notes what applies.
-struct Survey<'q, 'p> {
-    question: Question<'q>,
+struct Evaluator<'q, 'p> {
+    request: EvaluationRequest<'q>,
     evaluation: Evaluation,
     /// Condition keys that service control policies asked for and the context does not have.
     missing_in_organization: BTreeMap<String, String>,
     matched: Vec<Matched<'p>>,
 }
 
-impl<'p> Survey<'_, 'p> {
+impl<'p> Evaluator<'_, 'p> {
     /// The keys that are missing by now, whoever asked for them.
     fn missing_context(&mut self) -> Vec<String> {
         let mut missing = std::mem::take(&mut self.missing_in_organization);
@@ -403,19 +405,19 @@ impl<'p> Survey<'_, 'p> {
         &mut self,
         policy_type: PolicyType,
         policies: &[Sourced<'p>],
-    ) -> Result<Said, Exhausted> {
-        let mut said = Said::NOTHING;
+    ) -> Result<PolicyResult, Exhausted> {
+        let mut said = PolicyResult::NOTHING;
         // Of those that allow, and of those that deny.
         let mut counts = [0; 2];
         for Sourced { source, policy } in policies {
             for (index, statement) in policy.statements().iter().enumerate() {
-                let naming = statement.apply(&self.question, &mut self.evaluation)?;
-                if naming == Naming::None {
+                let principal_match = statement.apply(&self.request, &mut self.evaluation)?;
+                if principal_match == PrincipalMatch::None {
                     continue;
                 }
                 let count = match statement.effect() {
                     Effect::Allow => {
-                        said.allowed = said.allowed.max(naming);
+                        said.allowed = said.allowed.max(principal_match);
                         &mut counts[0]
                     }
                     Effect::Deny => {
@@ -435,7 +437,7 @@ impl<'p> Survey<'_, 'p> {
                     index,
                     effect: statement.effect(),
                     decides: false,
-                    naming,
+                    principal_match,
                 });
             }
         }

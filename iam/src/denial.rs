@@ -134,13 +134,13 @@ pub enum Denial {
         /// the cluster's ARN
         resource: String,
         /// what forbids it
-        why: Why,
+        why: DenyReason,
     },
 }
 
 /// What in IAM forbids an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum DenyReason {
     /// A policy of this type has to allow it, and none does.
     NotAllowedBy(PolicyType),
     /// A policy of this type denies it.
@@ -151,7 +151,7 @@ pub enum Why {
     TooMuchWork,
 }
 
-impl Why {
+impl DenyReason {
     /// Why a decision is a no; `None` if it is a yes.
     pub fn of(decision: &Decision<'_>) -> Option<Self> {
         if decision.is_unfinished {
@@ -168,7 +168,7 @@ impl Why {
 }
 
 /// AWS's sentence for whoever is not allowed an action.
-fn not_authorized(principal: &str, action: &str, resource: &str, why: &Why) -> String {
+fn not_authorized(principal: &str, action: &str, resource: &str, why: &DenyReason) -> String {
     let reason = reason(action, why);
     format!(
         "User: {principal} is not authorized to perform: {action} on resource: {resource} {reason}"
@@ -176,15 +176,17 @@ fn not_authorized(principal: &str, action: &str, resource: &str, why: &Why) -> S
 }
 
 /// The end of that sentence.
-pub(crate) fn reason(action: &str, why: &Why) -> String {
+pub(crate) fn reason(action: &str, why: &DenyReason) -> String {
     match why {
-        Why::NotAllowedBy(policy) => format!("because no {policy} allows the {action} action"),
-        Why::DeniedBy(policy @ PolicyType::IdentityBased) => {
+        DenyReason::NotAllowedBy(policy) => {
+            format!("because no {policy} allows the {action} action")
+        }
+        DenyReason::DeniedBy(policy @ PolicyType::IdentityBased) => {
             format!("with an explicit deny in an {policy}")
         }
-        Why::DeniedBy(policy) => format!("with an explicit deny in a {policy}"),
-        Why::Incomplete(missing) => format!("because {missing} is in no document"),
-        Why::TooMuchWork => {
+        DenyReason::DeniedBy(policy) => format!("with an explicit deny in a {policy}"),
+        DenyReason::Incomplete(missing) => format!("because {missing} is in no document"),
+        DenyReason::TooMuchWork => {
             "because its policies take more work than one request may: no decision".to_owned()
         }
     }
@@ -192,12 +194,12 @@ pub(crate) fn reason(action: &str, why: &Why) -> String {
 
 /// The same for whoever may not assume a role: there the resource's policy is the role's trust policy, which
 /// AWS calls so.
-pub(crate) fn trust_reason(action: &str, why: &Why) -> String {
+pub(crate) fn trust_reason(action: &str, why: &DenyReason) -> String {
     match why {
-        Why::NotAllowedBy(PolicyType::ResourceBased) => {
+        DenyReason::NotAllowedBy(PolicyType::ResourceBased) => {
             format!("because no role trust policy allows the {action} action")
         }
-        Why::DeniedBy(PolicyType::ResourceBased) => {
+        DenyReason::DeniedBy(PolicyType::ResourceBased) => {
             "with an explicit deny in the role trust policy".to_owned()
         }
         why => reason(action, why),
@@ -260,12 +262,12 @@ impl Denial {
                 principal,
                 action,
                 resource,
-                why: Why::Incomplete(_) | Why::TooMuchWork,
+                why: DenyReason::Incomplete(_) | DenyReason::TooMuchWork,
             } => not_authorized(
                 principal,
                 action.iam_name(),
                 resource,
-                &Why::NotAllowedBy(PolicyType::IdentityBased),
+                &DenyReason::NotAllowedBy(PolicyType::IdentityBased),
             ),
             Self::NotAuthorized { .. } => self.to_string(),
         })

@@ -8,7 +8,7 @@
 use crate::arn::{IamArn, IamKind, account_of};
 use crate::cluster::Cluster;
 use crate::identity::{Identities, Owner, Principal, RoleSession, Tag};
-use crate::policy::{Caller, Context};
+use crate::policy::{Context, RequestPrincipal};
 use crate::time::iso8601;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ pub struct ConnectionFacts {
 
 /// All that a login is judged by, but for what the client sent.
 #[derive(Clone, Copy)]
-pub struct Circumstances<'c> {
+pub struct LoginEnvironment<'c> {
     /// The time.
     pub now: UtcDateTime,
     /// The cluster.
@@ -38,16 +38,16 @@ pub struct Circumstances<'c> {
 
 /// The request context of a login as `principal`, or as a session of it.
 pub fn request_context(
-    circumstances: &Circumstances<'_>,
+    environment: &LoginEnvironment<'_>,
     principal: &Principal,
     session: Option<&RoleSession>,
 ) -> Context {
-    let Circumstances {
+    let LoginEnvironment {
         now,
         cluster,
         identities,
         connection,
-    } = *circumstances;
+    } = *environment;
     let mut context = request_facts(now, identities, connection, cluster.region());
     context.set("aws:ResourceAccount", cluster.account());
     if let Some(description) = identities.cluster(&cluster.arn()) {
@@ -65,7 +65,10 @@ pub fn request_context(
 /// ARN.
 ///
 /// The time and the connection are not in it, nor what only a real session has.
-pub fn simulated_context(identities: Option<&Identities>, caller: &Caller<'_>) -> Context {
+pub fn simulated_context(
+    identities: Option<&Identities>,
+    caller: &RequestPrincipal<'_>,
+) -> Context {
     let mut context = Context::default();
     let added = identities.map_or(&[][..], Identities::context_entries);
     for (key, values) in added.iter().filter(|(key, _)| !is_known_of_a_login(key)) {

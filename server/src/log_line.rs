@@ -1,7 +1,7 @@
 //! The line in the server's log that each decision gets, and the id that it has there.
 
 use data_encoding::BASE32_NOPAD;
-use dsql_iam_core::audit::{Decision, Refused};
+use dsql_iam_core::audit::{LoginRecord, Refused};
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
@@ -14,7 +14,7 @@ pub fn session_id(random: [u8; 16]) -> String {
 /// One line for each decision, for machines as well: behind the colon `key=value`, the value as it is or
 /// as a JSON string. What a client chose is such a string, so that no line break of theirs makes a line
 /// of its own.
-pub fn log_line(decision: &Decision<'_>) -> String {
+pub fn log_line(decision: &LoginRecord<'_>) -> String {
     // JSON leaves the control characters from DEL on as they are, and some of them are a terminal's.
     let escaped = |char: char| match char.is_control() {
         true => format!("\\u{:04x}", u32::from(char)),
@@ -55,8 +55,8 @@ mod tests {
     use dsql_iam_core::login::Caller;
     use time::macros::utc_datetime;
 
-    fn decision() -> Decision<'static> {
-        Decision {
+    fn decision() -> LoginRecord<'static> {
+        LoginRecord {
             time: utc_datetime!(2026-01-02 03:04:05.678_9),
             session_id: "rjr3mlilcro3neabuzlmss7zpy",
             role: "admin",
@@ -74,7 +74,7 @@ mod tests {
             arn: "arn:aws:iam::012345678912:user/dba".into(),
             mapped_arn: "arn:aws:iam::012345678912:user/dba".into(),
         };
-        let admitted = Decision {
+        let admitted = LoginRecord {
             caller: Some(&user),
             action: Some(Action::DbConnectAdmin),
             ..decision()
@@ -86,7 +86,7 @@ mod tests {
              address=\"127.0.0.1\" principal=\"arn:aws:iam::012345678912:user/dba\" \
              action=dsql:DbConnectAdmin"
         );
-        let refused = Decision {
+        let refused = LoginRecord {
             refused: Some(Refused {
                 check: "tls",
                 reason: "the connection is not encrypted",
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_client_cannot_make_a_line_of_its_own() {
         let role = "a\nLOG:  dsql_iam: login admitted: role=\"x\"\u{9b}2J\u{7f}";
-        let line = log_line(&Decision { role, ..decision() });
+        let line = log_line(&LoginRecord { role, ..decision() });
         assert!(!line.contains(char::is_control), "{line}");
         let (_, value) = line.split_once(" role=").expect("it has a role");
         let mut values = serde_json::Deserializer::from_str(value).into_iter::<String>();

@@ -5,7 +5,7 @@ use std::fs;
 
 use dsql_iam_core::authorization::PolicyType;
 use dsql_iam_core::cluster::BadCluster;
-use dsql_iam_core::denial::{Denial, Why};
+use dsql_iam_core::denial::{Denial, DenyReason};
 use dsql_iam_core::sigv4::token::{Action, Malformed};
 use dsql_iam_server::limits::Reached;
 use dsql_iam_server::refusal::Refusal;
@@ -112,12 +112,18 @@ fn next_denial(denial: &Denial) -> Option<Denial> {
         },
         Denial::SessionOver { .. } => Denial::WrongSignature("KEY".into()),
         Denial::WrongSignature(_) => Denial::OtherAccount("PRINCIPAL".into()),
-        Denial::OtherAccount(_) => not_authorized(Why::NotAllowedBy(PolicyType::IdentityBased)),
+        Denial::OtherAccount(_) => {
+            not_authorized(DenyReason::NotAllowedBy(PolicyType::IdentityBased))
+        }
         Denial::NotAuthorized { why, .. } => match why {
-            Why::NotAllowedBy(_) => not_authorized(Why::DeniedBy(PolicyType::IdentityBased)),
-            Why::DeniedBy(_) => not_authorized(Why::Incomplete("WHAT IS MISSING".into())),
-            Why::Incomplete(_) => not_authorized(Why::TooMuchWork),
-            Why::TooMuchWork => return None,
+            DenyReason::NotAllowedBy(_) => {
+                not_authorized(DenyReason::DeniedBy(PolicyType::IdentityBased))
+            }
+            DenyReason::DeniedBy(_) => {
+                not_authorized(DenyReason::Incomplete("WHAT IS MISSING".into()))
+            }
+            DenyReason::Incomplete(_) => not_authorized(DenyReason::TooMuchWork),
+            DenyReason::TooMuchWork => return None,
         },
     })
 }

@@ -3,11 +3,11 @@ use crate::policy::Kind;
 use serde_json::{Value, json};
 
 const CLUSTER: &str = "arn:aws:dsql:us-east-1:012345678912:cluster/abcdefghijklmnopqrstuvwxyz";
-const USER: Caller<'_> = Caller {
+const USER: RequestPrincipal<'_> = RequestPrincipal {
     arn: "arn:aws:iam::012345678912:user/alice",
     role_arn: None,
 };
-const SESSION: Caller<'_> = Caller {
+const SESSION: RequestPrincipal<'_> = RequestPrincipal {
     arn: "arn:aws:sts::012345678912:assumed-role/App/s",
     role_arn: Some("arn:aws:iam::012345678912:role/App"),
 };
@@ -44,13 +44,17 @@ fn policy(letter: char, principal: Option<&Value>) -> Policy {
     Policy::parse(&json!({"Statement": statements}).to_string(), kind).unwrap()
 }
 
-fn decide(setup: &Setup, caller: &Caller<'_>) -> (DecisionKind, Option<PolicyType>) {
+fn decide(setup: &Setup, caller: &RequestPrincipal<'_>) -> (DecisionKind, Option<PolicyType>) {
     decision(setup, caller, |decision| {
         (decision.kind, decision.refused_by)
     })
 }
 
-fn decision<T>(setup: &Setup, caller: &Caller<'_>, look: impl FnOnce(&Decision<'_>) -> T) -> T {
+fn decision<T>(
+    setup: &Setup,
+    caller: &RequestPrincipal<'_>,
+    look: impl FnOnce(&Decision<'_>) -> T,
+) -> T {
     let plain = |letter: Option<char>| letter.map(|letter| policy(letter, None));
     let (identity, boundary) = (plain(setup.identity), plain(setup.boundary));
     let (session, service_control) = (plain(setup.session), plain(setup.service_control));

@@ -34,7 +34,7 @@ impl Policy {
                 Listed::Everybody => Trusted::Everybody,
                 Listed::Account(account) => Trusted::Account(account),
                 Listed::Arn(arn) => Trusted::Arn(arn),
-                Listed::Federated | Listed::Somebody => Trusted::Other,
+                Listed::Federated | Listed::NoCaller => Trusted::Other,
             })
     }
 

@@ -32,10 +32,10 @@ pub(crate) mod variable;
 
 pub use condition::check_context_entry;
 pub use context::Context;
-pub use principal::Caller;
+pub use principal::RequestPrincipal;
 
 pub(crate) use context::Evaluation;
-pub(crate) use principal::Naming;
+pub(crate) use principal::PrincipalMatch;
 
 use budget::{Budget, Exhausted};
 use condition::Condition;
@@ -118,20 +118,20 @@ pub(crate) struct Elements<T> {
 }
 
 /// A request, in the form that patterns are matched with.
-pub(crate) struct Question<'q> {
+pub(crate) struct EvaluationRequest<'q> {
     action: Vec<char>,
     resource: Vec<char>,
     context: &'q Context,
-    caller: Caller<'q>,
+    caller: RequestPrincipal<'q>,
     has_boundary: bool,
 }
 
-impl<'q> Question<'q> {
+impl<'q> EvaluationRequest<'q> {
     pub(crate) fn new(
         action: &str,
         resource: &str,
         context: &'q Context,
-        caller: Caller<'q>,
+        caller: RequestPrincipal<'q>,
         has_boundary: bool,
     ) -> Self {
         Self {
@@ -194,26 +194,30 @@ impl Statement {
     }
 
     /// How closely the statement names the caller, if it applies to the request, otherwise
-    /// [`Naming::None`]. One without a Principal is the caller's own, and so names it.
+    /// [`PrincipalMatch::None`]. One without a Principal is the caller's own, and so names it.
     ///
     /// # Errors
     /// If the budget is used up.
     pub(crate) fn apply(
         &self,
-        question: &Question<'_>,
+        request: &EvaluationRequest<'_>,
         evaluation: &mut Evaluation,
-    ) -> Result<Naming, Exhausted> {
+    ) -> Result<PrincipalMatch, Exhausted> {
         let listed = self.principals.as_ref().map_or(0, |list| list.listed.len());
         evaluation.budget.spend(1 + listed)?;
-        let naming = match &self.principals {
-            Some(principals) => principals.apply(&question.caller, question.has_boundary),
-            None => Naming::Caller,
+        let principal_match = match &self.principals {
+            Some(principals) => principals.apply(&request.caller, request.has_boundary),
+            None => PrincipalMatch::RequestPrincipal,
         };
-        let applies = naming != Naming::None
-            && self.fits_action(&question.action, &mut evaluation.budget)?
-            && self.fits_resource(question, evaluation)?
-            && self.conditions_hold(question, evaluation)?;
-        Ok(if applies { naming } else { Naming::None })
+        let applies = principal_match != PrincipalMatch::None
+            && self.fits_action(&request.action, &mut evaluation.budget)?
+            && self.fits_resource(request, evaluation)?
+            && self.conditions_hold(request, evaluation)?;
+        Ok(if applies {
+            principal_match
+        } else {
+            PrincipalMatch::None
+        })
     }
 
     pub(crate) fn fits_action(
@@ -231,7 +235,7 @@ impl Statement {
 
     fn fits_resource(
         &self,
-        question: &Question<'_>,
+        request: &EvaluationRequest<'_>,
         evaluation: &mut Evaluation,
     ) -> Result<bool, Exhausted> {
         let Some(resources) = &self.resources else {
@@ -239,10 +243,10 @@ impl Statement {
         };
         let mut is_whole = true;
         for template in &resources.any_of {
-            match template.fill_in(question.context, evaluation)? {
+            match template.fill_in(request.context, evaluation)? {
                 Some(pattern) => {
                     let budget = &mut evaluation.budget;
-                    if matches_resource_within(&pattern, &question.resource, budget)? {
+                    if matches_resource_within(&pattern, &request.resource, budget)? {
                         return Ok(!resources.is_negated);
                     }
                 }
@@ -257,12 +261,12 @@ impl Statement {
     /// All of them are asked, so that all missing keys are noted.
     fn conditions_hold(
         &self,
-        question: &Question<'_>,
+        request: &EvaluationRequest<'_>,
         evaluation: &mut Evaluation,
     ) -> Result<bool, Exhausted> {
         let mut all_hold = true;
         for condition in &self.conditions {
-            all_hold &= condition.holds(question.context, evaluation)?;
+            all_hold &= condition.holds(request.context, evaluation)?;
         }
         Ok(all_hold)
     }

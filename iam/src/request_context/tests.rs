@@ -52,7 +52,7 @@ fn cluster() -> Cluster {
 
 fn context(identities: &Identities, is_session: bool) -> Context {
     let cluster = cluster();
-    let circumstances = Circumstances {
+    let environment = LoginEnvironment {
         now: utc_datetime!(2024-11-25 00:30:00),
         cluster: &cluster,
         identities,
@@ -63,13 +63,13 @@ fn context(identities: &Identities, is_session: bool) -> Context {
     };
     if !is_session {
         let user = identities.user("012345678912", "alice").unwrap();
-        return request_context(&circumstances, user, None);
+        return request_context(&environment, user, None);
     }
     let Owner::Session(session) = &identities.access_key("ASIA").unwrap().owner else {
         panic!("a session")
     };
     let role = identities.role("012345678912", "App").unwrap();
-    request_context(&circumstances, role, Some(session))
+    request_context(&environment, role, Some(session))
 }
 
 #[test]
@@ -109,19 +109,19 @@ fn what_a_user_brings() {
 #[test]
 fn what_a_simulated_caller_brings() {
     let identities = identities();
-    let user = Caller {
+    let user = RequestPrincipal {
         arn: "arn:aws:iam::012345678912:user/staff/alice",
         role_arn: None,
     };
-    let session = Caller {
+    let session = RequestPrincipal {
         arn: "arn:aws:sts::012345678912:assumed-role/App/x",
         role_arn: Some("arn:aws:iam::012345678912:role/x/App"),
     };
-    let group = Caller {
+    let group = RequestPrincipal {
         arn: "arn:aws:iam::012345678912:group/staff",
         role_arn: None,
     };
-    let nobody = Caller {
+    let nobody = RequestPrincipal {
         arn: "",
         role_arn: None,
     };
@@ -158,7 +158,7 @@ fn what_a_simulated_caller_brings() {
         assert_eq!(alone.values("aws:username"), context.values("aws:username"));
     }
     // One that is in no document has what its ARN says.
-    let bob = Caller {
+    let bob = RequestPrincipal {
         arn: "arn:aws:iam::999999999999:user/bob",
         role_arn: None,
     };

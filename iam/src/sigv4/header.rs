@@ -10,7 +10,7 @@ use super::scope::{Credential, ScopeFault};
 use super::signature::{CanonicalRequest, payload_hash, signature};
 use super::{ALGORITHM, expired, not_yet_current, wrong_service};
 use crate::credentials::{Authenticated, PresentedCredentials, is_same_secret};
-use crate::sts::{Code, Refusal, Surroundings, authenticate};
+use crate::sts::{Code, StsEnvironment, StsError, authenticate};
 use crate::time::{CLOCK_SKEW, format_amz_date, parse_amz_date};
 use std::borrow::Cow;
 use time::UtcDateTime;
@@ -58,8 +58,8 @@ pub struct SignedRequest<'r> {
     signed_at: UtcDateTime,
 }
 
-fn incomplete(message: impl Into<String>) -> Refusal {
-    Refusal::new(Code::IncompleteSignature, message)
+fn incomplete(message: impl Into<String>) -> StsError {
+    StsError::new(Code::IncompleteSignature, message)
 }
 
 impl<'r> SignedRequest<'r> {
@@ -67,10 +67,10 @@ impl<'r> SignedRequest<'r> {
     ///
     /// # Errors
     /// [`Code::MissingAuthenticationToken`] or [`Code::IncompleteSignature`].
-    pub fn parse(received: ReceivedRequest<'r>) -> Result<Self, Refusal> {
+    pub fn parse(received: ReceivedRequest<'r>) -> Result<Self, StsError> {
         let mut authorizations = received.values("authorization");
         let Some(authorization) = authorizations.next() else {
-            return Err(Refusal::new(
+            return Err(StsError::new(
                 Code::MissingAuthenticationToken,
                 "Request is missing Authentication Token",
             ));
@@ -142,15 +142,15 @@ impl<'r> SignedRequest<'r> {
     pub fn caller<'i>(
         &self,
         service: &str,
-        surroundings: &Surroundings<'i>,
-    ) -> Result<Authenticated<'i>, Refusal> {
+        environment: &StsEnvironment<'i>,
+    ) -> Result<Authenticated<'i>, StsError> {
         self.check_scope(service)?;
-        self.check_time(surroundings.now)?;
+        self.check_time(environment.now)?;
         let presented = PresentedCredentials {
             access_key_id: &self.credential.access_key_id,
             session_token: self.received.header("x-amz-security-token"),
         };
-        authenticate(presented, surroundings, |secret| {
+        authenticate(presented, environment, |secret| {
             let expected = signature(
                 &self.canonical_request(),
                 self.signed_at,
@@ -161,8 +161,8 @@ impl<'r> SignedRequest<'r> {
         })
     }
 
-    fn check_scope(&self, service: &str) -> Result<(), Refusal> {
-        let wrong = |message: String| Err(Refusal::new(Code::SignatureDoesNotMatch, message));
+    fn check_scope(&self, service: &str) -> Result<(), StsError> {
+        let wrong = |message: String| Err(StsError::new(Code::SignatureDoesNotMatch, message));
         match self.credential.scope.check(self.date, None, service) {
             Ok(()) => Ok(()),
             // The signing key is made from the date of the signature.
@@ -180,7 +180,7 @@ impl<'r> SignedRequest<'r> {
         }
     }
 
-    fn check_time(&self, now: UtcDateTime) -> Result<(), Refusal> {
+    fn check_time(&self, now: UtcDateTime) -> Result<(), StsError> {
         let age = now - self.signed_at;
         let (date, now_text) = (self.date, format_amz_date(now));
         let at = |time: Option<UtcDateTime>| time.map_or_else(String::new, format_amz_date);
@@ -193,7 +193,7 @@ impl<'r> SignedRequest<'r> {
         } else {
             return Ok(());
         };
-        Err(Refusal::new(Code::SignatureDoesNotMatch, message))
+        Err(StsError::new(Code::SignatureDoesNotMatch, message))
     }
 
     fn canonical_request(&self) -> String {
@@ -215,7 +215,7 @@ impl<'r> SignedRequest<'r> {
 }
 
 /// `Credential`, `SignedHeaders` and `Signature`: each once, in any order, and nothing else.
-fn authorization_parameters(text: &str) -> Result<[&str; 3], Refusal> {
+fn authorization_parameters(text: &str) -> Result<[&str; 3], StsError> {
     const NAMES: [&str; 3] = ["Credential", "SignedHeaders", "Signature"];
     let mut found: [Option<&str>; 3] = [None; 3];
     for part in text.split(',') {

@@ -15,16 +15,16 @@ mod refusal;
 mod request;
 
 pub use grant::{Grant, NewKey};
-pub use refusal::{Code, Refusal};
+pub use refusal::{Code, StsError};
 pub use request::AssumeRole;
 
 use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
 use crate::arn::account_of;
 use crate::authorization::{Request, Source, Sourced, authorize};
 use crate::credentials::{self, Authenticated, Fault, PresentedCredentials, is_same_secret};
-use crate::denial::{Why, trust_reason};
+use crate::denial::{DenyReason, trust_reason};
 use crate::identity::{Identities, Principal, Tag};
-use crate::policy::{self, Context};
+use crate::policy::{Context, RequestPrincipal};
 use crate::request_context::{ConnectionFacts, add_principal, request_facts};
 use grant::effective_request;
 use refusal::invalid;
@@ -33,7 +33,7 @@ use time::{Duration, UtcDateTime};
 
 /// What a request is judged by, but for what is in it.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'c> {
+pub struct StsEnvironment<'c> {
     /// The time.
     pub now: UtcDateTime,
     /// What the documents say.
@@ -53,9 +53,9 @@ pub struct Surroundings<'c> {
 pub fn caller_with_secret<'i>(
     presented: PresentedCredentials<'_>,
     secret: &str,
-    surroundings: &Surroundings<'i>,
-) -> Result<Authenticated<'i>, Refusal> {
-    authenticate(presented, surroundings, |wanted| {
+    environment: &StsEnvironment<'i>,
+) -> Result<Authenticated<'i>, StsError> {
+    authenticate(presented, environment, |wanted| {
         is_same_secret(secret, wanted)
     })
 }
@@ -63,26 +63,26 @@ pub fn caller_with_secret<'i>(
 /// The caller whose secret `is_proven` accepts.
 pub(crate) fn authenticate<'i>(
     presented: PresentedCredentials<'_>,
-    surroundings: &Surroundings<'i>,
+    environment: &StsEnvironment<'i>,
     is_proven: impl FnOnce(&str) -> bool,
-) -> Result<Authenticated<'i>, Refusal> {
-    let Surroundings {
+) -> Result<Authenticated<'i>, StsError> {
+    let StsEnvironment {
         now,
         identities,
         account,
         ..
-    } = *surroundings;
+    } = *environment;
     let account = account.unwrap_or_default();
     credentials::authenticate(presented, identities, account, now, is_proven).map_err(refusal)
 }
 
-fn refusal(fault: Fault) -> Refusal {
+fn refusal(fault: Fault) -> StsError {
     match fault {
-        Fault::SessionOver { .. } => Refusal::new(Code::ExpiredToken, credentials::EXPIRED),
+        Fault::SessionOver { .. } => StsError::new(Code::ExpiredToken, credentials::EXPIRED),
         Fault::WrongSignature => {
-            Refusal::new(Code::SignatureDoesNotMatch, credentials::WRONG_SIGNATURE)
+            StsError::new(Code::SignatureDoesNotMatch, credentials::WRONG_SIGNATURE)
         }
-        fault => Refusal::new(Code::InvalidClientTokenId, credentials::INVALID)
+        fault => StsError::new(Code::InvalidClientTokenId, credentials::INVALID)
             .because(fault.to_string()),
     }
 }
@@ -95,17 +95,17 @@ fn refusal(fault: Fault) -> Refusal {
 pub fn assume_role(
     caller: &Authenticated<'_>,
     request: &AssumeRole,
-    surroundings: &Surroundings<'_>,
-) -> Result<Grant, Refusal> {
+    environment: &StsEnvironment<'_>,
+) -> Result<Grant, StsError> {
     let arn = check_form(request)?;
-    let identities = surroundings.identities;
+    let identities = environment.identities;
     let packed_policy_size = check_session_policies(request, identities)?;
     let (tags, transitive_tag_keys) = all_tags(caller, request)?;
     let source_identity = source_identity(caller, request)?;
     let Some(role) = identities.principal(&request.role_arn) else {
         // AWS: whether there is such a role is told to nobody.
         let message = not_allowed(caller, ASSUME_ROLE, request);
-        return Err(Refusal::new(Code::AccessDenied, message)
+        return Err(StsError::new(Code::AccessDenied, message)
             .because(format!("because {} is in no document", request.role_arn)));
     };
     let context = context(
@@ -113,7 +113,7 @@ pub fn assume_role(
         role,
         request,
         (&tags, &transitive_tag_keys, source_identity),
-        surroundings,
+        environment,
     );
     check_allowed(caller, role, ASSUME_ROLE, &context, request, identities)?;
     if !tags.is_empty() {
@@ -131,7 +131,7 @@ pub fn assume_role(
     }
     // Who may not assume the role does not hear how long its sessions last.
     let duration = duration(caller, role, request)?;
-    let expiration = surroundings
+    let expiration = environment
         .now
         .replace_nanosecond(0)
         .ok()
@@ -164,15 +164,15 @@ fn context(
     role: &Principal,
     request: &AssumeRole,
     (tags, transitive_tag_keys, source_identity): (&[Tag], &[String], Option<&str>),
-    surroundings: &Surroundings<'_>,
+    environment: &StsEnvironment<'_>,
 ) -> Context {
-    let Surroundings {
+    let StsEnvironment {
         now,
         identities,
         region,
         connection,
         ..
-    } = *surroundings;
+    } = *environment;
     let mut context = request_facts(now, identities, connection, region);
     // Known here, so no document has a say in them, whether they are there or not.
     for prefix in [
@@ -224,10 +224,10 @@ fn check_allowed(
     context: &Context,
     request: &AssumeRole,
     identities: &Identities,
-) -> Result<(), Refusal> {
+) -> Result<(), StsError> {
     let refused = |reason: String| {
         let message = not_allowed(caller, action, request);
-        Refusal::new(Code::AccessDenied, message).because(reason)
+        StsError::new(Code::AccessDenied, message).because(reason)
     };
     let mut policies = identities
         .policies(caller.principal, caller.session)
@@ -236,7 +236,7 @@ fn check_allowed(
     let trust = role.trust_policy.as_ref();
     policies.resource = trust.map(|policy| Sourced { source, policy });
     policies.resource_must_allow = true;
-    let asker = policy::Caller {
+    let asker = RequestPrincipal {
         arn: caller.arn(),
         role_arn: caller.session.map(|_| caller.principal.arn.as_str()),
     };
@@ -247,7 +247,7 @@ fn check_allowed(
         context,
     };
     let decision = authorize(&policies, &asker, &asked);
-    match Why::of(&decision) {
+    match DenyReason::of(&decision) {
         None => Ok(()),
         Some(why) => {
             let mut text = trust_reason(action, &why);

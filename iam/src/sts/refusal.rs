@@ -66,7 +66,7 @@ impl Code {
 /// Why there is no session, or no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {}", .code.name(), .message)]
-pub struct Refusal {
+pub struct StsError {
     /// AWS's code.
     pub code: Code,
     /// What AWS tells whoever asked, as far as that is known.
@@ -75,7 +75,7 @@ pub struct Refusal {
     pub reason: Option<String>,
 }
 
-impl Refusal {
+impl StsError {
     /// A refusal with AWS's words alone.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
@@ -93,12 +93,12 @@ impl Refusal {
     }
 }
 
-pub(super) fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::new(Code::ValidationError, message)
+pub(super) fn invalid(message: impl Into<String>) -> StsError {
+    StsError::new(Code::ValidationError, message)
 }
 
 /// AWS's words for a parameter that is not as it has to be.
-pub(super) fn constraint(value: &str, name: &str, text: &str) -> Refusal {
+pub(super) fn constraint(value: &str, name: &str, text: &str) -> StsError {
     invalid(format!(
         "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: \
          Member must {text}"

@@ -1,6 +1,6 @@
 //! What a caller asks for with `AssumeRole`, and whether it may be asked for at all.
 
-use super::refusal::{Code, Refusal, constraint, invalid};
+use super::refusal::{Code, StsError, constraint, invalid};
 use crate::arn::{IamArn, IamKind, is_account_id};
 use crate::credentials::Authenticated;
 use crate::documents::MAX_SESSION;
@@ -47,7 +47,7 @@ pub struct AssumeRole {
 }
 
 /// Checks what can be judged without the documents; gives the role's ARN.
-pub(super) fn check_form(request: &AssumeRole) -> Result<IamArn<'_>, Refusal> {
+pub(super) fn check_form(request: &AssumeRole) -> Result<IamArn<'_>, StsError> {
     let is_word = |text: &str, more: &[u8]| {
         text.bytes().all(|byte| {
             byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte) || more.contains(&byte)
@@ -94,7 +94,7 @@ pub(super) fn check_form(request: &AssumeRole) -> Result<IamArn<'_>, Refusal> {
 pub(super) fn check_session_policies(
     request: &AssumeRole,
     identities: &Identities,
-) -> Result<Option<usize>, Refusal> {
+) -> Result<Option<usize>, StsError> {
     if let Some(text) = &request.policy {
         if text.is_empty() || text.chars().count() > MAX_POLICY {
             let text = format!("have 1 to {MAX_POLICY} characters");
@@ -102,7 +102,7 @@ pub(super) fn check_session_policies(
         }
         Policy::parse(text, Kind::IdentityBased).map_err(|fault| {
             let message = format!("The policy is not in the valid JSON format: {fault}");
-            Refusal::new(Code::MalformedPolicyDocument, message)
+            StsError::new(Code::MalformedPolicyDocument, message)
         })?;
     }
     if request.policy_arns.len() > MAX_POLICY_ARNS {
@@ -123,7 +123,7 @@ pub(super) fn check_session_policies(
     let characters: usize = texts.iter().map(|text| text.chars().count()).sum();
     let size = (characters * 100).div_ceil(MAX_PACKED).max(1);
     if size > 100 {
-        return Err(Refusal::new(
+        return Err(StsError::new(
             Code::PackedPolicyTooLarge,
             format!("Packed size of session policies and tags consumes {size}% of allotted space."),
         ));
@@ -136,7 +136,7 @@ pub(super) fn check_session_policies(
 pub(super) fn all_tags(
     caller: &Authenticated<'_>,
     request: &AssumeRole,
-) -> Result<(Vec<Tag>, Vec<String>), Refusal> {
+) -> Result<(Vec<Tag>, Vec<String>), StsError> {
     let mut keys = HashSet::new();
     for (key, value) in &request.tags {
         let length = key.chars().count();
@@ -190,13 +190,13 @@ pub(super) fn all_tags(
 pub(super) fn source_identity<'r>(
     caller: &Authenticated<'r>,
     request: &'r AssumeRole,
-) -> Result<Option<&'r str>, Refusal> {
+) -> Result<Option<&'r str>, StsError> {
     let asked_for = request.source_identity.as_deref();
     let has = caller
         .session
         .and_then(|session| session.source_identity.as_deref());
     match (has, asked_for) {
-        (Some(has), Some(asked_for)) if has != asked_for => Err(Refusal::new(
+        (Some(has), Some(asked_for)) if has != asked_for => Err(StsError::new(
             Code::AccessDenied,
             "The source identity of a session cannot be changed",
         )),
@@ -208,7 +208,7 @@ pub(super) fn duration(
     caller: &Authenticated<'_>,
     role: &Principal,
     request: &AssumeRole,
-) -> Result<u32, Refusal> {
+) -> Result<u32, StsError> {
     let asked_for = request.duration_seconds.unwrap_or(HOUR);
     if asked_for > role.max_session_duration.unwrap_or(HOUR) {
         return Err(invalid(

@@ -76,8 +76,8 @@ fn with_trust(statement: Value) -> Identities {
     ])
 }
 
-fn surroundings(identities: &Identities) -> Surroundings<'_> {
-    Surroundings {
+fn environment(identities: &Identities) -> StsEnvironment<'_> {
+    StsEnvironment {
         now: NOW,
         identities,
         account: Some("012345678912"),
@@ -126,9 +126,9 @@ fn every_policy_has_its_say() {
         ("++ -", user, denied("a service control policy")),
     ] {
         let identities = identities(letters, principal);
-        let surroundings = surroundings(&identities);
-        let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
-        let outcome = assume_role(&caller, &asked(), &surroundings);
+        let environment = environment(&identities);
+        let caller = caller_with_secret(PRESENTED, "the secret", &environment).unwrap();
+        let outcome = assume_role(&caller, &asked(), &environment);
         let said = outcome.err().map(|refusal| {
             assert_eq!(refusal.code, Code::AccessDenied);
             let reason = refusal.reason.unwrap();
@@ -144,14 +144,14 @@ fn the_reason_names_the_action_that_the_trust_policy_lacks() {
     let principal = json!({"AWS": "arn:aws:iam::012345678912:user/alice"});
     let trust = json!({"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": principal});
     let identities = with_trust(trust);
-    let surroundings = surroundings(&identities);
-    let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+    let environment = environment(&identities);
+    let caller = caller_with_secret(PRESENTED, "the secret", &environment).unwrap();
     let mut tagged = asked();
     tagged.tags = vec![("team".into(), "blue".into())];
     let mut named = asked();
     named.source_identity = Some("bob".into());
     for (request, action) in [(tagged, "sts:TagSession"), (named, "sts:SetSourceIdentity")] {
-        let refusal = assume_role(&caller, &request, &surroundings).err().unwrap();
+        let refusal = assume_role(&caller, &request, &environment).err().unwrap();
         let expected = format!("because no role trust policy allows the {action} action");
         assert_eq!(refusal.reason, Some(expected));
         let name = "arn:aws:iam::012345678912:user/alice is not authorized to perform";
@@ -177,15 +177,15 @@ fn what_is_known_of_the_request() {
             let mut trust = json!({"Effect": "Allow", "Action": "sts:*", "Principal": "*"});
             trust["Condition"] = json!({operator: {key: value}});
             let identities = with_trust(trust);
-            let surroundings = Surroundings {
+            let environment = StsEnvironment {
                 connection: ConnectionFacts {
                     source_ip: Some([10, 1, 2, 3].into()),
                     is_tls: false,
                 },
-                ..surroundings(&identities)
+                ..environment(&identities)
             };
-            let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
-            let outcome = assume_role(&caller, &asked(), &surroundings);
+            let caller = caller_with_secret(PRESENTED, "the secret", &environment).unwrap();
+            let outcome = assume_role(&caller, &asked(), &environment);
             assert_eq!(outcome.is_ok(), is_allowed, "{key} {value}");
         }
     }
@@ -194,7 +194,7 @@ fn what_is_known_of_the_request() {
 #[test]
 fn only_the_secret_proves_who_asks() {
     let identities = identities("++  ", "*");
-    let surroundings = surroundings(&identities);
+    let environment = environment(&identities);
     for (presented, secret, code) in [
         (PRESENTED, "another secret", Code::SignatureDoesNotMatch),
         (PRESENTED, "", Code::SignatureDoesNotMatch),
@@ -215,7 +215,7 @@ fn only_the_secret_proves_who_asks() {
             Code::InvalidClientTokenId,
         ),
     ] {
-        let refusal = caller_with_secret(presented, secret, &surroundings).unwrap_err();
+        let refusal = caller_with_secret(presented, secret, &environment).unwrap_err();
         assert_eq!(refusal.code, code);
         assert!(!format!("{refusal:?}").contains("the secret"));
     }
@@ -224,8 +224,8 @@ fn only_the_secret_proves_who_asks() {
 #[test]
 fn the_document_of_a_session_says_what_it_was_begun_with() {
     let identities = identities("++  ", "*");
-    let surroundings = surroundings(&identities);
-    let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
+    let environment = environment(&identities);
+    let caller = caller_with_secret(PRESENTED, "the secret", &environment).unwrap();
     let request = AssumeRole {
         duration_seconds: Some(7200),
         policy: Some(r#" {"Statement": []}"#.into()),
@@ -236,7 +236,7 @@ fn the_document_of_a_session_says_what_it_was_begun_with() {
         source_identity: Some("bob".into()),
         ..asked()
     };
-    let grant = assume_role(&caller, &request, &surroundings).unwrap();
+    let grant = assume_role(&caller, &request, &environment).unwrap();
     assert_eq!(grant.expiration, utc_datetime!(2026-01-01 14:00:00));
     let key = NewKey {
         id: "ASIA".into(),
@@ -283,9 +283,9 @@ fn no_document_says_what_a_request_does_not() {
         let mut identities = with_trust(trust);
         let entry = (key.to_owned(), vec!["yes".to_owned()]);
         identities.context_entries.push(entry);
-        let surroundings = surroundings(&identities);
-        let caller = caller_with_secret(PRESENTED, "the secret", &surroundings).unwrap();
-        let refusal = assume_role(&caller, &asked(), &surroundings).unwrap_err();
+        let environment = environment(&identities);
+        let caller = caller_with_secret(PRESENTED, "the secret", &environment).unwrap();
+        let refusal = assume_role(&caller, &asked(), &environment).unwrap_err();
         assert_eq!(refusal.code, Code::AccessDenied, "{key}");
     }
 }

@@ -210,10 +210,10 @@ pub struct Counts {
 impl Counts {
     /// Counts what documents brought, as of `now`, for a cluster of `account` if that is known.
     pub fn of(identities: &Identities, account: Option<&str>, now: UtcDateTime) -> Self {
-        let (users, roles, _) = identities.counts();
+        let counts = identities.counts();
         Self {
-            users,
-            roles,
+            users: counts.users,
+            roles: counts.roles,
             keys: count_keys(identities, account, now),
         }
     }

@@ -25,8 +25,8 @@ fn identities() -> Identities {
     documents::merge(parsed).unwrap_or_else(|(_, fault)| panic!("{fault}"))
 }
 
-fn surroundings(identities: &Identities) -> Surroundings<'_> {
-    Surroundings {
+fn environment(identities: &Identities) -> StsEnvironment<'_> {
+    StsEnvironment {
         now: NOW,
         identities,
         account: None,
@@ -82,7 +82,7 @@ fn judge(headers: &[(String, String)], body: &[u8]) -> Result<String, Code> {
     };
     let identities = identities();
     let signed = SignedRequest::parse(received).map_err(|refusal| refusal.code)?;
-    let caller = signed.caller("sts", &surroundings(&identities));
+    let caller = signed.caller("sts", &environment(&identities));
     caller
         .map(|caller| caller.arn().to_owned())
         .map_err(|refusal| refusal.code)
