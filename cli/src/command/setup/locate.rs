@@ -73,6 +73,10 @@ impl Server {
         postgres
             .arg("-c")
             .arg(format!("data_directory={}", self.data.display()));
+        // PostgreSQL complains, before anything else, about a folder that its user cannot go back to.
+        if self.config.is_absolute() {
+            postgres.current_dir(&self.data);
+        }
         output_or_all(postgres).map_err(|said| {
             // Which line is at fault stands before the last one.
             let said = without_prefix(&said);
