@@ -12,6 +12,7 @@ mod apt;
 mod bare;
 mod bench;
 mod certificates;
+mod cluster;
 mod core;
 mod deny;
 mod directory;
@@ -20,6 +21,7 @@ mod fetched;
 #[cfg(test)]
 mod fidelity;
 mod fuzz;
+mod hosts;
 mod in_server;
 #[cfg(test)]
 mod links;
@@ -35,6 +37,7 @@ mod run;
 mod samples;
 mod server;
 mod settings;
+mod sts;
 mod test;
 mod tool;
 mod up;
