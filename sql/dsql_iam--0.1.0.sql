@@ -139,3 +139,41 @@ SELECT (mapping.label ->> 'iam_oid')::oid AS iam_oid,
   LEFT JOIN pg_catalog.pg_roles AS by_oid ON by_oid.oid = (mapping.label ->> 'grantor_oid')::oid;
 COMMENT ON VIEW sys.iam_pg_role_mappings IS 'which IAM principal may log in as which role';
 GRANT SELECT ON sys.iam_pg_role_mappings TO PUBLIC;
+
+-- The jobs of CREATE INDEX ASYNC. Rows are written by the library alone, and by superusers, who may all. It is
+-- not dumped: what the jobs are about has other OIDs in another server.
+CREATE TABLE sys.recorded_jobs (
+    job_id text NOT NULL,
+    status text NOT NULL,
+    details text,
+    job_type text NOT NULL,
+    class_id oid NOT NULL,
+    object_id oid,
+    object_name text,
+    start_time timestamptz NOT NULL,
+    update_time timestamptz NOT NULL
+) USING heap;
+REVOKE ALL ON sys.recorded_jobs FROM PUBLIC;
+
+-- As Aurora DSQL, which forgets jobs that ended more than 30 minutes ago when the next one begins.
+CREATE VIEW sys.jobs AS
+SELECT job_id, status, details, job_type, class_id, object_id, object_name, start_time, update_time
+  FROM sys.recorded_jobs
+ WHERE update_time >= (SELECT max(start_time) FROM sys.recorded_jobs) - interval '30 minutes';
+COMMENT ON VIEW sys.jobs IS 'what CREATE INDEX ASYNC has begun, and what has come of it';
+GRANT SELECT ON sys.jobs TO PUBLIC;
+
+CREATE FUNCTION sys.wait_for_job(job_id text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'wait_for_job_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sys.wait_for_job(text) IS 'whether a job of sys.jobs has come to a good end';
+
+-- CALL sys.wait_for_job calls this: PostgreSQL has no function and procedure of one name and signature.
+CREATE PROCEDURE sys.await_job(job_id text, INOUT succeeded boolean DEFAULT NULL)
+    LANGUAGE sql AS 'SELECT sys.wait_for_job(job_id)';
+COMMENT ON PROCEDURE sys.await_job(text, boolean) IS 'what CALL sys.wait_for_job(job_id) calls';
+
+-- Its output argument is the column that CREATE INDEX ASYNC announces. Nobody calls it.
+CREATE PROCEDURE sys.create_index_async(INOUT job_id text)
+    LANGUAGE sql AS 'SELECT NULL::pg_catalog.text';
+COMMENT ON PROCEDURE sys.create_index_async(text) IS 'the form of what CREATE INDEX ASYNC gives back';
+REVOKE ALL ON PROCEDURE sys.create_index_async(text) FROM PUBLIC;

@@ -1,9 +1,10 @@
 //! The safe face of the files in C, `port.c` above all: the connection that is being authenticated, and
 //! reports that pgrx cannot make.
 
-use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::{PgTryBuilder, pg_sys};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 /// `NI_MAXHOST` of `netdb.h`.
@@ -432,6 +433,21 @@ pub fn expect_role(role: pg_sys::Oid, detail: &CStr) {
 pub fn guard_role_setting() -> bool {
     // SAFETY: puts a function into the server's table of settings, which has one thread.
     unsafe { c::dsql_iam_guard_role_setting() }
+}
+
+/// Whether the server's parser takes a text, and its first statement is one that `fits`.
+pub fn parses(text: &CStr, fits: impl Fn(*mut pg_sys::Node) -> bool) -> bool {
+    PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: parses a text; the nodes are looked at and left to the memory context.
+        unsafe {
+            let list = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
+            let statements = pgrx::PgList::<pg_sys::RawStmt>::from_pg(list);
+            let statement = statements.get_ptr(0).map(|raw| (*raw).stmt);
+            statement.is_some_and(&fits)
+        }
+    }))
+    .catch_others(|_| false)
+    .execute()
 }
 
 /// Hashes a word of `len` bytes for PostgreSQL's keyword table.

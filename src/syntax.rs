@@ -44,10 +44,10 @@
 //! `sys.iam_revoke` are the way.
 
 use crate::port::{KeywordHash, Lexer, keyword_hash_slot};
-use crate::settings;
+use crate::{async_indexes, port};
 use dsql_iam_server::async_index;
 use dsql_iam_server::aws_iam::{Gap, close_gap, find, rewrite};
-use pgrx::{PgTryBuilder, pg_sys};
+use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;
 use std::panic::catch_unwind;
@@ -101,21 +101,14 @@ fn set(slot: *mut KeywordHash, function: KeywordHash) -> Result<(), String> {
 
 /// Whether the parser takes [`SAMPLE`] for the `DO` that it should become.
 pub fn is_understood() -> bool {
-    PgTryBuilder::new(|| {
-        // SAFETY: parses a constant; the nodes are looked at and left to the memory context.
+    port::parses(SAMPLE, |node| {
+        // SAFETY: a statement, as its tag tells.
         unsafe {
-            let list = pg_sys::raw_parser(SAMPLE.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
-            let statements = pgrx::PgList::<pg_sys::RawStmt>::from_pg(list);
-            let statement = statements.get_ptr(0).map(|raw| (*raw).stmt);
-            statement.is_some_and(|node| {
-                (*node).type_ == pg_sys::NodeTag::T_DoStmt
-                    && crate::statement::role_and_arn(node.cast())
-                        .is_some_and(|(role, arn)| role == c"example" && arn == c"arn")
-            })
+            (*node).type_ == pg_sys::NodeTag::T_DoStmt
+                && crate::statement::role_and_arn(node.cast())
+                    .is_some_and(|(role, arn)| role == c"example" && arn == c"arn")
         }
     })
-    .catch_others(|_| false)
-    .execute()
 }
 
 /// Stands in for the server's own hash function.
@@ -135,7 +128,7 @@ unsafe extern "C-unwind" fn hash(word: *const c_void, len: usize) -> c_int {
     }
     let len = match len {
         AWS_LEN => catch_unwind(|| rewrite_at(word)).ok().flatten(),
-        INDEX_LEN | CALL_LEN if settings::async_indexes() => {
+        INDEX_LEN | CALL_LEN if async_indexes::is_on() => {
             let _ = catch_unwind(|| overwrite_next(word, len));
             None
         }
