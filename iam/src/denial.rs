@@ -69,7 +69,7 @@ pub enum Denial {
         action: Action,
     },
     /// The token was signed for a host that is not one of the cluster's endpoints.
-    #[error("the token was signed for host {0}, which is none of the cluster's endpoints")]
+    #[error("the token was signed for host {0}, which is not an endpoint of the cluster")]
     WrongHost(String),
     /// The token is older than it asked to become.
     #[error("the token expired: signed {signed}, good for {seconds} s, now {now}")]

@@ -31,7 +31,7 @@ pub enum Refusal {
     #[error("{}", limit(*.0))]
     Limit(Reached),
     /// The client says that it wants another cluster.
-    #[error("the client wants another cluster: {}", printable(.0))]
+    #[error("the client names another cluster: {}", printable(.0))]
     OtherCluster(String),
     /// The client names neither a server nor a cluster.
     #[error("the client sent no server name (SNI), and dsql_iam.require_sni is on")]
@@ -87,8 +87,8 @@ pub enum Refusal {
 
 fn limit(reached: Reached) -> &'static str {
     match reached {
-        Reached::Connections => "there are dsql_iam.max_connections connections",
-        Reached::Rate => "there are more new connections than dsql_iam.max_connection_rate allows",
+        Reached::Connections => "the limit dsql_iam.max_connections is reached",
+        Reached::Rate => "the rate limit dsql_iam.max_connection_rate is reached",
     }
 }
 

@@ -138,7 +138,7 @@ TOKENS = {
     "wrong host": Refusal(
         by("admin", host="bbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws"), NO_MATCH, "host",
         reason="the token was signed for host bbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws, "
-               "which is none of the cluster's endpoints"),
+               "which is not an endpoint of the cluster"),
     "wrong action": Refusal(by("admin", "DbConnectSuperuser"), INCOMPLETE, "token"),
     # As aurora-dsql-python-connector's `test_custom_token_duration` has it.
     "life of more than a week": Refusal(by("admin", expires=604801), MORE_THAN_A_WEEK, "token"),

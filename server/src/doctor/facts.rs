@@ -50,6 +50,8 @@ pub struct Facts {
     pub checkpoint: f64,
     /// the roles that may log in
     pub roles: Vec<Role>,
+    /// the roles of `dsql_iam.exempt_roles` that do not exist
+    pub unknown_exempt_roles: Vec<String>,
     /// the role `admin`, if there is one
     pub admin: Option<Admin>,
 }
@@ -100,6 +102,12 @@ pub struct Admin {
     pub is_superuser: bool,
     /// CREATEROLE
     pub makes_roles: bool,
+    /// the roles that are direct members of it, as SQL has their names
+    pub members: Vec<String>,
+    /// whether it has a password
+    pub has_password: bool,
+    /// the settings that it has by `ALTER ROLE`, but for `createrole_self_grant`
+    pub settings: Vec<String>,
     /// CONNECTION LIMIT, -1 for none
     pub connections: i32,
     /// whether it may connect to the database `postgres`
@@ -122,6 +130,8 @@ pub struct Library {
     pub user: ServerUser,
     /// the IAM directory
     pub directory: PathBuf,
+    /// whether it is in the data directory, of which a base backup is a copy
+    pub is_in_data_directory: bool,
     /// whose it is, and its permission bits; or what the system said
     pub directory_access: io::Result<Access>,
     /// how many users, roles and access keys its documents hold, or why they cannot be loaded
