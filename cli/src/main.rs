@@ -13,8 +13,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use command::{
-    Report, assume_role, check, completions, create_access_key, doctor, explain, install, man,
-    sample_identities, setup, simulate, sts, token,
+    Report, assume_role, check, completions, create_access_key, doctor, explain, import, install,
+    man, sample_identities, setup, simulate, sts, token,
 };
 
 /// Tools for Aurora DSQL authentication, on AWS or on a PostgreSQL with dsql_iam.
@@ -45,6 +45,8 @@ enum Command {
     SampleIdentities(sample_identities::Arguments),
     /// Make up an access key of a user, like `aws iam create-access-key`
     CreateAccessKey(create_access_key::Arguments),
+    /// Import IAM documents from Terraform or CloudFormation
+    Import(import::Arguments),
     /// Check IAM documents for errors
     Check(check::Arguments),
     /// Explain why the token on standard input is accepted or refused
@@ -73,6 +75,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         &[
             "sample-identities",
             "create-access-key",
+            "import",
             "check",
             "explain",
             "simulate-custom-policy",
@@ -129,6 +132,7 @@ async fn run(command: Command) -> Result<Report, String> {
         Command::Sts(arguments) => sts::run(arguments).await,
         Command::SampleIdentities(arguments) => sample_identities::run(&arguments),
         Command::CreateAccessKey(arguments) => create_access_key::run(&arguments),
+        Command::Import(arguments) => import::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::SimulateCustomPolicy(arguments) => simulate::run_custom(arguments),

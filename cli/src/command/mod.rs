@@ -7,6 +7,7 @@ pub mod completions;
 pub mod create_access_key;
 pub mod doctor;
 pub mod explain;
+pub mod import;
 pub mod install;
 pub mod man;
 pub mod sample_identities;

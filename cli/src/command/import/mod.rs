@@ -1,0 +1,352 @@
+//! `dsql-iam import`: what infrastructure code describes, as the documents that a server loads.
+//!
+//! Policies are tested before they exist. An import is closed as all else is: where a value is not known, a
+//! statement lets nobody in and denies as much as it could ([`policy`]), and the summary names it.
+//! No import uses the network, and each has bounds: the length of the input, the depth of what is in it, and how
+//! much is evaluated.
+
+mod account;
+mod cloudformation;
+mod documents;
+mod managed_policies;
+mod policy;
+mod summary;
+mod terraform;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use dsql_iam_core::arn::is_account_id;
+
+use super::Report;
+use crate::shared::iam_directory::IamDirectory;
+use crate::shared::random;
+use account::Account;
+use documents::Output;
+
+/// The longest file that is read, in bytes.
+const MAX_INPUT: u64 = 64 * 1024 * 1024;
+/// How far references may lead from one to the next.
+const MAX_TRAIL: usize = 200;
+/// The stack of the thread that imports: references lead deep.
+const STACK: usize = 512 * 1024 * 1024;
+
+/// What is said where the account is not known.
+const NO_ACCOUNT: &str = "the account is not in the input: give --account-id";
+
+/// What `dsql-iam import` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  dsql-iam import terraform --out ./iam --cluster-id abcdefghijklmnopqrstuvwxyz plan.json
+  dsql-iam import cloudformation --out ./iam --account-id 012345678912 --region us-east-1 app.template.json")]
+pub struct Arguments {
+    #[command(subcommand)]
+    from: From,
+}
+
+/// Where an account comes from.
+#[derive(Subcommand)]
+enum From {
+    /// From the JSON of `terraform show -json`, of a plan or a state; OpenTofu's as well
+    #[command(after_help = "\
+Example:
+  terraform plan -out plan && terraform show -json plan > plan.json
+  dsql-iam import terraform --out ./iam --cluster-id abcdefghijklmnopqrstuvwxyz plan.json")]
+    Terraform(Terraform),
+    /// From templates of CloudFormation, as people, `cdk synth` and `sam build` write them
+    #[command(after_help = "\
+Example:
+  cdk synth --quiet
+  dsql-iam import cloudformation --out ./iam --account-id 012345678912 --region us-east-1 cdk.out/App.template.json")]
+    Cloudformation(Cloudformation),
+}
+
+#[derive(Args)]
+struct Terraform {
+    /// The JSON; `-` is standard input
+    file: PathBuf,
+
+    /// The directory of the configuration, for what a plan does not hold: `jsonencode` around an unknown value
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
+
+    /// Take the secrets of access keys that a state holds
+    #[arg(long)]
+    secrets: bool,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Cloudformation {
+    /// The templates, of one stack each, which is named as the file; `-` is standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+
+    /// A parameter of the stacks; STACK:KEY=VALUE is one stack's alone
+    #[arg(long = "parameter", value_name = "KEY=VALUE")]
+    parameters: Vec<String>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Common {
+    /// The directory for the documents; it holds none yet. Without it nothing is written
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// The account, if the input does not tell
+    #[arg(long, value_name = "ID")]
+    account_id: Option<String>,
+
+    /// The region, if the input does not tell
+    #[arg(long)]
+    region: Option<String>,
+
+    /// The id of the cluster, before it exists; of several, ADDRESS=ID each
+    #[arg(long = "cluster-id", value_name = "ID")]
+    cluster_ids: Vec<String>,
+
+    /// The id of the cluster that the documents are for, if several have a policy
+    #[arg(long, value_name = "ID")]
+    cluster: Option<String>,
+
+    /// Make an access key up for each user that has none
+    #[arg(long)]
+    make_keys: bool,
+
+    /// Add the service control policy FullAWSAccess, which AWS attaches by itself
+    #[arg(long)]
+    full_aws_access: bool,
+
+    /// Exit with 1 if something is unknown or left out
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What the command was told about the account.
+#[derive(Default, Clone)]
+pub struct Facts {
+    /// the id of the account
+    pub account: Option<String>,
+    /// the region
+    pub region: Option<String>,
+    /// ids of clusters, each for the resource of that address, or for the only one
+    pub cluster_ids: Vec<(Option<String>, String)>,
+}
+
+impl Facts {
+    /// The id of the cluster that is at this address in the input, which has `count` of them.
+    pub fn cluster_id(&self, address: &str, count: usize) -> Option<&str> {
+        let ids = self.cluster_ids.iter();
+        let mut ids = ids.filter(|(of, _)| match of {
+            Some(of) => of == address,
+            None => count == 1,
+        });
+        ids.next().map(|(_, id)| id.as_str())
+    }
+}
+
+/// The way from one value to the next that it refers to.
+#[derive(Default)]
+pub struct Trail(Vec<String>);
+
+impl Trail {
+    /// Goes on to this one.
+    ///
+    /// # Errors
+    /// A sentence, if it was on the way already, or the way is too long.
+    pub fn enter(&mut self, name: &str) -> Result<(), String> {
+        if let Some(start) = self.0.iter().position(|known| known == name) {
+            let cycle = self.0[start..].join(" -> ");
+            return Err(format!("a value refers to itself: {cycle} -> {name}"));
+        }
+        if self.0.len() >= MAX_TRAIL {
+            return Err(format!(
+                "{name}: more than {MAX_TRAIL} references lead from one to the next"
+            ));
+        }
+        self.0.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Goes back.
+    pub fn leave(&mut self) {
+        self.0.pop();
+    }
+}
+
+/// Imports.
+///
+/// # Errors
+/// A sentence: what cannot be read, or written.
+pub fn run(arguments: Arguments) -> Result<Report, String> {
+    // References lead from one to the next, each some calls deeper; a thread has the stack for it.
+    let thread = std::thread::Builder::new().stack_size(STACK);
+    let thread = thread
+        .spawn(move || import(&arguments)?.report())
+        .map_err(|fault| fault.to_string())?;
+    thread
+        .join()
+        .map_err(|_| "internal error: the import panicked".to_owned())?
+}
+
+/// What is imported, before it is written.
+struct Import<'a> {
+    common: &'a Common,
+    account: Account,
+    documents: Vec<Output>,
+    way_past: &'static str,
+}
+
+fn import(arguments: &Arguments) -> Result<Import<'_>, String> {
+    let (common, way_past) = match &arguments.from {
+        From::Terraform(terraform) => (&terraform.common, terraform::WAY_PAST),
+        From::Cloudformation(template) => (&template.common, cloudformation::WAY_PAST),
+    };
+    let facts = facts(common)?;
+    let mut account = match &arguments.from {
+        From::Terraform(terraform) => {
+            let text = read(&terraform.file)?;
+            let source = terraform.source.as_deref();
+            let named = |fault| format!("{}: {fault}", terraform.file.display());
+            terraform::import(&text, source, facts, terraform.secrets).map_err(named)?
+        }
+        From::Cloudformation(template) => {
+            let read_one = |file: &PathBuf| Ok((cloudformation::stack_name(file), read(file)?));
+            let texts: Result<Vec<_>, String> = template.files.iter().map(read_one).collect();
+            cloudformation::import(&texts?, &template.parameters, facts)?
+        }
+    };
+    if common.full_aws_access {
+        account.add_full_aws_access();
+    } else if account.has_service_control() {
+        account.summary.leave_out(
+            "service control policy FullAWSAccess: AWS attaches it by itself; --full-aws-access adds it",
+        );
+    }
+    if common.make_keys {
+        make_keys(&mut account)?;
+    }
+    let documents = account.documents(common.cluster.as_deref())?;
+    Ok(Import {
+        common,
+        account,
+        documents,
+        way_past,
+    })
+}
+
+impl Import<'_> {
+    /// Writes the documents, if that is asked for, and tells what was done.
+    fn report(&self) -> Result<Report, String> {
+        let summary = &self.account.summary;
+        let mut text = summary.text(self.way_past);
+        if let Some(directory) = &self.common.out {
+            write(directory, &self.documents)?;
+            let names: Vec<&str> = self.documents.iter().map(|one| one.name.as_str()).collect();
+            let (names, directory) = (names.join(", "), directory.display());
+            text.push_str(&format!("\nWrote {names} to {directory}"));
+        }
+        let is_well = !self.common.strict || summary.is_complete();
+        Ok(Report { text, is_well })
+    }
+}
+
+fn facts(common: &Common) -> Result<Facts, String> {
+    if let Some(id) = common.account_id.as_deref().filter(|id| !is_account_id(id)) {
+        return Err(format!("--account-id: \"{id}\" is not twelve digits"));
+    }
+    let split = |text: &String| match text.rsplit_once('=') {
+        Some((address, id)) => (Some(address.to_owned()), id.to_owned()),
+        None => (None, text.clone()),
+    };
+    Ok(Facts {
+        account: common.account_id.clone(),
+        region: common.region.clone(),
+        cluster_ids: common.cluster_ids.iter().map(split).collect(),
+    })
+}
+
+/// Makes an access key up for each user that has none.
+fn make_keys(account: &mut Account) -> Result<(), String> {
+    for user in account.users_without_key() {
+        let id = format!("AKIA{}", random::capitals_and_digits(16)?);
+        account.add_key(&user, &id, &random::base64(30)?, true);
+        account
+            .summary
+            .fill_in(format!("access key {id} of user {user} (made up)"));
+    }
+    Ok(())
+}
+
+/// The text of a file, or of standard input.
+fn read(path: &Path) -> Result<String, String> {
+    if path == Path::new("-") {
+        return bounded(std::io::stdin().lock(), "standard input", MAX_INPUT);
+    }
+    read_bounded(path, MAX_INPUT)
+}
+
+/// The text of a file of at most so many bytes.
+///
+/// # Errors
+/// A sentence, if it is larger, cannot be read, or is not UTF-8.
+fn read_bounded(path: &Path, most: u64) -> Result<String, String> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|fault| format!("could not read {name}: {fault}"))?;
+    bounded(file, &name, most)
+}
+
+fn bounded(reader: impl Read, name: &str, most: u64) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let mut reader = reader.take(most + 1);
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|fault| format!("could not read {name}: {fault}"))?;
+    if bytes.len() as u64 > most {
+        return Err(format!(
+            "{name} is longer than {} MiB",
+            most / (1024 * 1024)
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))
+}
+
+/// Writes the documents into a directory that has none yet: an old one beside them would be loaded too.
+fn write(directory: &Path, documents: &[Output]) -> Result<(), String> {
+    let failed =
+        |fault: std::io::Error| format!("could not write to {}: {fault}", directory.display());
+    let mut builder = fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(failed)?;
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name.to_string_lossy().ends_with(".json") {
+            return Err(format!(
+                "{} holds {} already, which would be loaded too; choose an empty directory",
+                directory.display(),
+                name.to_string_lossy()
+            ));
+        }
+    }
+    let opened = IamDirectory::open(directory)?;
+    for document in documents {
+        opened.store(&document.name, &format!("{:#}\n", document.json))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Policy documents of which parts are not known, made so that an unknown value opens no door.
+//!
+//! | statement | becomes |
+//! |---|---|
+//! | Allow with an unknown value | nothing: it is left out |
+//! | Deny with an unknown action, resource or principal | a Deny of all of them |
+//! | Deny with an unknown condition | a Deny without that condition |
+//! | of unknown effect | a Deny |
+//! | wholly unknown, and each in a document that is | a Deny of everything |
+
+use std::collections::BTreeMap;
+
+use dsql_iam_core::policy::{Kind, Policy};
+
+use super::summary::Summary;
+use super::value::{Value, from_json};
+
+/// The elements of a statement that hold patterns, each with its opposite.
+const PATTERNS: [(&str, &str); 3] = [
+    ("Action", "NotAction"),
+    ("Resource", "NotResource"),
+    ("Principal", "NotPrincipal"),
+];
+
+/// The document without its unknown parts, as the loader takes it. `place` names it in the summary.
+///
+/// # Errors
+/// A sentence, if what is known of it is not a policy document of this kind.
+pub fn closed(
+    document: &Value,
+    kind: Kind,
+    place: &str,
+    summary: &mut Summary,
+) -> Result<serde_json::Value, String> {
+    let fault = |fault: String| format!("{place}: {fault}");
+    let parsed;
+    let document = match document {
+        Value::Text(text) => {
+            // Of the text itself: what is there twice is lost in a value.
+            Policy::parse(text, kind).map_err(|found| fault(found.to_string()))?;
+            parsed = from_json(text).map_err(fault)?;
+            &parsed
+        }
+        document => document,
+    };
+    let statements = match document {
+        Value::Object(members) => statements(members, kind, place, summary),
+        Value::Unknown(name) => {
+            summary.unknown(format!(
+                "{place}: {name} is unknown, so the whole policy denies everything"
+            ));
+            vec![everything_denied(kind)]
+        }
+        _ => return Err(fault("a policy document is an object or its JSON".into())),
+    };
+    let mut closed = BTreeMap::from([("Statement".to_owned(), Value::List(statements))]);
+    if let Value::Object(members) = document {
+        for (name, value) in members {
+            match (name.as_str(), value.first_unknown()) {
+                ("Statement", _) => {}
+                // What a document without a Version is, knows no policy variables.
+                ("Version", Some(name)) => {
+                    let line = format!("{place}: Version {name} is unknown, so all is denied");
+                    summary.unknown(line);
+                    let denied = Value::List(vec![everything_denied(kind)]);
+                    closed.insert("Statement".into(), denied);
+                }
+                (_, Some(_)) => {}
+                (_, None) => {
+                    closed.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+    let closed = Value::Object(closed);
+    let json = closed
+        .to_json()
+        .ok_or_else(|| fault("internal error: a value is unknown".into()))?;
+    Policy::parse(&json.to_string(), kind).map_err(|found| fault(found.to_string()))?;
+    Ok(json)
+}
+
+/// The document with its Allow statements taken out, for one of which it is not known whether it counts.
+pub fn denials(document: &serde_json::Value) -> serde_json::Value {
+    let mut document = document.clone();
+    if let Some(serde_json::Value::Array(statements)) = document.get_mut("Statement") {
+        statements.retain(|statement| statement["Effect"] != "Allow");
+    }
+    document
+}
+
+/// A statement that denies everything, to everybody.
+fn everything_denied(kind: Kind) -> Value {
+    let mut statement = BTreeMap::from([
+        ("Effect".to_owned(), Value::text("Deny")),
+        ("Action".to_owned(), Value::text("*")),
+    ]);
+    if kind != Kind::Trust {
+        statement.insert("Resource".into(), Value::text("*"));
+    }
+    if has_principal(kind) {
+        statement.insert("Principal".into(), Value::text("*"));
+    }
+    Value::Object(statement)
+}
+
+fn has_principal(kind: Kind) -> bool {
+    matches!(kind, Kind::ResourceBased | Kind::Trust)
+}
+
+fn statements(
+    document: &BTreeMap<String, Value>,
+    kind: Kind,
+    place: &str,
+    summary: &mut Summary,
+) -> Vec<Value> {
+    // The name of a member may be unknown itself, which makes it no member at all.
+    let Some(list) = document.get("Statement") else {
+        return Vec::new();
+    };
+    let mut closed = Vec::new();
+    for (index, statement) in list.elements().iter().enumerate() {
+        let Some(name) = statement.first_unknown() else {
+            closed.push(statement.clone());
+            continue;
+        };
+        let place = format!("{place}: statement {}", index + 1);
+        let Value::Object(members) = statement else {
+            summary.unknown(format!(
+                "{place}: {name} is unknown, so it denies everything"
+            ));
+            closed.push(everything_denied(kind));
+            continue;
+        };
+        let effect = members.get("Effect");
+        if only_the_sid_is_unknown(members) {
+            let mut members = members.clone();
+            members.remove("Sid");
+            closed.push(Value::Object(members));
+        } else if effect == Some(&Value::text("Allow")) {
+            summary.unknown(format!(
+                "{place} (Allow): {name} is unknown, so it is left out"
+            ));
+        } else {
+            summary.unknown(format!(
+                "{place} (Deny): {name} is unknown, so it denies more"
+            ));
+            closed.push(Value::Object(broader(members, kind)));
+        }
+    }
+    closed
+}
+
+fn only_the_sid_is_unknown(members: &BTreeMap<String, Value>) -> bool {
+    members
+        .iter()
+        .all(|(name, value)| name == "Sid" || value.is_known())
+}
+
+/// A Deny that denies all that the given one could.
+fn broader(statement: &BTreeMap<String, Value>, kind: Kind) -> BTreeMap<String, Value> {
+    let mut broader: BTreeMap<String, Value> = statement
+        .iter()
+        .filter(|(_, value)| value.is_known())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    broader.insert("Effect".into(), Value::text("Deny"));
+    for (plain, not) in PATTERNS {
+        let is_wanted = match plain {
+            "Principal" => has_principal(kind),
+            "Resource" => kind != Kind::Trust,
+            _ => true,
+        };
+        // An element that had an unknown part is gone by now.
+        if is_wanted && !broader.contains_key(plain) && !broader.contains_key(not) {
+            broader.insert(plain.into(), Value::text("*"));
+        }
+    }
+    let Some(Value::Object(operators)) = statement.get("Condition") else {
+        return broader;
+    };
+    let mut conditions = BTreeMap::new();
+    for (operator, keys) in operators {
+        let Value::Object(keys) = keys else { continue };
+        let mut known = keys.clone();
+        known.retain(|_, values| values.is_known());
+        if !known.is_empty() {
+            conditions.insert(operator.clone(), Value::Object(known));
+        }
+    }
+    if conditions.is_empty() {
+        broader.remove("Condition");
+    } else {
+        broader.insert("Condition".into(), Value::Object(conditions));
+    }
+    broader
+}

@@ -1,0 +1,73 @@
+//! What an import did, for people: what was read, what was filled in, and what was left out and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+/// Collects what an import did. Every line is there once.
+#[derive(Default)]
+pub struct Summary {
+    /// how many of each type were read
+    read: BTreeMap<String, usize>,
+    filled_in: BTreeSet<String>,
+    unknown: BTreeSet<String>,
+    left_out: BTreeSet<String>,
+}
+
+impl Summary {
+    /// A resource of this type was read.
+    pub fn read(&mut self, resource_type: &str) {
+        *self.read.entry(resource_type.to_owned()).or_default() += 1;
+    }
+
+    /// A value that the input does not hold was filled in.
+    pub fn fill_in(&mut self, line: impl Into<String>) {
+        self.filled_in.insert(line.into());
+    }
+
+    /// A value is not known, with what came of it: less is allowed, or more denied.
+    pub fn unknown(&mut self, line: impl Into<String>) {
+        self.unknown.insert(line.into());
+    }
+
+    /// Something was left out, with the reason.
+    pub fn leave_out(&mut self, line: impl Into<String>) {
+        self.left_out.insert(line.into());
+    }
+
+    /// Whether nothing is unknown or left out.
+    pub fn is_complete(&self) -> bool {
+        self.unknown.is_empty() && self.left_out.is_empty()
+    }
+
+    /// The text, which ends without a line break.
+    pub fn text(&self, way_past: &str) -> String {
+        let mut text = String::from("Read\n");
+        for (resource_type, count) in &self.read {
+            let _ = writeln!(text, "  {count:>4}  {resource_type}");
+        }
+        if self.read.is_empty() {
+            text.push_str("  nothing that has a say in a login\n");
+        }
+        let sections = [
+            ("Filled in", &self.filled_in),
+            (
+                "Unknown: lets nobody in, and denies as much as it could",
+                &self.unknown,
+            ),
+            ("Left out", &self.left_out),
+        ];
+        for (title, lines) in sections {
+            if !lines.is_empty() {
+                let _ = writeln!(text, "{title}");
+            }
+            for line in lines {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
+        if !self.unknown.is_empty() {
+            let _ = writeln!(text, "  -> {way_past}");
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+}
