@@ -2,8 +2,7 @@
 
 use std::process::Command;
 
-const C_FILES: [&str; 7] = [
-    "src/async_index.c",
+const C_FILES: [&str; 6] = [
     "src/lexer.c",
     "src/port.c",
     "src/role_setting.c",

@@ -1,11 +1,11 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
 use crate::{connection, doctor, mappings, port, settings};
-use dsql_iam_core::explain::explain;
+use dsql_iam_core::denial::Denial;
+use dsql_iam_core::explain::{self, explain};
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::sigv4::token::access_key_id;
 use dsql_iam_server::aws_iam::Verb;
-use dsql_iam_server::refusal::Refusal;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern};
 
@@ -57,19 +57,19 @@ fn explain_token(
     );
     let key = || access_key_id(token);
     let explained = settings::cluster()
-        .map_err(Refusal::from)
+        .map_err(Denial::from)
         .and_then(|cluster| {
-            connection::with_environment(&cluster, key, facts, |environment| {
-                explain(token, role, environment)
+            connection::with_circumstances(&cluster, key, facts, |circumstances| {
+                explain(token, role, circumstances)
             })
         });
     let row = |check: &str, outcome: &str, reason: Option<String>| {
         (check.to_owned(), outcome.to_owned(), reason)
     };
-    let failed = |refusal: &Refusal| row(refusal.check(), "failed", Some(refusal.to_string()));
+    let failed = |denial: &Denial| row(denial.check(), "failed", Some(denial.to_string()));
     let explanation = match explained {
         Ok(explanation) => explanation,
-        Err(refusal) => return TableIterator::new(vec![failed(&refusal)]),
+        Err(denial) => return TableIterator::new(vec![failed(&denial)]),
     };
     let mut rows: Vec<_> = explanation
         .checks
@@ -84,17 +84,19 @@ fn explain_token(
     rows.extend(match database {
         None => ["role", "mapping"].map(|check| row(check, "not reached", None)),
         Some(Ok(_)) => ["role", "mapping"].map(|check| row(check, "passed", None)),
-        Some(Err(refusal @ Refusal::Role { .. })) => {
-            [failed(&refusal), row("mapping", "not reached", None)]
+        Some(Err(denial)) if denial.check() == "role" => {
+            [failed(&denial), row("mapping", "not reached", None)]
         }
-        Some(Err(refusal)) => [row("role", "passed", None), failed(&refusal)],
+        Some(Err(denial)) => [row("role", "passed", None), failed(&denial)],
     });
     let statements = explanation.statements.into_iter();
     rows.extend(statements.map(|statement| row("policy", "statement", Some(statement))));
     let missing = explanation.missing_context.into_iter();
     rows.extend(missing.map(|key| row("policy", "not known here", Some(key))));
-    let signed = explanation.signed.iter();
-    rows.extend(signed.map(|signed| row(signed.name, "signed", Some(signed.to_string()))));
+    rows.extend(explanation.signed.iter().map(|signed| {
+        let (name, _, _) = signed;
+        row(name, "signed", Some(explain::compared(signed)))
+    }));
     TableIterator::new(rows)
 }
 

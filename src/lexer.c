@@ -176,13 +176,13 @@ find(const char *word, size_t len, DsqlIamLexer *out)
 }
 
 /*
- * Whether a word that starts with the two letters `next` can follow the word and the byte behind it, as
- * far as that shows on the same page of memory, which can be read since the word is on it. If the lexer asks, that is the query; if
- * somebody else does, it is whatever stands there, and says nothing. It spares almost every such word
+ * Whether `IAM` can follow the word and the byte behind it, as far as that shows on the same page of
+ * memory, which can be read since the word is on it. If the lexer asks, that is the query; if
+ * somebody else does, it is whatever stands there, and says nothing. It spares almost every word `aws`
  * the search of the stack.
  */
 bool
-dsql_iam_lexer_may_follow(const char *word, size_t len, const char *next)
+dsql_iam_lexer_iam_may_follow(const char *word, size_t len)
 {
 	/* Volatile, since this is behind the end of what a compiler may think is there. */
 	const volatile char *first = word + len + 1;
@@ -206,6 +206,10 @@ dsql_iam_lexer_may_follow(const char *word, size_t len, const char *next)
 			case '\f':
 			case '\r':
 				continue;
+			case 'i':
+			case 'I':
+				second = 'a';
+				break;
 			case '-':
 				second = '-';
 				break;
@@ -213,10 +217,7 @@ dsql_iam_lexer_may_follow(const char *word, size_t len, const char *next)
 				second = '*';
 				break;
 			default:
-				if (pg_ascii_tolower((unsigned char) *at) != next[0])
-					return false;
-				second = next[1];
-				break;
+				return false;
 		}
 		at++;
 		return ((uintptr_t) at & PAGE_MASK) == 0 || pg_ascii_tolower((unsigned char) *at) == second;

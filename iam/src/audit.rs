@@ -7,13 +7,14 @@
 use crate::actions::Action;
 use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::cluster::Cluster;
+use crate::denial::Denial;
 use crate::login::{ADMIN, Caller};
 use crate::time::rfc3339;
 use serde_json::{Value, json};
 use time::UtcDateTime;
 
 /// What there is to say about one decision.
-pub struct LoginRecord<'a> {
+pub struct Decision<'a> {
     /// When it was made.
     pub time: UtcDateTime,
     /// The id that the client and the log have for it.
@@ -29,20 +30,11 @@ pub struct LoginRecord<'a> {
     /// The token's action, if it was well formed.
     pub action: Option<Action>,
     /// Why not; `None` for an admission.
-    pub refused: Option<Refused<'a>>,
-}
-
-/// Why a login was refused, by IAM or by the server that asked it.
-#[derive(Debug, Clone, Copy)]
-pub struct Refused<'a> {
-    /// The short name of the check that failed.
-    pub check: &'a str,
-    /// The sentence for the log, without secrets.
-    pub reason: &'a str,
+    pub denial: Option<&'a Denial>,
 }
 
 /// The event: one JSON object, without secrets.
-pub fn cloudtrail_event(decision: &LoginRecord<'_>) -> Value {
+pub fn cloudtrail_event(decision: &Decision<'_>) -> Value {
     let action = decision.action.unwrap_or(if decision.role == ADMIN {
         Action::DbConnectAdmin
     } else {
@@ -78,10 +70,10 @@ pub fn cloudtrail_event(decision: &LoginRecord<'_>) -> Value {
         "recipientAccountId": account,
         "eventCategory": "Data",
     });
-    if let Some(Refused { check, reason }) = decision.refused {
+    if let Some(denial) = decision.denial {
         event["errorCode"] = "AccessDenied".into();
-        event["errorMessage"] = reason.into();
-        event["additionalEventData"]["check"] = check.into();
+        event["errorMessage"] = denial.to_string().into();
+        event["additionalEventData"]["check"] = denial.check().into();
     }
     event
 }
@@ -134,7 +126,7 @@ mod tests {
             "arn:aws:iam::012345678912:user/team/dba",
             "arn:aws:iam::012345678912:user/team/dba",
         );
-        let mut decision = LoginRecord {
+        let mut decision = Decision {
             time: UtcDateTime::from_unix_timestamp(1_732_493_700).unwrap(),
             session_id: "hrtcjl3zfmhx6gn4gr22mtatm4",
             role: "admin",
@@ -142,7 +134,7 @@ mod tests {
             cluster: Some(&cluster),
             caller: Some(&user),
             action: Some(Action::DbConnectAdmin),
-            refused: None,
+            denial: None,
         };
         let event = cloudtrail_event(&decision);
         assert_eq!(event["eventName"], "DbConnectAdmin");
@@ -151,10 +143,8 @@ mod tests {
         assert_eq!(event["resources"][0]["ARN"], cluster.arn());
         assert!(event.get("errorCode").is_none());
 
-        decision.refused = Some(Refused {
-            check: "tls",
-            reason: "the connection is not encrypted",
-        });
+        let denial = Denial::NoTls;
+        decision.denial = Some(&denial);
         decision.caller = None;
         decision.action = None;
         decision.role = "example";
@@ -162,7 +152,7 @@ mod tests {
         assert_eq!(event["eventName"], "DbConnect");
         assert_eq!(event["userIdentity"], json!({"type": "Unknown"}));
         assert_eq!(event["errorCode"], "AccessDenied");
-        assert_eq!(event["errorMessage"], "the connection is not encrypted");
+        assert_eq!(event["errorMessage"], denial.to_string());
         assert_eq!(event["additionalEventData"]["check"], "tls");
     }
 

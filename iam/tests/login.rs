@@ -10,11 +10,11 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use dsql_iam_core::authorization::PolicyType;
 use dsql_iam_core::cluster::Cluster;
-use dsql_iam_core::denial::{Denial, DenyReason};
+use dsql_iam_core::denial::{Denial, Why};
 use dsql_iam_core::documents;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::{Verdict, check_claims, judge};
-use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
+use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
 use dsql_iam_core::sigv4::token::{Action, Malformed, Token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -335,7 +335,7 @@ impl Login {
     }
 
     fn verdict(&self, identities: &Identities) -> Verdict {
-        let environment = LoginEnvironment {
+        let circumstances = Circumstances {
             now: self.now,
             cluster: &cluster(),
             identities,
@@ -344,7 +344,7 @@ impl Login {
                 is_tls: true,
             },
         };
-        judge(&self.password(), self.role, &environment)
+        judge(&self.password(), self.role, &circumstances)
     }
 }
 
@@ -687,7 +687,7 @@ fn policy_cases() -> Vec<Case> {
     let no_boundary = "because no permissions boundary allows the dsql:DbConnect action";
     let denied_by_boundary = "with an explicit deny in a permissions boundary";
     let web = |name| session_arn(ACCOUNT, "App", name);
-    let missing = |what: &str| DenyReason::Incomplete(what.to_owned());
+    let missing = |what: &str| Why::Incomplete(what.to_owned());
     let gone = "policy arn:aws:iam::012345678912:policy/Gone";
     vec![
         other(
@@ -702,88 +702,88 @@ fn policy_cases() -> Vec<Case> {
         refused(
             Login::user("far"),
             user_arn("far"),
-            DenyReason::NotAllowedBy(PolicyType::IdentityBased),
+            Why::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
         ),
         refused(
             Login::user("otto"),
             user_arn("otto"),
-            DenyReason::DeniedBy(PolicyType::ResourceBased),
+            Why::DeniedBy(PolicyType::ResourceBased),
             "with an explicit deny in a resource-based policy",
         ),
         refused(
             Login::user("paul"),
             user_arn("paul"),
-            DenyReason::DeniedBy(PolicyType::ServiceControl),
+            Why::DeniedBy(PolicyType::ServiceControl),
             "with an explicit deny in a service control policy",
         ),
         refused(
             Login::user("quinn"),
             user_arn("quinn"),
-            DenyReason::NotAllowedBy(PolicyType::ServiceControl),
+            Why::NotAllowedBy(PolicyType::ServiceControl),
             "because no service control policy allows the dsql:DbConnect action",
         ),
         refused(
             Login::session("narrowed"),
             session_arn(ACCOUNT, "App", "narrowed"),
-            DenyReason::NotAllowedBy(PolicyType::Session),
+            Why::NotAllowedBy(PolicyType::Session),
             "because no session policy allows the dsql:DbConnect action",
         ),
         refused(
             Login::session("forbidden"),
             session_arn(ACCOUNT, "App", "forbidden"),
-            DenyReason::DeniedBy(PolicyType::Session),
+            Why::DeniedBy(PolicyType::Session),
             "with an explicit deny in a session policy",
         ),
         // A newer version than the default one would allow it.
         refused(
             Login::user("ivan"),
             user_arn("ivan"),
-            DenyReason::NotAllowedBy(PolicyType::IdentityBased),
+            Why::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
         ),
         // The one action does not help the other.
         refused(
             Login::user("alice").admin(),
             user_arn("alice"),
-            DenyReason::NotAllowedBy(PolicyType::IdentityBased),
+            Why::NotAllowedBy(PolicyType::IdentityBased),
             no_policy_admin,
         ),
         refused(
             Login::session("idle"),
             session_arn(ACCOUNT, "Idle", "idle"),
-            DenyReason::NotAllowedBy(PolicyType::IdentityBased),
+            Why::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
         ),
         // An inline deny beside an inline allow; a deny attached to a group.
         refused(
             Login::user("carol").admin(),
             user_arn("carol"),
-            DenyReason::DeniedBy(PolicyType::IdentityBased),
+            Why::DeniedBy(PolicyType::IdentityBased),
             denied,
         ),
         refused(
             Login::user("judy"),
             user_arn("judy"),
-            DenyReason::DeniedBy(PolicyType::IdentityBased),
+            Why::DeniedBy(PolicyType::IdentityBased),
             denied,
         ),
         refused(
             Login::user("dave"),
             user_arn("dave"),
-            DenyReason::NotAllowedBy(PolicyType::PermissionsBoundary),
+            Why::NotAllowedBy(PolicyType::PermissionsBoundary),
             no_boundary,
         ),
         refused(
             Login::session("bounded"),
             session_arn(ACCOUNT, "Bounded", "bounded"),
-            DenyReason::NotAllowedBy(PolicyType::PermissionsBoundary),
+            Why::NotAllowedBy(PolicyType::PermissionsBoundary),
             no_boundary,
         ),
         refused(
             Login::user("dora").admin(),
             user_arn("dora"),
-            DenyReason::DeniedBy(PolicyType::PermissionsBoundary),
+            Why::DeniedBy(PolicyType::PermissionsBoundary),
             denied_by_boundary,
         ),
         // What is missing is told to the log, not to the client.
@@ -808,7 +808,7 @@ fn policy_cases() -> Vec<Case> {
         refused(
             Login::user("rita"),
             user_arn("rita"),
-            DenyReason::TooMuchWork,
+            Why::TooMuchWork,
             no_policy,
         ),
         refused(
@@ -836,6 +836,7 @@ fn every_denial_with_its_hint_and_its_check() {
         assert_eq!(denial, expected);
         assert_eq!(denial.hint(), Some(hint), "{denial}");
         assert_eq!(denial.check(), check, "{denial}");
+        assert!(!denial.is_after_iam(), "{denial}");
     }
 }
 
@@ -894,34 +895,32 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         Denial::WrongSignature(_) => "WrongSignature",
         Denial::OtherAccount(_) => "OtherAccount",
         Denial::NotAuthorized { why, .. } => match why {
-            DenyReason::NotAllowedBy(PolicyType::IdentityBased) => {
-                "NotAuthorized::NoIdentityPolicy"
-            }
-            DenyReason::DeniedBy(PolicyType::IdentityBased) => {
-                "NotAuthorized::DeniedByIdentityPolicy"
-            }
-            DenyReason::NotAllowedBy(PolicyType::PermissionsBoundary) => {
-                "NotAuthorized::NoBoundary"
-            }
-            DenyReason::DeniedBy(PolicyType::PermissionsBoundary) => {
-                "NotAuthorized::DeniedByBoundary"
-            }
-            DenyReason::NotAllowedBy(PolicyType::Session) => "NotAuthorized::NoSessionPolicy",
-            DenyReason::DeniedBy(PolicyType::Session) => "NotAuthorized::DeniedBySessionPolicy",
-            DenyReason::NotAllowedBy(PolicyType::ServiceControl) => {
-                "NotAuthorized::NoServiceControl"
-            }
-            DenyReason::DeniedBy(PolicyType::ServiceControl) => {
-                "NotAuthorized::DeniedByServiceControl"
-            }
-            DenyReason::DeniedBy(PolicyType::ResourceBased) => {
-                "NotAuthorized::DeniedByClusterPolicy"
-            }
+            Why::NotAllowedBy(PolicyType::IdentityBased) => "NotAuthorized::NoIdentityPolicy",
+            Why::DeniedBy(PolicyType::IdentityBased) => "NotAuthorized::DeniedByIdentityPolicy",
+            Why::NotAllowedBy(PolicyType::PermissionsBoundary) => "NotAuthorized::NoBoundary",
+            Why::DeniedBy(PolicyType::PermissionsBoundary) => "NotAuthorized::DeniedByBoundary",
+            Why::NotAllowedBy(PolicyType::Session) => "NotAuthorized::NoSessionPolicy",
+            Why::DeniedBy(PolicyType::Session) => "NotAuthorized::DeniedBySessionPolicy",
+            Why::NotAllowedBy(PolicyType::ServiceControl) => "NotAuthorized::NoServiceControl",
+            Why::DeniedBy(PolicyType::ServiceControl) => "NotAuthorized::DeniedByServiceControl",
+            Why::DeniedBy(PolicyType::ResourceBased) => "NotAuthorized::DeniedByClusterPolicy",
             // The cluster's policy need not allow anything.
-            DenyReason::NotAllowedBy(PolicyType::ResourceBased) => return None,
-            DenyReason::Incomplete(_) => "NotAuthorized::Incomplete",
-            DenyReason::TooMuchWork => "NotAuthorized::TooMuchWork",
+            Why::NotAllowedBy(PolicyType::ResourceBased) => return None,
+            Why::Incomplete(_) => "NotAuthorized::Incomplete",
+            Why::TooMuchWork => "NotAuthorized::TooMuchWork",
         },
+        Denial::Unconfigured(_)
+        | Denial::NoIdentities(_)
+        | Denial::WrongDatabase(_)
+        | Denial::RoleUnusable { .. }
+        | Denial::NotMapped { .. }
+        | Denial::Server { .. }
+        | Denial::NoTls
+        | Denial::OtherCluster(_)
+        | Denial::NoServerName
+        | Denial::Limit(_)
+        | Denial::Protocol(_)
+        | Denial::Internal(_) => return None,
     })
 }
 

@@ -62,6 +62,7 @@ def schema(name, path):
 @pytest.mark.parametrize(("name", "file", "key"), [
     ("vendor.compose-spec", "compose.yaml", "    healthcheck:"),
     ("vendor.github-workflows", "github-actions.yml", "    runs-on:"),
+    ("vendor.github-workflows", "infrastructure.yml", "    runs-on:"),
 ])
 def test_the_yaml_follows_its_schema(name, file, key, tmp_path):
     done = schema(name, EXAMPLES / file)
@@ -91,6 +92,14 @@ def test_the_workflow_is_one_that_actionlint_likes(tmp_path):
     # It would say so, if it did not.
     found = actionlint(spoiled(path, "${{ runner.os }}", "${{ runner.nothing }}", tmp_path))
     assert len(found) == 1 and 'property "nothing" is not defined' in found[0]
+
+
+def test_the_workflow_for_infrastructure_is_one_that_actionlint_likes():
+    path = EXAMPLES / "infrastructure.yml"
+    assert actionlint(path) == []
+    for job in load(path)["jobs"].values():
+        for step in job["steps"]:
+            subprocess.run(["bash", "-n", "-c", step.get("run", "")], check=True)
 
 
 def test_the_workflow_starts_and_uses_what_is_there():

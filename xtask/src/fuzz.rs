@@ -48,8 +48,6 @@ enum Target {
     Statement,
     /// What is done to the lexer's buffer
     Lexer,
-    /// The user's lines in the hba file
-    Hba,
 }
 
 impl Target {
