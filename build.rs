@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-const C_FILES: [&str; 6] = [
+const C_FILES: [&str; 7] = [
+    "src/async_index.c",
     "src/lexer.c",
     "src/port.c",
     "src/role_setting.c",

@@ -11,6 +11,8 @@ DO $$
 DECLARE
     existing pg_catalog.pg_roles;
     privileged name;
+    faults text;
+    remedies text;
 BEGIN
     SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname = 'admin';
     IF NOT FOUND THEN
@@ -38,6 +40,41 @@ BEGIN
             MESSAGE = 'role "admin" exists already and is not the one that dsql_iam needs',
             DETAIL = format('dsql_iam lets IAM principals log in as admin, and that role is a member of %I, itself or through another role.', privileged),
             HINT = format('Rename that role, or take the membership away, as with: REVOKE %I FROM admin', privileged);
+    END IF;
+    -- Before the library is loaded, or while there is no such role, whoever has CREATEROLE may have made it, for
+    -- himself: he would be its member, know its password, or have admin run what he has written.
+    SELECT string_agg(fault, '; ' ORDER BY fault), string_agg(DISTINCT remedy, '; ' ORDER BY remedy)
+      INTO faults, remedies
+      FROM (
+        SELECT format('%s is a member of it', member::regrole),
+               format('REVOKE admin FROM %s', member::regrole)
+          FROM pg_catalog.pg_auth_members WHERE roleid = 'admin'::regrole
+        UNION ALL
+        SELECT 'it has a password', 'ALTER ROLE admin PASSWORD NULL'
+          FROM pg_catalog.pg_authid WHERE rolname = 'admin' AND rolpassword IS NOT NULL
+        UNION ALL
+        SELECT format('it has the setting %s', split_part(setting, '=', 1)),
+               format('ALTER ROLE admin %sRESET %s',
+                      'IN DATABASE ' || quote_ident(datname) || ' ', split_part(setting, '=', 1))
+          FROM pg_catalog.pg_db_role_setting
+          CROSS JOIN unnest(setconfig) AS setting
+          LEFT JOIN pg_catalog.pg_database ON pg_database.oid = setdatabase
+         WHERE setrole = 'admin'::regrole
+           AND NOT (setdatabase = 0 AND setting = 'createrole_self_grant=set, inherit')
+        UNION ALL
+        SELECT format('it owns the function %s', pg_proc.oid::regprocedure),
+               'DROP OWNED BY admin, or REASSIGN OWNED BY admin TO another role'
+          FROM pg_catalog.pg_proc WHERE proowner = 'admin'::regrole
+        UNION ALL
+        SELECT 'it has default privileges', 'DROP OWNED BY admin'
+          FROM pg_catalog.pg_default_acl WHERE defaclrole = 'admin'::regrole
+      ) AS found (fault, remedy);
+    IF faults IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_object',
+            MESSAGE = 'role "admin" exists already and is not the one that dsql_iam needs',
+            DETAIL = format('dsql_iam lets IAM principals log in as admin, and others have prepared that role: %s.', faults),
+            HINT = format('Rename that role, or make it what it would be here: %s', remedies);
     END IF;
     EXECUTE format('GRANT CREATE ON DATABASE %I TO admin', current_database());
     GRANT CREATE ON SCHEMA public TO admin;
@@ -102,3 +139,41 @@ SELECT (mapping.label ->> 'iam_oid')::oid AS iam_oid,
   LEFT JOIN pg_catalog.pg_roles AS by_oid ON by_oid.oid = (mapping.label ->> 'grantor_oid')::oid;
 COMMENT ON VIEW sys.iam_pg_role_mappings IS 'which IAM principal may log in as which role';
 GRANT SELECT ON sys.iam_pg_role_mappings TO PUBLIC;
+
+-- The jobs of CREATE INDEX ASYNC. Rows are written by the library alone, and by superusers, who may all. It is
+-- not dumped: what the jobs are about has other OIDs in another server.
+CREATE TABLE sys.recorded_jobs (
+    job_id text NOT NULL,
+    status text NOT NULL,
+    details text,
+    job_type text NOT NULL,
+    class_id oid NOT NULL,
+    object_id oid,
+    object_name text,
+    start_time timestamptz NOT NULL,
+    update_time timestamptz NOT NULL
+) USING heap;
+REVOKE ALL ON sys.recorded_jobs FROM PUBLIC;
+
+-- As Aurora DSQL, which forgets jobs that ended more than 30 minutes ago when the next one begins.
+CREATE VIEW sys.jobs AS
+SELECT job_id, status, details, job_type, class_id, object_id, object_name, start_time, update_time
+  FROM sys.recorded_jobs
+ WHERE update_time >= (SELECT max(start_time) FROM sys.recorded_jobs) - interval '30 minutes';
+COMMENT ON VIEW sys.jobs IS 'what CREATE INDEX ASYNC has begun, and what has come of it';
+GRANT SELECT ON sys.jobs TO PUBLIC;
+
+CREATE FUNCTION sys.wait_for_job(job_id text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'wait_for_job_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sys.wait_for_job(text) IS 'whether a job of sys.jobs has come to a good end';
+
+-- CALL sys.wait_for_job calls this: PostgreSQL has no function and procedure of one name and signature.
+CREATE PROCEDURE sys.await_job(job_id text, INOUT succeeded boolean DEFAULT NULL)
+    LANGUAGE sql AS 'SELECT sys.wait_for_job(job_id)';
+COMMENT ON PROCEDURE sys.await_job(text, boolean) IS 'what CALL sys.wait_for_job(job_id) calls';
+
+-- Its output argument is the column that CREATE INDEX ASYNC announces. Nobody calls it.
+CREATE PROCEDURE sys.create_index_async(INOUT job_id text)
+    LANGUAGE sql AS 'SELECT NULL::pg_catalog.text';
+COMMENT ON PROCEDURE sys.create_index_async(text) IS 'the form of what CREATE INDEX ASYNC gives back';
+REVOKE ALL ON PROCEDURE sys.create_index_async(text) FROM PUBLIC;

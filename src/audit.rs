@@ -1,7 +1,7 @@
 //! `dsql_iam.audit_file`: each decision as a line of JSON, in the form of AWS CloudTrail's events.
 
 use crate::settings;
-use dsql_iam_core::audit::{Decision, cloudtrail_event};
+use dsql_iam_core::audit::{LoginRecord, cloudtrail_event};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What the system said. Whoever was to be let in must not be: nobody could tell afterwards.
-pub fn record(decision: &Decision<'_>) -> io::Result<()> {
+pub fn record(decision: &LoginRecord<'_>) -> io::Result<()> {
     let Some(path) = settings::audit_file() else {
         return Ok(());
     };

@@ -52,6 +52,7 @@ fn library() -> Library {
             lines_before: u32::try_from(lines).unwrap_or(u32::MAX),
         }),
         user: user(),
+        is_in_data_directory: is_in_data_directory(&path),
         directory_access: directory_access(&path),
         faulty_document: identities
             .as_ref()
@@ -90,6 +91,12 @@ fn access(path: &Path) -> io::Result<Access> {
         owner: metadata.uid(),
         mode: metadata.mode() & 0o7777,
     })
+}
+
+/// Whether a base backup has it. That follows no symbolic link but those of tablespaces and of `pg_wal`.
+fn is_in_data_directory(path: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    real(path).starts_with(real(&settings::data_directory()))
 }
 
 fn directory_access(path: &Path) -> io::Result<Access> {

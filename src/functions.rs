@@ -1,11 +1,11 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
 use crate::{connection, doctor, mappings, port, settings};
-use dsql_iam_core::denial::Denial;
-use dsql_iam_core::explain::{self, explain};
+use dsql_iam_core::explain::explain;
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::sigv4::token::access_key_id;
 use dsql_iam_server::aws_iam::Verb;
+use dsql_iam_server::refusal::Refusal;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern};
 
@@ -57,19 +57,19 @@ fn explain_token(
     );
     let key = || access_key_id(token);
     let explained = settings::cluster()
-        .map_err(Denial::from)
+        .map_err(Refusal::from)
         .and_then(|cluster| {
-            connection::with_circumstances(&cluster, key, facts, |circumstances| {
-                explain(token, role, circumstances)
+            connection::with_environment(&cluster, key, facts, |environment| {
+                explain(token, role, environment)
             })
         });
     let row = |check: &str, outcome: &str, reason: Option<String>| {
         (check.to_owned(), outcome.to_owned(), reason)
     };
-    let failed = |denial: &Denial| row(denial.check(), "failed", Some(denial.to_string()));
+    let failed = |refusal: &Refusal| row(refusal.check(), "failed", Some(refusal.to_string()));
     let explanation = match explained {
         Ok(explanation) => explanation,
-        Err(denial) => return TableIterator::new(vec![failed(&denial)]),
+        Err(refusal) => return TableIterator::new(vec![failed(&refusal)]),
     };
     let mut rows: Vec<_> = explanation
         .checks
@@ -84,19 +84,17 @@ fn explain_token(
     rows.extend(match database {
         None => ["role", "mapping"].map(|check| row(check, "not reached", None)),
         Some(Ok(_)) => ["role", "mapping"].map(|check| row(check, "passed", None)),
-        Some(Err(denial)) if denial.check() == "role" => {
-            [failed(&denial), row("mapping", "not reached", None)]
+        Some(Err(refusal @ Refusal::Role { .. })) => {
+            [failed(&refusal), row("mapping", "not reached", None)]
         }
-        Some(Err(denial)) => [row("role", "passed", None), failed(&denial)],
+        Some(Err(refusal)) => [row("role", "passed", None), failed(&refusal)],
     });
     let statements = explanation.statements.into_iter();
     rows.extend(statements.map(|statement| row("policy", "statement", Some(statement))));
     let missing = explanation.missing_context.into_iter();
     rows.extend(missing.map(|key| row("policy", "not known here", Some(key))));
-    rows.extend(explanation.signed.iter().map(|signed| {
-        let (name, _, _) = signed;
-        row(name, "signed", Some(explain::compared(signed)))
-    }));
+    let signed = explanation.signed.iter();
+    rows.extend(signed.map(|signed| row(signed.name, "signed", Some(signed.to_string()))));
     TableIterator::new(rows)
 }
 

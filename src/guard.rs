@@ -10,8 +10,10 @@
 //! | `REASSIGN OWNED BY … TO admin` | `admin` | it does so before it drops a role |
 //! | `ALTER DEFAULT PRIVILEGES FOR ROLE admin` | `admin` | the same |
 //! | `SET ROLE admin`, in whichever way (`role_setting.c`) | a session of `admin` | only who logs in as `admin` is `admin`, even if a superuser has made somebody a member |
-//! | make anybody a member of a role that is, or is a member of, a superuser or a role whose name starts with `pg_` | nobody | CREATEROLE would be enough before 16, and `pg_execute_server_program` reads the IAM documents |
-//! | change the name, the attributes or the settings of such a role | the role itself | with a password of one's own it would be one's own |
+//! | make, rename, change, hand out, label or drop a role that `dsql_iam.exempt_roles` lists, or make it a member, whether there is one or not; make a role `admin`, or rename one to that | an exempt role its password, in a session of its own | who logs in under such a name needs no token |
+//! | make anybody a member of a role that reaches more than ordinary roles (`reach.rs`) | nobody | CREATEROLE would be enough before 16, and `pg_execute_server_program` reads the IAM documents |
+//! | rename, label, drop or change such a role | its attributes and settings the role itself, in a session of its own | with a password of one's own it would be one's own |
+//! | put an extension into `sys` or `pg_catalog` | nobody | the script of a trusted one runs as a superuser |
 //! | make, change, grant and drop roles as `admin`, without being connected as it | nobody | a function that `admin` owns is called by others |
 //! | drop a role that is mapped | nobody, superusers neither | Aurora DSQL refuses it with 2BP01 |
 //!
@@ -22,33 +24,20 @@
 
 use crate::admin::{self, acts_for_itself};
 use crate::mappings;
-use crate::parse_tree::{arguments, oid_of, string_value, text};
-use crate::port::{Reach, reach};
+use crate::parse_tree::{arguments, string_value, text};
+use crate::reach::{Reach, reservation};
+use crate::role_acts::{self, Act, Deed, name_of};
 use dsql_iam_core::login::ADMIN;
-use pg_sys::{NodeTag, Oid, RoleSpec};
+use pg_sys::{NodeTag, Oid};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgList, PgLogLevel, ereport, function_name, pg_guard, pg_sys};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use pgrx::{PgLogLevel, ereport, function_name, pg_guard, pg_sys};
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::OnceLock;
 
 /// Whether [`check`] has to see statements with this tag.
 pub fn watches(tag: NodeTag) -> bool {
-    matches!(
-        tag,
-        NodeTag::T_AlterDefaultPrivilegesStmt
-            | NodeTag::T_AlterRoleSetStmt
-            | NodeTag::T_AlterRoleStmt
-            | NodeTag::T_CommentStmt
-            | NodeTag::T_CreateRoleStmt
-            | NodeTag::T_DropOwnedStmt
-            | NodeTag::T_DropRoleStmt
-            | NodeTag::T_GrantRoleStmt
-            | NodeTag::T_GrantStmt
-            | NodeTag::T_ReassignOwnedStmt
-            | NodeTag::T_RenameStmt
-            | NodeTag::T_SecLabelStmt
-    )
+    role_acts::are_in(tag) || tag == NodeTag::T_CreateExtensionStmt
 }
 
 /// Raises an ERROR if the statement must not be carried out.
@@ -57,252 +46,168 @@ pub fn watches(tag: NodeTag) -> bool {
 /// `node` must be a utility statement of the type that its tag tells.
 pub unsafe fn check(node: *mut pg_sys::Node) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match (*node).type_ {
-            NodeTag::T_GrantRoleStmt => refuse_to_grant(&granted_roles(node.cast())),
-            NodeTag::T_CreateRoleStmt => refuse_to_grant(&joined_roles(node.cast())),
-            NodeTag::T_AlterRoleStmt => {
-                let statement: *mut pg_sys::AlterRoleStmt = node.cast();
-                let members = arguments((*statement).options, &[c"rolemembers"]);
-                match members.is_empty() {
-                    true => refuse_to_alter(oid_of((*statement).role)),
-                    false => refuse_to_grant(&[oid_of((*statement).role)]),
-                }
-            }
-            NodeTag::T_AlterRoleSetStmt => {
-                refuse_to_alter(oid_of((*node.cast::<pg_sys::AlterRoleSetStmt>()).role));
-            }
-            // Its name would be another's, and who is about to be granted something is looked up by name
-            // both here and, after a wait perhaps, by PostgreSQL.
-            NodeTag::T_RenameStmt => {
-                let statement: *mut pg_sys::RenameStmt = node.cast();
-                if (*statement).renameType == pg_sys::ObjectType::OBJECT_ROLE {
-                    refuse_to_alter(pg_sys::get_role_oid((*statement).subname, true));
-                }
-            }
-            _ => {}
+    let deeds = unsafe {
+        if (*node).type_ == NodeTag::T_CreateExtensionStmt {
+            return refuse_to_place_extension(node.cast());
         }
-        if let Some(admin) = admin::find() {
-            protect(admin, node);
-            refuse_roles_to_others(admin, node);
-        }
+        role_acts::deeds(node)
+    };
+    protect_admin(&deeds);
+    // Dropping is judged as it happens: while the statement waits for one role, the name of the next could go to
+    // another.
+    for deed in deeds.iter().filter(|deed| deed.act != Act::Drop) {
+        refuse_what_only_superusers_do(deed);
+    }
+    refuse_roles_to_others(&deeds);
+}
+
+/// Refuses, or warns a superuser, if one of the deeds changes `admin`.
+fn protect_admin(deeds: &[Deed]) {
+    let Some(admin) = admin::find() else {
+        return;
+    };
+    // What `admin` may do to itself.
+    let is_its_own = |act| {
+        matches!(
+            act,
+            Act::SetSearchPath | Act::Join | Act::Defaults | Act::GetOwned
+        )
+    };
+    let mut acts = deeds.iter().filter(|deed| deed.is_admins());
+    let is_allowed = |deed: &Deed| is_its_own(deed.act) && acts_for_itself(admin);
+    if acts.all(is_allowed) {
+        return;
+    }
+    // SAFETY: asks for the current role, and for a flag of the server.
+    let (is_superuser, is_extensions) =
+        unsafe { (pg_sys::superuser(), pg_sys::creating_extension) };
+    if !is_superuser {
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("role \"{ADMIN}\" cannot be modified"),
+            "Aurora DSQL does not let it be; here only a superuser may."
+        );
+    }
+    // CREATE EXTENSION makes the role.
+    if !is_extensions {
+        ereport!(
+            PgLogLevel::WARNING,
+            Code::ERRCODE_WARNING,
+            format!("role \"{ADMIN}\" cannot be modified on Aurora DSQL")
+        );
     }
 }
 
-/// What a statement does to `admin`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Touch {
-    /// Nothing.
-    None,
-    /// What `admin` may do itself.
-    Own,
-    /// What only a superuser may do.
-    Forbidden,
-}
-
-/// Refuses, or warns a superuser, if the statement changes `admin`.
-unsafe fn protect(admin: Oid, node: *mut pg_sys::Node) {
-    // SAFETY: the caller's promise; questions about the current role, a flag of the server.
-    unsafe {
-        let touch = touch(admin, node);
-        if touch == Touch::None || (touch == Touch::Own && acts_for_itself(admin)) {
+/// Refuses what is done to a reserved name, or to a role that reaches more than ordinary roles, but for a
+/// superuser, and for some of it the role itself.
+fn refuse_what_only_superusers_do(deed: &Deed) {
+    // SAFETY: asks for the current role.
+    let is_superuser = unsafe { pg_sys::superuser() };
+    // What is done to `admin` is judged by now, unless there is none yet.
+    let is_judged = !deed.act.is_about_roles() || (deed.is_admins() && deed.act != Act::Create);
+    if is_superuser || is_judged {
+        return;
+    }
+    let is_its_own = || deed.role.is_some_and(acts_for_itself);
+    if let Some(reservation) = reservation(&deed.name) {
+        if deed.act == Act::SetPassword && is_its_own() {
             return;
         }
-        if !pg_sys::superuser() {
-            ereport!(
-                PgLogLevel::ERROR,
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("role \"{ADMIN}\" cannot be modified"),
-                "Aurora DSQL does not let it be; here only a superuser may."
-            );
-        }
-        // CREATE EXTENSION makes the role.
-        if !pg_sys::creating_extension {
-            ereport!(
-                PgLogLevel::WARNING,
-                Code::ERRCODE_WARNING,
-                format!("role \"{ADMIN}\" cannot be modified on Aurora DSQL")
-            );
-        }
+        refuse(deed, reservation);
     }
+    let is_change = matches!(
+        deed.act,
+        Act::Alter
+            | Act::SetPassword
+            | Act::SetSearchPath
+            | Act::Describe
+            | Act::Rename
+            | Act::Drop
+    );
+    if deed.act != Act::Grant && (!is_change || is_its_own()) {
+        return;
+    }
+    let reach = deed.role.map_or(Reach::Nothing, Reach::of);
+    // PostgreSQL refuses this itself, in words of its own.
+    if reach.is_superuser_itself(&deed.name) {
+        return;
+    }
+    if let Some(sentence) = reach.sentence(&deed.name) {
+        refuse(deed, &sentence);
+    }
+}
+
+fn refuse(deed: &Deed, reason: &str) {
+    let (verb, name) = (deed.act.verb(), &deed.name);
+    ereport!(
+        PgLogLevel::ERROR,
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("permission denied to {verb} role \"{name}\""),
+        format!("{reason} Only superusers may {verb} it while dsql_iam is loaded.")
+    );
 }
 
 /// Refuses to make, change, grant and drop roles as `admin` to whoever is not connected as it. A member of
 /// `admin` could otherwise write a function, give it to `admin`, and have all that CREATEROLE gives.
+fn refuse_roles_to_others(deeds: &[Deed]) {
+    if !deeds.iter().any(|deed| deed.act.is_about_roles()) {
+        return;
+    }
+    // SAFETY: asks for the current role.
+    let current = unsafe { pg_sys::GetUserId() };
+    if admin::find() == Some(current) && !acts_for_itself(current) {
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to manage roles as \"{ADMIN}\""),
+            format!(
+                "Only who is connected as \"{ADMIN}\" may, not a function of its that others run."
+            )
+        );
+    }
+}
+
+/// Refuses to put an extension into `sys` or `pg_catalog`, but for a superuser.
+///
+/// The script of a trusted extension runs as a superuser, so that PostgreSQL does not ask whether the
+/// schema is one in which the user may create.
 ///
 /// # Safety
-/// `node` must be a utility statement of the type that its tag tells.
-unsafe fn refuse_roles_to_others(admin: Oid, node: *mut pg_sys::Node) {
-    // SAFETY: the caller's promise; asks for the current role.
+/// `statement` must be a `CREATE EXTENSION` statement.
+unsafe fn refuse_to_place_extension(statement: *mut pg_sys::CreateExtensionStmt) {
+    // SAFETY: the caller's promise: the option `schema` holds a String node. Looks up names; the list is the
+    // server's own copy.
     unsafe {
-        let is_about_roles = match (*node).type_ {
-            NodeTag::T_AlterRoleSetStmt
-            | NodeTag::T_AlterRoleStmt
-            | NodeTag::T_CreateRoleStmt
-            | NodeTag::T_DropRoleStmt
-            | NodeTag::T_GrantRoleStmt => true,
-            NodeTag::T_RenameStmt => {
-                let statement: *mut pg_sys::RenameStmt = node.cast();
-                (*statement).renameType == pg_sys::ObjectType::OBJECT_ROLE
+        let name = (*statement).extname;
+        let is_there = pg_sys::get_extension_oid(name, true) != pg_sys::InvalidOid;
+        if is_there || pg_sys::superuser() {
+            return;
+        }
+        let schema = match arguments((*statement).options, &[c"schema"]).first() {
+            Some(schema) => pg_sys::get_namespace_oid(string_value(schema.cast()), true),
+            None => {
+                let path = pgrx::PgList::<c_void>::from_pg(pg_sys::fetch_search_path(false));
+                path.get_oid(0).unwrap_or(pg_sys::InvalidOid)
             }
-            NodeTag::T_CommentStmt => {
-                let statement: *mut pg_sys::CommentStmt = node.cast();
-                (*statement).objtype == pg_sys::ObjectType::OBJECT_ROLE
-            }
-            _ => false,
         };
-        if is_about_roles && pg_sys::GetUserId() == admin && !acts_for_itself(admin) {
-            ereport!(
-                PgLogLevel::ERROR,
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("permission denied to manage roles as \"{ADMIN}\""),
-                format!(
-                    "Only who is connected as \"{ADMIN}\" may, not a function of its that others run."
-                )
-            );
-        }
+        // Null without such a schema.
+        let schema = text(pg_sys::get_namespace_name(schema));
+        let is_protected = |schema: &&CStr| [c"sys", c"pg_catalog"].contains(schema);
+        let Some(schema) = schema.filter(is_protected) else {
+            return;
+        };
+        ereport!(
+            PgLogLevel::ERROR,
+            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!(
+                "permission denied to create extension \"{}\" in schema \"{}\"",
+                CStr::from_ptr(name).to_string_lossy(),
+                schema.to_string_lossy()
+            ),
+            "Only superusers may put extensions into that schema while dsql_iam is loaded."
+        );
     }
-}
-
-unsafe fn touch(admin: Oid, node: *mut pg_sys::Node) -> Touch {
-    let forbidden_if = |is_admin| match is_admin {
-        true => Touch::Forbidden,
-        false => Touch::None,
-    };
-    let own_if = |is_admin| match is_admin {
-        true => Touch::Own,
-        false => Touch::None,
-    };
-    // SAFETY: the caller's promise: each node is of the type that its tag tells, and its lists hold
-    // what the grammar puts there.
-    unsafe {
-        match (*node).type_ {
-            NodeTag::T_AlterRoleStmt => {
-                let statement: *mut pg_sys::AlterRoleStmt = node.cast();
-                if is(admin, (*statement).role) {
-                    return Touch::Forbidden;
-                }
-                own_if(options_name(admin, (*statement).options, &[c"rolemembers"]))
-            }
-            NodeTag::T_AlterRoleSetStmt => {
-                let statement: *mut pg_sys::AlterRoleSetStmt = node.cast();
-                let is_admin = is(admin, (*statement).role);
-                match text((*(*statement).setstmt).name) == Some(c"search_path") {
-                    true => own_if(is_admin),
-                    false => forbidden_if(is_admin),
-                }
-            }
-            NodeTag::T_DropRoleStmt => {
-                let statement: *mut pg_sys::DropRoleStmt = node.cast();
-                forbidden_if(any_is(admin, (*statement).roles))
-            }
-            NodeTag::T_RenameStmt => {
-                let statement: *mut pg_sys::RenameStmt = node.cast();
-                let is_role = (*statement).renameType == pg_sys::ObjectType::OBJECT_ROLE;
-                forbidden_if(is_role && is_admin_name((*statement).subname))
-            }
-            NodeTag::T_CreateRoleStmt => {
-                let options = (*node.cast::<pg_sys::CreateRoleStmt>()).options;
-                if options_name(admin, options, &[c"addroleto"]) {
-                    return Touch::Forbidden;
-                }
-                own_if(options_name(
-                    admin,
-                    options,
-                    &[c"rolemembers", c"adminmembers"],
-                ))
-            }
-            NodeTag::T_GrantRoleStmt => {
-                let statement: *mut pg_sys::GrantRoleStmt = node.cast();
-                let granted = PgList::<pg_sys::AccessPriv>::from_pg((*statement).granted_roles);
-                if granted
-                    .iter_ptr()
-                    .any(|role| is_admin_name((*role).priv_name))
-                {
-                    return Touch::Forbidden;
-                }
-                own_if(any_is(admin, (*statement).grantee_roles))
-            }
-            NodeTag::T_GrantStmt => {
-                forbidden_if(any_is(admin, (*node.cast::<pg_sys::GrantStmt>()).grantees))
-            }
-            NodeTag::T_AlterDefaultPrivilegesStmt => {
-                let statement: *mut pg_sys::AlterDefaultPrivilegesStmt = node.cast();
-                if any_is(admin, (*(*statement).action).grantees) {
-                    return Touch::Forbidden;
-                }
-                own_if(options_name(admin, (*statement).options, &[c"roles"]))
-            }
-            NodeTag::T_ReassignOwnedStmt => {
-                let statement: *mut pg_sys::ReassignOwnedStmt = node.cast();
-                if any_is(admin, (*statement).roles) {
-                    return Touch::Forbidden;
-                }
-                own_if(is(admin, (*statement).newrole))
-            }
-            NodeTag::T_DropOwnedStmt => {
-                forbidden_if(any_is(admin, (*node.cast::<pg_sys::DropOwnedStmt>()).roles))
-            }
-            NodeTag::T_SecLabelStmt => {
-                let statement: *mut pg_sys::SecLabelStmt = node.cast();
-                forbidden_if(names_admin((*statement).objtype, (*statement).object))
-            }
-            NodeTag::T_CommentStmt => {
-                let statement: *mut pg_sys::CommentStmt = node.cast();
-                forbidden_if(names_admin((*statement).objtype, (*statement).object))
-            }
-            _ => Touch::None,
-        }
-    }
-}
-
-/// Whether the role that is meant is `admin`; `CURRENT_USER` and the like stand for theirs.
-///
-/// # Safety
-/// `role` must be null or a RoleSpec.
-unsafe fn is(admin: Oid, role: *mut RoleSpec) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { oid_of(role) == admin }
-}
-
-/// Whether `admin` is in a list of RoleSpecs.
-///
-/// # Safety
-/// `roles` must be such a list, or null.
-unsafe fn any_is(admin: Oid, roles: *mut pg_sys::List) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let roles = PgList::<RoleSpec>::from_pg(roles);
-        roles.iter_ptr().any(|role| is(admin, role))
-    }
-}
-
-/// Whether `admin` is in the list of RoleSpecs of one of the options with these names.
-///
-/// # Safety
-/// `options` must be a list of DefElems, of which those hold such lists.
-unsafe fn options_name(admin: Oid, options: *mut pg_sys::List, names: &[&CStr]) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let lists = arguments(options, names);
-        lists.into_iter().any(|roles| any_is(admin, roles))
-    }
-}
-
-/// Whether the object of a COMMENT or SECURITY LABEL is `admin`.
-///
-/// # Safety
-/// The two must be of one statement.
-unsafe fn names_admin(kind: pg_sys::ObjectType::Type, object: *mut pg_sys::Node) -> bool {
-    // SAFETY: the name of a role is a String node.
-    unsafe { kind == pg_sys::ObjectType::OBJECT_ROLE && is_admin_name(string_value(object)) }
-}
-
-/// # Safety
-/// `name` must be null or a C string.
-unsafe fn is_admin_name(name: *const c_char) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe { text(name) }.is_some_and(|name| name.to_bytes() == ADMIN.as_bytes())
 }
 
 static PREVIOUS: OnceLock<pg_sys::object_access_hook_type> = OnceLock::new();
@@ -337,19 +242,19 @@ unsafe extern "C-unwind" fn object_access(
         unsafe {
             match class {
                 pg_sys::ExtensionRelationId => tell_that_mappings_stay(object),
-                pg_sys::AuthIdRelationId => refuse_to_drop_mapped(object),
+                pg_sys::AuthIdRelationId => refuse_to_drop(object),
                 _ => {}
             }
         }
     }
 }
 
-/// Fails the drop of a mapped role with 2BP01. The lock, which PostgreSQL takes next, holds off an AWS IAM
+/// Refuses the drop of a role that only a superuser may drop, and fails that of a mapped one with 2BP01. The lock, which PostgreSQL takes next, holds off an AWS IAM
 /// GRANT that comes at the same time.
 ///
 /// Not when the statement begins: while it waited for one role, the name of the next could go to another.
 #[pg_guard]
-unsafe extern "C-unwind" fn refuse_to_drop_mapped(role: Oid) {
+unsafe extern "C-unwind" fn refuse_to_drop(role: Oid) {
     let name = name_of(role);
     // SAFETY: takes a lock, and looks up what is there then.
     let is_there = unsafe {
@@ -369,6 +274,11 @@ unsafe extern "C-unwind" fn refuse_to_drop_mapped(role: Oid) {
             format!("role \"{name}\" does not exist")
         );
     }
+    refuse_what_only_superusers_do(&Deed {
+        act: Act::Drop,
+        name: name.clone(),
+        role: Some(role),
+    });
     if mappings::has_mappings(role) {
         ereport!(
             PgLogLevel::ERROR,
@@ -398,95 +308,5 @@ unsafe extern "C-unwind" fn tell_that_mappings_stay(extension: Oid) {
                  FROM sys.iam_pg_role_mappings",
         )
         .report(PgLogLevel::NOTICE);
-    }
-}
-
-/// Refuses to make anybody a member of one of `roles` if that is, or is a member of, a superuser or
-/// a predefined role, but for a superuser.
-///
-/// Before 16 CREATEROLE is enough to do so, and `admin` has it: `pg_execute_server_program` would
-/// give it the server's files, the IAM documents among them.
-fn refuse_to_grant(roles: &[Oid]) {
-    for role in roles {
-        refuse_if_it_reaches(*role, "grant", "Only superusers may grant predefined roles");
-    }
-}
-
-/// Refuses to change such a role, but for a superuser and for the role itself.
-fn refuse_to_alter(role: Oid) {
-    // SAFETY: asks for the current role.
-    if role != unsafe { pg_sys::GetUserId() } {
-        refuse_if_it_reaches(role, "alter", "Only superusers may alter predefined roles");
-    }
-}
-
-fn refuse_if_it_reaches(role: Oid, verb: &str, rule: &str) {
-    // SAFETY: asks for the current role.
-    if unsafe { pg_sys::superuser() } {
-        return;
-    }
-    let (reached, is_superuser) = match reach(role) {
-        Reach::Nothing => return,
-        Reach::Predefined(reached) => (reached, false),
-        Reach::Superuser(reached) => (reached, true),
-    };
-    let name = name_of(role);
-    let detail = match (reached == name, is_superuser) {
-        // PostgreSQL refuses this itself, in words of its own.
-        (true, true) => return,
-        (true, false) => format!("{rule} while dsql_iam is loaded."),
-        (false, _) => format!(
-            "It is a member of \"{reached}\". {rule}, superusers, and members of either, \
-             while dsql_iam is loaded."
-        ),
-    };
-    ereport!(
-        PgLogLevel::ERROR,
-        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("permission denied to {verb} role \"{name}\""),
-        detail
-    );
-}
-
-fn name_of(role: Oid) -> String {
-    // SAFETY: looks up a name, which is there: the role has just been looked at.
-    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(role, false)) }
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// The roles that a `GRANT role TO …` hands out; none for a REVOKE.
-///
-/// # Safety
-/// `statement` must be such a statement.
-unsafe fn granted_roles(statement: *mut pg_sys::GrantRoleStmt) -> Vec<Oid> {
-    // SAFETY: the list holds AccessPrivs, whose names are strings or null.
-    unsafe {
-        if !(*statement).is_grant {
-            return Vec::new();
-        }
-        let granted = PgList::<pg_sys::AccessPriv>::from_pg((*statement).granted_roles);
-        let names = granted
-            .iter_ptr()
-            .filter_map(|role| text((*role).priv_name));
-        names
-            .map(|name| pg_sys::get_role_oid(name.as_ptr(), true))
-            .collect()
-    }
-}
-
-/// The roles in `CREATE ROLE … IN ROLE`.
-///
-/// # Safety
-/// `statement` must be a `CREATE ROLE` statement.
-unsafe fn joined_roles(statement: *mut pg_sys::CreateRoleStmt) -> Vec<Oid> {
-    // SAFETY: the caller's promise: this option's argument is a list of RoleSpecs.
-    unsafe {
-        let lists = arguments((*statement).options, &[c"addroleto"]);
-        let roles = lists.into_iter().flat_map(|list| {
-            let roles = PgList::<RoleSpec>::from_pg(list);
-            roles.iter_ptr().collect::<Vec<_>>()
-        });
-        roles.map(|role| oid_of(role)).collect()
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::in_force::{Loader, Record};
 use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
-use dsql_iam_core::identity::Identities;
+use dsql_iam_core::identity::{Identities, IdentityCounts};
 use pgrx::{debug1, log, warning};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -91,9 +91,13 @@ fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
     }
     match load(directory) {
         Ok((snapshot, loaded)) => {
-            let (users, roles, keys) = loaded.identities.counts();
+            let IdentityCounts {
+                users,
+                roles,
+                access_keys,
+            } = loaded.identities.counts();
             log!(
-                "dsql_iam: loaded {users} users, {roles} roles and {keys} access keys from \"{}\"",
+                "dsql_iam: loaded {users} users, {roles} roles and {access_keys} access keys from \"{}\"",
                 directory.display()
             );
             let Loaded {

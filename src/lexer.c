@@ -176,13 +176,13 @@ find(const char *word, size_t len, DsqlIamLexer *out)
 }
 
 /*
- * Whether `IAM` can follow the word and the byte behind it, as far as that shows on the same page of
- * memory, which can be read since the word is on it. If the lexer asks, that is the query; if
- * somebody else does, it is whatever stands there, and says nothing. It spares almost every word `aws`
+ * Whether a word that starts with the two letters `next` can follow the word and the byte behind it, as
+ * far as that shows on the same page of memory, which can be read since the word is on it. If the lexer asks, that is the query; if
+ * somebody else does, it is whatever stands there, and says nothing. It spares almost every such word
  * the search of the stack.
  */
 bool
-dsql_iam_lexer_iam_may_follow(const char *word, size_t len)
+dsql_iam_lexer_may_follow(const char *word, size_t len, const char *next)
 {
 	/* Volatile, since this is behind the end of what a compiler may think is there. */
 	const volatile char *first = word + len + 1;
@@ -206,10 +206,6 @@ dsql_iam_lexer_iam_may_follow(const char *word, size_t len)
 			case '\f':
 			case '\r':
 				continue;
-			case 'i':
-			case 'I':
-				second = 'a';
-				break;
 			case '-':
 				second = '-';
 				break;
@@ -217,7 +213,10 @@ dsql_iam_lexer_iam_may_follow(const char *word, size_t len)
 				second = '*';
 				break;
 			default:
-				return false;
+				if (pg_ascii_tolower((unsigned char) *at) != next[0])
+					return false;
+				second = next[1];
+				break;
 		}
 		at++;
 		return ((uintptr_t) at & PAGE_MASK) == 0 || pg_ascii_tolower((unsigned char) *at) == second;

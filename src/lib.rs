@@ -4,6 +4,7 @@
 //! below puts everything in its place, in reading order.
 
 mod admin;
+mod async_indexes;
 mod audit;
 mod connection;
 mod doctor;
@@ -17,7 +18,9 @@ mod mappings;
 mod memory;
 mod parse_tree;
 mod port;
+mod reach;
 mod reload;
+mod role_acts;
 mod settings;
 mod statement;
 mod syntax;
@@ -79,12 +82,26 @@ pub extern "C-unwind" fn _PG_init() {
             "dsql_iam could not guard the setting role"
         );
     }
-    if settings::installs_syntax()
-        && let Err(fault) = syntax::install()
-    {
+    install_syntax();
+}
+
+/// Gets `AWS IAM` and, where that is asked for, `CREATE INDEX ASYNC` past the server's grammar.
+fn install_syntax() {
+    let wants_async = settings::async_indexes();
+    if !settings::installs_syntax() {
+        if wants_async {
+            pgrx::warning!(
+                "dsql_iam.async_indexes does nothing while dsql_iam.install_syntax is off"
+            );
+        }
+        return;
+    }
+    if let Err(fault) = syntax::install() {
         pgrx::warning!(
             "dsql_iam: AWS IAM GRANT and REVOKE are not available: {fault}; use sys.iam_grant and sys.iam_revoke"
         );
+    } else if wants_async && let Err(fault) = async_indexes::install() {
+        pgrx::warning!("dsql_iam: CREATE INDEX ASYNC is not available: {fault}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! The count of connections that all processes of the server share, for the limits in
-//! [`dsql_iam_core::limits`].
+//! [`dsql_iam_server::limits`].
 
 use crate::settings;
-use dsql_iam_core::limits::{Reached, Usage};
+use dsql_iam_server::limits::{Reached, Usage};
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_sys};
 use std::ffi::c_int;
 
@@ -20,7 +20,8 @@ pub fn install() {
     pgrx::pg_shmem_init!(USAGE);
 }
 
-/// Counts this process's connection until the process ends, unless a limit is reached.
+/// Counts this process's connection, which is about to be admitted, until the process ends; unless a limit is
+/// reached.
 ///
 /// # Errors
 /// Which one.

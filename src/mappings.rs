@@ -5,7 +5,8 @@
 //! `pg_dumpall`. The ARN stands in the `provider` column (`dsql_iam:ARN`), the rest in the label.
 
 use crate::admin;
-use crate::port::{Reach, has_label, reach};
+use crate::port::has_label;
+use crate::reach::Reach;
 use dsql_iam_core::arn::{IamArn, NotAnIamArn};
 use dsql_iam_core::login::ADMIN;
 use dsql_iam_server::aws_iam::Verb;
@@ -27,10 +28,6 @@ pub struct LoginRole {
     pub can_login: bool,
     /// SUPERUSER
     pub is_superuser: bool,
-    /// REPLICATION
-    pub can_replicate: bool,
-    /// BYPASSRLS
-    pub bypasses_rls: bool,
     /// Whether the time of VALID UNTIL is over.
     pub is_over: bool,
 }
@@ -60,8 +57,6 @@ impl LoginRole {
                 oid: (*form).oid,
                 can_login: (*form).rolcanlogin,
                 is_superuser: (*form).rolsuper,
-                can_replicate: (*form).rolreplication,
-                bypasses_rls: (*form).rolbypassrls,
                 is_over: !is_for_ever
                     && (valid_until.value() as pg_sys::TimestampTz) < pg_sys::GetCurrentTimestamp(),
             };
@@ -236,37 +231,30 @@ fn check_trust(role: &LoginRole, name: &str) -> Option<String> {
     if name == ADMIN {
         refuse_trust(name, None);
     }
-    match reach(role.oid) {
-        Reach::Superuser(superuser) => refuse_trust(name, Some(&superuser)),
-        Reach::Predefined(predefined) => Some(format!(
-            "It is a member of \"{predefined}\". Only superusers may map members of predefined roles."
-        )),
-        Reach::Nothing => {
-            let attributes = [
-                ("REPLICATION", role.can_replicate),
-                ("BYPASSRLS", role.bypasses_rls),
-            ];
-            let (attribute, _) = attributes.iter().find(|(_, is_set)| *is_set)?;
-            Some(format!(
-                "It has the attribute {attribute}. Only superusers may map roles with that."
-            ))
-        }
+    let reach = Reach::of(role.oid);
+    if matches!(reach, Reach::Superuser(_)) {
+        refuse_trust(
+            name,
+            reach
+                .sentence(name)
+                .filter(|_| !reach.is_superuser_itself(name)),
+        );
     }
+    let reason = reach.sentence(name)?;
+    Some(format!("{reason} Only superusers may map such roles."))
 }
 
 /// Raises the ERROR for a role that nobody is to be mapped to: `admin`, or one that is, or is a member
-/// of, this superuser.
-fn refuse_trust(name: &str, superuser: Option<&str>) -> ! {
+/// of, a superuser, as `detail` says.
+fn refuse_trust(name: &str, detail: Option<String>) -> ! {
     let message = format!("Cannot establish trust with role {name}");
     let report = ErrorReport::new(
         Code::ERRCODE_INVALID_GRANT_OPERATION,
         message,
         function_name!(),
     );
-    match superuser.filter(|superuser| *superuser != name) {
-        Some(superuser) => report.set_detail(format!(
-            "It is a member of \"{superuser}\", which is a superuser."
-        )),
+    match detail {
+        Some(detail) => report.set_detail(detail),
         None => report,
     }
     .report(PgLogLevel::ERROR);

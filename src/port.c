@@ -207,13 +207,38 @@ leave_out_trust(ErrorData *edata)
 }
 #endif
 
-/* Keeps the server from logging as authenticated whom the library has not seen. */
+#if PG_VERSION_NUM < 170000
+static emit_log_hook_type next_emit_log = NULL;
+
+/*
+ * Before 17 a server takes the first bytes of TLS for the length of a startup packet, of more than 300 MB, and
+ * the client hears nothing. The log gets a HINT.
+ */
+static void
+explain_direct_tls(ErrorData *edata)
+{
+	if (edata->message_id != NULL && edata->hint == NULL && MyProcPort != NULL &&
+		strcmp(edata->message_id, "invalid length of startup packet") == 0)
+		edata->hint = MemoryContextStrdup(edata->assoc_context,
+										  "If the client began with TLS at once "
+										  "(sslnegotiation=direct): that needs PostgreSQL 17 or newer.");
+	if (next_emit_log)
+		next_emit_log(edata);
+}
+#endif
+
+/*
+ * Keeps the server from logging as authenticated whom the library has not seen, and has it name direct TLS
+ * where it does not know it.
+ */
 void
 dsql_iam_install_log_filter(void)
 {
-#if PG_VERSION_NUM >= 170000
 	next_emit_log = emit_log_hook;
+#if PG_VERSION_NUM >= 170000
 	emit_log_hook = leave_out_trust;
+#else
+	emit_log_hook = explain_direct_tls;
 #endif
 }
 

@@ -1,10 +1,10 @@
 //! The safe face of the files in C, `port.c` above all: the connection that is being authenticated, and
 //! reports that pgrx cannot make.
 
-use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
-use std::borrow::Cow;
+use pgrx::{PgTryBuilder, pg_sys};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 /// `NI_MAXHOST` of `netdb.h`.
@@ -25,7 +25,7 @@ struct RawConnection {
 }
 
 mod c {
-    use super::{RawConnection, RawLexer, c_char, c_int, c_void, pg_sys};
+    use super::{RawConnection, RawLexer, RawReachedRole, c_char, c_int, c_void, pg_sys};
     unsafe extern "C-unwind" {
         pub fn dsql_iam_connection(port: *mut c_void, out: *mut RawConnection);
         pub fn dsql_iam_ask_password(
@@ -48,15 +48,20 @@ mod c {
         pub fn dsql_iam_log_ddl(query: *const c_char, location: c_int, len: c_int);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
         pub fn dsql_iam_has_label(role: pg_sys::Oid, prefix: *const c_char) -> bool;
-        pub fn dsql_iam_reach(role: pg_sys::Oid, name: *mut c_char) -> c_int;
+        pub fn dsql_iam_reached_roles(role: pg_sys::Oid, out: *mut *mut RawReachedRole) -> c_int;
         pub fn dsql_iam_guard_role_setting() -> bool;
         pub fn dsql_iam_startup_fault(
             role: pg_sys::Oid,
             database: *const c_char,
             message: *mut *const c_char,
         ) -> *const c_char;
+        pub fn dsql_iam_expect_role(role: pg_sys::Oid, detail: *const c_char);
         pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
-        pub fn dsql_iam_lexer_iam_may_follow(word: *const c_char, len: usize) -> bool;
+        pub fn dsql_iam_lexer_may_follow(
+            word: *const c_char,
+            len: usize,
+            next: *const c_char,
+        ) -> bool;
         pub fn dsql_iam_lexer_prepare() -> bool;
         pub fn dsql_iam_lexer_is_live(lexer: *const RawLexer) -> bool;
         pub fn proc_exit(code: c_int) -> !;
@@ -278,11 +283,11 @@ pub fn limit_session(duration: Duration, overtime: Duration, detail: &CStr) {
 }
 
 /// A refusal in the form in which it is sent. Empty strings stand for no DETAIL and no HINT.
-pub struct Refusal {
+pub struct Fatal {
     /// Five characters.
-    pub sqlstate: &'static CStr,
+    pub sqlstate: CString,
     /// The primary message.
-    pub message: Cow<'static, CStr>,
+    pub message: CString,
     /// DETAIL
     pub detail: CString,
     /// HINT
@@ -299,19 +304,19 @@ pub fn c_string(text: impl Into<Vec<u8>>) -> CString {
 }
 
 /// Sends the refusal and ends the process.
-pub fn refuse(refusal: Refusal) -> ! {
-    let Refusal {
+pub fn refuse(fatal: Fatal) -> ! {
+    let Fatal {
         sqlstate,
         message,
         detail,
         hint,
-    } = refusal;
+    } = fatal;
     // The process ends inside the call, so nothing is dropped after it: the strings are given
     // up on purpose. SAFETY: four strings, of which the first has five characters.
     unsafe {
         c::dsql_iam_refuse(
-            sqlstate.as_ptr(),
-            message.into_owned().into_raw(),
+            sqlstate.into_raw(),
+            message.into_raw(),
             detail.into_raw(),
             hint.into_raw(),
         )
@@ -352,35 +357,56 @@ pub fn has_label(role: Option<pg_sys::Oid>, prefix: &CStr) -> bool {
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_has_label(role, prefix.as_ptr())) }
 }
 
-/// The most powerful role that a role is, or may act as.
-pub enum Reach {
-    /// None but ordinary roles.
-    Nothing,
-    /// One of PostgreSQL's predefined roles, with its name.
-    Predefined(String),
-    /// A superuser, with its name.
-    Superuser(String),
+/// Mirrors `DsqlIamReachedRole` in `roles.c`.
+#[repr(C)]
+struct RawReachedRole {
+    name: [c_char; pg_sys::NAMEDATALEN as usize],
+    is_superuser: bool,
+    is_predefined: bool,
+    can_replicate: bool,
+    bypasses_rls: bool,
 }
 
-/// How far `role` reaches by what it is and by its memberships, one behind the other. Works before a
-/// database is open. See `roles.c`.
-pub fn reach(role: pg_sys::Oid) -> Reach {
-    let mut name = [0 as c_char; pg_sys::NAMEDATALEN as usize];
-    // SAFETY: looks up shared catalogs; the buffer is as long as a name can be, and is terminated.
-    let (reach, name) = unsafe {
-        let reach = pg_guard_ffi_boundary(|| c::dsql_iam_reach(role, name.as_mut_ptr()));
-        (reach, CStr::from_ptr(name.as_ptr()).to_string_lossy())
-    };
-    match reach {
-        0 => Reach::Nothing,
-        1 => Reach::Predefined(name.into_owned()),
-        _ => Reach::Superuser(name.into_owned()),
+/// A role that another one is, or may act as.
+pub struct ReachedRole {
+    /// Its name.
+    pub name: String,
+    /// SUPERUSER
+    pub is_superuser: bool,
+    /// Whether its name starts with `pg_`, as PostgreSQL's predefined roles' do, and no others can.
+    pub is_predefined: bool,
+    /// REPLICATION
+    pub can_replicate: bool,
+    /// BYPASSRLS
+    pub bypasses_rls: bool,
+}
+
+/// The role itself, and all that it may act as by its memberships, one behind the other; none if there is no
+/// such role. Works before a database is open. See `roles.c`.
+pub fn reached_roles(role: pg_sys::Oid) -> Vec<ReachedRole> {
+    let mut found = std::ptr::null_mut();
+    // SAFETY: looks up shared catalogs, and fills an array of as many elements as it says, which is given back.
+    unsafe {
+        let len = pg_guard_ffi_boundary(|| c::dsql_iam_reached_roles(role, &mut found));
+        let raw = std::slice::from_raw_parts(found, usize::try_from(len).unwrap_or(0));
+        let roles = raw.iter().map(|role| ReachedRole {
+            name: CStr::from_ptr(role.name.as_ptr())
+                .to_string_lossy()
+                .into_owned(),
+            is_superuser: role.is_superuser,
+            is_predefined: role.is_predefined,
+            can_replicate: role.can_replicate,
+            bypasses_rls: role.bypasses_rls,
+        });
+        let roles = roles.collect();
+        pg_sys::pfree(found.cast());
+        roles
     }
 }
 
 /// Why PostgreSQL would not begin a session of `role`, which is no superuser, in `database`: SQLSTATE and
 /// message, if there is something. See `startup.c`.
-pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(&'static CStr, String)> {
+pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(String, String)> {
     let mut message = std::ptr::null();
     // SAFETY: looks up shared catalogs and counts processes. The SQLSTATE is a constant, and the message
     // a string of this process, there if the SQLSTATE is.
@@ -389,10 +415,17 @@ pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(&'static CSt
             c::dsql_iam_startup_fault(role, database.as_ptr(), &mut message)
         });
         (!sqlstate.is_null()).then(|| {
-            let message = or_empty(message).to_string_lossy().into_owned();
-            (CStr::from_ptr(sqlstate), message)
+            let text = |text: &CStr| text.to_string_lossy().into_owned();
+            (text(CStr::from_ptr(sqlstate)), text(or_empty(message)))
         })
     }
+}
+
+/// Ends the session that begins if PostgreSQL makes it another role's: it looks the role up again by its name,
+/// which may be another's by then. The client is told `detail`. See `startup.c`.
+pub fn expect_role(role: pg_sys::Oid, detail: &CStr) {
+    // SAFETY: notes a function to be called; the string is copied.
+    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_expect_role(role, detail.as_ptr())) };
 }
 
 /// Keeps whoever is not to become `admin` from it, however the setting `role` is set. To be called
@@ -400,6 +433,21 @@ pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(&'static CSt
 pub fn guard_role_setting() -> bool {
     // SAFETY: puts a function into the server's table of settings, which has one thread.
     unsafe { c::dsql_iam_guard_role_setting() }
+}
+
+/// Whether the server's parser takes a text, and its first statement is one that `fits`.
+pub fn parses(text: &CStr, fits: impl Fn(*mut pg_sys::Node) -> bool) -> bool {
+    PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: parses a text; the nodes are looked at and left to the memory context.
+        unsafe {
+            let list = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
+            let statements = pgrx::PgList::<pg_sys::RawStmt>::from_pg(list);
+            let statement = statements.get_ptr(0).map(|raw| (*raw).stmt);
+            statement.is_some_and(&fits)
+        }
+    }))
+    .catch_others(|_| false)
+    .execute()
 }
 
 /// Hashes a word of `len` bytes for PostgreSQL's keyword table.
@@ -436,13 +484,14 @@ impl Lexer {
         unsafe { c::dsql_iam_lexer_prepare() }
     }
 
-    /// Whether it can be worth looking for a lexer of which `IAM` is the next word.
+    /// Whether it can be worth looking for a lexer of which the next word starts with these two letters, in
+    /// lower case.
     ///
     /// # Safety
     /// The word is a string of this length, with a byte behind it.
-    pub unsafe fn may_find_iam(word: *const c_void, len: usize) -> bool {
+    pub unsafe fn may_find(word: *const c_void, len: usize, next: &[u8; 2]) -> bool {
         // SAFETY: reads no other page of memory than the one that the byte behind the word is on.
-        unsafe { c::dsql_iam_lexer_iam_may_follow(word.cast(), len) }
+        unsafe { c::dsql_iam_lexer_may_follow(word.cast(), len, next.as_ptr().cast()) }
     }
 
     /// Finds the lexer that stands behind the word; nothing if somebody else asks. See `lexer.c`.
@@ -478,21 +527,6 @@ impl Lexer {
         // SAFETY: the lexer's own struct says so, and it waits for an answer meanwhile.
         unsafe { std::slice::from_raw_parts_mut(self.raw.buffer, self.raw.len) }
     }
-}
-
-/// `errcode` of an SQLSTATE that pgrx has no name for is not needed: these are all there are.
-pub mod sqlstate {
-    use std::ffi::CStr;
-    /// `connection_failure`
-    pub const CONNECTION_FAILURE: &CStr = c"08006";
-    /// `too_many_connections`
-    pub const TOO_MANY_CONNECTIONS: &CStr = c"53300";
-    /// `configuration_limit_exceeded`
-    pub const LIMIT_EXCEEDED: &CStr = c"53400";
-    /// `protocol_violation`
-    pub const PROTOCOL_VIOLATION: &CStr = c"08P01";
-    /// `invalid_authorization_specification`
-    pub const INVALID_AUTHORIZATION: &CStr = c"28000";
 }
 
 /// Ends the process without a word, as PostgreSQL does when a client goes away.

@@ -58,28 +58,31 @@ dsql_iam_has_label(Oid role, const char *prefix)
 	return found;
 }
 
-/* Mirrors `port::Reach`. */
-enum
+/* Mirrors `port::ReachedRole`. */
+typedef struct DsqlIamReachedRole
 {
-	REACHES_NOTHING,
-	REACHES_PREDEFINED,
-	REACHES_SUPERUSER
-};
+	char		name[NAMEDATALEN];
+	bool		is_superuser;
+	bool		is_predefined;
+	bool		can_replicate;
+	bool		bypasses_rls;
+} DsqlIamReachedRole;
 
 /*
- * The most powerful role that a role is, or may act as by its memberships, one behind the other:
- * a superuser, or one of PostgreSQL's predefined roles. `name` gets that role's name.
+ * A role, and the roles that it may act as by its memberships, one behind the other: itself first. Gives
+ * their number; `reached` gets an array of them in the current memory context.
  *
  * As roles_is_member_of() in acl.c, which is static. Works before a database is open.
  */
 int
-dsql_iam_reach(Oid role, char name[NAMEDATALEN])
+dsql_iam_reached_roles(Oid role, DsqlIamReachedRole **reached)
 {
 	List	   *roles = list_make1_oid(role);
 	ListCell   *cell;
-	int			reach = REACHES_NOTHING;
+	int			length = 8;
+	int			n = 0;
 
-	name[0] = '\0';
+	*reached = palloc(length * sizeof(DsqlIamReachedRole));
 	/* The list grows meanwhile. */
 	foreach(cell, roles)
 	{
@@ -90,14 +93,19 @@ dsql_iam_reach(Oid role, char name[NAMEDATALEN])
 		if (HeapTupleIsValid(tuple))
 		{
 			Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
-			int			found = form->rolsuper ? REACHES_SUPERUSER :
-				IsReservedName(NameStr(form->rolname)) ? REACHES_PREDEFINED : REACHES_NOTHING;
+			DsqlIamReachedRole *out;
 
-			if (found > reach)
+			if (n == length)
 			{
-				reach = found;
-				strlcpy(name, NameStr(form->rolname), NAMEDATALEN);
+				length *= 2;
+				*reached = repalloc(*reached, length * sizeof(DsqlIamReachedRole));
 			}
+			out = &(*reached)[n++];
+			strlcpy(out->name, NameStr(form->rolname), NAMEDATALEN);
+			out->is_superuser = form->rolsuper;
+			out->is_predefined = IsReservedName(NameStr(form->rolname));
+			out->can_replicate = form->rolreplication;
+			out->bypasses_rls = form->rolbypassrls;
 			ReleaseSysCache(tuple);
 		}
 		memberships = SearchSysCacheList1(AUTHMEMMEMROLE, ObjectIdGetDatum(member));
@@ -116,5 +124,5 @@ dsql_iam_reach(Oid role, char name[NAMEDATALEN])
 		ReleaseSysCacheList(memberships);
 	}
 	list_free(roles);
-	return reach;
+	return n;
 }

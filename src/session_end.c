@@ -2,14 +2,18 @@
  * Ends a session that has lasted long enough, between two statements.
  *
  * PostgreSQL has no hook for "between two statements", and a client that asks nothing runs none of
- * our code. What it has is a timer, and the "catchup" of cache invalidations: a backend that waits
- * for its client and is told to catch up starts and commits a transaction of nothing. So the timer
- * asks for a catchup; in the callback before a commit, if the server is just then waiting for a
- * message, it is that transaction of nothing, and the session can end. A transaction of the
- * client's is committed in answer to a message that has been read, and is let through.
+ * our code. What it has is the "catchup" of cache invalidations: a backend that waits for its client
+ * and is told to catch up starts and commits a transaction of nothing. So a timer asks for a catchup;
+ * in the callback before a commit, if the server is just then waiting for a message, it is that
+ * transaction of nothing, and the session can end. A transaction of the client's is committed in
+ * answer to a message that has been read, and is let through.
  *
  * Who does not come to an end by then has some time more; after that the session is terminated as
  * pg_terminate_backend() would.
+ *
+ * The timer is the system's and not one of PostgreSQL's timeouts: each ERROR stops those, and behind one in
+ * a transaction that has failed already no hook is called that could start them again, unless the ERROR is
+ * logged.
  */
 #include "server.h"
 
@@ -18,13 +22,12 @@
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/sinval.h"
-#include "utils/timeout.h"
-#include "utils/timestamp.h"
 
-static TimeoutId over_timeout;
-static TimeoutId overtime_timeout;
-static TimestampTz over_at;
-static TimestampTz overtime_ends_at;
+#include <signal.h>
+#include <time.h>
+
+static timer_t timer;
+static struct itimerspec overtime;
 static volatile sig_atomic_t is_over = false;
 static char session_detail[64];
 
@@ -35,30 +38,25 @@ ask_for_catchup(void)
 	SetLatch(MyLatch);
 }
 
-/* In a signal handler. */
+/* In a signal handler: at the end of the session first, then at the end of its overtime. */
 static void
-session_is_over(void)
+time_is_up(int signal_number)
 {
-	is_over = true;
-	ask_for_catchup();
-}
+	int			saved_errno = errno;
 
-/* In a signal handler. */
-static void
-overtime_is_over(void)
-{
-	InterruptPending = true;
-	ProcDiePending = true;
-	SetLatch(MyLatch);
-}
-
-static void
-start_timers(void)
-{
-	if (!is_over && !get_timeout_active(over_timeout))
-		enable_timeout_at(over_timeout, over_at);
-	if (!get_timeout_active(overtime_timeout))
-		enable_timeout_at(overtime_timeout, overtime_ends_at);
+	if (!is_over)
+	{
+		is_over = true;
+		ask_for_catchup();
+		timer_settime(timer, 0, &overtime, NULL);
+	}
+	else
+	{
+		InterruptPending = true;
+		ProcDiePending = true;
+		SetLatch(MyLatch);
+	}
+	errno = saved_errno;
 }
 
 static void
@@ -76,8 +74,6 @@ at_transaction_end(XactEvent event, void *unused)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
-			/* An ERROR has stopped all timers of the backend. */
-			start_timers();
 			if (is_over)
 				ask_for_catchup();
 			break;
@@ -86,46 +82,55 @@ at_transaction_end(XactEvent event, void *unused)
 	}
 }
 
-static void
-at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *unused)
+/* A real-time signal that nobody in this process handles; 0 if there is none. PostgreSQL uses none of them. */
+static int
+free_signal(void)
 {
-	/* The ERROR that brought a client back to its savepoint has stopped the timers too. */
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		start_timers();
+	for (int number = SIGRTMAX; number >= SIGRTMIN; number--)
+	{
+		struct sigaction action;
+
+		if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+			return number;
+	}
+	return 0;
 }
 
-static emit_log_hook_type previous_emit_log_hook = NULL;
-
-/*
- * An ERROR in a transaction that has failed already ends no transaction, and so has no other hook: it
- * is reported after the timers were stopped.
- */
-static void
-at_report(ErrorData *error)
+static struct itimerspec
+in_milliseconds(int64 milliseconds)
 {
-	if (error->elevel == ERROR)
-		start_timers();
-	if (previous_emit_log_hook)
-		previous_emit_log_hook(error);
+	struct itimerspec time = {0};
+
+	/* Zero would stop the timer. */
+	milliseconds = Max(milliseconds, 1);
+	time.it_value.tv_sec = milliseconds / 1000;
+	time.it_value.tv_nsec = milliseconds % 1000 * 1000000;
+	return time;
 }
 
 /*
  * Limits the session that begins to `duration_ms`, and a transaction that is open then to
- * `overtime_ms` more.
+ * `overtime_ms` more. Raises an ERROR where that cannot be.
  */
 void
 dsql_iam_limit_session(int64 duration_ms, int64 overtime_ms, const char *detail)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	struct itimerspec duration = in_milliseconds(duration_ms);
+	struct sigaction action = {0};
+	struct sigevent event = {0};
 
-	snprintf(session_detail, sizeof(session_detail), "%s", detail);
-	over_at = now + duration_ms * INT64CONST(1000);
-	overtime_ends_at = over_at + overtime_ms * INT64CONST(1000);
-	over_timeout = RegisterTimeout(USER_TIMEOUT, session_is_over);
-	overtime_timeout = RegisterTimeout(USER_TIMEOUT, overtime_is_over);
+	strlcpy(session_detail, detail, sizeof(session_detail));
+	overtime = in_milliseconds(overtime_ms);
+	event.sigev_notify = SIGEV_SIGNAL;
+	event.sigev_signo = free_signal();
+	action.sa_handler = time_is_up;
+	action.sa_flags = SA_RESTART;
+	sigemptyset(&action.sa_mask);
+	if (event.sigev_signo == 0 || sigaction(event.sigev_signo, &action, NULL) != 0 ||
+		timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 ||
+		timer_settime(timer, 0, &duration, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start the timer of the session: %m")));
 	RegisterXactCallback(at_transaction_end, NULL);
-	RegisterSubXactCallback(at_subtransaction_end, NULL);
-	previous_emit_log_hook = emit_log_hook;
-	emit_log_hook = at_report;
-	start_timers();
 }

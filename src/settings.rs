@@ -2,7 +2,7 @@
 //! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line.
 
 use dsql_iam_core::cluster::{BadCluster, Cluster};
-use dsql_iam_core::limits::Limits;
+use dsql_iam_server::limits::Limits;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use std::ffi::{CStr, CString, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +24,7 @@ static ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::n
 static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
 static INSTALL_SYNTAX: GucSetting<bool> = GucSetting::<bool>::new(true);
+static ASYNC_INDEXES: GucSetting<bool> = GucSetting::<bool>::new(false);
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static REQUIRE_SNI: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// Where each decision is written as a line of JSON.
@@ -113,6 +114,13 @@ pub fn register(hooks: AssignHooks) {
         GucContext::Postmaster,
     );
     boolean(
+        c"dsql_iam.async_indexes",
+        c"Takes CREATE INDEX ASYNC and answers it with a job, as Aurora DSQL does.",
+        c"The index is built at once. An index that is really called async needs quotes then. Needs dsql_iam.install_syntax.",
+        &ASYNC_INDEXES,
+        GucContext::Postmaster,
+    );
+    boolean(
         c"dsql_iam.require_tls",
         c"Refuses connections without TLS before a token is asked for.",
         c"Protects tokens from being read on the way; loopback is no exception.",
@@ -150,14 +158,14 @@ pub fn register(hooks: AssignHooks) {
     );
     number(
         c"dsql_iam.max_connection_rate",
-        c"How many new connections a second there may be on average; 0 for no limit.",
+        c"How many logins a second may be admitted on average; 0 for no limit.",
         c"Aurora DSQL's quota is 100.",
         &MAX_CONNECTION_RATE,
         GucFlags::default(),
     );
     number(
         c"dsql_iam.max_connection_burst",
-        c"How many new connections there may be at once where max_connection_rate is set.",
+        c"How many logins may be admitted at once where max_connection_rate is set.",
         c"Aurora DSQL's quota is 1000.",
         &MAX_CONNECTION_BURST,
         GucFlags::default(),
@@ -349,6 +357,11 @@ pub fn manages_hba() -> bool {
 /// `dsql_iam.install_syntax`
 pub fn installs_syntax() -> bool {
     INSTALL_SYNTAX.get()
+}
+
+/// `dsql_iam.async_indexes`
+pub fn async_indexes() -> bool {
+    ASYNC_INDEXES.get()
 }
 
 /// `dsql_iam.require_sni`

@@ -7,6 +7,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
@@ -131,4 +132,38 @@ dsql_iam_startup_fault(Oid role, const char *database, const char **message)
 		return "53300";
 	}
 	return NULL;
+}
+
+static Oid	judged_role = InvalidOid;
+static char session_detail[64];
+
+/*
+ * InitializeSessionUserId() looks the role up a second time, by its name, which may be another role's by
+ * then. Both happen in InitPostgres()'s transaction; this is its end.
+ */
+static void
+check_session_role(XactEvent event, void *unused)
+{
+	Oid			judged = judged_role;
+
+	if (event != XACT_EVENT_PRE_COMMIT || !OidIsValid(judged))
+		return;
+	judged_role = InvalidOid;
+	if (GetSessionUserId() != judged)
+		ereport(FATAL,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("unable to accept connection, access denied"),
+				 errdetail_internal("%s", session_detail),
+				 errdetail_log("%s. The role's name has gone to another role since the token was judged: the role "
+							   "was OID %u, the session's would be OID %u.",
+							   session_detail, judged, GetSessionUserId())));
+}
+
+/* Has the session that begins be this role's, or none; the client is told `detail` then. */
+void
+dsql_iam_expect_role(Oid role, const char *detail)
+{
+	judged_role = role;
+	strlcpy(session_detail, detail, sizeof(session_detail));
+	RegisterXactCallback(check_session_role, NULL);
 }

@@ -1,6 +1,7 @@
 //! The ProcessUtility hook: carries out `AWS IAM GRANT` and `AWS IAM REVOKE`, takes mappings back
-//! from a dump, and shows statements about roles to the guard.
+//! from a dump, has `CREATE INDEX ASYNC` carried out, and shows statements about roles to the guard.
 
+use crate::async_indexes::{self, Task};
 use crate::mappings::{self, PROVIDER_PREFIX};
 use crate::parse_tree::{string_value, text};
 use crate::{guard, port};
@@ -51,7 +52,25 @@ unsafe extern "C-unwind" fn process_utility(
             Some(Some(previous)) => *previous,
             _ => port::standard_process_utility(),
         };
-        next(
+        let carry_out = match async_indexes::task(planned, query, context) {
+            Task::None => next,
+            Task::Announced => async_indexes::run_announced(),
+            Task::Build(id) => {
+                return async_indexes::build_index()(
+                    id.as_ptr(),
+                    next,
+                    planned,
+                    query,
+                    read_only_tree,
+                    context,
+                    params,
+                    environment,
+                    receiver,
+                    completion,
+                );
+            }
+        };
+        carry_out(
             planned,
             query,
             read_only_tree,

@@ -25,6 +25,10 @@
 //! `CREATE SCHEMA … FROM aws iam GRANT SELECT ON …`; there they are left alone, since `ON` follows.
 //! What decides is in `dsql_iam_server::aws_iam`, in safe code, on the lexer's buffer as a slice.
 //!
+//! **And `CREATE INDEX ASYNC`?** Where `dsql_iam.async_indexes` is on, the same is done at the words `INDEX`
+//! and `CALL`: `ASYNC` becomes blanks, and `CALL sys.wait_for_job` gets the procedure's name
+//! (`dsql_iam_server::async_index`). What the statement gives back is `async_indexes.rs`.
+//!
 //! **Whose word is it?** The hash function is told the word and nothing else, and not only the lexer
 //! calls it: `quote_identifier` asks about strings behind which anything may be left over. And the
 //! lexer has put a NUL over the byte behind the word, by which `aws iam` and `aws, iam` differ. So
@@ -40,8 +44,10 @@
 //! `sys.iam_revoke` are the way.
 
 use crate::port::{KeywordHash, Lexer, keyword_hash_slot};
+use crate::{async_indexes, port};
+use dsql_iam_server::async_index;
 use dsql_iam_server::aws_iam::{Gap, close_gap, find, rewrite};
-use pgrx::{PgTryBuilder, pg_sys};
+use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;
 use std::panic::catch_unwind;
@@ -95,21 +101,14 @@ fn set(slot: *mut KeywordHash, function: KeywordHash) -> Result<(), String> {
 
 /// Whether the parser takes [`SAMPLE`] for the `DO` that it should become.
 pub fn is_understood() -> bool {
-    PgTryBuilder::new(|| {
-        // SAFETY: parses a constant; the nodes are looked at and left to the memory context.
+    port::parses(SAMPLE, |node| {
+        // SAFETY: a statement, as its tag tells.
         unsafe {
-            let list = pg_sys::raw_parser(SAMPLE.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
-            let statements = pgrx::PgList::<pg_sys::RawStmt>::from_pg(list);
-            let statement = statements.get_ptr(0).map(|raw| (*raw).stmt);
-            statement.is_some_and(|node| {
-                (*node).type_ == pg_sys::NodeTag::T_DoStmt
-                    && crate::statement::role_and_arn(node.cast())
-                        .is_some_and(|(role, arn)| role == c"example" && arn == c"arn")
-            })
+            (*node).type_ == pg_sys::NodeTag::T_DoStmt
+                && crate::statement::role_and_arn(node.cast())
+                    .is_some_and(|(role, arn)| role == c"example" && arn == c"arn")
         }
     })
-    .catch_others(|_| false)
-    .execute()
 }
 
 /// Stands in for the server's own hash function.
@@ -127,18 +126,57 @@ unsafe extern "C-unwind" fn hash(word: *const c_void, len: usize) -> c_int {
             let _ = catch_unwind(|| close_last_gap(word, len));
         }
     }
-    if len == AWS_LEN
-        && let Ok(Some(len)) = catch_unwind(|| rewrite_at(word))
-    {
-        // SAFETY: the server's own function; the word is `do` or `end` now.
-        return unsafe { original(word, len) };
+    let len = match len {
+        AWS_LEN => catch_unwind(|| rewrite_at(word)).ok().flatten(),
+        INDEX_LEN | CALL_LEN if async_indexes::is_on() => {
+            let _ = catch_unwind(|| overwrite_next(word, len));
+            None
+        }
+        _ => None,
     }
-    // SAFETY: the server's own function with its own arguments.
+    .unwrap_or(len);
+    // SAFETY: the server's own function with its own word, or with `do` or `end` in its place.
     unsafe { original(word, len) }
 }
 
 /// The length of `AWS`.
 const AWS_LEN: usize = 3;
+
+/// The length of `INDEX`.
+const INDEX_LEN: usize = 5;
+/// The length of `CALL`.
+const CALL_LEN: usize = 4;
+
+/// Overwrites what follows the `INDEX` of a `CREATE INDEX ASYNC`, or the `CALL` of a
+/// `CALL sys.wait_for_job`.
+fn overwrite_next(word: *const c_void, len: usize) {
+    let (keyword, next): (&[u8], _) = match len {
+        INDEX_LEN => (b"index", b"as"),
+        _ => (b"call", b"sy"),
+    };
+    // SAFETY: the hash function's own argument, a string of this length.
+    let bytes = unsafe { std::slice::from_raw_parts(word.cast::<u8>(), len) };
+    // SAFETY: the hash function's own argument.
+    if !bytes.eq_ignore_ascii_case(keyword) || !unsafe { Lexer::may_find(word, len, next) } {
+        return;
+    }
+    // SAFETY: the hash function's own arguments, within its call.
+    let Some(mut lexer) = (unsafe { Lexer::at(word, len) }) else {
+        return;
+    };
+    let (at, hidden) = (lexer.word, lexer.hidden);
+    let find = match len {
+        INDEX_LEN => async_index::find_async,
+        _ => async_index::find_wait_for_job,
+    };
+    let Some(found) = find(lexer.buffer(), at, hidden).filter(|_| lexer.is_live()) else {
+        return;
+    };
+    match len {
+        INDEX_LEN => async_index::blank(lexer.buffer(), found),
+        _ => async_index::rename(lexer.buffer(), found),
+    }
+}
 
 /// Overwrites the statement that starts at a word of [`AWS_LEN`] if it is one of ours, and gives the
 /// length of the keyword that it starts with now.
@@ -146,7 +184,7 @@ fn rewrite_at(word: *const c_void) -> Option<usize> {
     // SAFETY: the hash function's own argument, a string of this length.
     let bytes = unsafe { std::slice::from_raw_parts(word.cast::<u8>(), AWS_LEN) };
     // SAFETY: the hash function's own argument.
-    if !bytes.eq_ignore_ascii_case(b"aws") || !unsafe { Lexer::may_find_iam(word, AWS_LEN) } {
+    if !bytes.eq_ignore_ascii_case(b"aws") || !unsafe { Lexer::may_find(word, AWS_LEN, b"ia") } {
         return None;
     }
     // SAFETY: the hash function's own arguments, within its call.

@@ -2,6 +2,7 @@
 //! and then nothing but to these words, `AWS` and the preposition.
 #![no_main]
 
+use dsql_iam_server::async_index::{PROCEDURE, blank, find_async, find_wait_for_job, is_async, rename};
 use dsql_iam_server::aws_iam::{close_gap, find, parse, rewrite};
 use libfuzzer_sys::fuzz_target;
 
@@ -54,9 +55,65 @@ fn behind_comment(text: &[u8]) -> &[u8] {
     &[]
 }
 
+/// Where the words start that are `word`, as the lexer would ask about them.
+fn words_at<'t>(text: &'t [u8], word: &'t str) -> impl Iterator<Item = usize> + 't {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+    (0..text.len()).filter(move |at| {
+        text[*at..]
+            .get(..word.len())
+            .is_some_and(|found| found.eq_ignore_ascii_case(word.as_bytes()))
+            && (*at == 0 || !is_part(text[at - 1]))
+            && !text
+                .get(at + word.len())
+                .is_some_and(|byte| is_part(*byte) || *byte == b'$')
+    })
+}
+
+/// `CREATE INDEX ASYNC` and `CALL sys.wait_for_job`: nothing but these words changes, and only behind these.
+fn async_index(text: &[u8]) {
+    for (word, next) in [("index", "async"), ("call", "sys")] {
+        for at in words_at(text, word) {
+            let mut buffer: Box<[u8]> = text.into();
+            let behind = at + word.len();
+            let hidden = text.get(behind).copied().unwrap_or_default();
+            if let Some(byte) = buffer.get_mut(behind) {
+                *byte = 0;
+            }
+            let found = match word {
+                "index" => find_async(&buffer, at, hidden),
+                _ => find_wait_for_job(&buffer, at, hidden),
+            };
+            let Some(found) = found else {
+                continue;
+            };
+            assert_eq!(next_words(&text[behind..]).first().map(String::as_str), Some(next));
+            let (old, new) = match word {
+                "index" => ("async", String::new()),
+                _ => ("wait_for_job", PROCEDURE.to_owned()),
+            };
+            assert!(text[found.clone()].eq_ignore_ascii_case(old.as_bytes()));
+            match word {
+                "index" => blank(&mut buffer, found.clone()),
+                _ => rename(&mut buffer, found.clone()),
+            }
+            buffer[behind] = hidden;
+            let now = String::from_utf8_lossy(&buffer[found.clone()]).into_owned();
+            assert_eq!(now.trim_end(), new);
+            assert_eq!(buffer[..found.start], text[..found.start]);
+            assert_eq!(buffer[found.end..], text[found.end..]);
+            if word == "index" {
+                // The utility hook sees the same, from where its statement starts.
+                let seen = words_at(&text[..at], "create").any(|start| is_async(&text[start..]));
+                assert!(seen, "the lexer sees what the utility hook does not");
+            }
+        }
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     // A query has no NUL in it. The buffer ends where the query does.
     let text: Box<[u8]> = data.iter().copied().filter(|byte| *byte != 0).collect();
+    async_index(&text);
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
     for aws in 0..text.len().saturating_sub(2) {
         let is_word = text[aws..aws + 3].eq_ignore_ascii_case(b"aws")

@@ -2,7 +2,7 @@
 #![no_main]
 
 use dsql_iam_core::authorization::{DecisionKind, Policies, Request, Source, Sourced, authorize};
-use dsql_iam_core::policy::{Caller, Context, Kind, Policy};
+use dsql_iam_core::policy::{RequestPrincipal, Context, Kind, Policy};
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -78,7 +78,7 @@ fuzz_target!(|text: &str| {
     let principal = case
         .principal
         .unwrap_or_else(|| "arn:aws:iam::012345678912:user/alice".into());
-    let caller = Caller {
+    let caller = RequestPrincipal {
         arn: &principal,
         role_arn: None,
     };

@@ -4,7 +4,7 @@
 use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::judge;
-use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
+use dsql_iam_core::request_context::{LoginEnvironment, ConnectionFacts};
 use dsql_iam_core::time::format_amz_date;
 use dsql_iam_core::sigv4::token::Token;
 use libfuzzer_sys::fuzz_target;
@@ -36,7 +36,7 @@ fn encoded(value: &str) -> String {
 
 fuzz_target!(|text: &str| {
     let nobody = Identities::default();
-    let circumstances = Circumstances {
+    let environment = LoginEnvironment {
         now: UtcDateTime::from_unix_timestamp(1_731_001_200).expect("November 2024"),
         cluster: &CLUSTER,
         identities: &nobody,
@@ -46,7 +46,7 @@ fuzz_target!(|text: &str| {
         },
     };
     for role in ["admin", "example"] {
-        let verdict = judge(text, role, &circumstances);
+        let verdict = judge(text, role, &environment);
         assert!(verdict.outcome.is_err(), "nobody has an access key");
         assert!(verdict.caller.is_none());
         assert!(

@@ -10,8 +10,8 @@ use dsql_iam_core::documents::{merge, parse};
 use dsql_iam_core::excerpts;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::judge;
-use dsql_iam_core::policy::{Caller, Context, Kind, Policy};
-use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
+use dsql_iam_core::policy::{Context, Kind, Policy, RequestPrincipal};
+use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
 use dsql_iam_core::sigv4::signature::signature;
 use dsql_iam_core::sigv4::token::Token;
 use serde_json::{Value, json};
@@ -114,7 +114,7 @@ fn logins(criterion: &mut Criterion) {
         let documents = documents(others);
         let identities = load(&documents);
         let judged = |identities: &Identities| {
-            let circumstances = Circumstances {
+            let environment = LoginEnvironment {
                 now: NOW,
                 cluster: &cluster,
                 identities,
@@ -123,7 +123,7 @@ fn logins(criterion: &mut Criterion) {
                     is_tls: true,
                 },
             };
-            let verdict = judge(black_box(&text), "example", &circumstances);
+            let verdict = judge(black_box(&text), "example", &environment);
             assert!(verdict.outcome.is_ok(), "{:?}", verdict.outcome);
         };
         logins.bench_function(name, |bencher| bencher.iter(|| judged(&identities)));
@@ -160,7 +160,7 @@ fn policies(criterion: &mut Criterion) {
             }],
             ..Policies::default()
         };
-        let caller = Caller {
+        let caller = RequestPrincipal {
             arn: &arn,
             role_arn: None,
         };

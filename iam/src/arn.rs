@@ -49,7 +49,7 @@ pub fn account_in(arn: &str) -> Option<&str> {
 }
 
 /// What kind of IAM resource an [`IamArn`] names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IamKind {
     /// `arn:aws:iam::ACCOUNT:user/…`
     User,

@@ -7,14 +7,13 @@
 use crate::actions::Action;
 use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::cluster::Cluster;
-use crate::denial::Denial;
 use crate::login::{ADMIN, Caller};
 use crate::time::rfc3339;
 use serde_json::{Value, json};
 use time::UtcDateTime;
 
 /// What there is to say about one decision.
-pub struct Decision<'a> {
+pub struct LoginRecord<'a> {
     /// When it was made.
     pub time: UtcDateTime,
     /// The id that the client and the log have for it.
@@ -30,11 +29,20 @@ pub struct Decision<'a> {
     /// The token's action, if it was well formed.
     pub action: Option<Action>,
     /// Why not; `None` for an admission.
-    pub denial: Option<&'a Denial>,
+    pub refused: Option<Refused<'a>>,
+}
+
+/// Why a login was refused, by IAM or by the server that asked it.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// The short name of the check that failed.
+    pub check: &'a str,
+    /// The sentence for the log, without secrets.
+    pub reason: &'a str,
 }
 
 /// The event: one JSON object, without secrets.
-pub fn cloudtrail_event(decision: &Decision<'_>) -> Value {
+pub fn cloudtrail_event(decision: &LoginRecord<'_>) -> Value {
     let action = decision.action.unwrap_or(if decision.role == ADMIN {
         Action::DbConnectAdmin
     } else {
@@ -70,10 +78,10 @@ pub fn cloudtrail_event(decision: &Decision<'_>) -> Value {
         "recipientAccountId": account,
         "eventCategory": "Data",
     });
-    if let Some(denial) = decision.denial {
+    if let Some(Refused { check, reason }) = decision.refused {
         event["errorCode"] = "AccessDenied".into();
-        event["errorMessage"] = denial.to_string().into();
-        event["additionalEventData"]["check"] = denial.check().into();
+        event["errorMessage"] = reason.into();
+        event["additionalEventData"]["check"] = check.into();
     }
     event
 }
@@ -126,7 +134,7 @@ mod tests {
             "arn:aws:iam::012345678912:user/team/dba",
             "arn:aws:iam::012345678912:user/team/dba",
         );
-        let mut decision = Decision {
+        let mut decision = LoginRecord {
             time: UtcDateTime::from_unix_timestamp(1_732_493_700).unwrap(),
             session_id: "hrtcjl3zfmhx6gn4gr22mtatm4",
             role: "admin",
@@ -134,7 +142,7 @@ mod tests {
             cluster: Some(&cluster),
             caller: Some(&user),
             action: Some(Action::DbConnectAdmin),
-            denial: None,
+            refused: None,
         };
         let event = cloudtrail_event(&decision);
         assert_eq!(event["eventName"], "DbConnectAdmin");
@@ -143,8 +151,10 @@ mod tests {
         assert_eq!(event["resources"][0]["ARN"], cluster.arn());
         assert!(event.get("errorCode").is_none());
 
-        let denial = Denial::NoTls;
-        decision.denial = Some(&denial);
+        decision.refused = Some(Refused {
+            check: "tls",
+            reason: "the connection is not encrypted",
+        });
         decision.caller = None;
         decision.action = None;
         decision.role = "example";
@@ -152,7 +162,7 @@ mod tests {
         assert_eq!(event["eventName"], "DbConnect");
         assert_eq!(event["userIdentity"], json!({"type": "Unknown"}));
         assert_eq!(event["errorCode"], "AccessDenied");
-        assert_eq!(event["errorMessage"], denial.to_string());
+        assert_eq!(event["errorMessage"], "the connection is not encrypted");
         assert_eq!(event["additionalEventData"]["check"], "tls");
     }
 

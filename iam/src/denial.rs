@@ -1,4 +1,4 @@
-//! Every reason to refuse a login, and the sentence that goes with it.
+//! Every reason that IAM has to refuse a login, and the sentence that goes with it.
 //!
 //! A denial has two faces. The *hint* is what Aurora DSQL tells the client, and is as opaque as
 //! the service is. The *reason* ([`Display`](std::fmt::Display)) is for the server's log, and
@@ -6,12 +6,10 @@
 
 use crate::actions::Action;
 use crate::authorization::{Decision, DecisionKind, PolicyType};
-use crate::cluster::{BadCluster, SERVICE};
+use crate::cluster::SERVICE;
 use crate::credentials;
-use crate::limits::Reached;
 use crate::sigv4::token::Malformed;
 use crate::sigv4::{expired, not_yet_current, wrong_service};
-use std::ffi::CStr;
 
 /// The most characters of a text that a client chose, where one is told to the client or to the log.
 const MAX_SHOWN: usize = 255;
@@ -37,12 +35,6 @@ pub fn printable(text: &str) -> String {
 /// Why a login is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// The cluster's settings are missing or malformed.
-    #[error("dsql_iam is not configured: {0}")]
-    Unconfigured(#[from] BadCluster),
-    /// No identities could be loaded.
-    #[error("no IAM identities are loaded: {0}")]
-    NoIdentities(String),
     /// The password is not a well-formed token.
     #[error("{0}")]
     Malformed(#[from] Malformed),
@@ -77,7 +69,7 @@ pub enum Denial {
         action: Action,
     },
     /// The token was signed for a host that is not one of the cluster's endpoints.
-    #[error("the token was signed for host {0}, which is none of the cluster's endpoints")]
+    #[error("the token was signed for host {0}, which is not an endpoint of the cluster")]
     WrongHost(String),
     /// The token is older than it asked to become.
     #[error("the token expired: signed {signed}, good for {seconds} s, now {now}")]
@@ -142,58 +134,13 @@ pub enum Denial {
         /// the cluster's ARN
         resource: String,
         /// what forbids it
-        why: Why,
+        why: DenyReason,
     },
-    /// Another database than `postgres`.
-    #[error("database {} was asked for; there is only postgres", printable(.0))]
-    WrongDatabase(String),
-    /// The role does not exist, cannot log in, or is a superuser.
-    #[error("role {} {fault}", printable(.role))]
-    RoleUnusable {
-        /// the role asked for
-        role: String,
-        /// `does not exist`, …
-        fault: &'static str,
-    },
-    /// The principal's ARN is not mapped to the role.
-    #[error("{arn} is not mapped to role {} (AWS IAM GRANT)", printable(.role))]
-    NotMapped {
-        /// the role asked for
-        role: String,
-        /// the ARN that would have to be mapped
-        arn: String,
-    },
-    /// The server itself would turn the session away, for a limit or a privilege of its own.
-    #[error("{message}")]
-    Server {
-        /// the server's SQLSTATE
-        sqlstate: &'static CStr,
-        /// the server's message
-        message: String,
-    },
-    /// The client says that it wants another cluster.
-    #[error("the client wants another cluster: {}", printable(.0))]
-    OtherCluster(String),
-    /// The client names neither a server nor a cluster.
-    #[error("the client sent no server name (SNI), and dsql_iam.require_sni is on")]
-    NoServerName,
-    /// The connection is not encrypted.
-    #[error("the connection is not encrypted, and dsql_iam.require_tls is on")]
-    NoTls,
-    /// There are too many connections, or too many new ones.
-    #[error("{}", limit(*.0))]
-    Limit(Reached),
-    /// The client did not answer with a password as the protocol has it.
-    #[error("{0}")]
-    Protocol(String),
-    /// Something broke while deciding.
-    #[error("an internal error occurred: {0}")]
-    Internal(&'static str),
 }
 
 /// What in IAM forbids an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum DenyReason {
     /// A policy of this type has to allow it, and none does.
     NotAllowedBy(PolicyType),
     /// A policy of this type denies it.
@@ -204,14 +151,7 @@ pub enum Why {
     TooMuchWork,
 }
 
-fn limit(reached: Reached) -> &'static str {
-    match reached {
-        Reached::Connections => "there are dsql_iam.max_connections connections",
-        Reached::Rate => "there are more new connections than dsql_iam.max_connection_rate allows",
-    }
-}
-
-impl Why {
+impl DenyReason {
     /// Why a decision is a no; `None` if it is a yes.
     pub fn of(decision: &Decision<'_>) -> Option<Self> {
         if decision.is_unfinished {
@@ -228,7 +168,7 @@ impl Why {
 }
 
 /// AWS's sentence for whoever is not allowed an action.
-fn not_authorized(principal: &str, action: &str, resource: &str, why: &Why) -> String {
+fn not_authorized(principal: &str, action: &str, resource: &str, why: &DenyReason) -> String {
     let reason = reason(action, why);
     format!(
         "User: {principal} is not authorized to perform: {action} on resource: {resource} {reason}"
@@ -236,15 +176,17 @@ fn not_authorized(principal: &str, action: &str, resource: &str, why: &Why) -> S
 }
 
 /// The end of that sentence.
-pub(crate) fn reason(action: &str, why: &Why) -> String {
+pub(crate) fn reason(action: &str, why: &DenyReason) -> String {
     match why {
-        Why::NotAllowedBy(policy) => format!("because no {policy} allows the {action} action"),
-        Why::DeniedBy(policy @ PolicyType::IdentityBased) => {
+        DenyReason::NotAllowedBy(policy) => {
+            format!("because no {policy} allows the {action} action")
+        }
+        DenyReason::DeniedBy(policy @ PolicyType::IdentityBased) => {
             format!("with an explicit deny in an {policy}")
         }
-        Why::DeniedBy(policy) => format!("with an explicit deny in a {policy}"),
-        Why::Incomplete(missing) => format!("because {missing} is in no document"),
-        Why::TooMuchWork => {
+        DenyReason::DeniedBy(policy) => format!("with an explicit deny in a {policy}"),
+        DenyReason::Incomplete(missing) => format!("because {missing} is in no document"),
+        DenyReason::TooMuchWork => {
             "because its policies take more work than one request may: no decision".to_owned()
         }
     }
@@ -252,12 +194,12 @@ pub(crate) fn reason(action: &str, why: &Why) -> String {
 
 /// The same for whoever may not assume a role: there the resource's policy is the role's trust policy, which
 /// AWS calls so.
-pub(crate) fn trust_reason(action: &str, why: &Why) -> String {
+pub(crate) fn trust_reason(action: &str, why: &DenyReason) -> String {
     match why {
-        Why::NotAllowedBy(PolicyType::ResourceBased) => {
+        DenyReason::NotAllowedBy(PolicyType::ResourceBased) => {
             format!("because no role trust policy allows the {action} action")
         }
-        Why::DeniedBy(PolicyType::ResourceBased) => {
+        DenyReason::DeniedBy(PolicyType::ResourceBased) => {
             "with an explicit deny in the role trust policy".to_owned()
         }
         why => reason(action, why),
@@ -320,39 +262,20 @@ impl Denial {
                 principal,
                 action,
                 resource,
-                why: Why::Incomplete(_) | Why::TooMuchWork,
+                why: DenyReason::Incomplete(_) | DenyReason::TooMuchWork,
             } => not_authorized(
                 principal,
                 action.iam_name(),
                 resource,
-                &Why::NotAllowedBy(PolicyType::IdentityBased),
+                &DenyReason::NotAllowedBy(PolicyType::IdentityBased),
             ),
             Self::NotAuthorized { .. } => self.to_string(),
-            Self::Unconfigured(_)
-            | Self::NoIdentities(_)
-            | Self::WrongDatabase(_)
-            | Self::RoleUnusable { .. }
-            | Self::NotMapped { .. }
-            | Self::Server { .. }
-            | Self::OtherCluster(_)
-            | Self::NoServerName
-            | Self::NoTls
-            | Self::Protocol(_)
-            | Self::Limit(_)
-            | Self::Internal(_) => return None,
         })
-    }
-
-    /// Whether IAM had already said yes: the client then hears 28000, otherwise 08006.
-    pub fn is_after_iam(&self) -> bool {
-        matches!(self, Self::RoleUnusable { .. } | Self::NotMapped { .. })
     }
 
     /// A short name of the check that failed, the same in every release, for machines.
     pub fn check(&self) -> &'static str {
         match self {
-            Self::Unconfigured(_) => "configuration",
-            Self::NoIdentities(_) => "identities",
             Self::Malformed(_) => "token",
             Self::ScopeDate { .. }
             | Self::ScopeRegion { .. }
@@ -368,15 +291,6 @@ impl Denial {
             Self::WrongSignature(_) => "signature",
             Self::OtherAccount(_) => "account",
             Self::NotAuthorized { .. } => "policy",
-            Self::WrongDatabase(_) => "database",
-            Self::RoleUnusable { .. } => "role",
-            Self::NotMapped { .. } => "mapping",
-            Self::Server { .. } => "server",
-            Self::OtherCluster(_) | Self::NoServerName => "cluster",
-            Self::NoTls => "tls",
-            Self::Protocol(_) => "protocol",
-            Self::Limit(_) => "limit",
-            Self::Internal(_) => "internal",
         }
     }
 }
@@ -406,28 +320,12 @@ mod tests {
         ] {
             assert_eq!(printable(text), shown);
         }
-        let role = || "a\u{1b}[2J".to_owned();
-        for denial in [
-            Denial::WrongAction {
-                role: role(),
-                action: Action::DbConnect,
-            },
-            Denial::RoleUnusable {
-                role: role(),
-                fault: "does not exist",
-            },
-            Denial::NotMapped {
-                role: role(),
-                arn: "arn".into(),
-            },
-            Denial::WrongDatabase(role()),
-            Denial::OtherCluster(format!("amzn-cluster-id {}", role().repeat(1000))),
-        ] {
-            let texts = [denial.to_string(), denial.hint().unwrap_or_default()];
-            for text in texts {
-                assert!(!text.contains(char::is_control), "{text:?}");
-                assert!(text.len() < 3000, "{text:?}");
-            }
+        let denial = Denial::WrongAction {
+            role: "a\u{1b}[2J".into(),
+            action: Action::DbConnect,
+        };
+        for text in [denial.to_string(), denial.hint().unwrap_or_default()] {
+            assert!(!text.contains(char::is_control), "{text:?}");
         }
     }
 }

@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use time::UtcDateTime;
 
@@ -214,6 +215,24 @@ impl StoredDocument {
     }
 }
 
+/// All that a directory holds.
+pub(crate) struct Contents {
+    /// The permission bits of the directory itself.
+    pub(crate) mode: Option<u32>,
+    /// Each file that counts.
+    pub(crate) documents: Vec<Entry>,
+    /// Everything else, sorted.
+    pub(crate) others: Vec<OtherEntry>,
+}
+
+/// What lies in the directory and does not count.
+pub(crate) struct OtherEntry {
+    /// Its path.
+    pub(crate) path: PathBuf,
+    /// Whether it is a folder.
+    pub(crate) is_folder: bool,
+}
+
 /// A file that counts as a document, and what came of it.
 pub(crate) struct Entry {
     pub(crate) path: PathBuf,
@@ -226,7 +245,7 @@ pub(crate) struct Entry {
 ///
 /// # Errors
 /// [`LoadError::Directory`] or [`LoadError::TooMany`].
-pub(crate) fn survey(directory: &Path) -> Result<(Vec<Entry>, Vec<PathBuf>), LoadError> {
+pub(crate) fn survey(directory: &Path) -> Result<Contents, LoadError> {
     let mut others = Vec::new();
     let listing = Listing::read_with(directory, |other| {
         if others.len() < MAX_DOCUMENTS {
@@ -234,7 +253,7 @@ pub(crate) fn survey(directory: &Path) -> Result<(Vec<Entry>, Vec<PathBuf>), Loa
         }
     })?;
     others.sort();
-    let mut entries = Vec::new();
+    let mut documents = Vec::new();
     for name in &listing.documents {
         let path = listing.path_of(name);
         let (mode, outcome) = match StoredDocument::read(&listing, name) {
@@ -243,13 +262,22 @@ pub(crate) fn survey(directory: &Path) -> Result<(Vec<Entry>, Vec<PathBuf>), Loa
             Err(_) if path.symlink_metadata().is_err() => continue,
             Err(error) => (None, Err(error)),
         };
-        entries.push(Entry {
+        documents.push(Entry {
             path,
             mode,
             outcome,
         });
     }
-    Ok((entries, others))
+    let others = others.into_iter().map(|path| OtherEntry {
+        is_folder: path.is_dir(),
+        path,
+    });
+    let found = fs::metadata(directory).ok();
+    Ok(Contents {
+        mode: found.map(|found| found.permissions().mode() & 0o7777),
+        documents,
+        others: others.collect(),
+    })
 }
 
 impl Snapshot {

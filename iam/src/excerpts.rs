@@ -14,6 +14,7 @@
 //! texts belong to the access key, what they are, and the names of the files they came from. The entry of
 //! the empty id, which no key has, lists what concerns everybody.
 
+use crate::arn::IamKind;
 use crate::documents::{self, Document};
 use crate::identity::{AccessKey, Identities, Owner};
 use serde::{Deserialize, Serialize};
@@ -169,9 +170,9 @@ type UsersByName<'i> = HashMap<&'i str, Vec<&'i str>>;
 
 fn users_by_name(identities: &Identities) -> UsersByName<'_> {
     let mut users = UsersByName::new();
-    for ((is_user, _, name), arn) in &identities.by_name {
-        if *is_user {
-            users.entry(name).or_default().push(arn);
+    for (key, arn) in &identities.by_name {
+        if key.kind == IamKind::User {
+            users.entry(&key.name).or_default().push(arn);
         }
     }
     users

@@ -2,8 +2,9 @@
 //!
 //! Tells what no client may hear (which access keys and policies there are), and no secret.
 
+use crate::cluster::SERVICE;
 use crate::login::{authenticate, decide, judge};
-use crate::request_context::Circumstances;
+use crate::request_context::LoginEnvironment;
 use crate::sigv4::token::Token;
 use std::fmt;
 
@@ -23,7 +24,7 @@ pub const CHECKS: [&str; 10] = [
 
 /// What came of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// It was passed.
     Passed,
     /// It failed, for this reason; nothing behind it was looked at.
@@ -32,7 +33,7 @@ pub enum Outcome {
     NotReached,
 }
 
-impl Outcome {
+impl CheckOutcome {
     /// The word for it.
     pub fn word(&self) -> &'static str {
         match self {
@@ -51,14 +52,35 @@ impl Outcome {
     }
 }
 
+/// A value that a token was signed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedValue {
+    /// Its name, for people.
+    pub name: &'static str,
+    /// The value.
+    pub signed: String,
+    /// What the cluster expects; empty if any value will do.
+    pub expected: String,
+}
+
+impl fmt::Display for SignedValue {
+    /// What was signed, and what the cluster expects if that is something else.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut expected = self.expected.split(", ");
+        if self.expected.is_empty() || expected.any(|one| one == self.signed) {
+            return f.write_str(&self.signed);
+        }
+        write!(f, "{}   (the cluster's: {})", self.signed, self.expected)
+    }
+}
+
 /// What is to be said about one login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// What was signed and what the cluster expects: name, signed, expected. Empty for what is no
-    /// token.
-    pub signed: Vec<(&'static str, String, String)>,
+    /// What was signed, and what the cluster expects. Empty for a password that is not a token.
+    pub signed: Vec<SignedValue>,
     /// Each of [`CHECKS`].
-    pub checks: Vec<(&'static str, Outcome)>,
+    pub checks: Vec<(&'static str, CheckOutcome)>,
     /// The principal's ARN, if the signature verifies.
     pub principal: Option<String>,
     /// The ARN that a mapping names, if the signature verifies.
@@ -73,22 +95,24 @@ impl Explanation {
     /// Whether every check was passed.
     pub fn is_admitted(&self) -> bool {
         let mut checks = self.checks.iter();
-        checks.all(|(_, outcome)| *outcome == Outcome::Passed)
+        checks.all(|(_, outcome)| *outcome == CheckOutcome::Passed)
     }
 }
 
 /// Explains the login that [`judge`] would judge.
-pub fn explain(password: &str, role: &str, circumstances: &Circumstances<'_>) -> Explanation {
-    let verdict = judge(password, role, circumstances);
+pub fn explain(password: &str, role: &str, environment: &LoginEnvironment<'_>) -> Explanation {
+    let verdict = judge(password, role, environment);
     let failed = verdict.outcome.as_ref().err();
     let failed_at = failed.map(|denial| {
         let check = denial.check();
         CHECKS.iter().position(|name| *name == check).unwrap_or(0)
     });
     let outcome = |at: usize| match (failed, failed_at) {
-        (Some(denial), Some(failed_at)) if at == failed_at => Outcome::Failed(denial.to_string()),
-        (Some(_), Some(failed_at)) if at > failed_at => Outcome::NotReached,
-        _ => Outcome::Passed,
+        (Some(denial), Some(failed_at)) if at == failed_at => {
+            CheckOutcome::Failed(denial.to_string())
+        }
+        (Some(_), Some(failed_at)) if at > failed_at => CheckOutcome::NotReached,
+        _ => CheckOutcome::Passed,
     };
     let checks = CHECKS.iter().enumerate();
     let checks = checks.map(|(at, name)| (*name, outcome(at))).collect();
@@ -103,14 +127,9 @@ pub fn explain(password: &str, role: &str, circumstances: &Circumstances<'_>) ->
     let Ok(token) = Token::parse(password) else {
         return explanation;
     };
-    explanation.signed = signed(&token, circumstances);
-    if let Ok(caller) = authenticate(&token, circumstances)
-        && let Ok(decision) = decide(
-            caller.principal,
-            caller.session,
-            token.action,
-            circumstances,
-        )
+    explanation.signed = signed(&token, environment);
+    if let Ok(caller) = authenticate(&token, environment)
+        && let Ok(decision) = decide(caller.principal, caller.session, token.action, environment)
     {
         let statements = decision.matched.iter();
         explanation.statements = statements.map(ToString::to_string).collect();
@@ -119,49 +138,34 @@ pub fn explain(password: &str, role: &str, circumstances: &Circumstances<'_>) ->
     explanation
 }
 
-fn signed(
-    token: &Token<'_>,
-    circumstances: &Circumstances<'_>,
-) -> Vec<(&'static str, String, String)> {
+fn signed(token: &Token<'_>, environment: &LoginEnvironment<'_>) -> Vec<SignedValue> {
     let scope = &token.credential.scope;
-    let cluster = circumstances.cluster;
+    let cluster = environment.cluster;
     let date = token.date.get(..8).unwrap_or_default();
-    vec![
-        (
-            "host",
-            token.host.to_owned(),
-            cluster.endpoints().join(", "),
-        ),
-        (
-            "region",
-            scope.region.to_string(),
-            cluster.region().to_owned(),
-        ),
-        ("service", scope.service.to_string(), "dsql".to_owned()),
-        ("date of the scope", scope.date.to_string(), date.to_owned()),
-        ("action", token.action.name().to_owned(), String::new()),
-        ("signed at", token.date.to_owned(), String::new()),
-        (
-            "good for",
-            format!("{} s", token.expires.whole_seconds()),
-            String::new(),
-        ),
-    ]
-}
-
-/// What was signed, and what the cluster expects if that is something else.
-pub fn compared((_, signed, expected): &(&str, String, String)) -> String {
-    let mut expected_names = expected.split(", ");
-    if expected.is_empty() || expected_names.any(|name| name == signed) {
-        return signed.clone();
-    }
-    format!("{signed}   (the cluster's: {expected})")
+    let life = format!("{} s", token.expires.whole_seconds());
+    let endpoints = cluster.endpoints().join(", ");
+    let values = [
+        ("host", token.host, endpoints.as_str()),
+        ("region", &scope.region, cluster.region()),
+        ("service", &scope.service, SERVICE),
+        ("date of the scope", &scope.date, date),
+        ("action", token.action.name(), ""),
+        ("signed at", token.date, ""),
+        ("good for", &life, ""),
+    ];
+    values
+        .map(|(name, signed, expected)| SignedValue {
+            name,
+            signed: signed.to_owned(),
+            expected: expected.to_owned(),
+        })
+        .into()
 }
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for signed in &self.signed {
-            writeln!(f, "{:<18} {}", signed.0, compared(signed))?;
+            writeln!(f, "{:<18} {signed}", signed.name)?;
         }
         if let Some(principal) = &self.principal {
             writeln!(f, "{:<18} {principal}", "principal")?;
@@ -169,7 +173,7 @@ impl fmt::Display for Explanation {
         writeln!(f)?;
         for (name, outcome) in &self.checks {
             match outcome {
-                Outcome::Failed(reason) => writeln!(f, "{name:<18} FAILED: {reason}")?,
+                CheckOutcome::Failed(reason) => writeln!(f, "{name:<18} FAILED: {reason}")?,
                 outcome => writeln!(f, "{name:<18} {}", outcome.word())?,
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::authorization::{Policies, Source, Sourced};
-use crate::denial::Why;
+use crate::denial::DenyReason;
 use crate::policy::Policy;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use time::UtcDateTime;
@@ -118,6 +118,35 @@ pub struct AccessKey {
     pub owner: Owner,
 }
 
+/// A user or role without its path: IAM allows one of each name in an account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PrincipalName {
+    pub(crate) kind: IamKind,
+    pub(crate) account: String,
+    pub(crate) name: String,
+}
+
+impl PrincipalName {
+    fn new(kind: IamKind, account: &str, name: &str) -> Self {
+        Self {
+            kind,
+            account: account.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// How much there is of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdentityCounts {
+    /// Users.
+    pub users: usize,
+    /// Roles.
+    pub roles: usize,
+    /// Access keys, of users and of sessions.
+    pub access_keys: usize,
+}
+
 /// Everything that the documents say. Build one with [`crate::documents::merge`].
 #[derive(Clone, Default)]
 pub struct Identities {
@@ -129,8 +158,8 @@ pub struct Identities {
     pub(crate) policies: HashMap<String, Policy>,
     /// Access keys by id.
     pub(crate) access_keys: HashMap<String, AccessKey>,
-    /// ARNs by kind (`true` for a user), account and name, since sessions and keys show no path.
-    pub(crate) by_name: HashMap<(bool, String, String), String>,
+    /// ARNs by name, since sessions and keys show no path.
+    pub(crate) by_name: HashMap<PrincipalName, String>,
     /// ARNs of users by name alone, `None` where several accounts have one of that name.
     pub(crate) users_by_name: HashMap<String, Option<String>>,
     /// Service control policies, each with its name.
@@ -155,14 +184,19 @@ impl Identities {
     }
 
     /// How many users, roles and access keys there are, for a line in the log.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        let users = self.by_name.keys().filter(|(user, _, _)| *user).count();
-        (users, self.principals.len() - users, self.access_keys.len())
+    pub fn counts(&self) -> IdentityCounts {
+        let is_user = |name: &&PrincipalName| name.kind == IamKind::User;
+        let users = self.by_name.keys().filter(is_user).count();
+        IdentityCounts {
+            users,
+            roles: self.principals.len() - users,
+            access_keys: self.access_keys.len(),
+        }
     }
 
     /// The user of that name: the one in `account`, else the one in the only other account.
     pub fn user(&self, account: &str, name: &str) -> Option<&Principal> {
-        let key = (true, account.to_owned(), name.to_owned());
+        let key = PrincipalName::new(IamKind::User, account, name);
         if let Some(arn) = self.by_name.get(&key) {
             return self.principals.get(arn);
         }
@@ -176,7 +210,7 @@ impl Identities {
 
     /// The role of that name in `account`.
     pub fn role(&self, account: &str, name: &str) -> Option<&Principal> {
-        let key = (false, account.to_owned(), name.to_owned());
+        let key = PrincipalName::new(IamKind::Role, account, name);
         self.principals.get(self.by_name.get(&key)?)
     }
 
@@ -211,11 +245,7 @@ impl Identities {
         let arn = principal.arn.clone();
         let parsed =
             IamArn::parse(&arn).map_err(|_| format!("\"{arn}\" is no ARN of a user or role"))?;
-        let key = (
-            parsed.kind == IamKind::User,
-            parsed.account.to_owned(),
-            parsed.name.to_owned(),
-        );
+        let key = PrincipalName::new(parsed.kind, parsed.account, parsed.name);
         if self.by_name.insert(key, arn.clone()).is_some() {
             return Err(format!("{arn} is there twice"));
         }
@@ -233,19 +263,19 @@ impl Identities {
     /// of the resource. Takes as long as these are many, however many others there are.
     ///
     /// # Errors
-    /// [`Why::Incomplete`] if one that counts is in no document.
+    /// [`DenyReason::Incomplete`] if one that counts is in no document.
     pub fn policies<'i>(
         &'i self,
         principal: &'i Principal,
         session: Option<&'i RoleSession>,
-    ) -> Result<Policies<'i>, Why> {
+    ) -> Result<Policies<'i>, DenyReason> {
         let mut identity = Vec::new();
         inline(&mut identity, &principal.arn, &principal.inline);
         let mut attached: Vec<&String> = principal.attached.iter().collect();
         // One that several groups have counts once.
         let mut known: HashSet<&String> = attached.iter().copied().collect();
         for (name, group) in principal.groups.iter().zip(self.groups_of(principal)) {
-            let group = group.ok_or_else(|| Why::Incomplete(format!("group {name}")))?;
+            let group = group.ok_or_else(|| DenyReason::Incomplete(format!("group {name}")))?;
             inline(&mut identity, &group.arn, &group.inline);
             let more = group.attached.iter().filter(|arn| known.insert(arn));
             attached.extend(more);
@@ -266,8 +296,8 @@ impl Identities {
     /// The policies of a group, and those that limit whoever is in it.
     ///
     /// # Errors
-    /// [`Why::Incomplete`] if one of them is in no document.
-    pub fn policies_of_group<'i>(&'i self, group: &'i Group) -> Result<Policies<'i>, Why> {
+    /// [`DenyReason::Incomplete`] if one of them is in no document.
+    pub fn policies_of_group<'i>(&'i self, group: &'i Group) -> Result<Policies<'i>, DenyReason> {
         let mut identity = Vec::new();
         inline(&mut identity, &group.arn, &group.inline);
         for arn in &group.attached {
@@ -297,12 +327,14 @@ impl Identities {
     fn session_policies<'i>(
         &'i self,
         session: Option<&'i RoleSession>,
-    ) -> Result<Option<Vec<Sourced<'i>>>, Why> {
+    ) -> Result<Option<Vec<Sourced<'i>>>, DenyReason> {
         let Some(session) = session else {
             return Ok(None);
         };
         if session.has_hidden_policies {
-            return Err(Why::Incomplete("the session policy of the session".into()));
+            return Err(DenyReason::Incomplete(
+                "the session policy of the session".into(),
+            ));
         }
         let Some(policies) = &session.policies else {
             return Ok(None);
@@ -328,7 +360,7 @@ impl Identities {
     /// The accounts of all users and roles, sorted.
     pub fn accounts(&self) -> BTreeSet<&str> {
         let keys = self.by_name.keys();
-        keys.map(|(_, account, _)| account.as_str()).collect()
+        keys.map(|key| key.account.as_str()).collect()
     }
 
     /// The ARNs of the clusters that documents describe.
@@ -351,8 +383,8 @@ impl Identities {
         self.policies.contains_key(arn)
     }
 
-    fn managed<'i>(&'i self, arn: &'i str) -> Result<Sourced<'i>, Why> {
-        let missing = || Why::Incomplete(format!("policy {arn}"));
+    fn managed<'i>(&'i self, arn: &'i str) -> Result<Sourced<'i>, DenyReason> {
+        let missing = || DenyReason::Incomplete(format!("policy {arn}"));
         Ok(Sourced {
             source: Source::Managed(arn),
             policy: self.policies.get(arn).ok_or_else(missing)?,

@@ -23,7 +23,6 @@ pub mod excerpts;
 pub mod explain;
 pub mod identity;
 pub mod json;
-pub mod limits;
 pub mod login;
 pub mod policy;
 pub mod request_context;

@@ -18,10 +18,10 @@ use crate::arn::IamArn;
 use crate::authorization::{Decision, Request, authorize};
 use crate::cluster::{Cluster, SERVICE};
 use crate::credentials::{self, Authenticated, Fault, PresentedCredentials};
-use crate::denial::{Denial, Why};
+use crate::denial::{Denial, DenyReason};
 use crate::identity::{Identities, Principal, RoleSession};
-use crate::policy;
-use crate::request_context::{Circumstances, request_context};
+use crate::policy::RequestPrincipal;
+use crate::request_context::{LoginEnvironment, request_context};
 use crate::sigv4::ScopeFault;
 use crate::sigv4::token::Token;
 use crate::time::{CLOCK_SKEW, format_amz_date};
@@ -62,17 +62,17 @@ pub struct Verdict {
 /// Judges one login.
 ///
 /// `password` is what the client sent; `role` the database role it asks for.
-pub fn judge(password: &str, role: &str, circumstances: &Circumstances<'_>) -> Verdict {
+pub fn judge(password: &str, role: &str, environment: &LoginEnvironment<'_>) -> Verdict {
     match Token::parse(password) {
-        Ok(token) => judge_token(&token, role, circumstances),
+        Ok(token) => judge_token(&token, role, environment),
         Err(fault) => Verdict::refused(fault.into()),
     }
 }
 
 /// Judges one login with what has been found to be a token.
-pub fn judge_token(token: &Token<'_>, role: &str, circumstances: &Circumstances<'_>) -> Verdict {
+pub fn judge_token(token: &Token<'_>, role: &str, environment: &LoginEnvironment<'_>) -> Verdict {
     let mut caller = None;
-    let outcome = checked(token, role, circumstances, &mut caller);
+    let outcome = checked(token, role, environment, &mut caller);
     Verdict {
         caller,
         action: Some(token.action),
@@ -95,17 +95,17 @@ impl Verdict {
 fn checked(
     token: &Token<'_>,
     role: &str,
-    circumstances: &Circumstances<'_>,
+    environment: &LoginEnvironment<'_>,
     caller: &mut Option<Caller>,
 ) -> Result<Admission, Denial> {
-    check_claims(token, role, circumstances.cluster, circumstances.now)?;
-    let authenticated = authenticate(token, circumstances)?;
+    check_claims(token, role, environment.cluster, environment.now)?;
+    let authenticated = authenticate(token, environment)?;
     let proven = Caller {
         arn: authenticated.arn().to_owned(),
         mapped_arn: authenticated.principal.arn.clone(),
     };
     *caller = Some(proven.clone());
-    check_policies(token, &authenticated, circumstances)?;
+    check_policies(token, &authenticated, environment)?;
     Ok(Admission {
         caller: proven,
         action: token.action,
@@ -205,19 +205,19 @@ pub(crate) fn shown(id: &str) -> &str {
 /// The caller who proved to have signed the token.
 pub(crate) fn authenticate<'i>(
     token: &Token<'_>,
-    circumstances: &Circumstances<'i>,
+    environment: &LoginEnvironment<'i>,
 ) -> Result<Authenticated<'i>, Denial> {
     let id = &*token.credential.access_key_id;
     let presented = PresentedCredentials {
         access_key_id: id,
         session_token: token.session_token(),
     };
-    let Circumstances {
+    let LoginEnvironment {
         now,
         cluster,
         identities,
         ..
-    } = *circumstances;
+    } = *environment;
     let is_proven = |secret: &str| token.is_signed_with(secret);
     credentials::authenticate(presented, identities, cluster.account(), now, is_proven)
         .map_err(|fault| denial(fault, id))
@@ -282,14 +282,14 @@ pub fn count_keys(identities: &Identities, account: Option<&str>, now: UtcDateTi
 fn check_policies(
     token: &Token<'_>,
     authenticated: &Authenticated<'_>,
-    circumstances: &Circumstances<'_>,
+    environment: &LoginEnvironment<'_>,
 ) -> Result<(), Denial> {
     let Authenticated { principal, session } = *authenticated;
-    if !is_of(principal, circumstances.cluster.account()) {
+    if !is_of(principal, environment.cluster.account()) {
         return Err(Denial::OtherAccount(authenticated.arn().to_owned()));
     }
-    let why = match decide(principal, session, token.action, circumstances) {
-        Ok(decision) => Why::of(&decision),
+    let why = match decide(principal, session, token.action, environment) {
+        Ok(decision) => DenyReason::of(&decision),
         Err(why) => Some(why),
     };
     match why {
@@ -297,7 +297,7 @@ fn check_policies(
         Some(why) => Err(Denial::NotAuthorized {
             principal: authenticated.arn().to_owned(),
             action: token.action,
-            resource: circumstances.cluster.arn(),
+            resource: environment.cluster.arn(),
             why,
         }),
     }
@@ -307,24 +307,24 @@ fn check_policies(
 /// decision rests on.
 ///
 /// # Errors
-/// [`Why::Incomplete`] if a policy that counts is in no document.
+/// [`DenyReason::Incomplete`] if a policy that counts is in no document.
 pub fn decide<'i>(
     principal: &'i Principal,
     session: Option<&'i RoleSession>,
     action: Action,
-    circumstances: &Circumstances<'i>,
-) -> Result<Decision<'i>, Why> {
-    let mut policies = circumstances.identities.policies(principal, session)?;
-    policies.resource = circumstances.identities.cluster_policy();
-    let caller = policy::Caller {
+    environment: &LoginEnvironment<'i>,
+) -> Result<Decision<'i>, DenyReason> {
+    let mut policies = environment.identities.policies(principal, session)?;
+    policies.resource = environment.identities.cluster_policy();
+    let caller = RequestPrincipal {
         arn: session.map_or(&principal.arn, |session| &session.arn),
         role_arn: session.map(|_| principal.arn.as_str()),
     };
     let request = Request {
         action: action.iam_name(),
-        resource: &circumstances.cluster.arn(),
+        resource: &environment.cluster.arn(),
         resource_account: None,
-        context: &request_context(circumstances, principal, session),
+        context: &request_context(environment, principal, session),
     };
     Ok(authorize(&policies, &caller, &request))
 }

@@ -10,11 +10,11 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use dsql_iam_core::authorization::PolicyType;
 use dsql_iam_core::cluster::Cluster;
-use dsql_iam_core::denial::{Denial, Why};
+use dsql_iam_core::denial::{Denial, DenyReason};
 use dsql_iam_core::documents;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::{Verdict, check_claims, judge};
-use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
+use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
 use dsql_iam_core::sigv4::token::{Action, Malformed, Token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -335,7 +335,7 @@ impl Login {
     }
 
     fn verdict(&self, identities: &Identities) -> Verdict {
-        let circumstances = Circumstances {
+        let environment = LoginEnvironment {
             now: self.now,
             cluster: &cluster(),
             identities,
@@ -344,7 +344,7 @@ impl Login {
                 is_tls: true,
             },
         };
-        judge(&self.password(), self.role, &circumstances)
+        judge(&self.password(), self.role, &environment)
     }
 }
 
@@ -687,7 +687,7 @@ fn policy_cases() -> Vec<Case> {
     let no_boundary = "because no permissions boundary allows the dsql:DbConnect action";
     let denied_by_boundary = "with an explicit deny in a permissions boundary";
     let web = |name| session_arn(ACCOUNT, "App", name);
-    let missing = |what: &str| Why::Incomplete(what.to_owned());
+    let missing = |what: &str| DenyReason::Incomplete(what.to_owned());
     let gone = "policy arn:aws:iam::012345678912:policy/Gone";
     vec![
         other(
@@ -702,88 +702,88 @@ fn policy_cases() -> Vec<Case> {
         refused(
             Login::user("far"),
             user_arn("far"),
-            Why::NotAllowedBy(PolicyType::IdentityBased),
+            DenyReason::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
         ),
         refused(
             Login::user("otto"),
             user_arn("otto"),
-            Why::DeniedBy(PolicyType::ResourceBased),
+            DenyReason::DeniedBy(PolicyType::ResourceBased),
             "with an explicit deny in a resource-based policy",
         ),
         refused(
             Login::user("paul"),
             user_arn("paul"),
-            Why::DeniedBy(PolicyType::ServiceControl),
+            DenyReason::DeniedBy(PolicyType::ServiceControl),
             "with an explicit deny in a service control policy",
         ),
         refused(
             Login::user("quinn"),
             user_arn("quinn"),
-            Why::NotAllowedBy(PolicyType::ServiceControl),
+            DenyReason::NotAllowedBy(PolicyType::ServiceControl),
             "because no service control policy allows the dsql:DbConnect action",
         ),
         refused(
             Login::session("narrowed"),
             session_arn(ACCOUNT, "App", "narrowed"),
-            Why::NotAllowedBy(PolicyType::Session),
+            DenyReason::NotAllowedBy(PolicyType::Session),
             "because no session policy allows the dsql:DbConnect action",
         ),
         refused(
             Login::session("forbidden"),
             session_arn(ACCOUNT, "App", "forbidden"),
-            Why::DeniedBy(PolicyType::Session),
+            DenyReason::DeniedBy(PolicyType::Session),
             "with an explicit deny in a session policy",
         ),
         // A newer version than the default one would allow it.
         refused(
             Login::user("ivan"),
             user_arn("ivan"),
-            Why::NotAllowedBy(PolicyType::IdentityBased),
+            DenyReason::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
         ),
         // The one action does not help the other.
         refused(
             Login::user("alice").admin(),
             user_arn("alice"),
-            Why::NotAllowedBy(PolicyType::IdentityBased),
+            DenyReason::NotAllowedBy(PolicyType::IdentityBased),
             no_policy_admin,
         ),
         refused(
             Login::session("idle"),
             session_arn(ACCOUNT, "Idle", "idle"),
-            Why::NotAllowedBy(PolicyType::IdentityBased),
+            DenyReason::NotAllowedBy(PolicyType::IdentityBased),
             no_policy,
         ),
         // An inline deny beside an inline allow; a deny attached to a group.
         refused(
             Login::user("carol").admin(),
             user_arn("carol"),
-            Why::DeniedBy(PolicyType::IdentityBased),
+            DenyReason::DeniedBy(PolicyType::IdentityBased),
             denied,
         ),
         refused(
             Login::user("judy"),
             user_arn("judy"),
-            Why::DeniedBy(PolicyType::IdentityBased),
+            DenyReason::DeniedBy(PolicyType::IdentityBased),
             denied,
         ),
         refused(
             Login::user("dave"),
             user_arn("dave"),
-            Why::NotAllowedBy(PolicyType::PermissionsBoundary),
+            DenyReason::NotAllowedBy(PolicyType::PermissionsBoundary),
             no_boundary,
         ),
         refused(
             Login::session("bounded"),
             session_arn(ACCOUNT, "Bounded", "bounded"),
-            Why::NotAllowedBy(PolicyType::PermissionsBoundary),
+            DenyReason::NotAllowedBy(PolicyType::PermissionsBoundary),
             no_boundary,
         ),
         refused(
             Login::user("dora").admin(),
             user_arn("dora"),
-            Why::DeniedBy(PolicyType::PermissionsBoundary),
+            DenyReason::DeniedBy(PolicyType::PermissionsBoundary),
             denied_by_boundary,
         ),
         // What is missing is told to the log, not to the client.
@@ -808,7 +808,7 @@ fn policy_cases() -> Vec<Case> {
         refused(
             Login::user("rita"),
             user_arn("rita"),
-            Why::TooMuchWork,
+            DenyReason::TooMuchWork,
             no_policy,
         ),
         refused(
@@ -836,7 +836,6 @@ fn every_denial_with_its_hint_and_its_check() {
         assert_eq!(denial, expected);
         assert_eq!(denial.hint(), Some(hint), "{denial}");
         assert_eq!(denial.check(), check, "{denial}");
-        assert!(!denial.is_after_iam(), "{denial}");
     }
 }
 
@@ -895,32 +894,34 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         Denial::WrongSignature(_) => "WrongSignature",
         Denial::OtherAccount(_) => "OtherAccount",
         Denial::NotAuthorized { why, .. } => match why {
-            Why::NotAllowedBy(PolicyType::IdentityBased) => "NotAuthorized::NoIdentityPolicy",
-            Why::DeniedBy(PolicyType::IdentityBased) => "NotAuthorized::DeniedByIdentityPolicy",
-            Why::NotAllowedBy(PolicyType::PermissionsBoundary) => "NotAuthorized::NoBoundary",
-            Why::DeniedBy(PolicyType::PermissionsBoundary) => "NotAuthorized::DeniedByBoundary",
-            Why::NotAllowedBy(PolicyType::Session) => "NotAuthorized::NoSessionPolicy",
-            Why::DeniedBy(PolicyType::Session) => "NotAuthorized::DeniedBySessionPolicy",
-            Why::NotAllowedBy(PolicyType::ServiceControl) => "NotAuthorized::NoServiceControl",
-            Why::DeniedBy(PolicyType::ServiceControl) => "NotAuthorized::DeniedByServiceControl",
-            Why::DeniedBy(PolicyType::ResourceBased) => "NotAuthorized::DeniedByClusterPolicy",
+            DenyReason::NotAllowedBy(PolicyType::IdentityBased) => {
+                "NotAuthorized::NoIdentityPolicy"
+            }
+            DenyReason::DeniedBy(PolicyType::IdentityBased) => {
+                "NotAuthorized::DeniedByIdentityPolicy"
+            }
+            DenyReason::NotAllowedBy(PolicyType::PermissionsBoundary) => {
+                "NotAuthorized::NoBoundary"
+            }
+            DenyReason::DeniedBy(PolicyType::PermissionsBoundary) => {
+                "NotAuthorized::DeniedByBoundary"
+            }
+            DenyReason::NotAllowedBy(PolicyType::Session) => "NotAuthorized::NoSessionPolicy",
+            DenyReason::DeniedBy(PolicyType::Session) => "NotAuthorized::DeniedBySessionPolicy",
+            DenyReason::NotAllowedBy(PolicyType::ServiceControl) => {
+                "NotAuthorized::NoServiceControl"
+            }
+            DenyReason::DeniedBy(PolicyType::ServiceControl) => {
+                "NotAuthorized::DeniedByServiceControl"
+            }
+            DenyReason::DeniedBy(PolicyType::ResourceBased) => {
+                "NotAuthorized::DeniedByClusterPolicy"
+            }
             // The cluster's policy need not allow anything.
-            Why::NotAllowedBy(PolicyType::ResourceBased) => return None,
-            Why::Incomplete(_) => "NotAuthorized::Incomplete",
-            Why::TooMuchWork => "NotAuthorized::TooMuchWork",
+            DenyReason::NotAllowedBy(PolicyType::ResourceBased) => return None,
+            DenyReason::Incomplete(_) => "NotAuthorized::Incomplete",
+            DenyReason::TooMuchWork => "NotAuthorized::TooMuchWork",
         },
-        Denial::Unconfigured(_)
-        | Denial::NoIdentities(_)
-        | Denial::WrongDatabase(_)
-        | Denial::RoleUnusable { .. }
-        | Denial::NotMapped { .. }
-        | Denial::Server { .. }
-        | Denial::NoTls
-        | Denial::OtherCluster(_)
-        | Denial::NoServerName
-        | Denial::Limit(_)
-        | Denial::Protocol(_)
-        | Denial::Internal(_) => return None,
     })
 }
 

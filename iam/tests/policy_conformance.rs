@@ -8,8 +8,8 @@ use dsql_iam_core::actions::Action;
 use dsql_iam_core::authorization::{
     Decision, DecisionKind, Policies, PolicyType, Request, Source, Sourced, authorize,
 };
-use dsql_iam_core::denial::{Denial, Why};
-use dsql_iam_core::policy::{Caller, Context, Kind, Policy};
+use dsql_iam_core::denial::{Denial, DenyReason};
+use dsql_iam_core::policy::{Context, Kind, Policy, RequestPrincipal};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -226,7 +226,7 @@ impl Case {
                 .collect(),
         };
         let role_arn = self.role_arn();
-        let caller = Caller {
+        let caller = RequestPrincipal {
             arn: &self.principal,
             role_arn: role_arn.as_deref(),
         };
@@ -242,7 +242,7 @@ impl Case {
             DecisionKind::ExplicitDeny => Expected::ExplicitDeny,
             DecisionKind::ImplicitDeny => Expected::ImplicitDeny,
         };
-        let sentence = Why::of(&decision).and_then(|why| {
+        let sentence = DenyReason::of(&decision).and_then(|why| {
             let denial = Denial::NotAuthorized {
                 principal: self.principal.clone(),
                 action: Action::DbConnect,

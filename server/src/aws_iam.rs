@@ -7,6 +7,7 @@
 //! offsets. Text is in the server's encoding, in which every byte of a multi-byte character has
 //! its high bit set.
 
+use crate::scan::{Reader, a_statement_may_follow, is_identifier_part, starts_string};
 use std::ops::Range;
 
 /// `GRANT` or `REVOKE`.
@@ -74,25 +75,11 @@ const LANGUAGE: &[u8] = b"language";
 /// NUL.
 pub fn find(buffer: &[u8], aws: usize, hidden: u8) -> Option<Words> {
     let (before, text) = buffer.split_at_checked(aws)?;
-    let (word, rest) = text.split_at_checked(AWS.len())?;
-    if !word.eq_ignore_ascii_case(AWS) {
+    if !text.get(..AWS.len())?.eq_ignore_ascii_case(AWS) {
         return None;
     }
-    let mut reader = Reader::new(text);
-    reader.at = AWS.len() + 1;
-    match (hidden, rest.get(1)) {
-        (b'-', Some(b'-')) => reader.skip_line_comment(),
-        (b'/', Some(b'*')) => {
-            reader.at += 1;
-            reader.skip_block_comment();
-        }
-        (hidden, Some(_)) if is_space(hidden) => {}
-        // An operator, a comma, a dot: whatever is behind it does not belong to `AWS`.
-        _ => return None,
-    }
     // Looks back last, for a line may be long and hold many words `aws`.
-    reader
-        .statement()
+    statement(&mut Reader::behind(text, AWS.len(), hidden)?)
         .filter(|_| a_statement_may_follow(before))
 }
 
@@ -152,7 +139,7 @@ pub fn parse(text: &[u8]) -> Option<Words> {
     if !reader.word("aws") {
         return None;
     }
-    reader.statement()
+    statement(&mut reader)
 }
 
 /// The token that starts at `text`'s first byte, as far as an error message quotes it.
@@ -176,252 +163,79 @@ pub fn token_at(text: &[u8]) -> &[u8] {
     &text[..end]
 }
 
-/// Reads the text by the lexer's rules.
-struct Reader<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+/// Reads the statement behind `AWS`.
+fn statement(reader: &mut Reader) -> Option<Words> {
+    reader.skip_space();
+    let start = reader.at;
+    if !reader.word("iam") {
+        return None;
     }
-
-    fn statement(&mut self) -> Option<Words> {
-        self.skip_space();
-        let start = self.at;
-        if !self.word("iam") {
-            return None;
-        }
-        self.skip_space();
-        let verb = if self.word("grant") {
-            Verb::Grant
-        } else if self.word("revoke") {
-            Verb::Revoke
-        } else {
-            return None;
-        };
-        let mut words = Words {
-            verb,
-            iam_and_verb: start..self.at,
-            role: None,
-            preposition: None,
-            stopped_at: self.at,
-        };
-        self.skip_space();
-        words.stopped_at = self.at;
-        if self.skip_identifier() {
-            words.role = Some(words.stopped_at..self.at);
-            self.skip_space();
-            words.stopped_at = self.at;
-            if self.word(verb.preposition()) {
-                words.preposition = Some(words.stopped_at..self.at);
-                self.skip_space();
-                words.stopped_at = self.at;
-            }
-        }
-        if words.preposition.is_none() && verb == Verb::Grant && self.is_privileges_on(start) {
-            return None;
-        }
-        Some(words)
-    }
-
-    /// Whether `IAM GRANT`, at `start`, is followed by privileges and `ON`.
-    ///
-    /// This is the one place where these words follow `AWS` in valid SQL: `CREATE SCHEMA s CREATE
-    /// VIEW v AS SELECT * FROM aws iam GRANT SELECT ON v TO public`.
-    fn is_privileges_on(&self, start: usize) -> bool {
-        let mut reader = Self {
-            text: self.text,
-            at: start + "iam".len(),
-        };
-        reader.skip_space();
-        reader.at += "grant".len();
-        reader.skip_space();
-        if reader.word("all") {
-            reader.skip_space();
-        }
-        // Names next to each other are no list; names behind a comma or a parenthesis are.
-        let mut may_be_name = true;
-        loop {
-            reader.skip_space();
-            if reader.word("on") {
-                return true;
-            }
-            let is_punctuation = matches!(reader.peek(0), b',' | b'(' | b')');
-            if is_punctuation {
-                reader.at += 1;
-            } else if !(may_be_name && reader.skip_identifier()) {
-                return false;
-            }
-            may_be_name = is_punctuation;
-        }
-    }
-
-    /// The byte `ahead` of where the reader stands; 0 at the end, as in the lexer's own buffer.
-    fn peek(&self, ahead: usize) -> u8 {
-        self.text.get(self.at + ahead).copied().unwrap_or_default()
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.at >= self.text.len()
-    }
-
-    fn skip_space(&mut self) {
-        loop {
-            match self.peek(0) {
-                byte if is_space(byte) => self.at += 1,
-                b'-' if self.peek(1) == b'-' => self.skip_line_comment(),
-                b'/' if self.peek(1) == b'*' => {
-                    self.at += 2;
-                    self.skip_block_comment();
-                }
-                _ => return,
-            }
-        }
-    }
-
-    fn skip_line_comment(&mut self) {
-        while !self.is_at_end() && !matches!(self.peek(0), b'\n' | b'\r') {
-            self.at += 1;
-        }
-    }
-
-    /// Skips the rest of a comment whose opening was read. Comments nest.
-    fn skip_block_comment(&mut self) {
-        let mut depth = 1;
-        while depth > 0 && !self.is_at_end() {
-            match (self.peek(0), self.peek(1)) {
-                (b'*', b'/') => {
-                    depth -= 1;
-                    self.at += 2;
-                }
-                (b'/', b'*') => {
-                    depth += 1;
-                    self.at += 2;
-                }
-                _ => self.at += 1,
-            }
-        }
-    }
-
-    /// Reads `word` in any case, if that is the whole next word.
-    fn word(&mut self, word: &str) -> bool {
-        for (ahead, expected) in word.bytes().enumerate() {
-            if !self.peek(ahead).eq_ignore_ascii_case(&expected) {
-                return false;
-            }
-        }
-        if is_identifier_part(self.peek(word.len())) {
-            return false;
-        }
-        self.at += word.len();
-        true
-    }
-
-    /// Skips `UESCAPE 'c'`, which belongs to the identifier `U&"…"` before it.
-    fn skip_escape_character(&mut self) {
-        let start = self.at;
-        self.skip_space();
-        if self.word("uescape") {
-            self.skip_space();
-            let constant = match &self.text[self.at.min(self.text.len())..] {
-                [b'\'', _, b'\'', ..] => 3,
-                [b'e' | b'E', b'\'', _, b'\'', ..] => 4,
-                [b'$', b'$', _, b'$', b'$', ..] => 5,
-                _ => 0,
-            };
-            if constant > 0 {
-                self.at += constant;
-                return;
-            }
-        }
-        self.at = start;
-    }
-
-    /// Skips an identifier, bare or quoted; false if there is none, or if it does not end.
-    fn skip_identifier(&mut self) -> bool {
-        let start = self.at;
-        let is_u = self.peek(0).eq_ignore_ascii_case(&b'u')
-            && self.peek(1) == b'&'
-            && self.peek(2) == b'"';
-        if is_u {
-            self.at += 2;
-        }
-        if self.peek(0) == b'"' {
-            self.at += 1;
-            while !self.is_at_end() {
-                match (self.peek(0), self.peek(1)) {
-                    (b'"', b'"') => self.at += 2,
-                    (b'"', _) => {
-                        self.at += 1;
-                        if is_u {
-                            self.skip_escape_character();
-                        }
-                        return true;
-                    }
-                    _ => self.at += 1,
-                }
-            }
-            return false;
-        }
-        if !is_identifier_start(self.peek(0)) {
-            return false;
-        }
-        while is_identifier_part(self.peek(0)) {
-            self.at += 1;
-        }
-        // `E'…'`, `N'…'`, `B'…'`, `X'…'` and `U&'…'` are strings, not identifiers.
-        let next = self.peek(0);
-        let is_prefix = self.at - start == 1
-            && match self.text[start].to_ascii_lowercase() {
-                b'e' | b'n' | b'b' | b'x' => next == b'\'',
-                b'u' => next == b'&' && self.peek(1) == b'\'',
-                _ => false,
-            };
-        if is_prefix {
-            self.at = start;
-        }
-        !is_prefix
-    }
-}
-
-/// Whether the next word may be the first of a statement: nothing but blanks and comments is between it
-/// and a semicolon or the start. Says yes if it cannot be told without reading all from the start, since
-/// there is a comment.
-fn a_statement_may_follow(before: &[u8]) -> bool {
-    let Some(last) = before.iter().rposition(|byte| !is_space(*byte)) else {
-        return true;
+    reader.skip_space();
+    let verb = if reader.word("grant") {
+        Verb::Grant
+    } else if reader.word("revoke") {
+        Verb::Revoke
+    } else {
+        return None;
     };
-    let before = &before[..=last];
-    // A line may hold many statements, so it is not gone through for each of them.
-    if before.ends_with(b";") || before.ends_with(b"*/") {
-        return true;
+    let mut words = Words {
+        verb,
+        iam_and_verb: start..reader.at,
+        role: None,
+        preposition: None,
+        stopped_at: reader.at,
+    };
+    reader.skip_space();
+    words.stopped_at = reader.at;
+    if reader.skip_identifier() {
+        words.role = Some(words.stopped_at..reader.at);
+        reader.skip_space();
+        words.stopped_at = reader.at;
+        if reader.word(verb.preposition()) {
+            words.preposition = Some(words.stopped_at..reader.at);
+            reader.skip_space();
+            words.stopped_at = reader.at;
+        }
     }
-    let is_end_of_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
-    let line = before.rsplit(is_end_of_line).next().unwrap_or_default();
-    line.windows(2).any(|two| two == b"--")
-}
-
-/// Whether a string constant starts at `text`: `'…'`, `E'…'`, `U&'…'`, `$$…$$`.
-fn starts_string(text: &[u8]) -> bool {
-    match text {
-        [b'\'', ..] | [b'e' | b'E', b'\'', ..] | [b'u' | b'U', b'&', b'\'', ..] => true,
-        [b'$', rest @ ..] => !rest.first().is_some_and(u8::is_ascii_digit),
-        _ => false,
+    if words.preposition.is_none() && verb == Verb::Grant && is_privileges_on(reader.text, start) {
+        return None;
     }
+    Some(words)
 }
 
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t'..=b'\r')
-}
-
-fn is_identifier_start(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
-}
-
-fn is_identifier_part(byte: u8) -> bool {
-    is_identifier_start(byte) || byte.is_ascii_digit() || byte == b'$'
+/// Whether `IAM GRANT`, at `start`, is followed by privileges and `ON`.
+///
+/// This is the one place where these words follow `AWS` in valid SQL: `CREATE SCHEMA s CREATE
+/// VIEW v AS SELECT * FROM aws iam GRANT SELECT ON v TO public`.
+fn is_privileges_on(text: &[u8], start: usize) -> bool {
+    let mut reader = Reader::new(text);
+    reader.at = start + "iam".len();
+    reader.skip_space();
+    reader.at += "grant".len();
+    reader.skip_space();
+    if reader.word("all") {
+        reader.skip_space();
+    }
+    // Names next to each other are no list; names behind a comma or a parenthesis are.
+    let mut may_be_name = true;
+    loop {
+        reader.skip_space();
+        if reader.word("on") {
+            return true;
+        }
+        let is_punctuation = matches!(reader.peek(0), b',' | b'(' | b')');
+        if is_punctuation {
+            reader.at += 1;
+        } else if may_be_name && reader.word("alter") {
+            reader.skip_space();
+            if !reader.word("system") {
+                return false;
+            }
+        } else if !(may_be_name && reader.skip_identifier()) {
+            return false;
+        }
+        may_be_name = is_punctuation;
+    }
 }
 
 #[cfg(test)]
@@ -603,10 +417,15 @@ mod tests {
             "SELECT ';' ",
             "(",
             "é ",
+            "EXPLAIN /* c */ ",
+            "EXPLAIN -- c\n",
+            "EXPLAIN -- c; d\n",
+            "SELECT 1 /*x*/ ",
+            "CREATE SCHEMA s CREATE VIEW v AS SELECT 1 FROM /* c */ -- d\n",
         ] {
             assert_eq!(rewritten(&format!("{before}{words}")).1, None, "{before}");
         }
-        // Where a comment is before it, the server's grammar has to tell.
+        // A comment of which the start cannot be told from here: the server's grammar has to tell.
         for before in [
             "",
             " \n",
@@ -616,8 +435,9 @@ mod tests {
             "SELECT 1; -- c\r\n\n",
             "--\n",
             "/* c */",
-            "EXPLAIN /* c */ ",
-            "EXPLAIN -- c\n",
+            "SELECT 1; /* c */ /* d; */ -- e\n",
+            "/* a /* b */ c */ ",
+            "EXPLAIN /* a /* b */ c */ ",
         ] {
             assert!(
                 rewritten(&format!("{before}{words}")).1.is_some(),
@@ -636,6 +456,8 @@ mod tests {
             "GRANT ALL PRIVILEGES ON v TO public",
             "GRANT ALL (a, \"b c\") ON v TO public",
             "GRANT SELECT (a, b), UPDATE (on_) ON v TO public",
+            "GRANT ALTER SYSTEM ON PARAMETER work_mem TO public",
+            "GRANT SET, ALTER /* c */ SYSTEM ON PARAMETER work_mem TO public",
         ] {
             assert_eq!(rewritten(&format!("{view} {grant}")).1, None, "{grant}");
         }

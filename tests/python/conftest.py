@@ -31,7 +31,8 @@ def bring_up(directory, pg_config=os.environ.get("PG_CONFIG")):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [os.environ["XTASK"], "up", "--detach", "--dir", directory, "--port", str(port)]
+    # The server that all suites share is as `up` makes it, these as PostgreSQL is by itself.
+    command = [os.environ["XTASK"], "up", "--detach", "--plain", "--dir", directory, "--port", str(port)]
     if pg_config:
         command += ["--pg-config", pg_config]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}

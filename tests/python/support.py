@@ -207,8 +207,10 @@ class Server:
         """psycopg over TCP and TLS, autocommit."""
         if password is None:
             password = self.token("admin") if role == "admin" else self.token("example")
+        # One address: a machine may have two for localhost, and psycopg tries the second after a refusal.
         arguments = {"dbname": "postgres", "sslmode": "verify-full", "autocommit": True,
-                     "sslrootcert": self.authority, "connect_timeout": 20} | arguments
+                     "hostaddr": "127.0.0.1", "sslrootcert": self.authority,
+                     "connect_timeout": 20} | arguments
         return psycopg.connect(host="localhost", port=self.port, user=role, password=password,
                                **arguments)
 

@@ -33,8 +33,12 @@ def test_versions_of_tls(server, version, is_admitted):
 def test_a_client_that_says_tls_at_once(server):
     """As libpq 17 does it: no SSLRequest, and the protocol's name in the handshake."""
     if server.version < 17:
+        mark = server.log_mark()
         with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
             Wire(server, tls="direct")
+        assert server.logged(
+            "HINT:  If the client began with TLS at once (sslnegotiation=direct): that needs "
+            "PostgreSQL 17 or newer.", mark)
         return
     with Wire(server, tls="direct") as wire:
         assert wire.socket.selected_alpn_protocol() == "postgresql"

@@ -40,7 +40,7 @@ def test_a_first_login_in_two_commands(own, directory):
     assert (made.returncode, made.stderr) == (0, "")
     assert [line.removeprefix(f"wrote {directory}/") for line in made.stdout.splitlines()] == [
         "account-authorization-details.json, mode 0600", "dba-access-key.json, mode 0600",
-        "visitor-access-key.json, mode 0600"]
+        "app-access-key.json, mode 0600", "visitor-access-key.json, mode 0600"]
     keyed = run(own, "create-access-key", "--user-name", "dba", "--iam-directory", directory,
                 "--format", "env")
     assert keyed.returncode == 0

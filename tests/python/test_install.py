@@ -6,6 +6,7 @@ import pwd
 import re
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_install_of_what_is_no_library_of_dsql_iam(command, library, tmp_path):
     others = library.parent / "plpgsql.so"
     for path in (WORKSPACE / "README.md", command, others):
         assert refused(path) == (
-            f"{path} is no library of dsql_iam: name a libdsql_iam.so that cargo built, or leave --library out")
+            f"{path} is not a library of dsql_iam: name a libdsql_iam.so that cargo built, or leave --library out")
     assert refused(tmp_path / "x") == f"{tmp_path}/x cannot be read: No such file or directory (os error 2)"
     text = config.read_text()
     major = re.search(r"\d+", text.partition("VERSION = ")[2])[0]
@@ -173,6 +174,135 @@ def test_install_of_what_is_no_library_of_dsql_iam(command, library, tmp_path):
         f"{older} is of dsql_iam 0.0.9, and this command and its scripts are of 0.1.0: use those of one version")
 
 
+def test_install_of_a_library_for_another_machine(command, library, tmp_path):
+    lib, share = tmp_path / "lib", tmp_path / "share"
+    config = pg_config(tmp_path, PKGLIBDIR=lib, SHAREDIR=share)
+    content = bytearray(library.read_bytes())
+    number = int.from_bytes(content[18:20], "little")
+    content[18:20] = (183 if number == 62 else 62).to_bytes(2, "little")
+    other = tmp_path / "other.so"
+    other.write_bytes(content)
+    names = {62: "x86-64", 183: "64-bit Arm"}
+    program = subprocess.run([os.environ["PG_CONFIG"], "--bindir"], check=True, text=True,
+                             capture_output=True).stdout.strip() + "/postgres"
+    assert fault(run(command, "install", "--pg-config", config, "--library", other)) == (
+        f"{other} is built for {names[183 if number == 62 else 62]}, and {program} for {names[number]}: build the "
+        "library on a machine like the server's")
+    assert not lib.exists() and not share.exists()
+
+
+def test_install_takes_its_files_away_again(command, library, tmp_path):
+    lib, share = tmp_path / "lib", tmp_path / "share"
+    config = pg_config(tmp_path, PKGLIBDIR=lib, SHAREDIR=share)
+    told(run(command, "install", "--pg-config", config, "--library", library))
+    of_others = [lib / "other.so", share / "extension/other.control", share / "extension/dsql_iam2--1.sql"]
+    for path in of_others:
+        path.write_text("")
+    # A script of an older version, too.
+    (share / "extension/dsql_iam--0.0.9--0.1.0.sql").write_text("")
+    done = told(run(command, "install", "--undo", "--pg-config", config)).splitlines()
+    assert [line.split()[0] for line in done[:-1]] == ["removed"] * 4
+    assert done[-1].startswith("a server that still names dsql_iam in shared_preload_libraries will not start")
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file() and path != config) == sorted(of_others)
+    assert told(run(command, "install", "--undo", "--pg-config", config)) == (
+        f"nothing to remove in {share}/extension\n")
+
+
+class Checkout:
+    """A checkout of somebody else's, in which a stand-in for cargo says who runs it."""
+
+    def __init__(self, folder, owner):
+        self.path, self.owner = folder / "checkout", owner
+        self.path.mkdir()
+        shutil.copy(WORKSPACE / "dsql_iam.control", self.path)
+        shutil.copytree(WORKSPACE / "sql", self.path / "sql")
+        (self.path / "Cargo.toml").write_text("")
+        self.cargo = folder / "cargo"
+        self.cargo.write_text(f"""#!/bin/sh
+echo "$(id -u) $(id -G) $HOME" >>{self.path}/ran_as
+""")
+        self.cargo.chmod(0o755)
+        if os.geteuid() == 0:
+            for path in [self.path, *self.path.rglob("*")]:
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def ran_as(self):
+        return (self.path / "ran_as").read_text().split("\n")[0] if (self.path / "ran_as").exists() else None
+
+    def put_library(self, library, config):
+        major = re.search(r"\d+", config.read_text().partition("VERSION = ")[2])[0]
+        folder = self.path / f"target/pg{major}/release"
+        folder.mkdir(parents=True)
+        shutil.copy(library, folder / "libdsql_iam.so")
+        return folder / "libdsql_iam.so"
+
+
+SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@pytest.fixture
+def passable():
+    """A folder that another user gets at, which pytest's are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
+def test_install_by_sudo_builds_as_the_user_who_called_it(command, library, passable, ordinary):
+    """sudo's PATH has no cargo, and root has no business in that user's checkout."""
+    if ordinary is None:
+        pytest.skip("only root can be somebody else")
+    checkout = Checkout(passable, ordinary)
+    lib, share = passable / "lib", passable / "share"
+    config = pg_config(passable, PKGLIBDIR=lib, SHAREDIR=share)
+    built = checkout.put_library(library, config)
+    arguments = ("install", "--pg-config", config, "--source", checkout.path)
+    done = told(run(command, *arguments, CARGO=str(checkout.cargo), PATH=SECURE_PATH,
+                    SUDO_UID=str(ordinary.pw_uid)))
+    assert f"installed   {lib}/dsql_iam.so" in done
+    assert checkout.ran_as() == f"{ordinary.pw_uid} {ordinary.pw_gid} {ordinary.pw_dir}"
+    assert (lib / "dsql_iam.so").stat().st_uid == 0
+    # Without sudo, or by another user's, root builds nothing there.
+    (checkout.path / "ran_as").unlink()
+    for more in ({}, {"SUDO_UID": "1"}, {"SUDO_UID": "x"}):
+        assert fault(run(command, *arguments, CARGO=str(checkout.cargo), PATH=SECURE_PATH, **more)) == (
+            f"the checkout {checkout.path} belongs to the user {ordinary.pw_name}, and root does not build there: "
+            "run dsql-iam install as that user, which builds, and then as root: sudo "
+            f"{command} install --pg-config {config} --source {checkout.path} --library {built}")
+    assert checkout.ran_as() is None
+    # Where cargo is nowhere, the line to go on with is said.
+    said = fault(run(command, *arguments, CARGO="/nonexistent/cargo", PATH=SECURE_PATH,
+                     SUDO_UID=str(ordinary.pw_uid)))
+    assert said.startswith("cargo could not be started (No such file or directory (os error 2)): install Rust ")
+    assert said.endswith(f"--library {built}")
+
+
+def test_install_builds_as_oneself_and_says_the_line_for_root(command, library, passable, ordinary):
+    if ordinary is None:
+        pytest.skip("only root can be somebody else")
+    checkout = Checkout(passable, ordinary)
+    lib, share = passable / "lib", passable / "share"
+    for folder in (lib, share):
+        folder.mkdir()
+    config = pg_config(passable, PKGLIBDIR=lib, SHAREDIR=share)
+    built = checkout.put_library(library, config)
+    own_command = passable / "dsql-iam"
+    shutil.copy(command, own_command)
+    done = told(run(own_command, "install", "--pg-config", config, "--source", checkout.path,
+                    user=ordinary, CARGO=str(checkout.cargo))).splitlines()
+    assert done[0] == f"built       {built}"
+    assert done[1] == f"nothing is installed yet, since {lib} is not yours to write; next, as root:"
+    assert done[2] == (f"sudo {own_command} install --pg-config {config} --source {checkout.path} "
+                       f"--library {built}")
+    assert list(lib.iterdir()) == list(share.iterdir()) == []
+    # That line, under a PATH without cargo.
+    line = done[2].split()[1:]
+    said = told(run(*line, PATH=SECURE_PATH))
+    assert f"installed   {lib}/dsql_iam.so" in said
+    assert (lib / "dsql_iam.so").read_bytes() == library.read_bytes()
+
+
 def test_install_without_permission(command, library, tmp_path, ordinary):
     # One that an ordinary user gets at: pytest's folders are private.
     config = pathlib.Path(os.environ["PG_CONFIG"])
@@ -189,7 +319,7 @@ def test_install_without_permission(command, library, tmp_path, ordinary):
 def test_install_elsewhere_than_in_a_checkout(command, tmp_path):
     assert fault(run(command, "install", "--pg-config", os.environ["PG_CONFIG"],
                      "--source", tmp_path)) == (
-        f"{tmp_path} is no checkout of dsql_iam: it has no dsql_iam.control; name one with --source")
+        f"{tmp_path} is not a checkout of dsql_iam: it has no dsql_iam.control; name one with --source")
 
 
 # setup

@@ -118,7 +118,8 @@ class Postmaster:
         until(lambda: state_and_parent(self.process.pid)[0] == "T", "no more backends are made")
         everybody = (int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*"))
         backends = [pid for pid in everybody if state_and_parent(pid)[1] == self.process.pid]
-        for pid in [self.process.pid, *backends]:
+        # The postmaster last: without it they end by themselves, and whoever reaps them may be quick.
+        for pid in [*backends, self.process.pid]:
             os.kill(pid, signal.SIGKILL)
         self.process.wait(20)
         # One that is dead and waits to be collected has let go of everything.

@@ -1,14 +1,16 @@
 """How long a session lasts, and which cluster it is for."""
 
 import contextlib
+import fcntl
 import os
+import pathlib
 import signal
 import time
 
 import psycopg
 import pytest
 
-from support import DENIED, EXAMPLE_ARN, SESSION_ID, Wire, until
+from support import DENIED, EXAMPLE_ARN, SESSION_ID, Wire, fields_of, until
 
 OVER = "terminating connection because it has reached its maximum duration"
 ANOTHER = "z" * 26
@@ -120,6 +122,18 @@ def test_a_transaction_does_not_last_for_ever(short):
     assert time.monotonic() - started < 30
 
 
+def test_the_log_does_not_decide_how_long_a_session_lasts(own):
+    """An ERROR that is not logged passes no hook, and stops PostgreSQL's own timeouts all the same."""
+    with own.settings(dsql_iam__max_connection_duration="'1s'", dsql_iam__max_connection_overtime="'1s'",
+                      log_min_messages="fatal"):
+        connection = own.connect()
+        pid = connection.info.backend_pid
+        for statement in ("BEGIN", "SELECT 1 / 0", "SELECT 1"):
+            with contextlib.suppress(psycopg.Error):
+                connection.execute(statement)
+        until(lambda: is_gone(own, pid), "the session ends")
+
+
 def test_other_sessions_and_no_limit(own):
     with own.settings(dsql_iam__max_connection_duration="'1s'"), own.superuser() as superuser:
         limited = own.connect()
@@ -193,19 +207,31 @@ def test_no_server_name(own):
 
 def refused_by_limit(server, sqlstate, message):
     mark = server.log_mark()
-    with Wire(server) as wire:
-        error = wire.start().error()  # before a token is asked for
-    assert (error["severity"], error["sqlstate"], error["message"], error["hint"]) == (
-        "FATAL", sqlstate, message, None)
-    session = SESSION_ID.fullmatch(error["detail"])[1]
+    error = server.refusal("admin", server.token("admin"))
+    assert (error.severity, error.sqlstate, error.message, error.hint) == ("FATAL", sqlstate, message, None)
+    session = SESSION_ID.fullmatch(error.detail)[1]
     assert " check=limit " in server.logged(f"session_id={session}", mark)
+
+
+@contextlib.contextmanager
+def strangers(server, number):
+    """Connections that have no token, all of them open."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(number):
+            wire = stack.enter_context(Wire(server))
+            wire.start(user="nobody").asked_for_password()
+        yield
+
+
+def nobody_is_connected(server):
+    """A connection that has just been closed may still be counted."""
+    alone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'admin'"
+    until(lambda: server.execute(alone) == [(True,)], "nobody else is connected")
 
 
 def test_limit_of_connections(own):
     message = "Unable to accept connection, too many open connections."
-    # A connection that has just been closed may still be counted.
-    alone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'admin'"
-    until(lambda: own.execute(alone) == [(True,)], "nobody else is connected")
+    nobody_is_connected(own)
     with own.settings(dsql_iam__max_connections=2):
         first, second = own.connect(), own.connect()
         refused_by_limit(own, "53300", message)
@@ -227,7 +253,53 @@ def test_limit_of_new_connections(own):
     message = "Unable to accept connection, rate exceeded."
     with own.settings(dsql_iam__max_connection_rate=1, dsql_iam__max_connection_burst=3):
         for _ in range(3):
-            with Wire(own) as wire:
-                wire.start().asked_for_password()
+            own.connect().close()
         refused_by_limit(own, "53400", message)
         until(lambda: own.admits("admin", own.token("admin")), "a second has passed")
+
+
+def test_strangers_do_not_use_up_what_is_meant_for_others(own, role):
+    nobody_is_connected(own)
+    role("unmapped", on=own)
+    with own.settings(dsql_iam__max_connections=1), strangers(own, 3):
+        own.connect().close()
+    with own.settings(dsql_iam__max_connection_rate=1, dsql_iam__max_connection_burst=5):
+        with strangers(own, 10):
+            pass
+        assert not own.admits("nobody", "no token")
+        assert not own.admits("unmapped", own.token("example"))  # a key, and no mapping
+        assert own.admits("admin", own.token("admin"))
+
+
+def has_others(path):
+    """Whether another process than this one has the file open."""
+    for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if link.readlink() == path.resolve() and link.parts[2] != str(os.getpid()):
+                return True
+    return False
+
+
+def test_the_role_that_was_judged_is_the_role_that_logs_in(own, role):
+    """A name that goes to another role between the judgement and the session takes nobody with it."""
+    for name in ("judged", "victim"):
+        role(name, on=own)
+    own.execute(f"AWS IAM GRANT judged TO '{EXAMPLE_ARN}'")
+    with own.settings(dsql_iam__audit_file="'audit'"):
+        assert own.admits("judged", own.token("example"))
+        mark = own.log_mark()
+        with open(own.data / "audit") as audit, Wire(own) as wire:
+            fcntl.flock(audit, fcntl.LOCK_EX)  # behind the judgement, and before the session
+            wire.start(user="judged").asked_for_password().password(own.token("example").encode())
+            until(lambda: has_others(own.data / "audit"), "the login waits for the audit file")
+            own.execute("ALTER ROLE judged RENAME TO moved", "ALTER ROLE victim RENAME TO judged")
+            fcntl.flock(audit, fcntl.LOCK_UN)
+            while (received := wire.receive())[0] in (b"R", b"S", b"K", b"N"):
+                pass
+            kind, body = received
+        own.execute("ALTER ROLE judged RENAME TO victim", "ALTER ROLE moved RENAME TO judged")
+    assert kind == b"E"
+    error = fields_of(body)
+    assert (error["severity"], error["sqlstate"], error["message"], error["hint"]) == ("FATAL", "28000", DENIED, None)
+    session = SESSION_ID.fullmatch(error["detail"])[1]
+    assert "The role's name has gone to another role" in own.logged(f"Session Id: {session}. ", mark)

@@ -11,10 +11,11 @@ import signal
 import socket
 import subprocess
 
+import psycopg
 import pytest
 
 from conftest import let_through
-from support import Server, until
+from support import EXAMPLE_ARN, Key, Server, note_secrets, sign, until
 from test_install import pg_config
 
 WORKSPACE = os.environ["WORKSPACE"]
@@ -48,6 +49,31 @@ def test_a_port_that_is_taken(directory):
         port = str(taken.getsockname()[1])
         assert fault(directory, "--pg-config", os.environ["PG_CONFIG"], "--port", port) == (
             f"something else listens on port {port}: give another --port")
+
+
+def test_a_port_that_a_connection_has(directory):
+    with (socket.create_server(("127.0.0.1", 0)) as server,
+          socket.create_connection(server.getsockname()) as client):
+        port = str(client.getsockname()[1])
+        assert fault(directory, "--pg-config", os.environ["PG_CONFIG"], "--port", port) == (
+            f"port {port} is taken by a connection, open or ended within the last minute: give another "
+            "--port, or wait")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--cluster-id", "abc"], "a cluster id has 26 characters of a-z and 0-9"),
+    (["--region", "nowhere"], "a region looks like us-east-1"),
+    (["--account-id", "1"], "an account id has twelve digits"),
+    (["--pg", "13"], "13 is not in 14..="),
+    (["--pg", "17", "--pg-config", "x"], "the argument '--pg <MAJOR>' cannot be used with"),
+])
+def test_what_cannot_be_meant(directory, arguments, message):
+    done = subprocess.run([os.environ["XTASK"], "up", "--detach", "--dir", directory, *arguments],
+                          cwd=WORKSPACE, env=bare_environment(), text=True, timeout=60,
+                          capture_output=True, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert not directory.exists()
 
 
 def test_a_data_directory_of_another_version(directory):
@@ -229,6 +255,108 @@ def test_a_newcomer_gets_in(detached):
     done = subprocess.run(["bash", "-euc", shell], env=bare_environment(), text=True, timeout=60,
                           capture_output=True, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout, done.stderr) == (0, "admin\n", "")
+
+
+CLUSTER_ID = "zbcdefghijklmnopqrstuvwxyz"
+
+
+def environment_of(server):
+    """The variables that env.sh sets, in a shell that sets no others."""
+    done = subprocess.run(["sh", "-ec", f". '{server.dir}/env.sh'; env -0"], check=True, text=True,
+                          capture_output=True, env={"PATH": os.environ["PATH"]})
+    return dict(variable.split("=", 1) for variable in done.stdout.split("\0") if variable)
+
+
+def test_a_server_that_programs_for_aurora_dsql_expect(detached):
+    server, said = detached("--port", free_port(), "--region", "eu-west-1", "--cluster-id", CLUSTER_ID,
+                            "--account-id", "210987654321")
+    endpoint = f"{CLUSTER_ID}.dsql.eu-west-1.on.aws"
+    assert f"\n  127.0.0.1 {endpoint}\n" in said
+    assert server.cluster_arn == f"arn:aws:dsql:eu-west-1:210987654321:cluster/{CLUSTER_ID}"
+    variables = environment_of(server)
+    assert variables["DSQL_ENDPOINT"] == endpoint
+    assert variables["AWS_REGION"] == "eu-west-1"
+    rows = server.execute("SELECT name, setting FROM pg_settings WHERE name IN "
+                          "('default_transaction_isolation', 'TimeZone', 'max_connections', "
+                          "'dsql_iam.async_indexes')")
+    assert dict(rows) == {"default_transaction_isolation": "repeatable read", "TimeZone": "UTC",
+                          "max_connections": "1000", "dsql_iam.async_indexes": "on"}
+
+    # By the cluster's own names, verified: the public one, and that of PrivateLink.
+    for host in (endpoint, f"{CLUSTER_ID}.dsql-fnh4.eu-west-1.on.aws"):
+        for role, admin in [("admin", True), ("reader", False)]:
+            if role == "reader":
+                server.execute("DROP ROLE IF EXISTS reader", "CREATE ROLE reader WITH LOGIN",
+                               "AWS IAM GRANT reader TO 'arn:aws:iam::210987654321:user/app'")
+            # One identity may be both, as in pipelines.
+            signer = server.profile("app").client("dsql", region_name="eu-west-1")
+            sign = (signer.generate_db_connect_admin_auth_token if admin
+                    else signer.generate_db_connect_auth_token)
+            with psycopg.connect(host=host, hostaddr="127.0.0.1", port=server.port, user=role,
+                                 dbname="postgres", password=note_secrets(sign(host)),
+                                 sslmode="verify-full", sslrootcert=server.authority) as connection:
+                assert connection.execute("SELECT sys.iam_session_user()").fetchone() == (
+                    "arn:aws:iam::210987654321:user/app",)
+            server.execute("AWS IAM REVOKE reader FROM 'arn:aws:iam::210987654321:user/app'",
+                           "DROP ROLE reader") if role == "reader" else None
+
+    # Clients that know one file of authorities find this server by it, and the rest of the world.
+    bundle = pathlib.Path(variables["SSL_CERT_FILE"])
+    assert variables["NODE_EXTRA_CA_CERTS"] == variables["DENO_CERT"] == str(bundle)
+    ours = pathlib.Path(server.authority).read_text()
+    assert bundle.read_text().endswith(ours) and bundle.read_text().count("BEGIN CERTIFICATE") > 100
+    # What is not named stays, and so does the server; another account is another folder's.
+    postmaster = server.postmaster()
+    again, said = detached()
+    assert said.startswith("already running\n")
+    assert (again.cluster_arn, again.postmaster()) == (server.cluster_arn, postmaster)
+    assert fault(server.dir, "--pg-config", PG_CONFIG, "--account-id", "012345678912") == (
+        f"the identities in {server.dir} are of the account 210987654321: give another --dir, or remove this "
+        "one (./x down --remove)")
+    # Nobody's connections are cut for another port.
+    assert fault(server.dir, "--pg-config", PG_CONFIG, "--port", free_port()) == (
+        f"the server of this folder runs on port {server.port}, and another port would cut its connections: "
+        "stop it first (./x down)")
+    # Another region is a restart, and it says so.
+    again, said = detached("--region", "us-west-2")
+    assert said.startswith("restarting the server, since it or its settings are others now\n")
+    assert again.cluster_arn == server.cluster_arn.replace("eu-west-1", "us-west-2")
+    assert again.postmaster() != postmaster
+
+
+def test_nothing_that_a_client_chose_is_in_each_lines_prefix(detached):
+    server, _ = detached("--port", free_port())
+    mark = server.log_mark()
+    with pytest.raises(psycopg.OperationalError):
+        server.connect("a\nLOG:  made up", "x", dbname="b\nLOG:  made up")
+    until(lambda: "login refused" in server.log_since(mark), "the refusal")
+    for line in server.log_since(mark).splitlines():
+        assert not line.startswith("LOG:"), line
+
+
+def test_sessions_begin_beside_the_server(detached):
+    server, said = detached("--port", free_port(), "--sts")
+    url = environment_of(server)["AWS_ENDPOINT_URL_STS"]
+    assert f"\nSessions of roles begin at {url}\n" in said
+    sts = server.profile("admin").client("sts", endpoint_url=url, region_name="us-east-1")
+    assert sts.get_caller_identity()["Arn"] == "arn:aws:iam::012345678912:user/dba"
+    response = sts.assume_role(RoleArn=EXAMPLE_ARN, RoleSessionName="beside")["Credentials"]
+    key = Key(response["AccessKeyId"], response["SecretAccessKey"], response["SessionToken"])
+    server.execute("CREATE ROLE beside WITH LOGIN", f"AWS IAM GRANT beside TO '{EXAMPLE_ARN}'")
+    server.connect("beside", sign(key, "DbConnect")).close()
+
+    process = int((server.dir / "sts.pid").read_text())
+    if os.geteuid() == 0:
+        assert pathlib.Path(f"/proc/{process}").stat().st_uid == server.iam.stat().st_uid
+    # It goes with `up` that does not ask for it, and with `down`.
+    server, _ = detached()
+    assert not is_alive(process)
+    assert "AWS_ENDPOINT_URL_STS" not in environment_of(server)
+    server, _ = detached("--sts")
+    process = int((server.dir / "sts.pid").read_text())
+    assert is_alive(process)
+    down(server.dir)
+    assert not is_alive(process)
 
 
 # Checkouts that were copied and moved

@@ -17,8 +17,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::account::{Account, without_pg_variables};
+use crate::cluster::{ACCOUNT_ID, REGION};
 use crate::directory::Directory;
-use crate::samples::{ACCOUNT_ID, REGION};
 use crate::server::{self, Options, Server};
 use crate::{environment, mirror, run, workspace};
 
@@ -137,6 +137,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         port: Some(server::free_port(FIRST_PORT)?),
         pg_config: arguments.pg_config.clone(),
         release: true,
+        plain: true,
         ..Options::default()
     })?;
     let bench = Bench {

@@ -178,6 +178,7 @@ impl Suite {
             dir: Some(self.directory.clone()),
             port: Some(server::free_port(FIRST_PORT)?),
             pg_config: Some(self.postgres.pg_config.clone()),
+            plain: true,
             ..Options::default()
         })?;
         let root = server.directory.root();

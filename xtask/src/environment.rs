@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::samples::{ACCOUNT_ID, REGION};
+use crate::cluster::Cluster;
 use crate::settings::quote_conninfo;
 use crate::{mirror, run};
 
@@ -18,8 +18,12 @@ pub struct Environment<'a> {
     pub sockets: &'a Path,
     /// The certificate authority; nothing if the server cannot do TLS.
     pub authority: Option<&'a Path>,
-    /// The cluster's id.
-    pub cluster_id: &'a str,
+    /// That one and the system's; nothing if the system's are not known.
+    pub bundle: Option<&'a Path>,
+    /// The cluster that the server stands for.
+    pub cluster: &'a Cluster,
+    /// The port of `dsql-iam sts`, if it runs.
+    pub sts: Option<u16>,
     /// The folder of the IAM documents.
     pub iam: &'a Path,
     /// The folder of the AWS profiles.
@@ -38,9 +42,7 @@ impl Environment<'_> {
     }
 
     fn render(&self) -> Result<String> {
-        let Self {
-            port, cluster_id, ..
-        } = self;
+        let Self { port, cluster, .. } = self;
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let sockets = quote_conninfo(&self.sockets.to_string_lossy());
         let mut variables = vec![
@@ -56,21 +58,26 @@ impl Environment<'_> {
             ]),
             None => variables.push(("PGSSLMODE", "disable".to_owned())),
         }
+        // The first replaces the system's authorities, the others come on top of those built in.
+        let bundle = self.bundle.map(|bundle| ("SSL_CERT_FILE", text(bundle)));
+        variables.extend(bundle);
+        if let Some(file) = self.bundle.or(self.authority) {
+            let names = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+            variables.extend(names.map(|name| (name, text(file))));
+        }
+        if let Some(port) = self.sts {
+            let url = format!("http://127.0.0.1:{port}");
+            variables.push(("AWS_ENDPOINT_URL_STS", url));
+        }
         variables.extend([
             ("AWS_CONFIG_FILE", text(&self.aws.join("config"))),
             (
                 "AWS_SHARED_CREDENTIALS_FILE",
                 text(&self.aws.join("credentials")),
             ),
-            ("AWS_REGION", REGION.to_owned()),
-            (
-                "DSQL_ENDPOINT",
-                format!("{cluster_id}.dsql.{REGION}.on.aws"),
-            ),
-            (
-                "DSQL_CLUSTER_ARN",
-                format!("arn:aws:dsql:{REGION}:{ACCOUNT_ID}:cluster/{cluster_id}"),
-            ),
+            ("AWS_REGION", cluster.region.clone()),
+            ("DSQL_ENDPOINT", cluster.endpoint()),
+            ("DSQL_CLUSTER_ARN", cluster.arn()),
             ("DSQL_IAM_DIRECTORY", text(self.iam)),
             (
                 "DSQL_SUPERUSER",
@@ -126,7 +133,9 @@ mod tests {
             port: 1234,
             sockets: &odd,
             authority: Some(&odd),
-            cluster_id: "abc",
+            bundle: Some(&odd),
+            cluster: &Cluster::sample(),
+            sts: Some(8300),
             iam: &odd,
             aws: &odd,
             command: &odd,
@@ -135,7 +144,12 @@ mod tests {
         environment.write(&path).unwrap();
         let variables = read(&path).unwrap();
         assert_eq!(variables["PGSSLROOTCERT"], odd.to_string_lossy());
-        assert_eq!(variables["DSQL_ENDPOINT"], "abc.dsql.us-east-1.on.aws");
+        assert_eq!(variables["SSL_CERT_FILE"], odd.to_string_lossy());
+        assert_eq!(variables["AWS_ENDPOINT_URL_STS"], "http://127.0.0.1:8300");
+        assert_eq!(
+            variables["DSQL_ENDPOINT"],
+            "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws"
+        );
         assert!(variables["PATH"].starts_with(&*odd.to_string_lossy()));
         assert!(variables["DSQL_SUPERUSER"].starts_with("host='/it\\'s "));
     }

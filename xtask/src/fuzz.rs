@@ -48,6 +48,8 @@ enum Target {
     Statement,
     /// What is done to the lexer's buffer
     Lexer,
+    /// The user's lines in the hba file
+    Hba,
 }
 
 impl Target {

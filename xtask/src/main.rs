@@ -1,4 +1,4 @@
-//! What a contributor types: `cargo xtask up`, `down`, `test`, `bench`, `fuzz`, `deny`,
+//! What a contributor types: `cargo xtask up`, `down`, `test`, `bare`, `bench`, `fuzz`, `deny`,
 //! `reproducible`, `package` and `lint`.
 //!
 //! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
@@ -9,8 +9,10 @@
 
 mod account;
 mod apt;
+mod bare;
 mod bench;
 mod certificates;
+mod cluster;
 mod core;
 mod deny;
 mod directory;
@@ -19,6 +21,7 @@ mod fetched;
 #[cfg(test)]
 mod fidelity;
 mod fuzz;
+mod hosts;
 mod in_server;
 #[cfg(test)]
 mod links;
@@ -34,6 +37,7 @@ mod run;
 mod samples;
 mod server;
 mod settings;
+mod sts;
 mod test;
 mod tool;
 mod up;
@@ -61,6 +65,8 @@ enum Command {
     Down(up::DownArguments),
     /// Run all tests, or some of them
     Test(test::Arguments),
+    /// Run README's two commands on a machine that has nothing but Rust
+    Bare(bare::Arguments),
     /// Measure what authenticating costs, and print a table
     Bench(bench::Arguments),
     /// Fuzz what reads input that others wrote
@@ -92,6 +98,7 @@ fn main() -> ExitCode {
         Command::Up(arguments) => up::up(&arguments),
         Command::Down(arguments) => up::down(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bare(arguments) => bare::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Deny(arguments) => deny::run(&arguments),

@@ -122,11 +122,13 @@ pub fn postgres_for_up() -> Result<Postgres> {
 
 /// The packages of those libraries that the system does not have, as far as it tells.
 fn missing_libraries() -> BTreeSet<String> {
+    let tzdata = (!Path::new("/usr/share/zoneinfo/UTC").exists()).then_some("tzdata");
     let known = run::output(Command::new("/sbin/ldconfig").arg("-p")).unwrap_or_default();
     LIBRARIES
         .iter()
         .filter(|(library, _)| !known.is_empty() && !known.contains(&format!("\t{library} ")))
         .map(|(_, package)| (*package).to_owned())
+        .chain(tzdata.map(str::to_owned))
         .collect()
 }
 

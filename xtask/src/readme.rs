@@ -23,7 +23,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
-use crate::samples::ACCOUNT_ID;
+use crate::cluster::ACCOUNT_ID;
 use crate::{run, workspace};
 
 /// What runs the programs.

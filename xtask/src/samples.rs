@@ -9,13 +9,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::account::Account;
+use crate::cluster::Cluster;
 use crate::mirror;
-
-/// The account of the sample identities, and of the server.
-pub const ACCOUNT_ID: &str = "012345678912";
-
-/// The region of the server.
-pub const REGION: &str = "us-east-1";
 
 /// The document of the session, which is made anew as it ends.
 const SESSION_FILE: &str = "example-session.json";
@@ -23,12 +18,13 @@ const SESSION_FILE: &str = "example-session.json";
 /// Has `command`, which is `dsql-iam`, write the documents into `folder` if that is not there yet, else
 /// only renew the session: documents that somebody added, changed or removed stay as they are. All of them
 /// end up readable for the server's user, and for nobody else.
-pub fn prepare(folder: &Path, account: &Account, command: &Path) -> Result<()> {
+pub fn prepare(folder: &Path, account: &Account, account_id: &str, command: &Path) -> Result<()> {
     let is_new = !folder.exists();
     let status = Command::new(command)
         .arg("sample-identities")
         .arg(folder)
-        .args(["--account-id", ACCOUNT_ID, "--region", REGION, "--session"])
+        // For clusters of any region: the server may be given another one later.
+        .args(["--account-id", account_id, "--session"])
         .args((!is_new).then_some("--renew"))
         .stdout(Stdio::null())
         .status()
@@ -44,16 +40,23 @@ pub fn prepare(folder: &Path, account: &Account, command: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the AWS profiles `admin`, `example` and `denied` into `folder`, each if its document is
-/// still in `documents`; and `assumed`, whose sessions `command`, which is `dsql-iam`, begins as
+/// Writes the AWS profiles `admin`, `app`, `example` and `denied` into `folder`, each if its document
+/// is still in `documents`; and `assumed`, whose sessions `command`, which is `dsql-iam`, begins as
 /// they are asked for. They belong to whoever runs this: clients read them, the server does not.
-pub fn write_profiles(folder: &Path, documents: &Path, command: &Path) -> Result<()> {
+pub fn write_profiles(
+    folder: &Path,
+    documents: &Path,
+    command: &Path,
+    cluster: &Cluster,
+) -> Result<()> {
+    let region = &cluster.region;
     fs::create_dir_all(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     let mut config = "# Written by cargo xtask up; changes are lost at the next one.\n".to_owned();
     let mut credentials = config.clone();
     for (profile, file, pointer) in [
         ("admin", "dba-access-key.json", "/AccessKey"),
+        ("app", "app-access-key.json", "/AccessKey"),
         ("example", SESSION_FILE, "/Credentials"),
         ("denied", "visitor-access-key.json", "/AccessKey"),
     ] {
@@ -63,7 +66,7 @@ pub fn write_profiles(folder: &Path, documents: &Path, command: &Path) -> Result
         }) else {
             continue;
         };
-        config.push_str(&format!("\n[profile {profile}]\nregion = {REGION}\n"));
+        config.push_str(&format!("\n[profile {profile}]\nregion = {region}\n"));
         credentials.push_str(&format!("\n[{profile}]\n"));
         for (setting, field) in [
             ("aws_access_key_id", "AccessKeyId"),
@@ -75,7 +78,7 @@ pub fn write_profiles(folder: &Path, documents: &Path, command: &Path) -> Result
             }
         }
         if profile == "admin" {
-            config.push_str(&assumed_profile(profile, documents, command)?);
+            config.push_str(&assumed_profile(profile, documents, command, cluster)?);
         }
     }
     mirror::write(&folder.join("config"), config.as_bytes(), 0o600)?;
@@ -84,9 +87,14 @@ pub fn write_profiles(folder: &Path, documents: &Path, command: &Path) -> Result
 }
 
 /// The profile `assumed`, whose credentials come from `dsql-iam assume-role`.
-fn assumed_profile(source: &str, documents: &Path, command: &Path) -> Result<String> {
+fn assumed_profile(
+    source: &str,
+    documents: &Path,
+    command: &Path,
+    cluster: &Cluster,
+) -> Result<String> {
     let (command, documents) = (command.to_string_lossy(), documents.to_string_lossy());
-    let role = format!("arn:aws:iam::{ACCOUNT_ID}:role/example");
+    let role = format!("arn:aws:iam::{}:role/example", cluster.account_id);
     let words = [
         &*command,
         "assume-role",
@@ -103,7 +111,8 @@ fn assumed_profile(source: &str, documents: &Path, command: &Path) -> Result<Str
     ];
     let line = shlex::try_join(words)?;
     Ok(format!(
-        "\n[profile assumed]\nregion = {REGION}\ncredential_process = {line}\n"
+        "\n[profile assumed]\nregion = {}\ncredential_process = {line}\n",
+        cluster.region
     ))
 }
 
@@ -129,7 +138,7 @@ mod tests {
             fs::write(iam.join(file), json!({ member: key }).to_string()).unwrap();
         }
         let aws = folder.path().join("aws");
-        write_profiles(&aws, &iam, Path::new("/a b/dsql-iam")).unwrap();
+        write_profiles(&aws, &iam, Path::new("/a b/dsql-iam"), &Cluster::sample()).unwrap();
         let credentials = fs::read_to_string(aws.join("credentials")).unwrap();
         assert!(credentials.contains("[admin]\naws_access_key_id = AKIADBA\n"));
         assert!(credentials.contains("aws_session_token = t"));
@@ -144,7 +153,7 @@ mod tests {
             ["/a b/dsql-iam", "assume-role"]
         );
         fs::remove_file(iam.join("dba-access-key.json")).unwrap();
-        write_profiles(&aws, &iam, Path::new("dsql-iam")).unwrap();
+        write_profiles(&aws, &iam, Path::new("dsql-iam"), &Cluster::sample()).unwrap();
         let config = fs::read_to_string(aws.join("config")).unwrap();
         assert!(!config.contains("[profile assumed]"));
     }

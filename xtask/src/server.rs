@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -18,11 +18,12 @@ use time::OffsetDateTime;
 
 use crate::account::{Account, without_pg_variables};
 use crate::certificates::{self, Certificates};
+use crate::cluster::{ACCOUNT_ID, Cluster, REGION};
 use crate::directory::Directory;
 use crate::environment::Environment;
 use crate::postgres::{Postgres, SUPPORTED};
 use crate::settings::{self, Settings};
-use crate::{mirror, prerequisites, random, run, samples, workspace};
+use crate::{mirror, prerequisites, random, run, samples, sts, workspace};
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,15 +48,30 @@ pub struct Options {
     pub pg: Option<u32>,
     /// Whether to build the extension with optimisation.
     pub release: bool,
+    /// Whether to leave out the settings that only make it more like Aurora DSQL's.
+    pub plain: bool,
+    /// Whether to run `dsql-iam sts` beside it.
+    pub sts: bool,
+    /// Whether to have the cluster's own name lead to it.
+    pub hosts: bool,
+    /// The account; nothing means the one of last time, else the sample's.
+    pub account_id: Option<String>,
+    /// The region; nothing means the one of last time, else the sample's.
+    pub region: Option<String>,
+    /// The cluster's id; nothing means the one of last time, else a random one.
+    pub cluster_id: Option<String>,
 }
 
 /// What has to be the same at the next `up`.
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
-    /// The cluster's id.
-    cluster_id: String,
+    /// The cluster that it stands for.
+    #[serde(flatten)]
+    cluster: Cluster,
     /// The TCP port.
     port: u16,
+    /// The port of `dsql-iam sts`, if that runs beside it.
+    sts: Option<u16>,
     /// The folder of PostgreSQL's programs.
     bin: PathBuf,
     /// The checkout that made it; older ones did not say.
@@ -110,23 +126,33 @@ impl Server {
         }
         let running = running(&directory);
 
+        let cluster = choose_cluster(options, before.as_ref(), &directory)?;
+        let occupied = before.as_ref().map(|state| state.port);
+        // Before anything is changed: a server that runs may have to stay as it is.
+        let port = choose_port(options.port, occupied, running)?;
+        // What runs beside it holds no connections, and is started anew.
+        sts::stop(&directory)?;
+
         let now = OffsetDateTime::now_utc();
         let installed = mirror::install(&postgres, &library, &directory.installation())?;
-        let certificates = certificates::prepare(&directory.tls(), &account, now)?;
+        let certificates =
+            certificates::prepare(&directory.tls(), &account, &cluster.host_names(), now)?;
         let program = command.join("dsql-iam");
-        samples::prepare(&directory.iam(), &account, &program)?;
-        samples::write_profiles(&directory.aws(), &directory.iam(), &program)?;
+        samples::prepare(&directory.iam(), &account, &cluster.account_id, &program)?;
+        samples::write_profiles(&directory.aws(), &directory.iam(), &program, &cluster)?;
         if !directory.data().exists() {
             create_cluster(&directory, &account, &postgres.bin)?;
         }
 
-        let occupied = before.as_ref().map(|state| state.port);
+        let sts = match (options.sts, before.and_then(|state| state.sts)) {
+            (false, _) => None,
+            (true, Some(last)) if is_free(last) => Some(last),
+            (true, _) => Some(free_port(sts::DEFAULT_PORT)?),
+        };
         let state = State {
-            port: choose_port(options.port, occupied, running)?,
-            cluster_id: match before {
-                Some(state) => state.cluster_id,
-                None => random::capitals_and_digits(26)?.to_lowercase(),
-            },
+            port,
+            sts,
+            cluster,
             bin: postgres.bin,
             checkout: Some(workspace::root().to_owned()),
         };
@@ -139,12 +165,22 @@ impl Server {
             program: installed.server,
             lock: Some(lock),
         };
-        server.configure(postgres.tls.then_some(&certificates), &command)?;
+        let certificates = postgres.tls.then_some(&certificates);
+        server.configure(certificates, &command, options.plain)?;
+        if let Some(port) = sts {
+            let cluster = &server.state.cluster;
+            sts::start(&server.directory, &server.account, cluster, &command, port)?;
+        }
         Ok(server)
     }
 
     /// Writes the settings and `env.sh`.
-    fn configure(&mut self, certificates: Option<&Certificates>, command: &Path) -> Result<()> {
+    fn configure(
+        &mut self,
+        certificates: Option<&Certificates>,
+        command: &Path,
+        plain: bool,
+    ) -> Result<()> {
         if certificates.is_none() {
             eprintln!(
                 "warning: this PostgreSQL was built without TLS, so tokens travel unencrypted and \
@@ -157,8 +193,9 @@ impl Server {
             port: self.state.port,
             sockets: &sockets,
             certificates,
-            cluster_id: &self.state.cluster_id,
+            cluster: &self.state.cluster,
             iam: &directory.iam(),
+            plain,
         };
         let file = directory.data().join(settings::FILE);
         self.changed |= mirror::write(&file, settings.render().as_bytes(), 0o600)?;
@@ -167,7 +204,9 @@ impl Server {
             port: self.state.port,
             sockets: &sockets,
             authority: certificates.map(|certificates| &*certificates.authority),
-            cluster_id: &self.state.cluster_id,
+            bundle: certificates.and_then(|certificates| certificates.bundle.as_deref()),
+            cluster: &self.state.cluster,
+            sts: self.state.sts,
             iam: &directory.iam(),
             aws: &directory.aws(),
             command,
@@ -179,6 +218,16 @@ impl Server {
     /// The TCP port.
     pub fn port(&self) -> u16 {
         self.state.port
+    }
+
+    /// The cluster that it stands for.
+    pub fn cluster(&self) -> &Cluster {
+        &self.state.cluster
+    }
+
+    /// The port of `dsql-iam sts`, if that runs beside it.
+    pub fn sts(&self) -> Option<u16> {
+        self.state.sts
     }
 
     /// The folder of PostgreSQL's programs.
@@ -259,6 +308,11 @@ impl Server {
         stop(&self.directory)
     }
 
+    /// Stops what runs beside it.
+    pub fn stop_sts(&self) -> Result<()> {
+        sts::stop(&self.directory)
+    }
+
     /// Installs the extension in the database, or brings it up to the version of the files.
     pub fn create_extension(&self) -> Result<()> {
         let mut psql = without_pg_variables(self.state.bin.join("psql"));
@@ -318,6 +372,7 @@ pub fn stop_in(dir: &Path) -> Result<bool> {
     let _lock = directory.lock()?;
     let ran = running(&directory);
     stop(&directory)?;
+    sts::stop(&directory)?;
     Ok(ran)
 }
 
@@ -372,17 +427,72 @@ pub fn free_port(from: u16) -> Result<u16> {
         .with_context(|| format!("no port from {from} on is free"))
 }
 
+/// Settles which cluster it stands for.
+fn choose_cluster(
+    options: &Options,
+    before: Option<&State>,
+    directory: &Directory,
+) -> Result<Cluster> {
+    let last = before.map(|state| &state.cluster);
+    if let (Some(asked), Some(last)) = (&options.account_id, last)
+        && *asked != last.account_id
+    {
+        bail!(
+            "the identities in {} are of the account {}: give another --dir, or remove this one \
+             (./x down --remove)",
+            directory.root().display(),
+            last.account_id
+        );
+    }
+    let choose = |asked: &Option<String>, last: Option<&String>, other: &str| {
+        let chosen = asked.as_ref().or(last);
+        chosen.map_or_else(|| other.to_owned(), Clone::clone)
+    };
+    let random = random::capitals_and_digits(26)?.to_lowercase();
+    Ok(Cluster {
+        account_id: choose(
+            &options.account_id,
+            last.map(|last| &last.account_id),
+            ACCOUNT_ID,
+        ),
+        region: choose(&options.region, last.map(|last| &last.region), REGION),
+        id: choose(&options.cluster_id, last.map(|last| &last.id), &random),
+    })
+}
+
 /// Settles the port: the one asked for, else last time's, else one that is free.
 fn choose_port(asked: Option<u16>, last: Option<u16>, running: bool) -> Result<u16> {
-    if running && last.is_some() && (asked.is_none() || asked == last) {
-        return last.context("there is a last one");
+    if let (true, Some(last)) = (running, last) {
+        if asked.is_some_and(|asked| asked != last) {
+            bail!(
+                "the server of this folder runs on port {last}, and another port would cut its \
+                 connections: stop it first (./x down)"
+            );
+        }
+        return Ok(last);
     }
     match (asked, last) {
         (Some(port), _) if is_free(port) => Ok(port),
-        (Some(port), _) => bail!("something else listens on port {port}: give another --port"),
+        (Some(port), _) if listens(port) => {
+            bail!("something else listens on port {port}: give another --port")
+        }
+        (Some(port), _) => bail!(
+            "port {port} is taken by a connection, open or ended within the last minute: give \
+             another --port, or wait"
+        ),
         (None, Some(port)) if is_free(port) => Ok(port),
         (None, _) => free_port(DEFAULT_PORT),
     }
+}
+
+fn listens(port: u16) -> bool {
+    let addresses = [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
+    ];
+    addresses
+        .into_iter()
+        .any(|address| TcpStream::connect((address, port)).is_ok())
 }
 
 fn is_free(port: u16) -> bool {
@@ -537,5 +647,22 @@ mod tests {
         // A server of our own has taken it.
         assert_eq!(choose_port(None, Some(port), true).unwrap(), port);
         assert_eq!(choose_port(Some(port), Some(port), true).unwrap(), port);
+        // It has connections.
+        assert!(choose_port(Some(port + 1), Some(port), true).is_err());
+    }
+
+    #[test]
+    fn a_port_of_a_connection_is_told_from_one_that_is_listened_on() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let of_client = client.local_addr().unwrap().port();
+        let said = |port| {
+            choose_port(Some(port), None, false)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(said(of_client).starts_with(&format!("port {of_client} is taken by a connection")));
+        let of_server = server.local_addr().unwrap().port();
+        assert!(said(of_server).starts_with("something else listens on port "));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::certificates::Certificates;
-use crate::samples::{ACCOUNT_ID, REGION};
+use crate::cluster::Cluster;
 
 /// The name of our own file, which `postgresql.conf` includes.
 pub const FILE: &str = "dsql_iam.conf";
@@ -19,11 +19,20 @@ pub struct Settings<'a> {
     pub sockets: &'a Path,
     /// The certificates; nothing if the server cannot do TLS.
     pub certificates: Option<&'a Certificates>,
-    /// The cluster's id, 26 characters.
-    pub cluster_id: &'a str,
+    /// The cluster that the server stands for.
+    pub cluster: &'a Cluster,
     /// The folder of the IAM documents.
     pub iam: &'a Path,
+    /// Whether to leave out what only makes the server more like Aurora DSQL's.
+    pub plain: bool,
 }
+
+/// As many connections as programs for Aurora DSQL count on.
+const MAX_CONNECTIONS: &str = "1000";
+
+/// The memory in kB that a server with so many needs to be at ease; with less PostgreSQL's own default
+/// is left.
+const ENOUGH_MEMORY: u64 = 1_000_000;
 
 impl Settings<'_> {
     /// The content of `dsql_iam.conf`.
@@ -40,7 +49,19 @@ impl Settings<'_> {
         set("shared_preload_libraries", "dsql_iam");
         set("log_connections", "on");
         set("log_disconnections", "on");
-        set("log_line_prefix", "%m [%p] %q%u@%d %h ");
+        // Nothing that a client chose: names of roles and databases may hold anything.
+        set("log_line_prefix", "%m [%p] %q%h ");
+        if !self.plain {
+            // As on Aurora DSQL, where it costs nothing.
+            set("default_transaction_isolation", "repeatable read");
+            set("TimeZone", "UTC");
+            set("log_timezone", "UTC");
+            set("dsql_iam.async_indexes", "on");
+            set("dsql_iam.endpoints", &self.cluster.private_link());
+            if memory().is_some_and(|memory| memory >= ENOUGH_MEMORY) {
+                set("max_connections", MAX_CONNECTIONS);
+            }
+        }
         match self.certificates {
             Some(certificates) => {
                 set("ssl", "on");
@@ -52,12 +73,21 @@ impl Settings<'_> {
                 set("dsql_iam.require_tls", "off");
             }
         }
-        set("dsql_iam.account_id", ACCOUNT_ID);
-        set("dsql_iam.region", REGION);
-        set("dsql_iam.cluster_id", self.cluster_id);
+        set("dsql_iam.account_id", &self.cluster.account_id);
+        set("dsql_iam.region", &self.cluster.region);
+        set("dsql_iam.cluster_id", &self.cluster.id);
         set("dsql_iam.iam_directory", &self.iam.to_string_lossy());
         text
     }
+}
+
+/// How much memory the machine has, in kB, if it says so.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// The content of `pg_hba.conf`: the superuser, over the socket. The extension brings the lines for
@@ -114,9 +144,18 @@ mod tests {
             port: 5432,
             sockets: Path::new("/run"),
             certificates: None,
-            cluster_id: "a",
+            cluster: &Cluster::sample(),
             iam: Path::new("/iam"),
+            plain: false,
         };
-        assert!(settings.render().contains("dsql_iam.require_tls = 'off'"));
+        let text = settings.render();
+        assert!(text.contains("dsql_iam.require_tls = 'off'"));
+        assert!(text.contains("default_transaction_isolation = 'repeatable read'"));
+        let plain = Settings {
+            plain: true,
+            ..settings
+        };
+        let text = plain.render();
+        assert!(!text.contains("isolation") && !text.contains("max_connections"));
     }
 }

@@ -10,6 +10,7 @@ use signal_hook::iterator::Signals;
 
 use crate::postgres::SUPPORTED;
 use crate::server::{self, Options, Server};
+use crate::{cluster, hosts};
 
 /// What `up` takes.
 #[derive(Args)]
@@ -38,6 +39,33 @@ pub struct Arguments {
     /// Build the extension with optimisation
     #[arg(long)]
     release: bool,
+
+    /// The cluster's id, for programs that have one in them [default: the one of last time, else a
+    /// random one]
+    #[arg(long, value_name = "ID", value_parser = cluster::parse_cluster_id)]
+    cluster_id: Option<String>,
+
+    /// The cluster's region [default: the one of last time, else us-east-1]
+    #[arg(long, value_name = "REGION", value_parser = cluster::parse_region)]
+    region: Option<String>,
+
+    /// The account of the cluster and of the sample identities [default: the one of last time, else
+    /// 012345678912]
+    #[arg(long, value_name = "ID", value_parser = cluster::parse_account_id)]
+    account_id: Option<String>,
+
+    /// Run `dsql-iam sts` beside the server; env.sh then leads SDKs there for sessions of roles
+    #[arg(long)]
+    sts: bool,
+
+    /// Add a line to /etc/hosts, so that the cluster's own name leads here
+    #[arg(long)]
+    hosts: bool,
+
+    /// Leave isolation level, number of connections and time zone as PostgreSQL has them, rather than
+    /// as Aurora DSQL has
+    #[arg(long)]
+    plain: bool,
 }
 
 /// What `down` takes.
@@ -65,6 +93,12 @@ pub fn up(arguments: &Arguments) -> Result<()> {
         pg_config: arguments.pg_config.clone(),
         pg: arguments.pg,
         release: arguments.release,
+        plain: arguments.plain,
+        sts: arguments.sts,
+        account_id: arguments.account_id.clone(),
+        region: arguments.region.clone(),
+        cluster_id: arguments.cluster_id.clone(),
+        hosts: arguments.hosts,
     };
     if arguments.detach {
         start_detached(&options)
@@ -82,7 +116,7 @@ pub fn start_detached(options: &Options) -> Result<()> {
             explain(&server, options)?;
             return Ok(());
         }
-        server.stop()?;
+        stop_for_change(&server)?;
     }
     server.start_detached()?;
     finish(&server, options)
@@ -119,7 +153,7 @@ fn stay(options: &Options) -> Result<()> {
             println!("already running");
             return explain(&server, options);
         }
-        server.stop()?;
+        stop_for_change(&server)?;
     }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGCHLD])?;
     let mut child = server.start_attached()?;
@@ -128,10 +162,17 @@ fn stay(options: &Options) -> Result<()> {
     wait(&server, &mut child, &mut signals)
 }
 
+/// Stops a server that has to be started anew.
+fn stop_for_change(server: &Server) -> Result<()> {
+    println!("restarting the server, since it or its settings are others now");
+    server.stop()
+}
+
 /// Does what needs a running server. One without the extension is of no use, so it does not stay.
 fn finish(server: &Server, options: &Options) -> Result<()> {
     server.create_extension().or_else(|error| {
         server.stop()?;
+        server.stop_sts()?;
         Err(error)
     })?;
     explain(server, options)
@@ -139,6 +180,12 @@ fn finish(server: &Server, options: &Options) -> Result<()> {
 
 /// Waits for the end of the server, or for a signal, which ends it.
 fn wait(server: &Server, child: &mut Child, signals: &mut Signals) -> Result<()> {
+    let ended = wait_for_end(server, child, signals);
+    server.stop_sts()?;
+    ended
+}
+
+fn wait_for_end(server: &Server, child: &mut Child, signals: &mut Signals) -> Result<()> {
     for signal in signals.forever() {
         match child.try_wait()? {
             // `down` from another terminal ends it in good order.
@@ -163,13 +210,35 @@ fn explain(server: &Server, options: &Options) -> Result<()> {
         Some(dir) => format!(" --dir {}", shlex::try_quote(&dir.to_string_lossy())?),
         None => String::new(),
     };
+    let name = server.cluster().endpoint();
+    let file = Path::new(hosts::FILE);
+    if options.hosts {
+        hosts::add(file, &name)?;
+    }
+    let name = if hosts::has(file, &name) {
+        format!("\nThe cluster's own name leads here too: {name}\n")
+    } else {
+        format!(
+            "
+For programs that want the cluster's own name, a line for {} (up --hosts adds it):
+
+  {}
+",
+            hosts::FILE,
+            hosts::line(&name)
+        )
+    };
+    let sts = match server.sts() {
+        Some(port) => format!("\nSessions of roles begin at http://127.0.0.1:{port}\n"),
+        None => String::new(),
+    };
     println!(
         "
 The server listens on port {}. To connect:
 
   source {}
   PGPASSWORD=$(AWS_PROFILE=admin dsql-iam token --admin --hostname localhost) psql
-
+{name}{sts}
 To stop it: ./x down{dir}
 ",
         server.port(),

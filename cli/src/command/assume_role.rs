@@ -13,7 +13,7 @@ use dsql_iam_core::credentials::PresentedCredentials;
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::sts::{
-    AssumeRole, Grant, NewKey, Refusal, Surroundings, assume_role, caller_with_secret,
+    AssumeRole, Grant, NewKey, StsEnvironment, StsError, assume_role, caller_with_secret,
 };
 use serde_json::{Value, json};
 use time::UtcDateTime;
@@ -132,7 +132,7 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
         .and_then(|snapshot| snapshot.identities())
         .map_err(|fault| fault.to_string())?;
     let now = UtcDateTime::now();
-    let surroundings = Surroundings {
+    let environment = StsEnvironment {
         now,
         identities: &identities,
         account: arguments.place.account(),
@@ -147,10 +147,10 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
         access_key_id: credentials.access_key_id(),
         session_token: credentials.session_token(),
     };
-    let caller = caller_with_secret(presented, credentials.secret_access_key(), &surroundings)
+    let caller = caller_with_secret(presented, credentials.secret_access_key(), &environment)
         .map_err(|refusal| sentence(&refusal))?;
     let grant =
-        assume_role(&caller, &request, &surroundings).map_err(|refusal| sentence(&refusal))?;
+        assume_role(&caller, &request, &environment).map_err(|refusal| sentence(&refusal))?;
     let key = sessions::begin(&grant, directory, now).map_err(|fault| match fault {
         NotBegun::Refused(refusal) => sentence(&refusal),
         NotBegun::Failed(fault) => fault,
@@ -163,7 +163,7 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
 }
 
 /// A refusal for whoever can read the documents.
-pub fn sentence(refusal: &Refusal) -> String {
+pub fn sentence(refusal: &StsError) -> String {
     match &refusal.reason {
         Some(reason) => format!("{refusal} ({reason})"),
         None => refusal.to_string(),

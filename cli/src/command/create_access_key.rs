@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(said.lines().count(), 2, "{said}");
         let known = identities(path);
         assert!(known.user("012345678912", "alice").is_some());
-        assert_eq!(known.counts().0, 1);
+        assert_eq!(known.counts().users, 1);
         // Now it is known, in this account alone.
         let more = run(&arguments(path, "alice")).unwrap().text;
         assert_eq!(more.lines().count(), 1, "{more}");

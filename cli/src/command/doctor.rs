@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use dsql_iam_server::doctor::{FACTS_QUERY, Facts, examine};
+use dsql_iam_server::doctor::{FACTS_QUERY, Facts, Status, examine};
 use serde::{Deserialize, Serialize};
 
 use super::Report;
@@ -33,7 +33,7 @@ pub struct Arguments {
 #[derive(Serialize, Deserialize)]
 struct Row {
     check_name: String,
-    status: String,
+    status: Status,
     found: String,
     remedy: Option<String>,
 }
@@ -90,7 +90,7 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'dsql_iam.region'
         findings
             .map(|finding| Row {
                 check_name: finding.check.into(),
-                status: finding.status.word().into(),
+                status: finding.status,
                 found: finding.found,
                 remedy: finding.remedy,
             })
@@ -105,7 +105,7 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'dsql_iam.region'
     Ok(Report {
         is_well: rows
             .iter()
-            .all(|row| row.status == "ok" || row.status == "warning"),
+            .all(|row| matches!(row.status, Status::Ok | Status::Warning)),
         text: if arguments.json {
             serde_json::to_string_pretty(&rows).map_err(|fault| fault.to_string())?
         } else {
@@ -120,7 +120,7 @@ fn clocks(servers: f64, before: f64, after: f64) -> Row {
     let is_fine = apart <= CLOCK_SKEW;
     Row {
         check_name: "clocks".into(),
-        status: if is_fine { "ok" } else { "fault" }.into(),
+        status: if is_fine { Status::Ok } else { Status::Fault },
         found: format!("the server's and this machine's are {apart:.0} seconds apart"),
         remedy: (!is_fine).then(|| "set both by the network: timedatectl set-ntp true".into()),
     }
@@ -134,12 +134,12 @@ fn now() -> f64 {
 /// For people; the colours are left out again where nobody would see them.
 fn table(rows: &[Row]) -> String {
     let lines = rows.iter().map(|row| {
-        let colour = match &*row.status {
-            "ok" => 32,
-            "fault" => 31,
-            _ => 33,
+        let colour = match row.status {
+            Status::Ok => 32,
+            Status::Fault => 31,
+            Status::Warning | Status::Unknown => 33,
         };
-        let (status, check, found) = (&row.status, &row.check_name, &row.found);
+        let (status, check, found) = (row.status.word(), &row.check_name, &row.found);
         let line = format!("\x1b[{colour}m{status:<8}\x1b[0m {check:<14} {found}");
         match &row.remedy {
             Some(remedy) => format!("{line}\n{:24}-> {remedy}", ""),
@@ -151,12 +151,12 @@ fn table(rows: &[Row]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::clocks;
+    use super::{Status, clocks};
 
     #[test]
     fn time_that_the_question_took_is_no_fault_of_the_clocks() {
-        assert_eq!(clocks(1000.0, 990.0, 1400.0).status, "ok");
-        assert_eq!(clocks(1000.0, 690.0, 690.0).status, "fault");
-        assert_eq!(clocks(1000.0, 1310.0, 1320.0).status, "fault");
+        assert_eq!(clocks(1000.0, 990.0, 1400.0).status, Status::Ok);
+        assert_eq!(clocks(1000.0, 690.0, 690.0).status, Status::Fault);
+        assert_eq!(clocks(1000.0, 1310.0, 1320.0).status, Status::Fault);
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::explain::{Explanation, explain};
-use dsql_iam_core::request_context::{Circumstances, ConnectionFacts};
+use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
         Some(arn) => cluster::with_arn(arn, region, endpoints)?,
         None => cluster::derived(region, endpoints, &identities)?,
     };
-    let circumstances = Circumstances {
+    let environment = LoginEnvironment {
         now: arguments.at.unwrap_or_else(UtcDateTime::now),
         cluster: &cluster,
         identities: &identities,
@@ -94,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
     let explanation = explain(
         token.trim_end_matches(['\r', '\n']),
         &arguments.role,
-        &circumstances,
+        &environment,
     );
     Ok(Report {
         is_well: explanation.is_admitted(),
@@ -112,9 +112,9 @@ fn json(explanation: &Explanation) -> Value {
     let checks = explanation.checks.iter().map(|(name, outcome)| {
         json!({"check_name": name, "outcome": outcome.word(), "reason": outcome.reason()})
     });
-    let signed = explanation.signed.iter().map(|(name, signed, expected)| {
-        let expected = (!expected.is_empty()).then_some(expected);
-        json!({"name": name, "signed": signed, "expected": expected})
+    let signed = explanation.signed.iter().map(|value| {
+        let expected = (!value.expected.is_empty()).then_some(&value.expected);
+        json!({"name": value.name, "signed": value.signed, "expected": expected})
     });
     json!({
         "is_admitted": explanation.is_admitted(),

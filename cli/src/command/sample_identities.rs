@@ -1,7 +1,8 @@
 //! `dsql-iam sample-identities`: users, a role and keys to begin with, in the form that the AWS CLI prints.
 //!
 //! Each outcome can be tried with them: the user `dba` may connect as `admin` and may assume the role
-//! `example`, which may connect as the roles that are mapped to it; the user `visitor` may do nothing.
+//! `example`, which may connect as the roles that are mapped to it; the user `app` may connect as both, as
+//! the one identity of a pipeline; the user `visitor` may do nothing.
 
 use std::fs;
 use std::io;
@@ -32,8 +33,8 @@ Example:
   dsql-iam sample-identities ./iam --account-id 012345678912
   eval \"$(dsql-iam create-access-key --user-name dba --iam-directory ./iam --format env)\"
 
-The user dba may connect as admin, the role example as roles that are mapped to it, and the user visitor
-as nobody. Nothing of this is known to AWS. It is for trying: take the documents away once you have your
+The user dba may connect as admin, the role example as roles that are mapped to it, the user app as both,
+and the user visitor as nobody. Nothing of this is known to AWS. It is for trying: take the documents away once you have your
 own.")]
 pub struct Arguments {
     /// The directory for the IAM documents: new, or empty
@@ -131,6 +132,7 @@ fn documents(
             authorization_details(arguments, &role_id, now)?,
         ),
         ("dba-access-key.json", access_key("dba", now)?),
+        ("app-access-key.json", access_key("app", now)?),
         ("visitor-access-key.json", access_key("visitor", now)?),
     ];
     if arguments.session {
@@ -172,7 +174,7 @@ fn authorization_details(
     let role_arn = format!("arn:aws:iam::{account}:role/example");
     let managed_arn = format!("arn:aws:iam::{account}:policy/connect");
     let created = timestamp(now);
-    let allow = |action: &str, resource: &str| {
+    let allow = |action: Value, resource: &str| {
         json!({
             "Version": "2012-10-17",
             "Statement": [{ "Effect": "Allow", "Action": action, "Resource": resource }],
@@ -181,15 +183,20 @@ fn authorization_details(
     let dba = json!([
         {
             "PolicyName": "connect-as-admin",
-            "PolicyDocument": allow("dsql:DbConnectAdmin", &clusters),
+            "PolicyDocument": allow("dsql:DbConnectAdmin".into(), &clusters),
         },
         {
             "PolicyName": "assume-example",
-            "PolicyDocument": allow("sts:AssumeRole", &role_arn),
+            "PolicyDocument": allow("sts:AssumeRole".into(), &role_arn),
         },
     ]);
+    let app = json!([{
+        "PolicyName": "connect-as-any",
+        "PolicyDocument": allow(json!(["dsql:DbConnect", "dsql:DbConnectAdmin"]), &clusters),
+    }]);
     let users = [
         user("dba", account, &dba, now)?,
+        user("app", account, &app, now)?,
         user("visitor", account, &json!([]), now)?,
     ];
     Ok(json!({
@@ -230,7 +237,7 @@ fn authorization_details(
             "CreateDate": created,
             "UpdateDate": created,
             "PolicyVersionList": [{
-                "Document": allow("dsql:DbConnect", &clusters),
+                "Document": allow("dsql:DbConnect".into(), &clusters),
                 "VersionId": "v1",
                 "IsDefaultVersion": true,
                 "CreateDate": created,
@@ -329,13 +336,13 @@ mod tests {
             said.lines()
                 .filter(|line| line.starts_with("wrote "))
                 .count(),
-            4
+            5
         );
         let id = "abcdefghijklmnopqrstuvwxyz";
         let cluster = Cluster::new("012345678912", "us-east-1", id, "").unwrap();
         let report = check::check(&fixture.arguments.directory, Some(&cluster), fixture.now);
         assert_eq!(report.counts(), (0, 0));
-        assert_eq!(report.access_keys.len(), 2);
+        assert_eq!(report.access_keys.len(), 3);
         let other = Arguments {
             session: false,
             ..fixture.arguments

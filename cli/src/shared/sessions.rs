@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use dsql_iam_core::directory::{self, LoadError, MAX_DOCUMENTS};
-use dsql_iam_core::sts::{Code, Grant, NewKey, Refusal};
+use dsql_iam_core::sts::{Code, Grant, NewKey, StsError};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, unlinkat};
 use serde::Deserialize;
 use time::format_description::well_known::Rfc3339;
@@ -34,7 +34,7 @@ const MAX_SESSION: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub enum NotBegun {
     /// There are too many of them: what AWS says of that.
-    Refused(Refusal),
+    Refused(StsError),
     /// Something does not work.
     Failed(String),
 }
@@ -69,7 +69,7 @@ fn check_room(directory: &Path, most: usize) -> Result<(), NotBegun> {
                 "the IAM directory {} holds {most} documents or more: sessions take no more room",
                 directory.display()
             );
-            let refusal = Refusal::new(Code::Throttling, "Rate exceeded");
+            let refusal = StsError::new(Code::Throttling, "Rate exceeded");
             Err(NotBegun::Refused(refusal.because(reason)))
         }
         Err(fault) => Err(NotBegun::Failed(fault.to_string())),

@@ -3,7 +3,7 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html>.
 
-use super::pattern::Work;
+use super::budget::Budget;
 use std::collections::{BTreeMap, HashMap};
 
 /// A condition key, as it was written and as it is compared: without case.
@@ -75,7 +75,7 @@ pub(crate) struct Evaluation {
     /// Condition keys that policies asked for and the context does not have.
     missing: BTreeMap<String, String>,
     /// What it may still do.
-    pub(crate) work: Work,
+    pub(crate) budget: Budget,
 }
 
 impl Evaluation {

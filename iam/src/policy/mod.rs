@@ -6,63 +6,49 @@
 //!
 //! | part | holds |
 //! |---|---|
-//! | this file | the document: what it may hold, and when a statement applies |
+//! | this file | the document, and when a statement applies |
 //! | `pattern` | wildcards, and how they match an ARN |
+//! | `budget` | how many steps an evaluation may take |
 //! | `variable` | policy variables |
 //! | `condition` | condition operators |
 //! | `principal` | Principal and NotPrincipal |
 //! | `context` | the request context |
-//! | `lint` | why a statement can never apply |
+//! | `read` | the document as JSON, and what it may hold |
 //!
 //! A document is bounded when it is read (statements, characters, the length of a pattern), matching
 //! takes no more than the length of a pattern times the length of what it is matched with, and all
-//! that is asked about one request has so many steps and no more (`Work`), so that no document makes
+//! that is asked about one request has so many steps and no more (`Budget`), so that no document makes
 //! a login expensive. A step is taken for each statement, each principal, each action, each resource,
 //! each variable, and, by each condition, for each value of its key, whether it is there and whether
 //! there is anything to compare it with.
 
-mod condition;
-mod context;
-mod lint;
-mod pattern;
-mod principal;
-mod variable;
+pub(crate) mod budget;
+pub(crate) mod condition;
+pub(crate) mod context;
+pub(crate) mod pattern;
+pub(crate) mod principal;
+mod read;
+pub(crate) mod variable;
 
+pub use condition::check_context_entry;
 pub use context::Context;
-pub use principal::Caller;
+pub use principal::RequestPrincipal;
 
-pub(crate) use condition::{boolean, date, network, number};
 pub(crate) use context::Evaluation;
-pub(crate) use lint::{LoginFacts, Trusted};
-pub(crate) use principal::Naming;
+pub(crate) use principal::PrincipalMatch;
 
-use crate::json::{self, given};
-use crate::objects_only;
-use condition::{Condition, Operator};
-use pattern::{
-    ARN_COLONS, Token, Work, is_anything, matches, matches_resource_within, matches_within, tokens,
-};
-use principal::{Principals, RawPrincipals};
-use serde::Deserialize;
-use serde::de::{self, Deserializer};
+use budget::{Budget, Exhausted};
+use condition::Condition;
+use pattern::{Token, matches, matches_resource_within, matches_within, tokens};
+use principal::Principals;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use variable::Template;
 
-/// The longest pattern or value that is accepted; IAM's own limits are far below.
-const MAX_PATTERN: usize = 2048;
-/// The most statements in a document.
-const MAX_STATEMENTS: usize = 1000;
-/// The most characters of all actions and resources of a document together. What users write may
-/// have 10,240; of the policies that AWS itself publishes the largest has some 120,000, and grows.
-const MAX_ELEMENTS: usize = 1024 * 1024;
-/// The most characters of all condition keys and values of a document together.
-const MAX_CONDITIONS: usize = 64 * 1024;
-
 /// A policy document.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    statements: Vec<Statement>,
+    pub(crate) statements: Vec<Statement>,
     file: Option<Arc<str>>,
 }
 
@@ -99,21 +85,21 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
     sid: Option<String>,
-    effect: Effect,
-    principals: Option<Principals>,
-    actions: Elements<ActionPattern>,
+    pub(crate) effect: Effect,
+    pub(crate) principals: Option<Principals>,
+    pub(crate) actions: Elements<ActionPattern>,
     /// Not there in a trust policy.
-    resources: Option<Elements<Template>>,
-    conditions: Vec<Condition>,
+    pub(crate) resources: Option<Elements<Template>>,
+    pub(crate) conditions: Vec<Condition>,
 }
 
 /// An action, which may have wildcards.
 #[derive(Debug, Clone)]
-struct ActionPattern {
+pub(crate) struct ActionPattern {
     /// In lower case: actions are compared without it.
-    folded: Vec<Token>,
+    pub(crate) folded: Vec<Token>,
     /// As it is written, for people.
-    written: Box<str>,
+    pub(crate) written: Box<str>,
 }
 
 impl PartialEq for ActionPattern {
@@ -126,26 +112,26 @@ impl Eq for ActionPattern {}
 
 /// A list of patterns: one of them must match, or, negated, none may.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Elements<T> {
-    any_of: Vec<T>,
-    is_negated: bool,
+pub(crate) struct Elements<T> {
+    pub(crate) any_of: Vec<T>,
+    pub(crate) is_negated: bool,
 }
 
 /// A request, in the form that patterns are matched with.
-pub(crate) struct Question<'q> {
+pub(crate) struct EvaluationRequest<'q> {
     action: Vec<char>,
     resource: Vec<char>,
     context: &'q Context,
-    caller: Caller<'q>,
+    caller: RequestPrincipal<'q>,
     has_boundary: bool,
 }
 
-impl<'q> Question<'q> {
+impl<'q> EvaluationRequest<'q> {
     pub(crate) fn new(
         action: &str,
         resource: &str,
         context: &'q Context,
-        caller: Caller<'q>,
+        caller: RequestPrincipal<'q>,
         has_boundary: bool,
     ) -> Self {
         Self {
@@ -165,27 +151,6 @@ pub fn fits_wildcards(pattern: &str, text: &str) -> bool {
 }
 
 impl Policy {
-    /// Reads a document from JSON.
-    ///
-    /// # Errors
-    /// A sentence, with line and column where there is one.
-    pub fn parse(text: &str, kind: Kind) -> Result<Self, String> {
-        Self::from_raw(json::from_str(text)?, kind)
-    }
-
-    /// Reads a document as AWS's command line prints it, an object, or as the API sends it, text
-    /// that may be URL-encoded. Errors of an object carry the position in the file.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the document.
-    pub fn deserialize_as<'de, D: Deserializer<'de>>(
-        deserializer: D,
-        kind: Kind,
-    ) -> Result<Self, D::Error> {
-        let raw = deserializer.deserialize_any(RawVisitor)?;
-        Self::from_raw(raw, kind).map_err(de::Error::custom)
-    }
-
     /// The name of the file that it came from, if it came from one.
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()
@@ -229,42 +194,60 @@ impl Statement {
     }
 
     /// How closely the statement names the caller, if it applies to the request, otherwise
-    /// [`Naming::None`]. One without a Principal is the caller's own, and so names it.
-    pub(crate) fn apply(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> Naming {
+    /// [`PrincipalMatch::None`]. One without a Principal is the caller's own, and so names it.
+    ///
+    /// # Errors
+    /// If the budget is used up.
+    pub(crate) fn apply(
+        &self,
+        request: &EvaluationRequest<'_>,
+        evaluation: &mut Evaluation,
+    ) -> Result<PrincipalMatch, Exhausted> {
         let listed = self.principals.as_ref().map_or(0, |list| list.listed.len());
-        evaluation.work.spend(1 + listed);
-        let naming = match &self.principals {
-            Some(principals) => principals.apply(&question.caller, question.has_boundary),
-            None => Naming::Caller,
+        evaluation.budget.spend(1 + listed)?;
+        let principal_match = match &self.principals {
+            Some(principals) => principals.apply(&request.caller, request.has_boundary),
+            None => PrincipalMatch::RequestPrincipal,
         };
-        let applies = naming != Naming::None
-            && self.fits_action(&question.action, &mut evaluation.work)
-            && self.fits_resource(question, evaluation)
-            && self.conditions_hold(question, evaluation);
-        if applies { naming } else { Naming::None }
+        let applies = principal_match != PrincipalMatch::None
+            && self.fits_action(&request.action, &mut evaluation.budget)?
+            && self.fits_resource(request, evaluation)?
+            && self.conditions_hold(request, evaluation)?;
+        Ok(if applies {
+            principal_match
+        } else {
+            PrincipalMatch::None
+        })
     }
 
-    fn fits_action(&self, action: &[char], work: &mut Work) -> bool {
-        let mut patterns = self.actions.any_of.iter();
-        let found = patterns.any(|pattern| matches_within(&pattern.folded, action, work));
-        found != self.actions.is_negated
+    pub(crate) fn fits_action(
+        &self,
+        action: &[char],
+        budget: &mut Budget,
+    ) -> Result<bool, Exhausted> {
+        for pattern in &self.actions.any_of {
+            if matches_within(&pattern.folded, action, budget)? {
+                return Ok(!self.actions.is_negated);
+            }
+        }
+        Ok(self.actions.is_negated)
     }
 
-    fn fits_resource(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> bool {
+    fn fits_resource(
+        &self,
+        request: &EvaluationRequest<'_>,
+        evaluation: &mut Evaluation,
+    ) -> Result<bool, Exhausted> {
         let Some(resources) = &self.resources else {
-            return true;
+            return Ok(true);
         };
         let mut is_whole = true;
         for template in &resources.any_of {
-            // There is no answer then, whatever the others say.
-            if evaluation.work.is_used_up() {
-                return false;
-            }
-            match template.fill_in(question.context, evaluation) {
+            match template.fill_in(request.context, evaluation)? {
                 Some(pattern) => {
-                    let work = &mut evaluation.work;
-                    if matches_resource_within(&pattern, &question.resource, work) {
-                        return !resources.is_negated;
+                    let budget = &mut evaluation.budget;
+                    if matches_resource_within(&pattern, &request.resource, budget)? {
+                        return Ok(!resources.is_negated);
                     }
                 }
                 // AWS: it matches no resource.
@@ -272,436 +255,20 @@ impl Statement {
             }
         }
         // "All but a resource that cannot be named" allows nothing here, and denies all.
-        resources.is_negated && (is_whole || self.effect == Effect::Deny)
+        Ok(resources.is_negated && (is_whole || self.effect == Effect::Deny))
     }
 
     /// All of them are asked, so that all missing keys are noted.
-    fn conditions_hold(&self, question: &Question<'_>, evaluation: &mut Evaluation) -> bool {
+    fn conditions_hold(
+        &self,
+        request: &EvaluationRequest<'_>,
+        evaluation: &mut Evaluation,
+    ) -> Result<bool, Exhausted> {
         let mut all_hold = true;
         for condition in &self.conditions {
-            if evaluation.work.is_used_up() {
-                return false;
-            }
-            all_hold &= condition.holds(question.context, evaluation);
+            all_hold &= condition.holds(request.context, evaluation)?;
         }
-        all_hold
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
-struct RawPolicy {
-    #[serde(default, deserialize_with = "given")]
-    version: Option<String>,
-    #[serde(default, rename = "Id", deserialize_with = "given")]
-    _id: Option<String>,
-    statement: OneOrMany<RawStatement>,
-}
-
-#[derive(Deserialize)]
-#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
-struct RawStatement {
-    #[serde(default, deserialize_with = "given")]
-    sid: Option<String>,
-    effect: Effect,
-    #[serde(default, deserialize_with = "given")]
-    principal: Option<RawPrincipals>,
-    #[serde(default, deserialize_with = "given")]
-    not_principal: Option<RawPrincipals>,
-    #[serde(default, deserialize_with = "given")]
-    action: Option<OneOrMany<String>>,
-    #[serde(default, deserialize_with = "given")]
-    not_action: Option<OneOrMany<String>>,
-    #[serde(default, deserialize_with = "given")]
-    resource: Option<OneOrMany<String>>,
-    #[serde(default, deserialize_with = "given")]
-    not_resource: Option<OneOrMany<String>>,
-    #[serde(default, deserialize_with = "given")]
-    condition: Option<Entries<Entries<OneOrMany<Scalar>>>>,
-}
-
-objects_only! {
-    RawPolicy => "a policy document",
-    RawStatement => "a statement",
-}
-
-/// From text alone: what serde derives takes an object with the one member `Allow` too.
-impl<'de> Deserialize<'de> for Effect {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "Allow" => Ok(Self::Allow),
-            "Deny" => Ok(Self::Deny),
-            other => Err(de::Error::custom(format_args!(
-                "Effect is \"{other}\", neither Allow nor Deny"
-            ))),
-        }
-    }
-}
-
-/// AWS writes a list of one as the one itself.
-pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
-            type Value = OneOrMany<T>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("one element or a list of them")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                one(de::value::StrDeserializer::new(text))
-            }
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
-                one(de::value::BoolDeserializer::new(value))
-            }
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
-                one(de::value::I64Deserializer::new(value))
-            }
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
-                one(de::value::U64Deserializer::new(value))
-            }
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
-                one(de::value::F64Deserializer::new(value))
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                one(de::value::MapAccessDeserializer::new(map))
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut many = Vec::new();
-                while let Some(element) = seq.next_element()? {
-                    many.push(element);
-                }
-                Ok(OneOrMany(many))
-            }
-        }
-        fn one<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-            deserializer: D,
-        ) -> Result<OneOrMany<T>, D::Error> {
-            Ok(OneOrMany(vec![T::deserialize(deserializer)?]))
-        }
-        deserializer.deserialize_any(Visitor(std::marker::PhantomData))
-    }
-}
-
-/// A value in a condition. AWS takes numbers and booleans without quotation marks too.
-struct Scalar(String);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Scalar;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("text, a number or a boolean")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
-                Ok(Scalar(text.to_owned()))
-            }
-            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Scalar, E> {
-                Ok(Scalar(value.to_string()))
-            }
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scalar, E> {
-                Ok(Scalar(value.to_string()))
-            }
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scalar, E> {
-                Ok(Scalar(value.to_string()))
-            }
-            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scalar, E> {
-                Ok(Scalar(value.to_string()))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// An object, in its order, and with entries of the same name still there to be found.
-#[derive(Default)]
-pub(crate) struct Entries<T>(pub(crate) Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
-            type Value = Entries<T>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(Visitor(std::marker::PhantomData))
-    }
-}
-
-/// Reads a document from an object or from text.
-struct RawVisitor;
-
-impl<'de> de::Visitor<'de> for RawVisitor {
-    type Value = RawPolicy;
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a policy document")
-    }
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        RawPolicy::deserialize(de::value::MapAccessDeserializer::new(map))
-    }
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        let decoded = if text.trim_start().starts_with('{') {
-            text.into()
-        } else {
-            percent_encoding::percent_decode_str(text)
-                .decode_utf8()
-                .map_err(|_| E::custom("the policy document is not UTF-8"))?
-        };
-        json::from_str(&decoded).map_err(|e| E::custom(format_args!("in the policy document: {e}")))
-    }
-}
-
-/// Reads an identity-based policy; the others are read with [`Policy::deserialize_as`].
-impl<'de> Deserialize<'de> for Policy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::deserialize_as(deserializer, Kind::IdentityBased)
-    }
-}
-
-/// What a document may hold is checked here, so that a misspelled element is an error and not a
-/// statement that silently never matches.
-impl Policy {
-    fn from_raw(raw: RawPolicy, kind: Kind) -> Result<Self, String> {
-        // Version 2012-10-17 knows policy variables, 2008-10-17 (the default) does not.
-        let has_variables = match raw.version.as_deref() {
-            Some("2012-10-17") => true,
-            Some("2008-10-17") | None => false,
-            Some(other) => {
-                return Err(format!(
-                    "Version is \"{other}\", neither 2012-10-17 nor 2008-10-17"
-                ));
-            }
-        };
-        let raw_statements = raw.statement.0;
-        if raw_statements.len() > MAX_STATEMENTS {
-            return Err(format!("there are more than {MAX_STATEMENTS} statements"));
-        }
-        let mut budget = Budget {
-            elements: MAX_ELEMENTS,
-            conditions: MAX_CONDITIONS,
-        };
-        let mut sids = BTreeSet::new();
-        let mut statements = Vec::with_capacity(raw_statements.len());
-        for raw in raw_statements {
-            let statement = Statement::from_raw(raw, kind, has_variables, &mut budget)?;
-            let sid = statement.sid.clone().unwrap_or_default();
-            let is_alphanumeric = sid.bytes().all(|b| b.is_ascii_alphanumeric());
-            if kind == Kind::IdentityBased && !is_alphanumeric {
-                return Err(format!("Sid \"{sid}\" is not of letters and digits alone"));
-            }
-            if !sid.is_empty() && !sids.insert(sid.clone()) {
-                return Err(format!("Sid \"{sid}\" is there twice"));
-            }
-            statements.push(statement);
-        }
-        Ok(Self {
-            statements,
-            file: None,
-        })
-    }
-}
-
-/// How many characters a document may still have.
-struct Budget {
-    elements: usize,
-    conditions: usize,
-}
-
-/// Takes the characters of `text` off what is `left`.
-fn spend(left: &mut usize, name: &str, text: &str) -> Result<(), String> {
-    if text.len() > MAX_PATTERN {
-        return Err(format!("{name} holds more than {MAX_PATTERN} characters"));
-    }
-    let rest = left.checked_sub(text.len());
-    *left = rest.ok_or("the policy document holds too many characters")?;
-    Ok(())
-}
-
-impl Statement {
-    fn from_raw(
-        raw: RawStatement,
-        kind: Kind,
-        has_variables: bool,
-        budget: &mut Budget,
-    ) -> Result<Self, String> {
-        let resources = if kind == Kind::Trust {
-            if raw.resource.is_some() || raw.not_resource.is_some() {
-                return Err("the trust policy of a role has no Resource".into());
-            }
-            None
-        } else {
-            let lists = one_of("Resource", raw.resource, "NotResource", raw.not_resource)?;
-            Some(lists.read(|text| {
-                spend(&mut budget.elements, "Resource", text)?;
-                resource(text, has_variables)
-            })?)
-        };
-        let actions = one_of("Action", raw.action, "NotAction", raw.not_action)?;
-        Ok(Self {
-            principals: principals(raw.principal, raw.not_principal, raw.effect, kind)?,
-            sid: raw.sid,
-            effect: raw.effect,
-            actions: actions.read(|text| {
-                spend(&mut budget.elements, "Action", text)?;
-                Ok([action(text)?])
-            })?,
-            resources,
-            conditions: conditions(raw.condition, has_variables, budget)?,
-        })
-    }
-}
-
-fn principals(
-    plain: Option<RawPrincipals>,
-    not: Option<RawPrincipals>,
-    effect: Effect,
-    kind: Kind,
-) -> Result<Option<Principals>, String> {
-    let has_none = matches!(kind, Kind::IdentityBased | Kind::ServiceControl);
-    let (raw, is_negated) = match (plain, not) {
-        (None, None) if has_none => return Ok(None),
-        _ if has_none => return Err("a policy of this kind has no Principal".into()),
-        (None, None) => return Err("a statement has no Principal".into()),
-        (Some(_), Some(_)) => {
-            return Err("a statement has both Principal and NotPrincipal".into());
-        }
-        (Some(plain), None) => (plain, false),
-        (None, Some(not)) => (not, true),
-    };
-    if is_negated && kind == Kind::Trust {
-        return Err("the trust policy of a role has no NotPrincipal".into());
-    }
-    // AWS does not support it; it would let in everybody whom nobody thought of.
-    if is_negated && effect == Effect::Allow {
-        return Err("NotPrincipal goes with Deny only".into());
-    }
-    Ok(Some(Principals {
-        listed: raw.0,
-        is_negated,
-    }))
-}
-
-fn action(text: &str) -> Result<ActionPattern, String> {
-    let is_action = text == "*"
-        || text
-            .split_once(':')
-            .is_some_and(|(service, name)| !service.is_empty() && !name.is_empty());
-    if !is_action {
-        return Err(format!("Action \"{text}\" is neither SERVICE:NAME nor *"));
-    }
-    Ok(ActionPattern {
-        folded: tokens(&text.to_ascii_lowercase()),
-        written: text.into(),
-    })
-}
-
-/// AWS completes an ARN of fewer than six parts by wildcards. What is missing may also be where a `*` at
-/// the end of a segment stands, so one with a `*` counts as it is written too.
-fn resource(text: &str, has_variables: bool) -> Result<Vec<Template>, String> {
-    let no_arn = || format!("Resource \"{text}\" is neither an ARN nor *");
-    if is_anything(&tokens(text)) {
-        return Ok(vec![Template::fixed(text, true)]);
-    }
-    if !text.starts_with("arn:") {
-        return Err(no_arn());
-    }
-    let parse = |text: &str| {
-        if has_variables {
-            Template::parse(text, true)
-        } else {
-            Ok(Template::fixed(text, true))
-        }
-    };
-    let template = parse(text)?;
-    let missing = ARN_COLONS.saturating_sub(template.colons());
-    if missing == 0 {
-        return Ok(vec![template]);
-    }
-    let completed = parse(&format!("{text}{}", ":*".repeat(missing)))?;
-    Ok(if text.contains('*') {
-        vec![completed, template]
-    } else {
-        vec![completed]
-    })
-}
-
-fn conditions(
-    raw: Option<Entries<Entries<OneOrMany<Scalar>>>>,
-    has_variables: bool,
-    budget: &mut Budget,
-) -> Result<Vec<Condition>, String> {
-    let mut conditions = Vec::new();
-    let mut operators = BTreeSet::new();
-    for (name, keys) in raw.into_iter().flat_map(|entries| entries.0) {
-        let operator = Operator::named(&name)
-            .ok_or_else(|| format!("there is no condition operator \"{name}\""))?;
-        if !operators.insert(name.to_ascii_lowercase()) {
-            return Err(format!("{name} is in a Condition twice"));
-        }
-        let mut known = BTreeSet::new();
-        for (key, values) in keys.0 {
-            if !known.insert(key.to_ascii_lowercase()) {
-                return Err(format!("{key} is under {name} twice"));
-            }
-            spend(&mut budget.conditions, "a condition key", &key)?;
-            let mut texts = Vec::with_capacity(values.0.len());
-            for Scalar(text) in values.0 {
-                spend(&mut budget.conditions, "a condition", &text)?;
-                // An empty one takes room, and a step, as well.
-                budget.conditions = budget.conditions.saturating_sub(1);
-                texts.push(text);
-            }
-            conditions.push(Condition::new(operator, &key, &texts, has_variables)?);
-        }
-    }
-    Ok(conditions)
-}
-
-fn one_of(
-    name: &str,
-    plain: Option<OneOrMany<String>>,
-    not_name: &str,
-    not: Option<OneOrMany<String>>,
-) -> Result<Elements<String>, String> {
-    let (any_of, is_negated) = match (plain, not) {
-        (Some(plain), None) => (plain.0, false),
-        (None, Some(not)) => (not.0, true),
-        (Some(_), Some(_)) => {
-            return Err(format!("a statement has both {name} and {not_name}"));
-        }
-        (None, None) => return Err(format!("a statement has neither {name} nor {not_name}")),
-    };
-    if any_of.is_empty() {
-        return Err(format!("{name} is an empty list"));
-    }
-    Ok(Elements { any_of, is_negated })
-}
-
-impl Elements<String> {
-    /// Reads each of them, as one pattern or several.
-    fn read<T, L: IntoIterator<Item = T>>(
-        self,
-        mut read: impl FnMut(&str) -> Result<L, String>,
-    ) -> Result<Elements<T>, String> {
-        let mut any_of = Vec::with_capacity(self.any_of.len());
-        for text in &self.any_of {
-            any_of.extend(read(text)?);
-        }
-        Ok(Elements {
-            any_of,
-            is_negated: self.is_negated,
-        })
+        Ok(all_hold)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Wildcards: `*` is any run of characters, `?` any one of them.
 
+use super::budget::{Budget, Exhausted};
+
 /// One character of a pattern. What a policy variable stands for becomes [`Token::Char`] only, so
 /// that nobody gets a wildcard into a policy by the name of a user or the value of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,59 +34,24 @@ pub(crate) fn text(pattern: &[Token]) -> String {
     pattern.iter().map(character).collect()
 }
 
-/// How much one evaluation may still do: in steps of which each looks at a character or two.
-///
-/// Whoever uses it up has no answer, whatever was returned on the way.
-#[derive(Debug)]
-pub(crate) struct Work {
-    left: usize,
-}
-
-impl Work {
-    /// What one request may take. The policies of the largest account that AWS's quotas allow, with its
-    /// own largest policies among them, take less than a tenth; it takes a fraction of a second.
-    pub(crate) const MOST: usize = 50_000_000;
-
-    /// Takes this many steps off.
-    pub(crate) fn spend(&mut self, steps: usize) {
-        self.left = self.left.saturating_sub(steps);
-    }
-
-    /// Whether there is nothing left.
-    pub(crate) fn is_used_up(&self) -> bool {
-        self.left == 0
-    }
-
-    /// How many steps were taken.
-    #[cfg(test)]
-    pub(crate) fn spent(&self) -> usize {
-        Self::MOST - self.left
-    }
-}
-
-impl Default for Work {
-    fn default() -> Self {
-        Self { left: Self::MOST }
-    }
-}
-
 /// Whether all of `text` is matched by `pattern`.
 pub(crate) fn matches(pattern: &[Token], text: &[char]) -> bool {
-    matches_within(pattern, text, &mut Work::default())
+    matches_within(pattern, text, &mut Budget::unlimited()) == Ok(true)
 }
 
 /// The same, in so many steps as there are left.
 ///
 /// Takes time proportional to the product of both lengths at the most.
-pub(crate) fn matches_within(pattern: &[Token], text: &[char], work: &mut Work) -> bool {
+pub(crate) fn matches_within(
+    pattern: &[Token],
+    text: &[char],
+    budget: &mut Budget,
+) -> Result<bool, Exhausted> {
     let (mut p, mut t) = (0, 0);
     let mut last_star: Option<(usize, usize)> = None;
-    work.spend(1);
+    budget.spend(1)?;
     while t < text.len() {
-        work.spend(1);
-        if work.is_used_up() {
-            return false;
-        }
+        budget.spend(1)?;
         match pattern.get(p) {
             Some(Token::AnyRun) => {
                 last_star = Some((p, t));
@@ -101,29 +68,33 @@ pub(crate) fn matches_within(pattern: &[Token], text: &[char], work: &mut Work) 
                     p = star + 1;
                     t = from + 1;
                 }
-                None => return false,
+                None => return Ok(false),
             },
         }
     }
-    pattern[p..].iter().all(|token| *token == Token::AnyRun)
+    Ok(pattern[p..].iter().all(|token| *token == Token::AnyRun))
 }
 
 /// Whether the ARN `arn` is matched by `pattern` as condition operators match it: by stars alone, or part
 /// by part, so that no wildcard reaches across one of the first five colons. In so many steps as there
 /// are left.
-pub(crate) fn matches_arn_within(pattern: &[Token], arn: &[char], work: &mut Work) -> bool {
-    work.spend(1);
+pub(crate) fn matches_arn_within(
+    pattern: &[Token],
+    arn: &[char],
+    budget: &mut Budget,
+) -> Result<bool, Exhausted> {
+    budget.spend(1)?;
     if is_anything(pattern) {
-        return true;
+        return Ok(true);
     }
     let mut patterns = pattern.splitn(6, |token| *token == Token::Char(':'));
     let mut parts = arn.splitn(6, |c| *c == ':');
     let mut count = 0;
     loop {
         match (patterns.next(), parts.next()) {
-            (None, None) => return count == 6,
-            (Some(pattern), Some(part)) if matches_within(pattern, part, work) => count += 1,
-            _ => return false,
+            (None, None) => return Ok(count == 6),
+            (Some(pattern), Some(part)) if matches_within(pattern, part, budget)? => count += 1,
+            _ => return Ok(false),
         }
     }
 }
@@ -137,26 +108,30 @@ pub(crate) const ARN_COLONS: usize = 5;
 /// wildcards stand for characters of one segment, but a `*` at the end of a segment may match beyond its
 /// colon. What follows the fifth colon of the pattern is one segment.
 pub(crate) fn matches_resource(pattern: &[Token], arn: &[char]) -> bool {
-    matches_resource_within(pattern, arn, &mut Work::default())
+    matches_resource_within(pattern, arn, &mut Budget::unlimited()) == Ok(true)
 }
 
 /// The same, in so many steps as there are left.
 ///
 /// Takes time proportional to the product of both lengths at the most.
-pub(crate) fn matches_resource_within(pattern: &[Token], arn: &[char], work: &mut Work) -> bool {
-    work.spend(1);
+pub(crate) fn matches_resource_within(
+    pattern: &[Token],
+    arn: &[char],
+    budget: &mut Budget,
+) -> Result<bool, Exhausted> {
+    budget.spend(1)?;
     if is_anything(pattern) {
-        return true;
+        return Ok(true);
     }
     // Most patterns are of something else, and differ before there is a wildcard.
     let same = pattern.iter().zip(arn);
     let start = same.take_while(|(token, c)| **token == Token::Char(**c));
     let start = start.count();
-    work.spend(start);
+    budget.spend(start)?;
     if let Some(Token::Char(_)) = pattern.get(start) {
-        return false;
+        return Ok(false);
     }
-    work.spend(pattern.len());
+    budget.spend(pattern.len())?;
     let last_segment_at = last_segment(pattern);
     // Whether the wildcard at this place matches a colon too.
     let ends = |at: usize| {
@@ -171,10 +146,7 @@ pub(crate) fn matches_resource_within(pattern: &[Token], arn: &[char], work: &mu
     let mut next = Vec::new();
     for c in &arn[start..] {
         for place in places.drain(..) {
-            work.spend(1);
-            if work.is_used_up() {
-                return false;
-            }
+            budget.spend(1)?;
             let to = match pattern.get(place) {
                 Some(Token::Char(wanted)) if wanted == c => place + 1,
                 Some(Token::AnyOne) if *c != ':' || crosses(place) => place + 1,
@@ -185,11 +157,11 @@ pub(crate) fn matches_resource_within(pattern: &[Token], arn: &[char], work: &mu
         }
         std::mem::swap(&mut places, &mut next);
         if places.is_empty() {
-            return false;
+            return Ok(false);
         }
     }
     let is_arn = arn.iter().filter(|c| **c == ':').count() >= ARN_COLONS;
-    is_arn && places.last() == Some(&pattern.len())
+    Ok(is_arn && places.last() == Some(&pattern.len()))
 }
 
 /// Adds a place of the pattern, and those behind it, since a `*` may stand for nothing. The places come in
@@ -253,21 +225,22 @@ mod tests {
         let (pattern, text) = ("*a".repeat(1000) + "b", "a".repeat(2000));
         assert!(!fits(&pattern, &text));
         assert!(fits(&"*".repeat(2000), "x"));
-        let mut work = Work::default();
+        let mut work = Budget::default();
         let text: Vec<char> = text.chars().collect();
-        matches_within(&tokens(&pattern), &text, &mut work);
+        let _ = matches_within(&tokens(&pattern), &text, &mut work);
         assert!(work.spent() <= pattern.len() * text.len());
     }
 
     #[test]
     fn who_has_used_up_the_work_has_no_match() {
         let text: Vec<char> = "abc".chars().collect();
-        let mut work = Work { left: 3 };
-        assert!(!matches_within(&tokens("abc"), &text, &mut work));
-        assert!(work.is_used_up());
-        let mut work = Work { left: 5 };
-        assert!(matches_within(&tokens("abc"), &text, &mut work));
-        assert!(!work.is_used_up());
+        let mut work = Budget::of(3);
+        assert_eq!(
+            matches_within(&tokens("abc"), &text, &mut work),
+            Err(Exhausted)
+        );
+        let mut work = Budget::of(5);
+        assert_eq!(matches_within(&tokens("abc"), &text, &mut work), Ok(true));
     }
 
     #[test]
@@ -279,10 +252,7 @@ mod tests {
             "arn:aws:s3:*:*:a/*",
             "arn:aws:s3:us-*:*:*c",
         ] {
-            assert!(
-                matches_arn_within(&tokens(pattern), &arn, &mut Work::default()),
-                "{pattern}"
-            );
+            assert!(matches_arn(pattern, &arn), "{pattern}");
         }
         for pattern in [
             "arn:aws:s3:*",
@@ -291,16 +261,13 @@ mod tests {
             "",
             "arn:aws:s3:*:*:a",
         ] {
-            assert!(
-                !matches_arn_within(&tokens(pattern), &arn, &mut Work::default()),
-                "{pattern}"
-            );
+            assert!(!matches_arn(pattern, &arn), "{pattern}");
         }
-        assert!(!matches_arn_within(
-            &tokens("a"),
-            &['a'],
-            &mut Work::default()
-        ));
+        assert!(!matches_arn("a", &['a']));
+    }
+
+    fn matches_arn(pattern: &str, arn: &[char]) -> bool {
+        matches_arn_within(&tokens(pattern), arn, &mut Budget::default()) == Ok(true)
     }
 
     fn is_resource(pattern: &str, arn: &str) -> bool {
@@ -405,17 +372,13 @@ mod tests {
             "*a".repeat(1_000) + "b",
             "*".repeat(1_999) + "b",
         ] {
-            let mut work = Work::default();
-            matches_resource_within(&tokens(&pattern), &arn, &mut work);
+            let mut work = Budget::default();
+            let _ = matches_resource_within(&tokens(&pattern), &arn, &mut work);
             let most = (pattern.len() + 2) * (arn.len() + 2);
             assert!(work.spent() <= most, "{}", work.spent());
         }
-        let mut work = Work { left: 1_000 };
-        assert!(!matches_resource_within(
-            &tokens("*:*:*:*:*:*"),
-            &arn,
-            &mut work
-        ));
-        assert!(work.is_used_up());
+        let mut work = Budget::of(1_000);
+        let matched = matches_resource_within(&tokens("*:*:*:*:*:*"), &arn, &mut work);
+        assert_eq!(matched, Err(Exhausted));
     }
 }

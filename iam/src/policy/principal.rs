@@ -3,21 +3,20 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>.
 
-use super::OneOrMany;
 use crate::arn::{Arn, SessionArn, account_of, is_account_id};
-use crate::json::given;
+use crate::json::{OneOrMany, given};
 use serde::de::{self, Deserialize, Deserializer};
 
 /// Who makes a request: a user or a role session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller<'c> {
+pub struct RequestPrincipal<'c> {
     /// The ARN of the user, or of the role session.
     pub arn: &'c str,
     /// The ARN of the session's role, path included.
     pub role_arn: Option<&'c str>,
 }
 
-impl<'c> Caller<'c> {
+impl<'c> RequestPrincipal<'c> {
     /// The account that the caller belongs to.
     pub fn account(&self) -> &'c str {
         account_of(self.arn)
@@ -32,7 +31,7 @@ impl<'c> Caller<'c> {
 
 /// How closely a policy names the caller. In this order: the later the closer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Naming {
+pub(crate) enum PrincipalMatch {
     /// Not at all.
     None,
     /// By its account, which leaves it to the account's own policies.
@@ -40,7 +39,7 @@ pub(crate) enum Naming {
     /// By the role of the session.
     Role,
     /// Itself: by the ARN of the user or the session, or as everybody.
-    Caller,
+    RequestPrincipal,
 }
 
 /// A Principal or NotPrincipal element.
@@ -62,38 +61,46 @@ pub(crate) enum Listed {
     /// An identity provider: whoever it vouches for may be given a session.
     Federated,
     /// A service, a canonical user, or the id of somebody who was deleted: nobody who can log in.
-    Somebody,
+    NoCaller,
 }
 
 impl Principals {
     /// How closely the list names the caller.
-    fn naming(&self, caller: &Caller<'_>) -> Naming {
-        let naming = |listed: &Listed| match listed {
-            Listed::Everybody => Naming::Caller,
-            Listed::Arn(arn) if arn == caller.arn => Naming::Caller,
-            Listed::Arn(arn) if caller.role_arn == Some(arn) => Naming::Role,
-            Listed::Account(account) if account == caller.account() => Naming::Account,
-            _ => Naming::None,
+    fn principal_match(&self, caller: &RequestPrincipal<'_>) -> PrincipalMatch {
+        let principal_match = |listed: &Listed| match listed {
+            Listed::Everybody => PrincipalMatch::RequestPrincipal,
+            Listed::Arn(arn) if arn == caller.arn => PrincipalMatch::RequestPrincipal,
+            Listed::Arn(arn) if caller.role_arn == Some(arn) => PrincipalMatch::Role,
+            Listed::Account(account) if account == caller.account() => PrincipalMatch::Account,
+            _ => PrincipalMatch::None,
         };
-        self.listed.iter().map(naming).max().unwrap_or(Naming::None)
+        self.listed
+            .iter()
+            .map(principal_match)
+            .max()
+            .unwrap_or(PrincipalMatch::None)
     }
 
-    /// How closely the statement names the caller; [`Naming::None`] if it is not about it.
-    pub(crate) fn apply(&self, caller: &Caller<'_>, has_boundary: bool) -> Naming {
+    /// How closely the statement names the caller; [`PrincipalMatch::None`] if it is not about it.
+    pub(crate) fn apply(
+        &self,
+        caller: &RequestPrincipal<'_>,
+        has_boundary: bool,
+    ) -> PrincipalMatch {
         if !self.is_negated {
-            return self.naming(caller);
+            return self.principal_match(caller);
         }
         // AWS: a Deny with NotPrincipal denies whoever has a permissions boundary, always.
         if has_boundary || !self.exempts(caller) {
-            Naming::Caller
+            PrincipalMatch::RequestPrincipal
         } else {
-            Naming::None
+            PrincipalMatch::None
         }
     }
 
     /// Whether NotPrincipal takes the caller out. AWS may validate the account first, then the
     /// role, then the session, so each of them has to be listed.
-    fn exempts(&self, caller: &Caller<'_>) -> bool {
+    fn exempts(&self, caller: &RequestPrincipal<'_>) -> bool {
         let has = |wanted: &dyn Fn(&Listed) -> bool| self.listed.iter().any(wanted);
         let everybody = has(&|listed| *listed == Listed::Everybody);
         let account = has(
@@ -146,9 +153,9 @@ impl<'de> Deserialize<'de> for RawPrincipals {
                     listed.push(one);
                 }
                 for (list, one) in [
-                    (kinds.service, Listed::Somebody),
+                    (kinds.service, Listed::NoCaller),
                     (kinds.federated, Listed::Federated),
-                    (kinds.canonical_user, Listed::Somebody),
+                    (kinds.canonical_user, Listed::NoCaller),
                 ] {
                     for text in list.into_iter().flat_map(|list| list.0) {
                         if text.is_empty() {
@@ -185,7 +192,7 @@ fn aws_principal(text: &str) -> Option<Listed> {
             .bytes()
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     if is_unique_id {
-        return Some(Listed::Somebody);
+        return Some(Listed::NoCaller);
     }
     let Arn {
         partition,
@@ -213,11 +220,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const USER: Caller<'_> = Caller {
+    const USER: RequestPrincipal<'_> = RequestPrincipal {
         arn: "arn:aws:iam::012345678912:user/a/alice",
         role_arn: None,
     };
-    const SESSION: Caller<'_> = Caller {
+    const SESSION: RequestPrincipal<'_> = RequestPrincipal {
         arn: "arn:aws:sts::012345678912:assumed-role/App/s",
         role_arn: Some("arn:aws:iam::012345678912:role/x/App"),
     };
@@ -245,14 +252,14 @@ mod tests {
             ),
             (Some("arn:aws:iam::012345678912:role/service-role/X"), false),
         ] {
-            let caller = Caller {
+            let caller = RequestPrincipal {
                 role_arn,
                 ..SESSION
             };
             assert_eq!(caller.is_service_linked(), is_linked, "{role_arn:?}");
         }
         // A user has no such path's privilege.
-        let user = Caller {
+        let user = RequestPrincipal {
             arn: "arn:aws:iam::012345678912:user/aws-service-role/x/alice",
             role_arn: None,
         };
@@ -267,39 +274,55 @@ mod tests {
     #[test]
     fn how_closely_a_caller_is_named() {
         for (value, user, session) in [
-            (json!("*"), Naming::Caller, Naming::Caller),
-            (json!({"AWS": "*"}), Naming::Caller, Naming::Caller),
+            (
+                json!("*"),
+                PrincipalMatch::RequestPrincipal,
+                PrincipalMatch::RequestPrincipal,
+            ),
+            (
+                json!({"AWS": "*"}),
+                PrincipalMatch::RequestPrincipal,
+                PrincipalMatch::RequestPrincipal,
+            ),
             (
                 json!({"AWS": "012345678912"}),
-                Naming::Account,
-                Naming::Account,
+                PrincipalMatch::Account,
+                PrincipalMatch::Account,
             ),
             (
                 json!({"AWS": ["arn:aws:iam::012345678912:root", USER.arn]}),
-                Naming::Caller,
-                Naming::Account,
+                PrincipalMatch::RequestPrincipal,
+                PrincipalMatch::Account,
             ),
             (
                 json!({"AWS": SESSION.role_arn.unwrap()}),
-                Naming::None,
-                Naming::Role,
+                PrincipalMatch::None,
+                PrincipalMatch::Role,
             ),
-            (json!({"AWS": SESSION.arn}), Naming::None, Naming::Caller),
+            (
+                json!({"AWS": SESSION.arn}),
+                PrincipalMatch::None,
+                PrincipalMatch::RequestPrincipal,
+            ),
             (
                 json!({"AWS": "arn:aws:sts::012345678912:assumed-role/App/t"}),
-                Naming::None,
-                Naming::None,
+                PrincipalMatch::None,
+                PrincipalMatch::None,
             ),
-            (json!({"AWS": "210987654321"}), Naming::None, Naming::None),
+            (
+                json!({"AWS": "210987654321"}),
+                PrincipalMatch::None,
+                PrincipalMatch::None,
+            ),
             (
                 json!({"Service": ["ec2.amazonaws.com"], "Federated": "x", "CanonicalUser": "y"}),
-                Naming::None,
-                Naming::None,
+                PrincipalMatch::None,
+                PrincipalMatch::None,
             ),
             (
                 json!({"AWS": "AIDACKCEVSQ6C2EXAMPLE"}),
-                Naming::None,
-                Naming::None,
+                PrincipalMatch::None,
+                PrincipalMatch::None,
             ),
         ] {
             let named = principals(value.clone(), false);
@@ -322,16 +345,20 @@ mod tests {
         ] {
             let others = principals(value.clone(), true);
             assert_eq!(
-                others.apply(&USER, false) == Naming::None,
+                others.apply(&USER, false) == PrincipalMatch::None,
                 user_is_out,
                 "{value}"
             );
             assert_eq!(
-                others.apply(&SESSION, false) == Naming::None,
+                others.apply(&SESSION, false) == PrincipalMatch::None,
                 session_is_out,
                 "{value}"
             );
-            assert_eq!(others.apply(&USER, true), Naming::Caller, "{value}");
+            assert_eq!(
+                others.apply(&USER, true),
+                PrincipalMatch::RequestPrincipal,
+                "{value}"
+            );
         }
     }
 

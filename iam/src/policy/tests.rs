@@ -1,8 +1,9 @@
+use super::read::MAX_STATEMENTS;
 use super::*;
 use serde_json::{Value, json};
 
 const CLUSTER: &str = "arn:aws:dsql:us-east-1:012345678912:cluster/abcdefghijklmnopqrstuvwxyz";
-const USER: Caller<'_> = Caller {
+const USER: RequestPrincipal<'_> = RequestPrincipal {
     arn: "arn:aws:iam::012345678912:user/alice",
     role_arn: None,
 };
@@ -14,9 +15,10 @@ fn effects(statement: Value) -> Vec<Effect> {
     let mut context = Context::default();
     context.set("aws:PrincipalTag/cluster", "abcdefghijklmnopqrstuvwxyz");
     context.set("aws:SourceIp", "10.0.0.1");
-    let question = Question::new("dsql:DbConnect", CLUSTER, &context, USER, false);
+    let request = EvaluationRequest::new("dsql:DbConnect", CLUSTER, &context, USER, false);
     let applies = |statement: &&Statement| {
-        statement.apply(&question, &mut Evaluation::default()) == Naming::Caller
+        statement.apply(&request, &mut Evaluation::default())
+            == Ok(PrincipalMatch::RequestPrincipal)
     };
     let statements = policy.statements().iter().filter(applies);
     statements.map(Statement::effect).collect()
@@ -108,8 +110,8 @@ fn a_variable_without_a_value_matches_no_resource() {
     let policy: Policy = serde_json::from_value(document).unwrap();
     let context = Context::default();
     let literal = "arn:aws:dsql:a:b:cluster/${aws:PrincipalTag/cluster}";
-    let question = Question::new("a:b", literal, &context, USER, false);
-    assert!(policy.statements()[0].fits_resource(&question, &mut Evaluation::default()));
+    let request = EvaluationRequest::new("a:b", literal, &context, USER, false);
+    assert!(policy.statements()[0].fits_resource(&request, &mut Evaluation::default()) == Ok(true));
 }
 
 /// AWS documents variables behind the fifth colon only. Here they are filled in anywhere.
@@ -137,9 +139,13 @@ fn a_variable_before_the_fifth_colon_is_filled_in() {
         context.set("aws:RequestedRegion", "us-east-1");
         context.set("aws:PrincipalAccount", "012345678912");
         context.set("aws:PrincipalTag/star", "*");
-        let question = Question::new("dsql:DbConnect", CLUSTER, &context, USER, false);
-        let naming = policy.statements()[0].apply(&question, &mut Evaluation::default());
-        assert_eq!(naming == Naming::Caller, applies, "{resource}");
+        let request = EvaluationRequest::new("dsql:DbConnect", CLUSTER, &context, USER, false);
+        let principal_match = policy.statements()[0].apply(&request, &mut Evaluation::default());
+        assert_eq!(
+            principal_match == Ok(PrincipalMatch::RequestPrincipal),
+            applies,
+            "{resource}"
+        );
     }
 }
 

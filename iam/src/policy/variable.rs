@@ -3,6 +3,7 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html>.
 
+use super::budget::Exhausted;
 use super::context::{ConditionKey, Context, Evaluation};
 use super::pattern::{Token, tokens};
 use std::borrow::Cow;
@@ -70,9 +71,9 @@ impl Template {
         &self,
         context: &Context,
         evaluation: &mut Evaluation,
-    ) -> Option<Cow<'_, [Token]>> {
+    ) -> Result<Option<Cow<'_, [Token]>>, Exhausted> {
         let parts = match self {
-            Self::Fixed(tokens) => return Some(Cow::Borrowed(tokens)),
+            Self::Fixed(tokens) => return Ok(Some(Cow::Borrowed(tokens))),
             Self::Variable(parts) => parts,
         };
         let mut filled: Vec<Token> = Vec::new();
@@ -81,7 +82,7 @@ impl Template {
             match part {
                 Part::Fixed(tokens) => filled.extend(tokens),
                 Part::Variable(key, default) => {
-                    evaluation.work.spend(1);
+                    evaluation.budget.spend(1)?;
                     let values = context.of(key);
                     if values.is_empty() {
                         evaluation.miss(key);
@@ -100,8 +101,8 @@ impl Template {
                 }
             }
         }
-        evaluation.work.spend(filled.len());
-        is_whole.then_some(Cow::Owned(filled))
+        evaluation.budget.spend(filled.len())?;
+        Ok(is_whole.then_some(Cow::Owned(filled)))
     }
 
     /// How many colons it has outside of its variables.
@@ -180,7 +181,9 @@ mod tests {
         context.set("aws:PrincipalTag/cost center", "7");
         context.set_all("aws:TagKeys", vec!["a".into(), "b".into()]);
         let template = Template::parse(text, true).unwrap();
-        let tokens = template.fill_in(&context, &mut Evaluation::default())?;
+        let tokens = template
+            .fill_in(&context, &mut Evaluation::default())
+            .ok()??;
         let shown = tokens.iter().map(|token| match token {
             Token::Char('*') => "\\*".to_owned(),
             Token::Char(c) => c.to_string(),
@@ -239,7 +242,7 @@ mod tests {
             let template = Template::parse(text, true).unwrap();
             template
                 .fill_in(&context, &mut Evaluation::default())
-                .is_some()
+                .is_ok_and(|filled| filled.is_some())
         };
         assert!(fill_in("${k}"));
         assert!(!fill_in("${k}${k}"));

@@ -10,7 +10,7 @@ use super::scope::{Credential, ScopeFault};
 use super::signature::{CanonicalRequest, payload_hash, signature};
 use super::{ALGORITHM, expired, not_yet_current, wrong_service};
 use crate::credentials::{Authenticated, PresentedCredentials, is_same_secret};
-use crate::sts::{Code, Refusal, Surroundings, authenticate};
+use crate::sts::{Code, StsEnvironment, StsError, authenticate};
 use crate::time::{CLOCK_SKEW, format_amz_date, parse_amz_date};
 use std::borrow::Cow;
 use time::UtcDateTime;
@@ -58,8 +58,8 @@ pub struct SignedRequest<'r> {
     signed_at: UtcDateTime,
 }
 
-fn incomplete(message: impl Into<String>) -> Refusal {
-    Refusal::new(Code::IncompleteSignature, message)
+fn incomplete(message: impl Into<String>) -> StsError {
+    StsError::new(Code::IncompleteSignature, message)
 }
 
 impl<'r> SignedRequest<'r> {
@@ -67,10 +67,10 @@ impl<'r> SignedRequest<'r> {
     ///
     /// # Errors
     /// [`Code::MissingAuthenticationToken`] or [`Code::IncompleteSignature`].
-    pub fn parse(received: ReceivedRequest<'r>) -> Result<Self, Refusal> {
+    pub fn parse(received: ReceivedRequest<'r>) -> Result<Self, StsError> {
         let mut authorizations = received.values("authorization");
         let Some(authorization) = authorizations.next() else {
-            return Err(Refusal::new(
+            return Err(StsError::new(
                 Code::MissingAuthenticationToken,
                 "Request is missing Authentication Token",
             ));
@@ -142,15 +142,15 @@ impl<'r> SignedRequest<'r> {
     pub fn caller<'i>(
         &self,
         service: &str,
-        surroundings: &Surroundings<'i>,
-    ) -> Result<Authenticated<'i>, Refusal> {
+        environment: &StsEnvironment<'i>,
+    ) -> Result<Authenticated<'i>, StsError> {
         self.check_scope(service)?;
-        self.check_time(surroundings.now)?;
+        self.check_time(environment.now)?;
         let presented = PresentedCredentials {
             access_key_id: &self.credential.access_key_id,
             session_token: self.received.header("x-amz-security-token"),
         };
-        authenticate(presented, surroundings, |secret| {
+        authenticate(presented, environment, |secret| {
             let expected = signature(
                 &self.canonical_request(),
                 self.signed_at,
@@ -161,8 +161,8 @@ impl<'r> SignedRequest<'r> {
         })
     }
 
-    fn check_scope(&self, service: &str) -> Result<(), Refusal> {
-        let wrong = |message: String| Err(Refusal::new(Code::SignatureDoesNotMatch, message));
+    fn check_scope(&self, service: &str) -> Result<(), StsError> {
+        let wrong = |message: String| Err(StsError::new(Code::SignatureDoesNotMatch, message));
         match self.credential.scope.check(self.date, None, service) {
             Ok(()) => Ok(()),
             // The signing key is made from the date of the signature.
@@ -180,7 +180,7 @@ impl<'r> SignedRequest<'r> {
         }
     }
 
-    fn check_time(&self, now: UtcDateTime) -> Result<(), Refusal> {
+    fn check_time(&self, now: UtcDateTime) -> Result<(), StsError> {
         let age = now - self.signed_at;
         let (date, now_text) = (self.date, format_amz_date(now));
         let at = |time: Option<UtcDateTime>| time.map_or_else(String::new, format_amz_date);
@@ -193,7 +193,7 @@ impl<'r> SignedRequest<'r> {
         } else {
             return Ok(());
         };
-        Err(Refusal::new(Code::SignatureDoesNotMatch, message))
+        Err(StsError::new(Code::SignatureDoesNotMatch, message))
     }
 
     fn canonical_request(&self) -> String {
@@ -215,7 +215,7 @@ impl<'r> SignedRequest<'r> {
 }
 
 /// `Credential`, `SignedHeaders` and `Signature`: each once, in any order, and nothing else.
-fn authorization_parameters(text: &str) -> Result<[&str; 3], Refusal> {
+fn authorization_parameters(text: &str) -> Result<[&str; 3], StsError> {
     const NAMES: [&str; 3] = ["Credential", "SignedHeaders", "Signature"];
     let mut found: [Option<&str>; 3] = [None; 3];
     for part in text.split(',') {
@@ -239,272 +239,4 @@ fn authorization_parameters(text: &str) -> Result<[&str; 3], Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::documents;
-    use crate::identity::Identities;
-    use crate::request_context::ConnectionFacts;
-    use crate::sigv4::CredentialScope;
-    use serde_json::json;
-    use time::macros::utc_datetime;
-
-    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
-    const BODY: &[u8] = b"Action=GetCallerIdentity&Version=2011-06-15";
-    const NOW: UtcDateTime = utc_datetime!(2026-01-01 12:00);
-
-    fn identities() -> Identities {
-        let account = json!({"UserDetailList": [{"UserName": "alice", "UserId": "AIDAALICE",
-            "Arn": "arn:aws:iam::012345678912:user/alice"}]});
-        let key = json!({"AccessKey": {"UserName": "alice", "AccessKeyId": "AKIDEXAMPLE",
-            "Status": "Active", "SecretAccessKey": SECRET}});
-        let parsed = [account, key].map(|document| {
-            let document = documents::parse(&document.to_string());
-            (
-                "a document",
-                document.unwrap_or_else(|fault| panic!("{fault}")),
-            )
-        });
-        documents::merge(parsed).unwrap_or_else(|(_, fault)| panic!("{fault}"))
-    }
-
-    fn surroundings(identities: &Identities) -> Surroundings<'_> {
-        Surroundings {
-            now: NOW,
-            identities,
-            account: None,
-            region: "us-east-1",
-            connection: ConnectionFacts {
-                source_ip: None,
-                is_tls: false,
-            },
-        }
-    }
-
-    /// The headers that are sent, with an authorization made from `signed`.
-    fn sent(more: &[(&str, &str)], signed: &[&str], date: &str) -> Vec<(String, String)> {
-        let mut headers = vec![
-            ("Host".to_owned(), "127.0.0.1:1".to_owned()),
-            ("X-Amz-Date".to_owned(), date.to_owned()),
-        ];
-        let more = more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        headers.extend(more);
-        let canonical = CanonicalRequest {
-            method: "POST",
-            path: "/",
-            normalize_path: true,
-            query: Vec::new(),
-            headers: headers
-                .iter()
-                .filter(|(name, _)| signed.contains(&name.to_lowercase().as_str()))
-                .map(|(name, value)| (&**name, &**value))
-                .collect(),
-            payload_hash: &payload_hash(BODY),
-        };
-        let scope = CredentialScope::new(&date[..8], "us-east-1", "sts");
-        let at = parse_amz_date(date).unwrap();
-        let signature = signature(&canonical.text(), at, &scope, SECRET);
-        let (day, names) = (&date[..8], signed.join(";"));
-        headers.push((
-            "Authorization".to_owned(),
-            format!(
-                "{ALGORITHM} Credential=AKIDEXAMPLE/{day}/us-east-1/sts/aws4_request, \
-                 SignedHeaders={names}, Signature={signature}"
-            ),
-        ));
-        headers
-    }
-
-    fn judge(headers: &[(String, String)], body: &[u8]) -> Result<String, Code> {
-        let headers: Vec<_> = headers.iter().map(|(n, v)| (&**n, &**v)).collect();
-        let received = ReceivedRequest {
-            method: "POST",
-            path: "/",
-            headers: &headers,
-            body,
-        };
-        let identities = identities();
-        let signed = SignedRequest::parse(received).map_err(|refusal| refusal.code)?;
-        let caller = signed.caller("sts", &surroundings(&identities));
-        caller
-            .map(|caller| caller.arn().to_owned())
-            .map_err(|refusal| refusal.code)
-    }
-
-    const DATE: &str = "20260101T120000Z";
-    const PLAIN: &[&str] = &["host", "x-amz-date"];
-
-    #[test]
-    fn the_signer_is_known_by_the_signature() {
-        let arn = Ok("arn:aws:iam::012345678912:user/alice".to_owned());
-        assert_eq!(judge(&sent(&[], PLAIN, DATE), BODY), arn);
-        let hash = payload_hash(BODY);
-        let more = [("Content-Type", "a/b"), ("X-Amz-Content-Sha256", &*hash)];
-        let signed = ["content-type", "host", "x-amz-content-sha256", "x-amz-date"];
-        assert_eq!(judge(&sent(&more, &signed, DATE), BODY), arn);
-    }
-
-    #[test]
-    fn five_minutes_in_either_direction() {
-        for (date, is_accepted) in [
-            ("20260101T115500Z", true),
-            ("20260101T115459Z", false),
-            ("20260101T120500Z", true),
-            ("20260101T120501Z", false),
-        ] {
-            let expected = is_accepted.then_some(()).ok_or(Code::SignatureDoesNotMatch);
-            let judged = judge(&sent(&[], PLAIN, date), BODY).map(|_| ());
-            assert_eq!(judged, expected, "{date}");
-        }
-    }
-
-    #[test]
-    fn whatever_is_changed_is_refused() {
-        let headers = sent(
-            &[("Content-Type", "a/b")],
-            &["content-type", "host", "x-amz-date"],
-            DATE,
-        );
-        let text = |name: &str| {
-            headers
-                .iter()
-                .find(|(known, _)| known == name)
-                .unwrap()
-                .1
-                .clone()
-        };
-        assert_eq!(
-            judge(&headers, b"Action=AssumeRole"),
-            Err(Code::SignatureDoesNotMatch)
-        );
-        let with = |name: &str, value: &str| {
-            let mut changed = headers.clone();
-            changed
-                .iter_mut()
-                .find(|(known, _)| known == name)
-                .unwrap()
-                .1 = value.to_owned();
-            judge(&changed, BODY)
-        };
-        let authorization = text("Authorization");
-        let at = authorization.len() - 1;
-        let last = if authorization.ends_with('0') {
-            "1"
-        } else {
-            "0"
-        };
-        for (name, value, code) in [
-            ("Host", "elsewhere", Code::SignatureDoesNotMatch),
-            ("Content-Type", "a/c", Code::SignatureDoesNotMatch),
-            (
-                "X-Amz-Date",
-                "20260101T120001Z",
-                Code::SignatureDoesNotMatch,
-            ),
-            (
-                "X-Amz-Date",
-                "20260102T120000Z",
-                Code::SignatureDoesNotMatch,
-            ),
-            ("X-Amz-Date", "now", Code::IncompleteSignature),
-            (
-                "Authorization",
-                &format!("{}{last}", &authorization[..at]),
-                Code::SignatureDoesNotMatch,
-            ),
-            (
-                "Authorization",
-                &authorization[..at],
-                Code::SignatureDoesNotMatch,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("/sts/", "/dsql/"),
-                Code::SignatureDoesNotMatch,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("aws4_request", "aws5"),
-                Code::SignatureDoesNotMatch,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("AKID", "AKIX"),
-                Code::InvalidClientTokenId,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("us-east-1", "us-east-2"),
-                Code::SignatureDoesNotMatch,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("/us-east-1", ""),
-                Code::IncompleteSignature,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("content-type;", ""),
-                Code::IncompleteSignature,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("host;", ""),
-                Code::IncompleteSignature,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("host", "Host"),
-                Code::IncompleteSignature,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("host", "host;host"),
-                Code::IncompleteSignature,
-            ),
-            (
-                "Authorization",
-                &authorization.replace("HMAC-SHA256", "ECDSA"),
-                Code::IncompleteSignature,
-            ),
-            (
-                "Authorization",
-                &format!("{authorization}, Signature=0"),
-                Code::IncompleteSignature,
-            ),
-            (
-                "Authorization",
-                "AWS4-HMAC-SHA256 ",
-                Code::IncompleteSignature,
-            ),
-        ] {
-            assert_eq!(with(name, value), Err(code), "{name}: {value}");
-        }
-    }
-
-    #[test]
-    fn what_changes_the_meaning_has_to_be_signed_and_there_once() {
-        let refused = Err(Code::IncompleteSignature);
-        for name in ["Content-Type", "X-Amz-Security-Token", "X-Amz-Anything"] {
-            assert_eq!(
-                judge(&sent(&[(name, "a")], PLAIN, DATE), BODY),
-                refused,
-                "{name}"
-            );
-        }
-        for name in ["Host", "X-Amz-Date", "Authorization"] {
-            let mut twice = sent(&[], PLAIN, DATE);
-            twice.push((name.to_owned(), "a".to_owned()));
-            assert_eq!(judge(&twice, BODY), refused, "{name}");
-        }
-        let signed = ["host", "x-amz-content-sha256", "x-amz-date"];
-        let unsigned_body = [("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")];
-        assert_eq!(judge(&sent(&unsigned_body, &signed, DATE), BODY), refused);
-        let none = Err(Code::MissingAuthenticationToken);
-        assert_eq!(judge(&sent(&[], PLAIN, DATE)[..2], BODY), none);
-        // A user's key has no session token.
-        let signed = ["host", "x-amz-date", "x-amz-security-token"];
-        let token = [("X-Amz-Security-Token", "a")];
-        let unknown = Err(Code::InvalidClientTokenId);
-        assert_eq!(judge(&sent(&token, &signed, DATE), BODY), unknown);
-    }
-}
+mod tests;

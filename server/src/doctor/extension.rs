@@ -16,11 +16,11 @@ pub(super) fn extension(facts: &Facts, library: Option<&Library>) -> Finding {
             CHECK,
             Status::Fault,
             format!(
-                "not created in the database {database}, which has a schema sys of {}: nothing in it is \
-                 the extension's",
+                "not created in the database {database}, which has a schema sys, owned by {}, that is not the \
+                 extension's",
                 facts.schema_owner.as_deref().unwrap_or_default()
             ),
-            "see what it is, then in that database, as a superuser: ALTER SCHEMA sys RENAME TO sys_old; \
+            "look at that schema, then, in that database, as a superuser: ALTER SCHEMA sys RENAME TO sys_old; \
              CREATE EXTENSION dsql_iam",
         ),
         (None, Some(_)) => bad(
@@ -41,8 +41,10 @@ pub(super) fn extension(facts: &Facts, library: Option<&Library>) -> Finding {
         (Some(version), _) if database != "postgres" => bad(
             CHECK,
             Status::Warning,
-            format!("version {version} in the database {database}, where no token leads"),
-            "ask in the database postgres",
+            format!(
+                "version {version} in the database {database}, and tokens are for the database postgres"
+            ),
+            "run this in the database postgres",
         ),
         (Some(version), _) => fine(CHECK, format!("version {version}")),
     }
@@ -52,7 +54,7 @@ pub(super) fn syntax(facts: &Facts, library: &Library) -> Finding {
     const CHECK: &str = "syntax";
     let instead = "sys.iam_grant and sys.iam_revoke do the same";
     if library.understands_syntax {
-        return fine(CHECK, "AWS IAM GRANT and REVOKE are understood");
+        return fine(CHECK, "the parser accepts AWS IAM GRANT and REVOKE");
     }
     if !facts.is_on("dsql_iam.install_syntax") {
         return bad(
@@ -65,7 +67,7 @@ pub(super) fn syntax(facts: &Facts, library: &Library) -> Finding {
     bad(
         CHECK,
         Status::Fault,
-        format!("the parser does not take AWS IAM GRANT; {instead}"),
-        "the server's log says why, at its start",
+        format!("the parser rejects AWS IAM GRANT; {instead}"),
+        "look into the server's log, at its start, for the reason",
     )
 }

@@ -11,8 +11,7 @@ use dsql_iam_core::login::{KeyCounts, count_keys};
 use serde::Deserialize;
 use time::UtcDateTime;
 
-/// The file in the data directory that the library puts in force as `hba_file`.
-pub const HBA_FILE: &str = "dsql_iam_hba.conf";
+use crate::hba;
 
 /// Asks a server for [`Facts`]: one row with one column of JSON. A superuser has to ask, with nothing but
 /// `pg_catalog` in the search path: operators are looked up there, and others could have made one that fits.
@@ -51,6 +50,8 @@ pub struct Facts {
     pub checkpoint: f64,
     /// the roles that may log in
     pub roles: Vec<Role>,
+    /// the roles of `dsql_iam.exempt_roles` that do not exist
+    pub unknown_exempt_roles: Vec<String>,
     /// the role `admin`, if there is one
     pub admin: Option<Admin>,
 }
@@ -101,6 +102,12 @@ pub struct Admin {
     pub is_superuser: bool,
     /// CREATEROLE
     pub makes_roles: bool,
+    /// the roles that are direct members of it, as SQL has their names
+    pub members: Vec<String>,
+    /// whether it has a password
+    pub has_password: bool,
+    /// the settings that it has by `ALTER ROLE`, but for `createrole_self_grant`
+    pub settings: Vec<String>,
     /// CONNECTION LIMIT, -1 for none
     pub connections: i32,
     /// whether it may connect to the database `postgres`
@@ -123,6 +130,8 @@ pub struct Library {
     pub user: ServerUser,
     /// the IAM directory
     pub directory: PathBuf,
+    /// whether it is in the data directory, of which a base backup is a copy
+    pub is_in_data_directory: bool,
     /// whose it is, and its permission bits; or what the system said
     pub directory_access: io::Result<Access>,
     /// how many users, roles and access keys its documents hold, or why they cannot be loaded
@@ -211,10 +220,10 @@ pub struct Counts {
 impl Counts {
     /// Counts what documents brought, as of `now`, for a cluster of `account` if that is known.
     pub fn of(identities: &Identities, account: Option<&str>, now: UtcDateTime) -> Self {
-        let (users, roles, _) = identities.counts();
+        let counts = identities.counts();
         Self {
-            users,
-            roles,
+            users: counts.users,
+            roles: counts.roles,
             keys: count_keys(identities, account, now),
         }
     }
@@ -232,7 +241,7 @@ impl Facts {
     }
 
     pub(super) fn has_our_hba_file(&self) -> bool {
-        self.hba_file == self.data_directory.join(HBA_FILE)
+        self.hba_file == self.data_directory.join(hba::FILE)
     }
 }
 

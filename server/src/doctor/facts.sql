@@ -26,8 +26,21 @@ SELECT pg_catalog.json_build_object(
             'name', rolname, 'is_superuser', rolsuper, 'may_replicate', rolreplication,
             'has_password', rolpassword IS NOT NULL) ORDER BY rolname), '[]')
         FROM pg_catalog.pg_authid WHERE rolcanlogin),
+    'unknown_exempt_roles', (SELECT coalesce(pg_catalog.json_agg(exempt), '[]')
+        FROM pg_catalog.unnest(pg_catalog.string_to_array(
+            pg_catalog.current_setting('dsql_iam.exempt_roles', true), ',')) AS item,
+            pg_catalog.btrim(item, E' \t\n\r') AS exempt
+        WHERE exempt <> '' AND NOT EXISTS (SELECT FROM pg_catalog.pg_authid WHERE rolname = exempt)),
     'admin', (SELECT pg_catalog.json_build_object(
             'can_log_in', rolcanlogin, 'is_superuser', rolsuper, 'makes_roles', rolcreaterole,
+            'members', (SELECT coalesce(pg_catalog.json_agg(DISTINCT
+                    pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(member))), '[]')
+                FROM pg_catalog.pg_auth_members WHERE roleid = role.oid),
+            'has_password', EXISTS (SELECT FROM pg_catalog.pg_authid
+                WHERE rolname = 'admin' AND rolpassword IS NOT NULL),
+            'settings', (SELECT coalesce(pg_catalog.json_agg(DISTINCT pg_catalog.split_part(item, '=', 1)), '[]')
+                FROM pg_catalog.pg_db_role_setting, pg_catalog.unnest(setconfig) AS item
+                WHERE setrole = role.oid AND item NOT LIKE 'createrole_self_grant=%'),
             'connections', rolconnlimit, 'may_connect',
             pg_catalog.has_database_privilege(role.oid, 'postgres', 'CONNECT'), 'uses_its_roles',
             pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 160000

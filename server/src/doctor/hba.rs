@@ -1,6 +1,8 @@
 //! The hba file in force, and every way in that it leaves beside the token.
 
 use super::{Facts, Finding, HbaLine, Library, Role, Status, bad, fine};
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 pub(super) fn hba(facts: &Facts, library: &Library) -> Finding {
     const CHECK: &str = "hba";
@@ -13,7 +15,7 @@ pub(super) fn hba(facts: &Facts, library: &Library) -> Finding {
         return bad(
             CHECK,
             Status::Fault,
-            format!("{place}, or what it names: {error}"),
+            format!("{place}, or a file that it names, is invalid: {error}"),
             "mend that line, and: SELECT pg_reload_conf()",
         );
     }
@@ -32,8 +34,8 @@ pub(super) fn hba(facts: &Facts, library: &Library) -> Finding {
             bad(
                 CHECK,
                 Status::Fault,
-                format!("{file} is not what the library wrote"),
-                "SELECT pg_reload_conf(), which has it written again",
+                format!("{file} is not as the library wrote it"),
+                "SELECT pg_reload_conf(): the library writes it again",
             )
         };
     }
@@ -41,70 +43,152 @@ pub(super) fn hba(facts: &Facts, library: &Library) -> Finding {
         return bad(
             CHECK,
             Status::Fault,
-            format!("{file} is in force, and not the library's own file"),
-            "restart the server, and load no other library that sets hba_file",
+            format!("{file} is in force instead of the library's own file"),
+            "restart the server without any other library that sets hba_file",
         );
     }
     let remedy = "ALTER SYSTEM SET dsql_iam.manage_hba = on, and restart the server";
     let found = if is_reached {
-        format!("{file} is in force, with a trust line that is an open door without the library")
+        format!(
+            "{file} is in force, with a trust line, which lets everybody in once the library is not loaded"
+        )
     } else {
-        format!("{file} is in force, which does not ask everybody for a token")
+        format!("{file} is in force, by which not every TCP connection is asked for a token")
     };
     bad(CHECK, Status::Warning, found, remedy)
 }
 
-pub(super) fn other_logins(facts: &Facts, library: Option<&Library>) -> Finding {
+pub(super) fn other_logins(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
     const CHECK: &str = "other_logins";
     if !facts.is_loaded {
-        return bad(
-            CHECK,
-            Status::Unknown,
-            "without the library everybody logs in as pg_hba.conf says",
-            "first mend: library",
-        );
+        let found = "without the library every login is as pg_hba.conf says";
+        return vec![bad(CHECK, Status::Unknown, found, "first mend: library")];
     }
+    let warning = |found: String, remedy: String| bad(CHECK, Status::Warning, found, remedy);
+    let lines: Vec<HbaLine> = facts.hba_lines.iter().flat_map(HbaLine::halves).collect();
+    let mut findings = vec![fine(CHECK, as_they_should_be(facts, &lines))];
     let exempt = facts.setting("dsql_iam.exempt_roles").trim();
-    let exempt = (!exempt.is_empty()).then(|| {
-        (
+    if !exempt.is_empty() {
+        findings.push(warning(
             format!("with a password over TCP: {exempt}"),
             "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server".to_owned(),
-        )
-    });
-    let lines: Vec<HbaLine> = facts.hba_lines.iter().flat_map(HbaLine::halves).collect();
-    let doors: Vec<_> = lines
-        .iter()
-        .filter_map(|line| door(facts, line, &place(facts, library, line)))
-        .collect();
-    let reload = (!doors.is_empty()).then(|| "SELECT pg_reload_conf()".to_owned());
-    let (mut found, mut remedies): (Vec<_>, Vec<_>) = exempt.into_iter().chain(doors).unzip();
-    remedies.extend(reload);
-    remedies.dedup();
-    found.push(match &facts.names_of(|role| role.is_superuser)[..] {
+        ));
+    }
+    if !facts.unknown_exempt_roles.is_empty() {
+        let names = facts.unknown_exempt_roles.join(", ");
+        findings.push(warning(
+            format!("dsql_iam.exempt_roles names roles that do not exist: {names}"),
+            "take them out of dsql_iam.exempt_roles, and restart the server; a role of that name would log in \
+             with its password"
+                .to_owned(),
+        ));
+    }
+    // Lines that are mended alike are one finding: their numbers count for the file as it is.
+    let mut doors: Vec<(Mend, Vec<String>, Vec<Place>)> = Vec::new();
+    for line in &lines {
+        let place = place(facts, library, line);
+        let Some((mend, found)) = door(facts, line, &place) else {
+            continue;
+        };
+        match doors.iter_mut().find(|(other, ..)| *other == mend) {
+            Some((_, all, places)) => {
+                all.push(found);
+                places.push(place);
+            }
+            None => doors.push((mend, vec![found], vec![place])),
+        }
+    }
+    findings.extend(
+        doors
+            .into_iter()
+            .map(|(mend, found, places)| warning(found.join("; "), mend.remedy(&places))),
+    );
+    findings
+}
+
+/// The logins without a token that are as they should be: superusers over Unix sockets, and by `peer` the users
+/// of the machine as the role of their name.
+fn as_they_should_be(facts: &Facts, lines: &[HbaLine]) -> String {
+    let superusers = match &facts.names_of(|role| role.is_superuser)[..] {
         "" => "no superuser can log in".to_owned(),
         some => format!("superusers, over Unix sockets as pg_hba.conf says: {some}"),
-    });
+    };
     let is_by_name = |line: &HbaLine| {
         line.is_local() && !line.is_for_replication() && line.is_by_peer() && line.map().is_none()
     };
     let is_ordinary = |role: &Role, line: &HbaLine| !role.is_superuser && line.is_for(role);
-    if lines
+    let by_name = lines
         .iter()
-        .any(|line| is_by_name(line) && facts.roles.iter().any(|role| is_ordinary(role, line)))
-    {
-        found.push("users of this machine, over Unix sockets, as the role of their name".into());
-    }
-    let found = found.join("; ");
-    if remedies.is_empty() {
-        fine(CHECK, found)
+        .any(|line| is_by_name(line) && facts.roles.iter().any(|role| is_ordinary(role, line)));
+    if by_name {
+        format!("{superusers}; users of this machine, over Unix sockets, as the role of their name")
     } else {
-        bad(CHECK, Status::Warning, found, remedies.join("; "))
+        superusers
+    }
+}
+
+/// A line of an hba file that people write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    file: PathBuf,
+    number: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of {}", self.number, self.file.display())
+    }
+}
+
+/// Some lines, by their files.
+fn all(places: &[Place]) -> String {
+    let mut files: Vec<&Path> = places.iter().map(|place| &*place.file).collect();
+    files.dedup();
+    let lines = files.iter().map(|file| {
+        let of_file = places.iter().filter(|place| place.file == **file);
+        let mut numbers: Vec<String> = of_file.map(|place| place.number.to_string()).collect();
+        numbers.dedup();
+        match &numbers[..] {
+            [number] => format!("line {number} of {}", file.display()),
+            numbers => format!("lines {} of {}", numbers.join(", "), file.display()),
+        }
+    });
+    lines.collect::<Vec<_>>().join(" and ")
+}
+
+/// What shuts a way in that a line of an hba file leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mend {
+    PeerInsteadOf(String),
+    WithoutMap(String),
+    WithoutReplication,
+    WithoutTcp,
+}
+
+impl Mend {
+    fn remedy(&self, places: &[Place]) -> String {
+        let lines = all(places);
+        match self {
+            Self::PeerInsteadOf(method) => {
+                format!("write peer instead of {method} in {lines}; SELECT pg_reload_conf()")
+            }
+            Self::WithoutMap(map) => {
+                format!("take map={map} out of {lines}; SELECT pg_reload_conf()")
+            }
+            Self::WithoutReplication => format!(
+                "take out {lines}, if nobody needs it for replication; SELECT pg_reload_conf()"
+            ),
+            Self::WithoutTcp => format!(
+                "take out {lines}; SELECT pg_reload_conf(); or: ALTER SYSTEM SET dsql_iam.manage_hba = on, and \
+                 restart the server"
+            ),
+        }
     }
 }
 
 /// Where a line of the hba file stands that people write: from PostgreSQL 16 on the server tells, and before
 /// the library's file has a copy of theirs, behind lines of its own.
-pub(super) fn place(facts: &Facts, library: Option<&Library>, line: &HbaLine) -> String {
+pub(super) fn place(facts: &Facts, library: Option<&Library>, line: &HbaLine) -> Place {
     let users = library.and_then(|library| library.users_hba.as_ref());
     let copied = users.and_then(|users| {
         let number = line.number.checked_sub(users.lines_before)?;
@@ -115,13 +199,16 @@ pub(super) fn place(facts: &Facts, library: Option<&Library>, line: &HbaLine) ->
         (None, Some(copied)) => copied,
         (None, None) => (&*facts.hba_file, line.number),
     };
-    format!("line {number} of {}", file.display())
+    Place {
+        file: file.to_owned(),
+        number,
+    }
 }
 
-/// Who gets in by a line of the hba file without a token, and what would shut it, before a reload; `place` is
-/// where the line stands. `None` if nobody does, or only who should: superusers over Unix sockets, and by
-/// `peer` the users of the machine as the role of their name.
-fn door(facts: &Facts, line: &HbaLine, place: &str) -> Option<(String, String)> {
+/// Who gets in by a line of the hba file without a token, and what shuts that way; `place` is where the line
+/// stands. `None` if nobody does, or only those that should: superusers over Unix sockets, and by `peer` the
+/// users of the machine as the role of their name.
+fn door(facts: &Facts, line: &HbaLine, place: &Place) -> Option<(Mend, String)> {
     // Over TCP the library stands behind trust: it asks for a token, and lets nobody replicate.
     if line.method() == "reject" || !line.is_local() && line.method() == "trust" {
         return None;
@@ -129,13 +216,11 @@ fn door(facts: &Facts, line: &HbaLine, place: &str) -> Option<(String, String)> 
     let (method, roles) = (line.method(), line.roles.as_deref().unwrap_or_default());
     let by = format!("by {place}");
     if line.is_local() && method == "trust" {
-        return Some((
-            format!(
-                "over Unix sockets everybody on this machine, as {}, unasked, {by}",
-                roles.join(", ")
-            ),
-            format!("write peer instead of trust in {place}"),
-        ));
+        let found = format!(
+            "over Unix sockets everybody on this machine, as {}, unasked, {by}",
+            roles.join(", ")
+        );
+        return Some((Mend::PeerInsteadOf(method.to_owned()), found));
     }
     let asks_for_password = matches!(method, "scram-sha-256" | "md5" | "password");
     let gets_in = |role: &Role| line.is_for(role) && (!asks_for_password || role.has_password);
@@ -144,44 +229,26 @@ fn door(facts: &Facts, line: &HbaLine, place: &str) -> Option<(String, String)> 
         let replicates = |role: &Role| role.may_replicate || role.is_superuser;
         let is_meant = |role: &Role| line.is_local() && (role.is_superuser || line.is_by_peer());
         let names = facts.names_of(|role| gets_in(role) && replicates(role) && !is_meant(role));
-        return (!names.is_empty()).then(|| {
-            (
-                format!("for replication, with {method}, {by}: {names}"),
-                format!("take out {place}, if nobody needs it for replication"),
-            )
-        });
+        let found = format!("for replication, with {method}, {by}: {names}");
+        return (!names.is_empty()).then_some((Mend::WithoutReplication, found));
     }
     if line.is_local() {
-        if line.is_by_peer() {
-            // Without a map users of the machine come in as the role of their own name.
+        // By peer and without a map users of the machine come in as the role of their own name.
+        let (mend, how) = if line.is_by_peer() {
             let map = line.map()?;
-            let names = facts.names_of(|role| gets_in(role) && !role.is_superuser);
-            return (!names.is_empty()).then(|| {
-                (
-                    format!(
-                        "over Unix sockets, as the map {map} of pg_ident.conf has it, {by}: {names}"
-                    ),
-                    format!("take map={map} out of {place}"),
-                )
-            });
-        }
+            let how = format!("as the map {map} of pg_ident.conf has it");
+            (Mend::WithoutMap(map.to_owned()), how)
+        } else {
+            let how = format!("with {method}");
+            (Mend::PeerInsteadOf(method.to_owned()), how)
+        };
         let names = facts.names_of(|role| gets_in(role) && !role.is_superuser);
-        return (!names.is_empty()).then(|| {
-            (
-                format!("over Unix sockets, with {method}, {by}: {names}"),
-                format!("write peer instead of {method} in {place}"),
-            )
-        });
+        let found = format!("over Unix sockets, {how}, {by}: {names}");
+        return (!names.is_empty()).then_some((mend, found));
     }
     // In the library's own file the lines for TCP come too late.
-    (!facts.has_our_hba_file()).then(|| {
-        (
-            format!("over TCP, with {method}, {by}: {}", roles.join(", ")),
-            format!(
-                "take out {place}, or: ALTER SYSTEM SET dsql_iam.manage_hba = on, and restart the server"
-            ),
-        )
-    })
+    let found = format!("over TCP, with {method}, {by}: {}", roles.join(", "));
+    (!facts.has_our_hba_file()).then_some((Mend::WithoutTcp, found))
 }
 
 impl HbaLine {

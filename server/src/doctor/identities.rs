@@ -20,7 +20,7 @@ pub(super) fn iam_directory(library: &Library) -> Finding {
                     format!("as the server's user: install -d -m 700 {path}")
                 }
                 io::ErrorKind::PermissionDenied => format!(
-                    "let {} through the folders above {path}: chmod o+x each of them",
+                    "let {} pass the folders above {path}: chmod o+x each of them",
                     library.user.name
                 ),
                 _ => {
@@ -34,7 +34,7 @@ pub(super) fn iam_directory(library: &Library) -> Finding {
         return bad(
             CHECK,
             Status::Fault,
-            format!("{path} has mode {mode:04o}: others can put documents there"),
+            format!("{path} has mode {mode:04o}: others can write documents there"),
             given("700"),
         );
     }
@@ -72,29 +72,39 @@ pub(super) fn iam_directory(library: &Library) -> Finding {
     let (useless, remedies) = useless_keys(&keys, &path.to_string());
     let useless = match &useless[..] {
         [] => String::new(),
-        useless => format!(", and some that open nothing: {}", useless.join(", ")),
+        useless => format!(", and unusable ones: {}", useless.join(", ")),
     };
     let usable = keys.usable;
     let found = format!("{path}: {users} users, {roles} roles, {usable} access keys{useless}");
     if usable == 0 {
-        let found = format!("{found}, so nobody can sign a token");
+        let found = format!("{found}, so every token is refused");
         return bad(CHECK, Status::Fault, found, remedies.join("; "));
     }
     if mode & 0o077 != 0 {
         return bad(
             CHECK,
             Status::Warning,
-            format!("{found}; others can look into it (mode {mode:04o})"),
+            format!("{found}; others can list it (mode {mode:04o})"),
             given("700"),
+        );
+    }
+    if library.is_in_data_directory {
+        return bad(
+            CHECK,
+            Status::Warning,
+            format!(
+                "{found}; it is in the data directory, so each base backup holds the secret keys"
+            ),
+            "move it out of the data directory, then: ALTER SYSTEM SET dsql_iam.iam_directory = '…'; SELECT \
+             pg_reload_conf()",
         );
     }
     fine(CHECK, found)
 }
 
-/// Which access keys open nothing, and what would have some that do: a new one if there is none at all.
+/// The unusable access keys by reason, and what brings usable ones: a new one if there is none at all.
 fn useless_keys(keys: &KeyCounts, path: &str) -> (Vec<String>, Vec<String>) {
-    let new_key =
-        || format!("(umask 077; aws iam create-access-key --user-name NAME > {path}/NAME.json)");
+    let new_key = || format!("dsql-iam create-access-key --user-name NAME --iam-directory {path}");
     let reasons = [
         (
             keys.other_account,
@@ -105,13 +115,13 @@ fn useless_keys(keys: &KeyCounts, path: &str) -> (Vec<String>, Vec<String>) {
         ),
         (
             keys.ownerless,
-            "of nobody in the documents",
+            "of users and roles that no document has",
             format!("(umask 077; aws iam get-account-authorization-details > {path}/account.json)"),
         ),
-        (keys.inactive, "not active", new_key()),
+        (keys.inactive, "inactive", new_key()),
         (
             keys.over,
-            "of sessions that are over",
+            "of expired sessions",
             "assume the role again: dsql-iam assume-role, or aws sts assume-role".to_owned(),
         ),
     ];
@@ -120,7 +130,11 @@ fn useless_keys(keys: &KeyCounts, path: &str) -> (Vec<String>, Vec<String>) {
         .map(|(count, what, remedy)| (format!("{count} {what}"), remedy))
         .unzip();
     if found.is_empty() {
-        remedies.push(new_key());
+        remedies.push(format!(
+            "as the server's user: dsql-iam sample-identities {path} --account-id N, or, if the documents \
+             have users: {}",
+            new_key()
+        ));
     }
     (found, remedies)
 }

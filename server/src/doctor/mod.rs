@@ -18,11 +18,12 @@ use self::extension::{extension, syntax};
 use self::hba::{hba, other_logins};
 use self::identities::iam_directory;
 use self::tls::tls;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 pub use facts::{
-    Access, Admin, Counts, FACTS_QUERY, Facts, HBA_FILE, HbaLine, Library, Role, ServerUser, Tls,
-    TlsFile, UsersHba,
+    Access, Admin, Counts, FACTS_QUERY, Facts, HbaLine, Library, Role, ServerUser, Tls, TlsFile,
+    UsersHba,
 };
 
 /// How far a clock may be off before tokens are refused for it, in seconds: as at a login.
@@ -31,8 +32,9 @@ const CLOCK_SKEW: f64 = 300.0;
 /// right shows an earlier time.
 const ANNOUNCED: f64 = 1_733_184_000.0;
 
-/// How well a thing is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The status of one check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// as it should be
     Ok,
@@ -41,6 +43,7 @@ pub enum Status {
     /// it has to be mended
     Fault,
     /// it could not be looked at
+    #[serde(other)]
     Unknown,
 }
 
@@ -116,7 +119,8 @@ pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {
             findings.push(clock(facts, None));
         }
     }
-    findings.extend([admin(facts), other_logins(facts, library)]);
+    findings.push(admin(facts));
+    findings.extend(other_logins(facts, library));
     findings
 }
 
@@ -143,7 +147,7 @@ fn preloaded(facts: &Facts, library: Option<&Library>) -> Finding {
     }
     let in_file = facts.preload_in_file.as_deref().unwrap_or_default();
     if !facts.is_installed {
-        let found = "its files are not in this PostgreSQL";
+        let found = "its files are not installed in this PostgreSQL";
         return bad(CHECK, Status::Fault, found, "dsql-iam install");
     }
     if preloads(in_file) {
@@ -151,24 +155,11 @@ fn preloaded(facts: &Facts, library: Option<&Library>) -> Finding {
             "it is in shared_preload_libraries, but the server has not been restarted since";
         return bad(CHECK, Status::Fault, found, "restart the server");
     }
-    let others = facts.preload.trim();
-    let list = match others {
-        "" => "'dsql_iam'".to_owned(),
-        others => {
-            let mut names: Vec<_> = others.split(',').map(str::trim).collect();
-            names.push("dsql_iam");
-            let quoted: Vec<_> = names
-                .iter()
-                .map(|name| format!("'{}'", name.trim_matches('"').replace('\'', "''")))
-                .collect();
-            quoted.join(", ")
-        }
-    };
     bad(
         CHECK,
         Status::Fault,
-        format!("shared_preload_libraries is '{others}'"),
-        format!("ALTER SYSTEM SET shared_preload_libraries = {list}, and restart the server"),
+        format!("shared_preload_libraries is '{}'", facts.preload.trim()),
+        "dsql-iam setup, and restart the server",
     )
 }
 
@@ -191,7 +182,7 @@ fn cluster(library: &Library) -> Finding {
 fn audit_file(library: &Library) -> Finding {
     const CHECK: &str = "audit_file";
     let Some((path, outcome)) = &library.audit_file else {
-        return fine(CHECK, "none; the server's log has each decision");
+        return fine(CHECK, "none; the server's log records each decision");
     };
     let file = path.display();
     match outcome {
@@ -199,10 +190,10 @@ fn audit_file(library: &Library) -> Finding {
         Err(error) => bad(
             CHECK,
             Status::Fault,
-            format!("{file} cannot be written, so that nobody gets in: {error}"),
+            format!("{file} cannot be written, so every login is refused: {error}"),
             format!(
-                "let the server's user write {file}, a file of its own, in a folder that is there; or, to do \
-                 without: ALTER SYSTEM RESET dsql_iam.audit_file; SELECT pg_reload_conf()"
+                "let the server's user write the file {file} in an existing folder; or do without it: ALTER \
+                 SYSTEM RESET dsql_iam.audit_file; SELECT pg_reload_conf()"
             ),
         ),
     }
@@ -216,40 +207,66 @@ fn clock(facts: &Facts, newest_document: Option<f64>) -> Finding {
         return bad(
             CHECK,
             Status::Fault,
-            "it shows a time before there was an Aurora DSQL",
+            "it shows a time before Aurora DSQL was announced",
             remedy,
         );
     }
     if ahead(facts.checkpoint) {
-        let found = "it was set back: the last checkpoint is in its future";
+        let found = "it was set back: the last checkpoint is in the future";
         return bad(CHECK, Status::Fault, found, remedy);
     }
     if newest_document.is_some_and(ahead) {
-        let found = "it is late: an IAM document was written in its future";
+        let found = "it is behind: an IAM document has a modification time in the future";
         return bad(CHECK, Status::Fault, found, remedy);
     }
-    fine(CHECK, "not before anything that the server has seen")
+    fine(
+        CHECK,
+        "not behind the last checkpoint or the newest document",
+    )
 }
 
 fn admin(facts: &Facts) -> Finding {
     const CHECK: &str = "admin";
     let Some(admin) = &facts.admin else {
-        let (found, remedy) = (
-            "there is no role admin",
-            "CREATE ROLE admin WITH LOGIN CREATEROLE",
-        );
-        return bad(CHECK, Status::Fault, found, remedy);
+        return if facts.extension.is_none() {
+            let found = "unknown; create the extension first: CREATE EXTENSION makes it";
+            bad(CHECK, Status::Unknown, found, "first mend: extension")
+        } else {
+            let remedy = "CREATE ROLE admin WITH LOGIN CREATEROLE";
+            bad(
+                CHECK,
+                Status::Fault,
+                "the role admin does not exist",
+                remedy,
+            )
+        };
     };
     let attributes = "ALTER ROLE admin WITH LOGIN CREATEROLE NOSUPERUSER";
     if admin.is_superuser {
-        let found = "it is a superuser, and no superuser gets in with a token";
+        let found = "it is a superuser, and a superuser cannot log in with a token";
         return bad(CHECK, Status::Fault, found, attributes);
     }
     if !admin.can_log_in {
-        return bad(CHECK, Status::Fault, "it may not log in", attributes);
+        return bad(CHECK, Status::Fault, "it cannot log in", attributes);
+    }
+    if !admin.members.is_empty() {
+        let members = admin.members.join(", ");
+        let revoke = |member: &String| format!("REVOKE admin FROM {member}");
+        let remedy: Vec<_> = admin.members.iter().map(revoke).collect();
+        let found = format!("members of it act as admin without a token: {members}");
+        return bad(CHECK, Status::Fault, found, remedy.join("; "));
+    }
+    if admin.has_password {
+        let found = "it has a password, and it needs none to log in with a token";
+        return bad(
+            CHECK,
+            Status::Fault,
+            found,
+            "ALTER ROLE admin PASSWORD NULL",
+        );
     }
     if !admin.makes_roles {
-        let found = "it cannot make roles, as Aurora DSQL's can";
+        let found = "it cannot create roles, as Aurora DSQL's can";
         return bad(CHECK, Status::Warning, found, attributes);
     }
     if admin.connections == 0 {
@@ -258,14 +275,22 @@ fn admin(facts: &Facts) -> Finding {
     }
     if !admin.may_connect {
         let remedy = "GRANT CONNECT ON DATABASE postgres TO admin";
-        let found = "it may not connect to the database postgres";
+        let found = "it cannot connect to the database postgres";
         return bad(CHECK, Status::Fault, found, remedy);
     }
     if !admin.uses_its_roles {
         // CREATE EXTENSION sets it from 16 on; pg_upgrade from an older version does not.
         let remedy = "ALTER ROLE admin SET createrole_self_grant = 'set, inherit'";
-        let found = "it cannot use the roles that it makes, as Aurora DSQL's can";
+        let found = "it cannot SET ROLE to the roles that it creates, as Aurora DSQL's can";
         return bad(CHECK, Status::Warning, found, remedy);
     }
-    fine(CHECK, "may log in and make roles")
+    if !admin.settings.is_empty() {
+        // A role may have made its settings itself; another one may have prepared them, before it was admin's.
+        let settings = admin.settings.join(", ");
+        let found = format!("it has settings of its own, which apply to each login: {settings}");
+        let remedy = "unless admin needs them: ALTER ROLE admin RESET ALL; ALTER ROLE admin SET \
+                      createrole_self_grant = 'set, inherit' (the latter from PostgreSQL 16 on)";
+        return bad(CHECK, Status::Warning, found, remedy);
+    }
+    fine(CHECK, "can log in and create roles")
 }

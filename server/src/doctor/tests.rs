@@ -70,10 +70,14 @@ fn facts() -> Facts {
                 ..role("postgres")
             },
         ],
+        unknown_exempt_roles: Vec::new(),
         admin: Some(Admin {
             can_log_in: true,
             is_superuser: false,
             makes_roles: true,
+            members: Vec::new(),
+            has_password: false,
+            settings: Vec::new(),
             connections: -1,
             may_connect: true,
             uses_its_roles: true,
@@ -120,6 +124,7 @@ fn library() -> Library {
             name: "postgres".into(),
         },
         directory: "/iam".into(),
+        is_in_data_directory: false,
         directory_access: Ok(access(7, 0o700)),
         faulty_document: None,
         identities: Ok(counts(KeyCounts {
@@ -140,7 +145,9 @@ fn after(change: impl FnOnce(&mut Facts, &mut Library)) -> String {
 }
 
 fn not_fine(findings: &[Finding]) -> String {
-    assert_eq!(findings.len(), 11);
+    let mut checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
+    checks.dedup();
+    assert_eq!(checks.len(), 11);
     let lines = findings.iter().filter(|finding| {
         assert_eq!(finding.remedy.is_none(), finding.status == Status::Ok);
         finding.status != Status::Ok
@@ -222,19 +229,26 @@ fn doors_beside_the_token_are_found() {
     );
 }
 
-/// What is found of other logins, after a change, without the superusers at its end; and what
-/// mends it.
+/// The ways beside the token, after a change, without those that are as they should be, a line each; and what
+/// mends them.
 fn others(change: impl FnOnce(&mut Facts)) -> (String, Option<String>) {
     let mut facts = facts();
     change(&mut facts);
-    let finding = other_logins(&facts, Some(&library()));
-    let is_warning = finding.status == Status::Warning;
-    assert_eq!(is_warning, finding.remedy.is_some());
-    let (doors, _) = finding
-        .found
-        .split_once("superusers, over Unix sockets as pg_hba.conf says: postgres")
-        .expect("superusers come in over the socket");
-    (doors.to_owned(), finding.remedy)
+    let findings = other_logins(&facts, Some(&library()));
+    let (meant, doors) = findings.split_first().expect("one is always there");
+    assert_eq!(meant.status, Status::Ok);
+    let superusers = "superusers, over Unix sockets as pg_hba.conf says: postgres";
+    assert!(meant.found.starts_with(superusers), "{}", meant.found);
+    let all = |texts: Vec<&str>| texts.join("\n");
+    let found = all(doors.iter().map(|door| &*door.found).collect());
+    let remedies: Vec<&str> = doors
+        .iter()
+        .map(|door| {
+            assert_eq!(door.status, Status::Warning);
+            door.remedy.as_deref().expect("a warning has a remedy")
+        })
+        .collect();
+    (found, (!remedies.is_empty()).then(|| all(remedies)))
 }
 
 #[test]
@@ -256,7 +270,7 @@ fn whoever_comes_in_without_a_token_is_named() {
         let (found, remedy) = with(&[local], from_ref(&app));
         assert_eq!(
             found,
-            format!("over Unix sockets, with {method}, by line 3 of /etc/pg_hba.conf: app; ")
+            format!("over Unix sockets, with {method}, by line 3 of /etc/pg_hba.conf: app")
         );
         let remedy = remedy.expect("it is a warning");
         assert_eq!(
@@ -277,7 +291,7 @@ fn whoever_comes_in_without_a_token_is_named() {
     };
     assert_eq!(
         with(from_ref(&named), from_ref(&app)).0,
-        "over Unix sockets, with md5, by line 7 of /etc/other.conf: app; "
+        "over Unix sockets, with md5, by line 7 of /etc/other.conf: app"
     );
     let other = Role {
         has_password: true,
@@ -291,7 +305,7 @@ fn whoever_comes_in_without_a_token_is_named() {
     };
     assert_eq!(
         with(&[both], from_ref(&app)).0,
-        "over Unix sockets, with md5, by line 3 of /etc/pg_hba.conf: app; "
+        "over Unix sockets, with md5, by line 3 of /etc/pg_hba.conf: app"
     );
     // By peer everybody has their own role, unless a map says otherwise.
     let peer = line(7, "local", "all", "all", "peer");
@@ -304,7 +318,7 @@ fn whoever_comes_in_without_a_token_is_named() {
     assert_eq!(
         found,
         "over Unix sockets, as the map others of pg_ident.conf has it, by line 3 of \
-         /etc/pg_hba.conf: admin, app; "
+         /etc/pg_hba.conf: admin, app"
     );
     assert!(remedy.is_some_and(|text| {
         text.starts_with("take map=others out of line 3 of /etc/pg_hba.conf; ")
@@ -319,7 +333,7 @@ fn whoever_comes_in_without_a_token_is_named() {
 #[test]
 fn a_line_is_named_where_people_write_it() {
     let (mut facts, library) = (facts(), library());
-    let place = |facts: &Facts, line| place(facts, Some(&library), &line);
+    let place = |facts: &Facts, line| place(facts, Some(&library), &line).to_string();
     let local = |number| line(number, "local", "all", "all", "trust");
     assert_eq!(place(&facts, local(5)), "line 1 of /etc/pg_hba.conf");
     // One of the library's own.
@@ -338,7 +352,7 @@ fn a_line_is_named_where_people_write_it() {
     let finding = hba(&facts, &library);
     assert_eq!(
         finding.found,
-        "line 1 of /etc/pg_hba.conf, or what it names: bad"
+        "line 1 of /etc/pg_hba.conf, or a file that it names, is invalid: bad"
     );
 }
 
@@ -365,7 +379,7 @@ fn who_comes_in_by_their_own_name_is_told() {
     ] {
         let mut facts = facts();
         facts.hba_lines = vec![line.clone()];
-        let found = other_logins(&facts, Some(&library())).found;
+        let found = &other_logins(&facts, Some(&library()))[0].found;
         assert_eq!(found.contains(by_name), is_told, "{line:?}: {found}");
     }
 }
@@ -389,7 +403,7 @@ fn replication_reads_the_data_directory() {
         assert_eq!(
             found,
             "for replication, with scram-sha-256, by line 3 of /etc/pg_hba.conf: \
-             standby; "
+             standby"
         );
         assert!(remedy.is_some_and(|text| {
             text.starts_with("take out line 3 of /etc/pg_hba.conf, if nobody")
@@ -430,24 +444,40 @@ fn one_door_does_not_hide_the_others() {
             line(2, "local", "x", "y", "trust"),
             line(3, "host", "all", "app", "md5"),
             line(4, "host", "all", "all", "reject"),
+            line(5, "host", "all", "app", "md5"),
         ];
     });
     assert_eq!(
         found,
-        "with a password over TCP: dba; over Unix sockets everybody on this machine, as all, \
-         unasked, by line 1 of /etc/pg_hba.conf; over Unix sockets everybody on this machine, \
-         as y, unasked, by line 2 of /etc/pg_hba.conf; over TCP, with md5, by line 3 of \
-         /etc/pg_hba.conf: app; "
+        "with a password over TCP: dba\n\
+         over Unix sockets everybody on this machine, as all, unasked, by line 1 of /etc/pg_hba.conf; over Unix \
+         sockets everybody on this machine, as y, unasked, by line 2 of /etc/pg_hba.conf\n\
+         over TCP, with md5, by line 3 of /etc/pg_hba.conf: app; over TCP, with md5, by line 5 of \
+         /etc/pg_hba.conf: app"
     );
     assert_eq!(
         remedy.as_deref(),
         Some(
-            "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server; write peer \
-             instead of trust in line 1 of /etc/pg_hba.conf; write peer instead of trust in line 2 \
-             of /etc/pg_hba.conf; take out line 3 of /etc/pg_hba.conf, or: ALTER SYSTEM SET \
-             dsql_iam.manage_hba = on, and restart the server; SELECT pg_reload_conf()"
+            "ALTER SYSTEM RESET dsql_iam.exempt_roles, and restart the server\n\
+             write peer instead of trust in lines 1, 2 of /etc/pg_hba.conf; SELECT pg_reload_conf()\n\
+             take out lines 3, 5 of /etc/pg_hba.conf; SELECT pg_reload_conf(); or: ALTER SYSTEM SET \
+             dsql_iam.manage_hba = on, and restart the server"
         )
     );
+}
+
+#[test]
+fn an_exempt_role_that_does_not_exist_is_named() {
+    let (found, remedy) = others(|facts| {
+        set(facts, "dsql_iam.exempt_roles", "dba, nosuch");
+        facts.unknown_exempt_roles = vec!["nosuch".into()];
+    });
+    assert_eq!(
+        found,
+        "with a password over TCP: dba, nosuch\n\
+         dsql_iam.exempt_roles names roles that do not exist: nosuch"
+    );
+    assert!(remedy.is_some_and(|text| text.contains("take them out of dsql_iam.exempt_roles")));
 }
 
 #[test]
@@ -458,7 +488,7 @@ fn many_roles_fit_into_a_line() {
             .roles
             .extend((0..20).map(|number| role(&format!("role{number}"))));
     });
-    assert!(found.ends_with("role8 and 11 more; "), "{found}");
+    assert!(found.ends_with("role8 and 11 more"), "{found}");
 }
 
 #[test]
@@ -495,12 +525,12 @@ fn tls_is_on_only_if_its_files_can_be_loaded() {
     let gone = || Err(io::ErrorKind::NotFound.into());
     assert_eq!(
         said(&|tls| tls.certificate.access = gone()),
-        "ssl_cert_file /tls/server.crt: entity not found -> put it there, or: ALTER SYSTEM SET \
+        "ssl_cert_file /tls/server.crt: entity not found -> put the file there, or: ALTER SYSTEM SET \
          ssl_cert_file = '…'"
     );
     assert_eq!(
         said(&|tls| tls.key.access = gone()),
-        "ssl_key_file /tls/server.key: entity not found -> put it there, or: ALTER SYSTEM SET \
+        "ssl_key_file /tls/server.key: entity not found -> put the file there, or: ALTER SYSTEM SET \
          ssl_key_file = '…'"
     );
     // As PostgreSQL has it: private, of the server's user; or of root, and then for its group too.
@@ -520,16 +550,16 @@ fn tls_is_on_only_if_its_files_can_be_loaded() {
     }
     assert_eq!(
         said(&|tls| tls.key.access = Ok(access(7, 0o644))),
-        "others can get at the key /tls/server.key (mode 0644) -> chmod 600 /tls/server.key"
+        "others have access to the key /tls/server.key (mode 0644) -> chmod 600 /tls/server.key"
     );
     // Root's may be for others of its group, too.
     assert_eq!(
         said(&|tls| tls.key.access = Ok(access(0, 0o644))),
-        "others can get at the key /tls/server.key (mode 0644) -> chmod 640 /tls/server.key"
+        "others have access to the key /tls/server.key (mode 0644) -> chmod 640 /tls/server.key"
     );
     assert_eq!(
         said(&|tls| tls.key.access = Ok(access(8, 0o600))),
-        "the key /tls/server.key is neither postgres's, as whom the server runs, nor root's -> chown \
+        "the key /tls/server.key is owned neither by postgres, as whom the server runs, nor by root -> chown \
          postgres /tls/server.key && chmod 600 /tls/server.key"
     );
     let denied = || Some(io::ErrorKind::PermissionDenied.into());
@@ -547,7 +577,7 @@ fn tls_is_on_only_if_its_files_can_be_loaded() {
     );
     assert_eq!(
         said(&|tls| tls.is_loaded = Some(false)),
-        "of /tls/server.crt and /tls/server.key, or of what else is set for TLS, its log has just said why \
+        "/tls/server.crt and /tls/server.key, or another file of its settings for TLS; its log has just said why \
          -> mend what the server's log says"
     );
     assert_eq!(said(&|tls| tls.is_loaded = None), "");
@@ -596,6 +626,29 @@ fn the_directory_has_to_be_private_and_whole() {
     for error in errors {
         assert_eq!(after(|_, l| l.identities = Err(error)), FAULT);
     }
+}
+
+#[test]
+fn secrets_do_not_belong_into_a_base_backup() {
+    assert_eq!(
+        after(|_, l| l.is_in_data_directory = true),
+        "iam_directory warning"
+    );
+}
+
+#[test]
+fn a_directory_without_keys_gets_its_first() {
+    let none = iam_directory(&Library {
+        identities: Ok(counts(KeyCounts::default())),
+        ..library()
+    });
+    assert_eq!(
+        none.remedy.as_deref(),
+        Some(
+            "as the server's user: dsql-iam sample-identities /iam --account-id N, or, if the documents have \
+             users: dsql-iam create-access-key --user-name NAME --iam-directory /iam"
+        )
+    );
 }
 
 #[test]
@@ -674,19 +727,19 @@ fn keys_that_open_nothing_do_not_count() {
         ownerless: 3,
         other_account: 4,
     };
-    let found = "/iam: 1 users, 1 roles, 0 access keys, and some that open nothing: 4 of another account \
-                 than dsql_iam.account_id, 3 of nobody in the documents, 1 not active, 2 of sessions that \
-                 are over";
+    let found = "/iam: 1 users, 1 roles, 0 access keys, and unusable ones: 4 of another account than \
+                 dsql_iam.account_id, 3 of users and roles that no document has, 1 inactive, 2 of expired \
+                 sessions";
     assert_eq!(
         with(useless),
         bad(
             "iam_directory",
             Status::Fault,
-            format!("{found}, so nobody can sign a token"),
+            format!("{found}, so every token is refused"),
             "if the documents are the right ones: ALTER SYSTEM SET dsql_iam.account_id = '…'; SELECT \
              pg_reload_conf(); (umask 077; aws iam get-account-authorization-details > \
-             /iam/account.json); (umask 077; aws iam create-access-key --user-name NAME > \
-             /iam/NAME.json); assume the role again: dsql-iam assume-role, or aws sts assume-role"
+             /iam/account.json); dsql-iam create-access-key --user-name NAME \
+             --iam-directory /iam; assume the role again: dsql-iam assume-role, or aws sts assume-role"
         )
     );
     // One is enough.
@@ -733,6 +786,17 @@ fn admin_has_to_get_in() {
         after(|facts, _| change(facts.admin.as_mut().expect("it is there")))
     }
     assert_eq!(after(|f, _| f.admin = None), "admin fault");
+    let before = |f: &mut Facts, _: &mut Library| (f.admin, f.extension) = (None, None);
+    assert_eq!(after(before), "extension fault, admin unknown");
+    assert_eq!(
+        admin(|admin| admin.members = vec!["x".into()]),
+        "admin fault"
+    );
+    assert_eq!(admin(|admin| admin.has_password = true), "admin fault");
+    assert_eq!(
+        admin(|admin| admin.settings = vec!["search_path".into()]),
+        "admin warning"
+    );
     assert_eq!(admin(|admin| admin.can_log_in = false), "admin fault");
     assert_eq!(admin(|admin| admin.is_superuser = true), "admin fault");
     assert_eq!(admin(|admin| admin.makes_roles = false), "admin warning");
@@ -742,7 +806,7 @@ fn admin_has_to_get_in() {
 }
 
 #[test]
-fn without_the_library_the_others_in_the_list_stay() {
+fn without_the_library_setup_is_the_way() {
     let mut facts = facts();
     facts.is_loaded = false;
     facts.settings.retain(|name, _| name == "ssl");
@@ -755,11 +819,12 @@ fn without_the_library_the_others_in_the_list_stay() {
          audit_file unknown, other_logins unknown"
     );
     assert_eq!(
+        findings[0].found,
+        "shared_preload_libraries is 'pg_stat_statements, \"odd name\"'"
+    );
+    assert_eq!(
         findings[0].remedy.as_deref(),
-        Some(
-            "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements', 'odd name', \
-             'dsql_iam', and restart the server"
-        )
+        Some("dsql-iam setup, and restart the server")
     );
     facts.preload_in_file = Some("a, $libdir/dsql_iam".into());
     assert_eq!(

@@ -17,25 +17,25 @@ pub(super) fn tls(facts: &Facts, library: Option<&Library>) -> Finding {
     }
     let is_loaded = facts.settings.contains_key("dsql_iam.require_tls");
     match (facts.is_on("ssl"), facts.is_on("dsql_iam.require_tls")) {
-        (true, true) => fine(CHECK, "on, and asked for"),
+        (true, true) => fine(CHECK, "on, and required"),
         (true, false) if !is_loaded => fine(CHECK, "on"),
         (true, false) => bad(
             CHECK,
             Status::Warning,
-            "on, but tokens are taken without it too",
+            "on, but tokens are accepted without it too",
             "ALTER SYSTEM SET dsql_iam.require_tls = on; SELECT pg_reload_conf()",
         ),
         (false, false) if is_loaded => bad(
             CHECK,
             Status::Warning,
-            "off, so that tokens travel for everybody to read",
-            "ssl_cert_file and ssl_key_file, then: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()",
+            "off, so tokens cross the network in clear text",
+            "set ssl_cert_file and ssl_key_file, then: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()",
         ),
         (false, _) => bad(
             CHECK,
             Status::Fault,
-            "off, and without it nobody gets in",
-            "ssl_cert_file and ssl_key_file, then: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()",
+            "off, so every login is refused",
+            "set ssl_cert_file and ssl_key_file, then: ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf()",
         ),
     }
 }
@@ -49,7 +49,7 @@ fn tls_fault(tls: &Tls, user: &ServerUser) -> Option<(String, String)> {
     ] {
         let path = file.path.display();
         if let Err(error) = &file.access {
-            let remedy = format!("put it there, or: ALTER SYSTEM SET {setting} = '…'");
+            let remedy = format!("put the file there, or: ALTER SYSTEM SET {setting} = '…'");
             return Some((format!("{setting} {path}: {error}"), remedy));
         }
     }
@@ -58,7 +58,7 @@ fn tls_fault(tls: &Tls, user: &ServerUser) -> Option<(String, String)> {
         let is_roots = access.owner == 0;
         if access.owner != user.id && !is_roots {
             let found = format!(
-                "the key {key} is neither {}'s, as whom the server runs, nor root's",
+                "the key {key} is owned neither by {}, as whom the server runs, nor by root",
                 user.name
             );
             return Some((found, user.given(&tls.key.path, Some(access), "600")));
@@ -67,7 +67,7 @@ fn tls_fault(tls: &Tls, user: &ServerUser) -> Option<(String, String)> {
         let too_much = if is_roots { 0o037 } else { 0o077 };
         if access.mode & too_much != 0 {
             let (mode, right) = (access.mode, if is_roots { "640" } else { "600" });
-            let found = format!("others can get at the key {key} (mode {mode:04o})");
+            let found = format!("others have access to the key {key} (mode {mode:04o})");
             return Some((found, format!("chmod {right} {key}")));
         }
     }
@@ -76,7 +76,7 @@ fn tls_fault(tls: &Tls, user: &ServerUser) -> Option<(String, String)> {
             let now = file.access.as_ref().ok().copied();
             let remedy = match error.kind() {
                 io::ErrorKind::PermissionDenied => user.given(&file.path, now, "u+r"),
-                _ => "put a file that can be read there".to_owned(),
+                _ => "put a readable file there".to_owned(),
             };
             return Some((format!("{}: {error}", file.path.display()), remedy));
         }
@@ -84,7 +84,7 @@ fn tls_fault(tls: &Tls, user: &ServerUser) -> Option<(String, String)> {
     (tls.is_loaded == Some(false)).then(|| {
         (
             format!(
-                "of {} and {key}, or of what else is set for TLS, its log has just said why",
+                "{} and {key}, or another file of its settings for TLS; its log has just said why",
                 tls.certificate.path.display()
             ),
             "mend what the server's log says".to_owned(),

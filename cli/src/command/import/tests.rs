@@ -12,8 +12,8 @@ use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::documents;
 use dsql_iam_core::identity::Identities;
-use dsql_iam_core::policy::Caller;
-use dsql_iam_core::request_context::{Circumstances, ConnectionFacts, request_context};
+use dsql_iam_core::policy::RequestPrincipal;
+use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment, request_context};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use time::macros::utc_datetime;
@@ -95,16 +95,16 @@ fn allowed(identities: &Identities, arn: &str, cluster: &Cluster) -> Vec<&'stati
     let parsed = IamArn::parse(arn).unwrap();
     let session = format!("arn:aws:sts::{ACCOUNT}:assumed-role/{}/x", parsed.name);
     let caller = match parsed.kind {
-        IamKind::Role => Caller {
+        IamKind::Role => RequestPrincipal {
             arn: &session,
             role_arn: Some(arn),
         },
-        _ => Caller {
+        _ => RequestPrincipal {
             arn,
             role_arn: None,
         },
     };
-    let circumstances = Circumstances {
+    let environment = LoginEnvironment {
         now: utc_datetime!(2026-11-01 12:00),
         cluster,
         identities,
@@ -113,7 +113,7 @@ fn allowed(identities: &Identities, arn: &str, cluster: &Cluster) -> Vec<&'stati
             is_tls: true,
         },
     };
-    let context = request_context(&circumstances, principal, None);
+    let context = request_context(&environment, principal, None);
     let Ok(mut policies) = identities.policies(principal, None) else {
         return Vec::new();
     };
@@ -458,10 +458,8 @@ fn documents_are_written_for_their_owner_alone_and_never_over_others() {
         .unwrap()
         .to_owned();
     assert!(secret.len() == 40 && !report.text.contains(&secret));
-    assert_eq!(
-        Snapshot::read(&out).unwrap().identities().unwrap().counts(),
-        (1, 0, 1)
-    );
+    let counts = Snapshot::read(&out).unwrap().identities().unwrap().counts();
+    assert_eq!((counts.users, counts.roles, counts.access_keys), (1, 0, 1));
     let Err(fault) = run(command()) else { panic!() };
     assert!(
         fault.contains("which would be loaded too; choose an empty directory"),

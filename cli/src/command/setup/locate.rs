@@ -4,7 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dsql_iam_server::doctor::{HBA_FILE, preloads};
+use dsql_iam_server::doctor::preloads;
+use dsql_iam_server::hba;
 
 use super::conf_file::{cannot, lines_of, read};
 use super::{Arguments, PRELOAD};
@@ -72,6 +73,10 @@ impl Server {
         postgres
             .arg("-c")
             .arg(format!("data_directory={}", self.data.display()));
+        // PostgreSQL complains, before anything else, about a folder that its user cannot go back to.
+        if self.config.is_absolute() {
+            postgres.current_dir(&self.data);
+        }
         output_or_all(postgres).map_err(|said| {
             // Which line is at fault stands before the last one.
             let said = without_prefix(&said);
@@ -136,7 +141,7 @@ impl Server {
 
     /// The library's own hba file, if it has left one.
     pub fn hba_file(&self) -> Option<PathBuf> {
-        let file = self.data.join(HBA_FILE);
+        let file = self.data.join(hba::FILE);
         file.exists().then_some(file)
     }
 

@@ -2,7 +2,7 @@
 
 use dsql_iam_core::arn::{IamArn, IamKind, SessionArn};
 use dsql_iam_core::identity::Identities;
-use dsql_iam_core::policy;
+use dsql_iam_core::policy::RequestPrincipal;
 
 use super::{Error, error, is_group};
 
@@ -88,8 +88,8 @@ impl Asker {
     }
 
     /// As policies see it.
-    pub fn caller(&self) -> policy::Caller<'_> {
-        policy::Caller {
+    pub fn caller(&self) -> RequestPrincipal<'_> {
+        RequestPrincipal {
             arn: &self.arn,
             role_arn: self.role_arn.as_deref(),
         }

@@ -21,7 +21,7 @@ use clap::Args;
 use dsql_iam_core::actions::is_about_trust;
 use dsql_iam_core::arn::{Arn, IamArn, account_in, is_account_id};
 use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
-use dsql_iam_core::denial::Why;
+use dsql_iam_core::denial::DenyReason;
 use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::policy::Context;
@@ -191,7 +191,7 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
         identities.policies_of_group(identities.group(source).ok_or_else(unknown)?)
     };
     let mut policies = policies.map_err(|why| match why {
-        Why::Incomplete(missing) => error(format!("{source}: {missing} is in no document")),
+        DenyReason::Incomplete(missing) => error(format!("{source}: {missing} is in no document")),
         why => error(format!("{source}: {why:?}")),
     })?;
     exclusions.apply(&mut policies);

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use dsql_iam_core::arn::Arn;
-use dsql_iam_core::documents::check_context_entry;
 use dsql_iam_core::json::{self, given};
 use dsql_iam_core::objects_only;
+use dsql_iam_core::policy::check_context_entry;
 use serde::Deserialize;
 
 use super::structures::{ContextEntry, OrganizationLevel, PolicyIdentifier, context_entries};

@@ -25,7 +25,7 @@ use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::sigv4::header::{ReceivedRequest, SignedRequest};
-use dsql_iam_core::sts::{AssumeRole, Grant, NewKey, Refusal, Surroundings, caller_with_secret};
+use dsql_iam_core::sts::{AssumeRole, Grant, NewKey, StsEnvironment, StsError, caller_with_secret};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
@@ -300,24 +300,24 @@ impl State {
             return Err(refusal.into());
         }
         let signed = SignedRequest::parse(received)?;
-        let surroundings = self.surroundings(identities, signed.region(), peer);
-        let caller = signed.caller(SERVICE, &surroundings)?;
+        let environment = self.environment(identities, signed.region(), peer);
+        let caller = signed.caller(SERVICE, &environment)?;
         match query::parse(&received)? {
             Action::GetCallerIdentity => Ok(query::caller_identity(&caller)),
             Action::AssumeRole(request) => {
-                let (grant, key) = self.begin(&caller, &request, &surroundings)?;
+                let (grant, key) = self.begin(&caller, &request, &environment)?;
                 Ok(query::assumed_role(&grant, &key))
             }
         }
     }
 
-    fn surroundings<'s>(
+    fn environment<'s>(
         &'s self,
         identities: &'s Identities,
         region: &'s str,
         peer: SocketAddr,
-    ) -> Surroundings<'s> {
-        Surroundings {
+    ) -> StsEnvironment<'s> {
+        StsEnvironment {
             now: UtcDateTime::now(),
             identities,
             account: self.arguments.place.account(),
@@ -333,11 +333,11 @@ impl State {
         &self,
         caller: &Authenticated<'_>,
         request: &AssumeRole,
-        surroundings: &Surroundings<'_>,
+        environment: &StsEnvironment<'_>,
     ) -> Result<(Grant, NewKey), Fault> {
-        let grant = dsql_iam_core::sts::assume_role(caller, request, surroundings)?;
+        let grant = dsql_iam_core::sts::assume_role(caller, request, environment)?;
         let directory = &self.arguments.place.iam_directory;
-        let key = sessions::begin(&grant, directory, surroundings.now)?;
+        let key = sessions::begin(&grant, directory, environment.now)?;
         let end = grant.expiration_text();
         eprintln!("dsql-iam: {} began {} until {end}", caller.arn(), grant.arn);
         Ok((grant, key))
@@ -347,13 +347,13 @@ impl State {
 /// Why there is no answer.
 enum Fault {
     /// The caller is refused.
-    Refused(Refusal),
+    Refused(StsError),
     /// Something is wrong here, which the caller need not know.
     Failed(String),
 }
 
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
+impl From<StsError> for Fault {
+    fn from(refusal: StsError) -> Self {
         Self::Refused(refusal)
     }
 }
@@ -368,7 +368,7 @@ impl From<NotBegun> for Fault {
 }
 
 /// One line, whatever the request tried to put into it.
-fn log(peer: SocketAddr, refusal: &Refusal) {
+fn log(peer: SocketAddr, refusal: &StsError) {
     let line = query::printable(&assume_role::sentence(refusal));
     eprintln!("dsql-iam: refused, from {}: {line}", peer.ip());
 }
@@ -421,19 +421,19 @@ async fn container_credentials(state: Arc<State>, peer: SocketAddr, parts: Parts
     let begun = spawn_blocking(move || -> Result<_, Fault> {
         let identities = state.identities().map_err(Fault::Failed)?;
         let region = region.as_ref().map_or(DEFAULT_REGION, AsRef::as_ref);
-        let surroundings = state.surroundings(&identities, region, peer);
+        let environment = state.environment(&identities, region, peer);
         let presented = PresentedCredentials {
             access_key_id: credentials.access_key_id(),
             session_token: credentials.session_token(),
         };
         let secret = credentials.secret_access_key();
-        let caller = caller_with_secret(presented, secret, &surroundings)?;
+        let caller = caller_with_secret(presented, secret, &environment)?;
         let request = AssumeRole {
             role_arn: role.clone(),
             role_session_name: "container".to_owned(),
             ..AssumeRole::default()
         };
-        let (grant, key) = state.begin(&caller, &request, &surroundings)?;
+        let (grant, key) = state.begin(&caller, &request, &environment)?;
         Ok((role, grant, key))
     });
     match begun.await {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use aws_smithy_xml::encode::{ScopeWriter, XmlWriter};
 use dsql_iam_core::credentials::Authenticated;
 use dsql_iam_core::sigv4::header::ReceivedRequest;
-use dsql_iam_core::sts::{AssumeRole, Code, Grant, NewKey, Refusal};
+use dsql_iam_core::sts::{AssumeRole, Code, Grant, NewKey, StsError};
 
 use super::{Answer, request_id};
 
@@ -30,8 +30,8 @@ pub enum Action {
 /// The parameters of a request, each once.
 struct Parameters(BTreeMap<String, String>);
 
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::new(Code::ValidationError, message)
+fn invalid(message: impl Into<String>) -> StsError {
+    StsError::new(Code::ValidationError, message)
 }
 
 /// Reads what a request asks for. A parameter that is not known is an error: it could have been
@@ -39,7 +39,7 @@ fn invalid(message: impl Into<String>) -> Refusal {
 ///
 /// # Errors
 /// [`Code::InvalidAction`] or [`Code::ValidationError`].
-pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, Refusal> {
+pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, StsError> {
     let mut types = received.headers.iter();
     let content_type = types.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
     let is_form = content_type.is_some_and(|(_, value)| {
@@ -72,14 +72,14 @@ pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, Refusal> {
     }
 }
 
-fn no_operation(action: &str, version: &str) -> Refusal {
+fn no_operation(action: &str, version: &str) -> StsError {
     let message = format!("Could not find operation {action} for version {version}");
-    Refusal::new(Code::InvalidAction, message)
+    StsError::new(Code::InvalidAction, message)
 }
 
 /// The refusal of what clients do not sign, since an identity provider's assertion is in it; `None` if the
 /// request asks for anything else.
-pub fn federated(received: &ReceivedRequest<'_>) -> Option<Refusal> {
+pub fn federated(received: &ReceivedRequest<'_>) -> Option<StsError> {
     let value = |wanted: &str| {
         let mut pairs = form_urlencoded::parse(received.body);
         let found = pairs.find(|(name, _)| name == wanted);
@@ -99,7 +99,7 @@ impl Parameters {
         self.0.remove(name)
     }
 
-    fn needed(&mut self, name: &str) -> Result<String, Refusal> {
+    fn needed(&mut self, name: &str) -> Result<String, StsError> {
         self.take(name).ok_or_else(|| {
             invalid(format!(
                 "1 validation error detected: Value null at '{name}' failed to satisfy \
@@ -112,8 +112,8 @@ impl Parameters {
     fn members<T>(
         &mut self,
         name: &str,
-        mut read: impl FnMut(&mut Self, &str) -> Result<Option<T>, Refusal>,
-    ) -> Result<Vec<T>, Refusal> {
+        mut read: impl FnMut(&mut Self, &str) -> Result<Option<T>, StsError>,
+    ) -> Result<Vec<T>, StsError> {
         // Some clients write an empty list so.
         if self.0.get(name).is_some_and(String::is_empty) {
             self.take(name);
@@ -125,10 +125,10 @@ impl Parameters {
         Ok(list)
     }
 
-    fn assume_role(&mut self) -> Result<AssumeRole, Refusal> {
+    fn assume_role(&mut self) -> Result<AssumeRole, StsError> {
         if self.take("SerialNumber").is_some() | self.take("TokenCode").is_some() {
             // Nobody here knows the device's secret.
-            return Err(Refusal::new(
+            return Err(StsError::new(
                 Code::AccessDenied,
                 "MultiFactorAuthentication failed with invalid MFA one time pass code.",
             )
@@ -259,7 +259,7 @@ fn element(scope: &mut ScopeWriter<'_, '_>, name: &str, text: &str) {
 mod tests {
     use super::*;
 
-    fn read(body: &str, content_type: &str) -> Result<Action, Refusal> {
+    fn read(body: &str, content_type: &str) -> Result<Action, StsError> {
         parse(&ReceivedRequest {
             method: "POST",
             path: "/",

@@ -5,18 +5,58 @@ use std::fs;
 
 use dsql_iam_core::authorization::PolicyType;
 use dsql_iam_core::cluster::BadCluster;
-use dsql_iam_core::denial::{Denial, Why};
-use dsql_iam_core::limits::Reached;
+use dsql_iam_core::denial::{Denial, DenyReason};
 use dsql_iam_core::sigv4::token::{Action, Malformed};
+use dsql_iam_server::limits::Reached;
+use dsql_iam_server::refusal::Refusal;
 
 /// A refusal as the page has it: check, SQLSTATE, HINT and reason.
 type Row = [String; 4];
 
-/// The refusal after `denial`, with words in capitals for values.
+/// The refusal after `refusal`, with words in capitals for values.
 ///
 /// Going on from one to the next visits each: a new variant does not compile before it has its
 /// place in here.
-fn next(denial: &Denial) -> Option<Denial> {
+fn next(refusal: &Refusal) -> Option<Refusal> {
+    Some(match refusal {
+        Refusal::NoTls => Refusal::Limit(Reached::Connections),
+        Refusal::Limit(Reached::Connections) => Refusal::Limit(Reached::Rate),
+        Refusal::Limit(Reached::Rate) => Refusal::OtherCluster("NAME".into()),
+        Refusal::OtherCluster(_) => Refusal::NoServerName,
+        Refusal::NoServerName => Refusal::Protocol {
+            message: "MESSAGE",
+            came: "WHAT CAME".into(),
+        },
+        Refusal::Protocol { .. } => Refusal::Unconfigured(BadCluster::Account("VALUE".into())),
+        Refusal::Unconfigured(bad) => match bad {
+            BadCluster::Account(_) => Refusal::Unconfigured(BadCluster::Region("VALUE".into())),
+            BadCluster::Region(_) => Refusal::Unconfigured(BadCluster::Id("VALUE".into())),
+            BadCluster::Id(_) => Refusal::Unconfigured(BadCluster::Endpoint("VALUE".into())),
+            BadCluster::Endpoint(_) => Refusal::NoIdentities("WHAT IS WRONG".into()),
+        },
+        Refusal::NoIdentities(_) => Refusal::Iam(Denial::Malformed(Malformed::NoUrl)),
+        Refusal::Iam(denial) => {
+            next_denial(denial).map_or_else(|| Refusal::Database("NAME".into()), Refusal::Iam)
+        }
+        Refusal::Database(_) => Refusal::Role {
+            role: "ROLE".into(),
+            fault: "does not exist",
+        },
+        Refusal::Role { .. } => Refusal::Mapping {
+            role: "ROLE".into(),
+            arn: "ARN".into(),
+        },
+        Refusal::Mapping { .. } => Refusal::Server {
+            sqlstate: "53300".into(),
+            message: "MESSAGE".into(),
+        },
+        Refusal::Server { .. } => Refusal::Internal("WHERE"),
+        Refusal::Internal(_) => return None,
+    })
+}
+
+/// The same for those that are IAM's.
+fn next_denial(denial: &Denial) -> Option<Denial> {
     let not_authorized = |why| Denial::NotAuthorized {
         principal: "PRINCIPAL".into(),
         action: Action::DbConnect,
@@ -24,19 +64,6 @@ fn next(denial: &Denial) -> Option<Denial> {
         why,
     };
     Some(match denial {
-        Denial::NoTls => Denial::Limit(Reached::Connections),
-        Denial::Limit(Reached::Connections) => Denial::Limit(Reached::Rate),
-        Denial::Limit(Reached::Rate) => Denial::OtherCluster("NAME".into()),
-        Denial::OtherCluster(_) => Denial::NoServerName,
-        Denial::NoServerName => Denial::Protocol("MESSAGE: WHAT CAME".into()),
-        Denial::Protocol(_) => Denial::Unconfigured(BadCluster::Account("VALUE".into())),
-        Denial::Unconfigured(bad) => match bad {
-            BadCluster::Account(_) => Denial::Unconfigured(BadCluster::Region("VALUE".into())),
-            BadCluster::Region(_) => Denial::Unconfigured(BadCluster::Id("VALUE".into())),
-            BadCluster::Id(_) => Denial::Unconfigured(BadCluster::Endpoint("VALUE".into())),
-            BadCluster::Endpoint(_) => Denial::NoIdentities("WHAT IS WRONG".into()),
-        },
-        Denial::NoIdentities(_) => Denial::Malformed(Malformed::NoUrl),
         Denial::Malformed(malformed) => match malformed {
             Malformed::NoUrl => Denial::Malformed(Malformed::TooLong),
             Malformed::TooLong => Denial::Malformed(Malformed::Host),
@@ -85,49 +112,29 @@ fn next(denial: &Denial) -> Option<Denial> {
         },
         Denial::SessionOver { .. } => Denial::WrongSignature("KEY".into()),
         Denial::WrongSignature(_) => Denial::OtherAccount("PRINCIPAL".into()),
-        Denial::OtherAccount(_) => not_authorized(Why::NotAllowedBy(PolicyType::IdentityBased)),
+        Denial::OtherAccount(_) => {
+            not_authorized(DenyReason::NotAllowedBy(PolicyType::IdentityBased))
+        }
         Denial::NotAuthorized { why, .. } => match why {
-            Why::NotAllowedBy(_) => not_authorized(Why::DeniedBy(PolicyType::IdentityBased)),
-            Why::DeniedBy(_) => not_authorized(Why::Incomplete("WHAT IS MISSING".into())),
-            Why::Incomplete(_) => not_authorized(Why::TooMuchWork),
-            Why::TooMuchWork => Denial::WrongDatabase("NAME".into()),
+            DenyReason::NotAllowedBy(_) => {
+                not_authorized(DenyReason::DeniedBy(PolicyType::IdentityBased))
+            }
+            DenyReason::DeniedBy(_) => {
+                not_authorized(DenyReason::Incomplete("WHAT IS MISSING".into()))
+            }
+            DenyReason::Incomplete(_) => not_authorized(DenyReason::TooMuchWork),
+            DenyReason::TooMuchWork => return None,
         },
-        Denial::WrongDatabase(_) => Denial::RoleUnusable {
-            role: "ROLE".into(),
-            fault: "does not exist",
-        },
-        Denial::RoleUnusable { .. } => Denial::NotMapped {
-            role: "ROLE".into(),
-            arn: "ARN".into(),
-        },
-        Denial::NotMapped { .. } => Denial::Server {
-            sqlstate: c"53300",
-            message: "MESSAGE".into(),
-        },
-        Denial::Server { .. } => Denial::Internal("WHERE"),
-        Denial::Internal(_) => return None,
     })
 }
 
-/// The SQLSTATE that a client hears; those of the limits and of the protocol are the server's.
-fn sqlstate(denial: &Denial) -> &'static str {
-    match denial {
-        Denial::Limit(Reached::Connections) => "53300",
-        Denial::Limit(Reached::Rate) => "53400",
-        Denial::NoTls | Denial::NoServerName | Denial::Protocol(_) => "08P01",
-        Denial::Server { sqlstate, .. } => sqlstate.to_str().unwrap(),
-        denial if denial.is_after_iam() => "28000",
-        _ => "08006",
-    }
-}
-
-fn row(denial: &Denial) -> Row {
+fn row(refusal: &Refusal) -> Row {
     let quoted = |text: String| format!("`{text}`");
     [
-        denial.check().to_owned(),
-        sqlstate(denial).to_owned(),
-        denial.hint().map_or_else(|| "none".to_owned(), quoted),
-        quoted(denial.to_string()),
+        refusal.check().to_owned(),
+        refusal.sqlstate().to_owned(),
+        refusal.hint().map_or_else(|| "none".to_owned(), quoted),
+        quoted(refusal.to_string()),
     ]
 }
 
@@ -164,8 +171,8 @@ fn rows_of(page: &str) -> Vec<Row> {
 
 #[test]
 fn each_refusal_is_in_the_page_and_each_row_is_a_refusal() {
-    let denials = std::iter::successors(Some(Denial::NoTls), next);
-    let expected: Vec<Row> = denials.map(|denial| row(&denial)).collect();
+    let refusals = std::iter::successors(Some(Refusal::NoTls), next);
+    let expected: Vec<Row> = refusals.map(|refusal| row(&refusal)).collect();
     let found = rows_of(&page());
     let set = |rows: &[Row]| rows.iter().cloned().collect::<BTreeSet<Row>>();
     let missing: Vec<_> = set(&expected).difference(&set(&found)).cloned().collect();

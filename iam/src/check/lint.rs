@@ -4,16 +4,17 @@
 //! connecting to a cluster, and of the actions of the services that [`actions`] knows. What is said holds for
 //! every login; where that cannot be told, nothing is said.
 
-use super::condition::{Candidates, Condition};
-use super::context::ConditionKey;
-use super::pattern::{
-    ARN_COLONS, Token, Work, is_anything, last_segment, matches, matches_resource, text, tokens,
-};
-use super::principal::Listed;
-use super::variable::{Part, Template};
-use super::{Effect, Policy, Statement};
-use crate::actions::{self, ASSUME_ROLE, Action};
+use super::candidates::Candidates;
+use crate::actions::{self, Action};
 use crate::cluster::SERVICE;
+use crate::policy::budget::Budget;
+use crate::policy::condition::Condition;
+use crate::policy::context::ConditionKey;
+use crate::policy::pattern::{
+    ARN_COLONS, Token, is_anything, last_segment, matches, matches_resource, text, tokens,
+};
+use crate::policy::variable::{Part, Template};
+use crate::policy::{Effect, Policy, Statement};
 use std::collections::{BTreeMap, HashSet};
 use time::UtcDateTime;
 
@@ -45,55 +46,7 @@ pub(crate) struct Fault {
     pub(crate) remedy: String,
 }
 
-/// Who a trust policy may let assume its role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trusted<'p> {
-    /// `*`
-    Everybody,
-    /// Whoever the account's own policies let.
-    Account(&'p str),
-    /// The user, role or session with this ARN.
-    Arn(&'p str),
-    /// A service, an identity provider, or somebody who was deleted.
-    Other,
-}
-
 impl Policy {
-    /// Those whom its statements name that may allow `sts:AssumeRole`.
-    pub(crate) fn trusted(&self) -> impl Iterator<Item = Trusted<'_>> {
-        let allowing = self.statements.iter().filter(|statement| {
-            statement.effect == Effect::Allow && statement.has_action(ASSUME_ROLE)
-        });
-        let lists = allowing.filter_map(|statement| statement.principals.as_ref());
-        lists
-            .flat_map(|principals| &principals.listed)
-            .map(|listed| match listed {
-                Listed::Everybody => Trusted::Everybody,
-                Listed::Account(account) => Trusted::Account(account),
-                Listed::Arn(arn) => Trusted::Arn(arn),
-                Listed::Federated | Listed::Somebody => Trusted::Other,
-            })
-    }
-
-    /// The commands by which whom an identity provider vouches for may begin a session, if there are any.
-    pub(crate) fn federated_commands(&self) -> Vec<&'static str> {
-        let names_a_provider = |statement: &&Statement| {
-            let mut listed = statement.principals.iter().flat_map(|list| &list.listed);
-            statement.effect == Effect::Allow && listed.any(|one| *one == Listed::Federated)
-        };
-        let federated = self.statements.iter().filter(names_a_provider);
-        let federated: Vec<&Statement> = federated.collect();
-        let mut commands = vec![
-            ("sts:AssumeRoleWithSAML", "assume-role-with-saml"),
-            (
-                "sts:AssumeRoleWithWebIdentity",
-                "assume-role-with-web-identity",
-            ),
-        ];
-        commands.retain(|(action, _)| federated.iter().any(|s| s.has_action(action)));
-        commands.into_iter().map(|(_, command)| command).collect()
-    }
-
     /// Whether one of its statements allows to connect, to whatever and on whatever conditions.
     pub(crate) fn may_allow_connecting(&self) -> bool {
         let mut statements = self.statements.iter();
@@ -117,9 +70,9 @@ impl Statement {
         faults
     }
 
-    fn has_action(&self, action: &str) -> bool {
+    pub(super) fn has_action(&self, action: &str) -> bool {
         let action: Vec<char> = action.to_ascii_lowercase().chars().collect();
-        self.fits_action(&action, &mut Work::default())
+        self.fits_action(&action, &mut Budget::unlimited()) == Ok(true)
     }
 
     fn may_be_about_connecting(&self) -> bool {

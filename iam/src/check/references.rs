@@ -1,0 +1,200 @@
+//! What names something that is in no document, or that nobody can be.
+
+use super::trust::Trust;
+use super::{Checker, Place, is_user};
+use crate::arn::{IamArn, SessionArn, account_of};
+use crate::cluster::Cluster;
+use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
+use crate::login::shown;
+use crate::policy::Policy;
+use crate::time::rfc3339;
+
+/// In the path of the roles that IAM Identity Center makes for its permission sets.
+const IDENTITY_CENTER: &str = ":role/aws-reserved/sso.amazonaws.com/";
+
+impl Checker {
+    pub(super) fn references(&mut self) {
+        let all = std::mem::take(&mut self.all);
+        if all.principals.is_empty() && all.access_keys.is_empty() {
+            self.warn(
+                Place::default(),
+                "empty",
+                "the documents bring no identity: nobody can log in with a token".into(),
+                "aws iam get-account-authorization-details > account.json".into(),
+            );
+        }
+        let trusting = Trust::of(&all, self.now);
+        for principal in all.principals.values() {
+            self.attachments(&all, &principal.arn, &principal.attached);
+            if let Some(boundary) = &principal.boundary {
+                self.attachments(&all, &principal.arn, std::slice::from_ref(boundary));
+            }
+            let account = account_of(&principal.arn);
+            for name in &principal.groups {
+                if !all.groups.contains_key(&(account.to_owned(), name.clone())) {
+                    self.warn_of(
+                        &principal.arn,
+                        "group",
+                        format!("is in the group {name}, which is in no document; it is refused"),
+                        "export the account again, with its groups".into(),
+                    );
+                }
+            }
+            if !is_user(principal) {
+                self.role(&all, principal, &trusting);
+            }
+        }
+        for group in all.groups.values() {
+            self.attachments(&all, &group.arn, &group.attached);
+        }
+        for (id, key) in &all.access_keys {
+            match &key.owner {
+                Owner::User(name) => self.access_key(&all, id, key, name),
+                Owner::Session(session) => self.session(&all, id, key, session),
+            }
+        }
+        self.all = all;
+    }
+
+    fn attachments(&mut self, all: &Identities, owner: &str, attached: &[String]) {
+        for arn in attached.iter().filter(|arn| !all.has_managed(arn)) {
+            self.warn_of(
+                owner,
+                "attached_policy",
+                format!("has the policy {arn}, which is in no document; whoever it counts for is refused"),
+                with_managed(arn),
+            );
+        }
+    }
+
+    fn role(&mut self, all: &Identities, role: &Principal, trust: &Trust<'_>) {
+        let policies = all
+            .policies(role, None)
+            .map_or(Vec::new(), |all| all.identity);
+        let concerns_logins = policies.iter().any(|one| one.policy.may_allow_connecting());
+        if !concerns_logins || trust.someone_may_be(role) {
+            return;
+        }
+        let found = match IamArn::parse(&role.arn) {
+            Ok(arn) => match trust.sessions.get(&(arn.account, arn.name)) {
+                Some(false) => return,
+                Some(true) => "nobody in the documents may assume it, and its session is over",
+                None => "nobody in the documents may assume it, and it has no session",
+            },
+            Err(_) => return,
+        };
+        let trust_policy = role.trust_policy.as_ref();
+        let federated = trust_policy.map_or(Vec::new(), Policy::federated_commands);
+        let arn = &role.arn;
+        let remedy = if arn.contains(IDENTITY_CENTER) {
+            // Nobody gets at the assertion with which IAM Identity Center begins its sessions.
+            "write a session of it into a document, in the form that aws sts assume-role-with-saml \
+             prints; aws sso get-role-credentials prints another"
+                .to_owned()
+        } else if federated.is_empty() {
+            format!(
+                "name a user in its trust policy, or add the output of aws sts assume-role \
+                 --role-arn {arn}"
+            )
+        } else {
+            let commands = federated.iter();
+            let commands = commands.map(|command| format!("aws sts {command} --role-arn {arn}"));
+            let commands = commands.collect::<Vec<_>>().join(" or ");
+            format!("add the output of {commands}: its trust policy names an identity provider")
+        };
+        let found = format!("may connect, but {found}");
+        self.warn_of(arn, "role", found, remedy);
+    }
+
+    fn access_key(&mut self, all: &Identities, id: &str, key: &AccessKey, name: &str) {
+        let file = self.file_of(id);
+        let place = || Place {
+            file: Some(&file),
+            subject: Some(format!("access key {}", shown(id))),
+        };
+        let account = self.cluster.as_ref().map_or("", Cluster::account);
+        let account = account.to_owned();
+        match all.user(&account, name) {
+            None => {
+                let found = match all.users_by_name.get(name) {
+                    Some(_) => format!("belongs to {name}, and several accounts have one"),
+                    None => format!("belongs to the user {name}, who is in no document"),
+                };
+                let remedy = "add the export of the user's account, or take the key out";
+                self.warn(place(), "access_key", found, remedy.into());
+            }
+            Some(user) if !account.is_empty() && account_of(&user.arn) != account => {
+                let found = format!("belongs to {}, not to the cluster's account", user.arn);
+                let remedy = format!("use a principal of {account}: others are refused");
+                self.warn(place(), "access_key", found, remedy);
+            }
+            Some(_) => {}
+        }
+        if !key.is_active {
+            self.warn(
+                place(),
+                "access_key",
+                "is not active, and is refused".into(),
+                format!("set Status to Active in {file}, or take the file out"),
+            );
+        }
+    }
+
+    fn session(&mut self, all: &Identities, id: &str, key: &AccessKey, session: &RoleSession) {
+        let file = self.file_of(id);
+        let place = || Place {
+            file: Some(&file),
+            subject: Some(session.arn.clone()),
+        };
+        let arn = SessionArn::parse(&session.arn);
+        let role = arn.as_ref().and_then(|arn| all.role(arn.account, arn.role));
+        if role.is_none() {
+            self.warn(
+                place(),
+                "session",
+                "is of a role that is in no document; it is refused".into(),
+                "add the export of the role's account".into(),
+            );
+        }
+        if self.is_over(key) {
+            self.warn(
+                place(),
+                "session",
+                format!(
+                    "ended at {}",
+                    key.expiration.map_or_else(String::new, rfc3339)
+                ),
+                "begin it again with dsql-iam assume-role, or take the file out".into(),
+            );
+        }
+        if session.has_hidden_policies {
+            self.warn(
+                place(),
+                "session",
+                "was given policies or tags that the document does not show; it is refused".into(),
+                "add the request as a member Request, in the form of --cli-input-json".into(),
+            );
+        }
+        let attached = session
+            .policies
+            .iter()
+            .flat_map(|policies| &policies.attached);
+        for arn in attached.filter(|arn| !all.has_managed(arn)) {
+            self.warn(
+                place(),
+                "attached_policy",
+                format!("has the session policy {arn}, which is in no document; it is refused"),
+                with_managed(arn),
+            );
+        }
+    }
+}
+
+/// What brings a managed policy into the export.
+fn with_managed(arn: &str) -> String {
+    let filter = match account_of(arn) {
+        "aws" => "AWSManagedPolicy",
+        _ => "LocalManagedPolicy",
+    };
+    format!("export the account again, with {filter} in --filter if there is one")
+}

@@ -1,0 +1,87 @@
+//! What the statements of all policies say, whatever the request.
+
+use super::lint::LoginFacts;
+use super::{CLUSTER_POLICY, Checker, Place};
+use crate::cluster::Cluster;
+use crate::identity::Owner;
+use crate::policy::Policy;
+use crate::request_context::possible_keys;
+
+impl Checker {
+    pub(super) fn statements(&mut self) {
+        let (keys, lists) = possible_keys(&self.all, self.cluster.as_ref());
+        let mut clusters: Vec<String> = self.cluster.iter().map(Cluster::arn).collect();
+        let own = clusters.first().map(String::as_str);
+        let others = self.all.cluster_arns().filter(|arn| Some(*arn) != own);
+        let mut others: Vec<String> = others.map(str::to_owned).collect();
+        others.sort();
+        clusters.extend(others);
+        if clusters.is_empty() {
+            self.report.not_checked.push(
+                "whether the policies name a cluster that exists: the cluster is not known; \
+                 name it with --cluster-arn, or add the output of aws dsql get-cluster"
+                    .into(),
+            );
+        }
+        let facts = LoginFacts {
+            clusters,
+            keys,
+            lists,
+            now: self.now,
+        };
+        let all = std::mem::take(&mut self.all);
+        for principal in all.principals.values() {
+            for inline in &principal.inline {
+                let name = format!("{}, policy {}", principal.arn, inline.name);
+                self.policy(&principal.arn, &name, &inline.policy, &facts);
+            }
+            if let Some(trust) = &principal.trust_policy {
+                let name = format!("{}, trust policy", principal.arn);
+                self.policy(&principal.arn, &name, trust, &facts);
+            }
+        }
+        for group in all.groups.values() {
+            for inline in &group.inline {
+                let name = format!("{}, policy {}", group.arn, inline.name);
+                self.policy(&group.arn, &name, &inline.policy, &facts);
+            }
+        }
+        for (arn, policy) in all.policies.iter().chain(
+            all.service_control
+                .iter()
+                .map(|(arn, policy)| (arn, policy)),
+        ) {
+            self.policy(arn, arn, policy, &facts);
+        }
+        if let Some(policy) = &all.cluster_policy {
+            self.policy(CLUSTER_POLICY, CLUSTER_POLICY, policy, &facts);
+        }
+        for (id, key) in &all.access_keys {
+            if let Owner::Session(session) = &key.owner
+                && let Some(policy) = session.policies.as_ref().and_then(|p| p.inline.as_ref())
+            {
+                let name = format!("{}, session policy", session.arn);
+                self.policy(id, &name, policy, &facts);
+            }
+        }
+        self.all = all;
+    }
+
+    fn policy(&mut self, brought_as: &str, name: &str, policy: &Policy, facts: &LoginFacts) {
+        for (index, statement) in policy.statements().iter().enumerate() {
+            for fault in statement.faults(facts) {
+                let sid = statement.sid().filter(|sid| !sid.is_empty());
+                let subject = match sid {
+                    Some(sid) => format!("{name}, statement {sid}"),
+                    None => format!("{name}, statement {}", index + 1),
+                };
+                let file = self.file_of(brought_as);
+                let place = Place {
+                    file: Some(&file),
+                    subject: Some(subject),
+                };
+                self.warn(place, fault.check, fault.found, fault.remedy);
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Several documents, as one set of identities.
+
+use super::shapes::{AccountDetails, AttachedPolicy, ManagedPolicy, RawInlinePolicy};
+use super::{
+    BadDocument, Document, MAX_ATTACHED, MAX_CONTEXT, MAX_GROUPS, MAX_INLINE, MAX_SESSION,
+    check_count, distinct, tags,
+};
+use crate::arn::{IamArn, account_of, is_account_id};
+use crate::identity::{Group, Identities, InlinePolicy, Owner, Principal};
+use crate::policy::Policy;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Merges documents into identities. Each comes with the name of its file, for the errors and for
+/// whoever asks where a policy stands.
+///
+/// # Errors
+/// The name of the file and a sentence: whatever is defined twice, or fits nothing.
+pub fn merge<'n>(
+    documents: impl IntoIterator<Item = (&'n str, Document)>,
+) -> Result<Identities, (&'n str, BadDocument)> {
+    let mut all = Identities::default();
+    for (name, document) in documents {
+        add(&mut all, name, document).map_err(|fault| (name, fault))?;
+    }
+    Ok(all)
+}
+
+/// The name of a file without its folder.
+pub(crate) fn file_name(path: &str) -> &str {
+    let name = Path::new(path).file_name().and_then(|name| name.to_str());
+    name.unwrap_or(path)
+}
+
+impl Document {
+    /// Tells its policies which file they came from.
+    fn comes_from(&mut self, file: &Arc<str>) {
+        let inline = |list: &mut Vec<RawInlinePolicy>| {
+            for policy in list {
+                policy.policy_document.comes_from(file);
+            }
+        };
+        match self {
+            Self::Account(details) => {
+                for user in &mut details.user_detail_list {
+                    inline(&mut user.user_policy_list);
+                }
+                for group in &mut details.group_detail_list {
+                    inline(&mut group.group_policy_list);
+                }
+                for role in &mut details.role_detail_list {
+                    inline(&mut role.role_policy_list);
+                    if let Some(trust) = &mut role.assume_role_policy_document {
+                        trust.0.comes_from(file);
+                    }
+                }
+                let versions = details.policies.iter_mut();
+                for version in versions.flat_map(|policy| &mut policy.policy_version_list) {
+                    version.document.comes_from(file);
+                }
+            }
+            Self::Key(_, key) => {
+                if let Owner::Session(session) = &mut key.owner
+                    && let Some(policies) = &mut session.policies
+                    && let Some(policy) = &mut policies.inline
+                {
+                    policy.comes_from(file);
+                }
+            }
+            Self::ClusterPolicy(policy) | Self::ServiceControlPolicy(_, policy) => {
+                policy.comes_from(file);
+            }
+            Self::Cluster(..) | Self::ContextEntries(_) => {}
+        }
+    }
+}
+
+/// Adds what the document of this file brings. After a fault some of it may be there and some not.
+///
+/// # Errors
+/// A sentence: whatever is defined twice, or fits nothing.
+pub(crate) fn add(
+    all: &mut Identities,
+    file: &str,
+    mut document: Document,
+) -> Result<(), BadDocument> {
+    document.comes_from(&file_name(file).into());
+    let added = match document {
+        Document::Account(details) => add_account(all, *details),
+        Document::Key(id, key) => match all.access_keys.insert(id.clone(), *key) {
+            Some(_) => Err(format!("access key {id} is there twice")),
+            None => Ok(()),
+        },
+        Document::ClusterPolicy(policy) => match all.cluster_policy.replace(*policy) {
+            Some(_) => Err("the cluster's policy is there twice".into()),
+            None => Ok(()),
+        },
+        Document::Cluster(arn, cluster) => match all.clusters.insert(arn.clone(), cluster) {
+            Some(_) => Err(format!("{arn} is there twice")),
+            None => Ok(()),
+        },
+        Document::ServiceControlPolicy(arn, policy) => {
+            add_service_control_policy(all, arn, *policy)
+        }
+        Document::ContextEntries(entries) => add_context_entries(all, entries),
+    };
+    added.map_err(BadDocument)
+}
+
+fn add_service_control_policy(
+    all: &mut Identities,
+    arn: String,
+    policy: Policy,
+) -> Result<(), String> {
+    if all.service_control.iter().any(|(known, _)| *known == arn) {
+        return Err(format!("{arn} is there twice"));
+    }
+    all.service_control.push((arn, policy));
+    Ok(())
+}
+
+fn add_context_entries(
+    all: &mut Identities,
+    entries: Vec<(String, Vec<String>)>,
+) -> Result<(), String> {
+    // Each value takes room, the empty one too.
+    let size = |(key, values): &(String, Vec<String>)| {
+        let texts = std::iter::once(key).chain(values);
+        texts.map(|text| text.len() + 1).sum::<usize>()
+    };
+    let both = all.context_entries.iter().chain(&entries);
+    if both.map(size).sum::<usize>() > MAX_CONTEXT {
+        return Err(format!(
+            "ContextEntries hold more than {MAX_CONTEXT} characters"
+        ));
+    }
+    for (key, values) in entries {
+        let mut known = all.context_entries.iter();
+        if known.any(|(k, _)| k.eq_ignore_ascii_case(&key)) {
+            return Err(format!("{key} is there twice"));
+        }
+        all.context_entries.push((key, values));
+    }
+    Ok(())
+}
+
+fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), String> {
+    for user in details.user_detail_list {
+        check_name(&user.arn, &user.user_name)?;
+        all.add_principal(Principal {
+            unique_id: user.user_id,
+            tags: tags(user.tags)?,
+            inline: documents(&user.arn, user.user_policy_list)?,
+            attached: arns(&user.arn, user.attached_managed_policies)?,
+            groups: distinct(&user.arn, "groups it is in", MAX_GROUPS, user.group_list)?,
+            arn: user.arn,
+            trust_policy: None,
+            max_session_duration: None,
+            boundary: user
+                .permissions_boundary
+                .map(|b| b.permissions_boundary_arn),
+        })?;
+    }
+    for role in details.role_detail_list {
+        check_name(&role.arn, &role.role_name)?;
+        let duration = role.max_session_duration;
+        if duration.is_some_and(|seconds| !(60 * 60..=MAX_SESSION).contains(&seconds)) {
+            return Err(format!(
+                "MaxSessionDuration of {} is not between 3600 and 43200",
+                role.arn
+            ));
+        }
+        all.add_principal(Principal {
+            unique_id: role.role_id,
+            tags: tags(role.tags)?,
+            inline: documents(&role.arn, role.role_policy_list)?,
+            attached: arns(&role.arn, role.attached_managed_policies)?,
+            arn: role.arn,
+            groups: Vec::new(),
+            trust_policy: role.assume_role_policy_document.map(|trust| trust.0),
+            max_session_duration: duration,
+            boundary: role
+                .permissions_boundary
+                .map(|b| b.permissions_boundary_arn),
+        })?;
+    }
+    for group in details.group_detail_list {
+        let account = account_of(&group.arn);
+        if !is_account_id(account) {
+            return Err(format!("\"{}\" is no ARN of a group", group.arn));
+        }
+        let key = (account.to_owned(), group.group_name);
+        let value = Group {
+            arn: group.arn.clone(),
+            inline: documents(&group.arn, group.group_policy_list)?,
+            attached: arns(&group.arn, group.attached_managed_policies)?,
+        };
+        if all.groups.insert(key, value).is_some() {
+            return Err(format!("{} is there twice", group.arn));
+        }
+    }
+    for policy in details.policies {
+        let ManagedPolicy {
+            arn,
+            default_version_id,
+            policy_version_list,
+        } = policy;
+        let mut defaults = policy_version_list
+            .into_iter()
+            .filter(|version| version.version_id == default_version_id);
+        let default = defaults.next();
+        let Some(default) = default.filter(|_| defaults.next().is_none()) else {
+            return Err(format!(
+                "{arn} does not hold its version {default_version_id} once"
+            ));
+        };
+        // Exports of several accounts each bring the policies of AWS itself.
+        match all.policies.get(&arn) {
+            Some(known) if *known != default.document => {
+                return Err(format!("{arn} is there twice, with different documents"));
+            }
+            _ => all.policies.insert(arn, default.document),
+        };
+    }
+    Ok(())
+}
+
+fn check_name(arn: &str, name: &str) -> Result<(), String> {
+    match IamArn::parse(arn) {
+        Ok(parsed) if parsed.name == name => Ok(()),
+        Ok(_) => Err(format!("{arn} is called {name}")),
+        Err(_) => Err(format!("\"{arn}\" is no ARN of a user or role")),
+    }
+}
+
+fn documents(owner: &str, list: Vec<RawInlinePolicy>) -> Result<Vec<InlinePolicy>, String> {
+    check_count(owner, "inline policies", MAX_INLINE, list.len())?;
+    let inline = list.into_iter().map(|raw| InlinePolicy {
+        name: raw.policy_name,
+        policy: raw.policy_document,
+    });
+    Ok(inline.collect())
+}
+
+fn arns(owner: &str, list: Vec<AttachedPolicy>) -> Result<Vec<String>, String> {
+    let arns = list.into_iter().map(|policy| policy.policy_arn).collect();
+    distinct(owner, "attached policies", MAX_ATTACHED, arns)
+}

@@ -1,0 +1,258 @@
+//! The JSON that AWS's command line prints, turned into [`Identities`].
+//!
+//! | command | what is taken |
+//! |---|---|
+//! | `aws iam get-account-authorization-details` | users, groups, roles, policies |
+//! | `aws iam create-access-key` | an access key of a user |
+//! | `aws sts assume-role` | a role session with its access key |
+//! | `aws dsql get-cluster-policy` | the resource-based policy of the cluster |
+//! | `aws dsql get-cluster` | the tags of a cluster |
+//! | `aws organizations describe-policy` | a service control policy |
+//!
+//! Two things no command prints. The output of `assume-role` does not show what the session was
+//! narrowed by; a member `Request`, in the form of the command's own `--cli-input-json`, does. And
+//! `{"ContextEntries": […]}`, in the form of `aws iam simulate-custom-policy --context-entries`,
+//! holds condition keys that cannot be known here.
+//!
+//! `MaxSessionDuration`, which `aws iam get-role` prints and the export does not, may be added to a role.
+//!
+//! Further fields are AWS's to add and are passed over; what a policy may hold is checked
+//! strictly, in [`crate::policy`]. What is read is null nowhere but in `NextToken` and `Marker`, which say
+//! then what their absence says: AWS prints no other null, and one could hide a limit.
+
+mod merge;
+mod session;
+mod shapes;
+
+pub use merge::merge;
+pub use shapes::AccountDetails;
+
+pub(crate) use merge::{add, file_name};
+pub(crate) use session::MAX_SESSION;
+
+use crate::arn::Arn;
+use crate::cluster::SERVICE;
+use crate::identity::{AccessKey, ClusterDescription, Owner, Tag};
+use crate::json;
+use crate::policy::{Kind, Policy, check_context_entry};
+use serde::Deserialize;
+use session::assumed_role;
+use shapes::{
+    ContextEntries, CreatedKey, DescribePolicy, GetCluster, GetClusterPolicy, RawTag, Shape,
+};
+use std::collections::HashSet;
+
+/// One parsed document.
+pub enum Document {
+    /// The account's users, groups, roles and policies.
+    Account(Box<AccountDetails>),
+    /// An access key, with its id.
+    Key(String, Box<AccessKey>),
+    /// The resource-based policy of the cluster.
+    ClusterPolicy(Box<Policy>),
+    /// A cluster, with its ARN.
+    Cluster(String, ClusterDescription),
+    /// A service control policy, with its ARN.
+    ServiceControlPolicy(String, Box<Policy>),
+    /// Condition keys for the request context, with their values.
+    ContextEntries(Vec<(String, Vec<String>)>),
+}
+
+impl Document {
+    /// Whether the file holds a secret, and so must be private.
+    pub fn has_secret(&self) -> bool {
+        matches!(self, Self::Key(..))
+    }
+}
+
+/// Why a document was refused: a sentence, with line and column where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadDocument(String);
+
+impl BadDocument {
+    /// The document is not in UTF-8: only its first `valid` bytes are.
+    pub(crate) fn not_utf8(valid: &[u8]) -> Self {
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = valid
+            .iter()
+            .rev()
+            .take_while(|byte| **byte != b'\n')
+            .count()
+            + 1;
+        Self(format!("not in UTF-8 at line {line} column {column}"))
+    }
+}
+
+/// Parses one document, as the AWS CLI printed it.
+///
+/// # Errors
+/// [`BadDocument`] with line and column, or with what the document lacks. Never holds a value
+/// of the document that could be a secret.
+pub fn parse(text: &str) -> Result<Document, BadDocument> {
+    let shape: Shape = from_json(text)?;
+    // Only one of them would be read, and the others could deny.
+    if shape.count() > 1 {
+        return Err(BadDocument(
+            "holds the output of more than one command; each needs a file of its own".into(),
+        ));
+    }
+    if shape.is_export() {
+        let details: AccountDetails = from_json(text)?;
+        if let Some(sign) = details.truncated_by() {
+            return Err(BadDocument(format!(
+                "{sign}: the export is incomplete, and what is missing could deny"
+            )));
+        }
+        return Ok(Document::Account(Box::new(details)));
+    }
+    if shape.access_key.is_some() {
+        let CreatedKey { access_key } = from_json(text)?;
+        let key = AccessKey {
+            secret: access_key.secret_access_key,
+            session_token: None,
+            expiration: None,
+            is_active: access_key.status == "Active",
+            owner: Owner::User(access_key.user_name),
+        };
+        return checked_key(access_key.access_key_id, key);
+    }
+    let parsed = if shape.assumed_role_user.is_some() {
+        return assumed_role(from_json(text)?);
+    } else if shape.cluster_policy.is_some() {
+        let GetClusterPolicy { policy } = from_json(text)?;
+        Ok(Document::ClusterPolicy(Box::new(policy.0)))
+    } else if shape.cluster_identifier.is_some() {
+        cluster(from_json(text)?)
+    } else if shape.organizations_policy.is_some() {
+        service_control_policy(from_json(text)?)
+    } else if shape.context_entries.is_some() {
+        context_entries(from_json(text)?)
+    } else {
+        Err(
+            "not the output of get-account-authorization-details, create-access-key, \
+             assume-role, get-cluster-policy, get-cluster or describe-policy, nor ContextEntries"
+                .into(),
+        )
+    };
+    parsed.map_err(BadDocument)
+}
+
+/// The most managed policies of one user, group, role or session; AWS allows up to 25.
+const MAX_ATTACHED: usize = 100;
+/// The most groups that one user is in; AWS allows 10.
+const MAX_GROUPS: usize = 50;
+/// The most inline policies of one user, group or role. AWS limits their characters, to 10,240 at the most.
+const MAX_INLINE: usize = 500;
+
+/// Whether a document is an account's export; nothing else in it is looked at.
+pub(crate) fn is_export(text: &str) -> bool {
+    from_json::<Shape>(text).is_ok_and(|shape| shape.is_export())
+}
+
+fn cluster(raw: GetCluster) -> Result<Document, String> {
+    if Arn::parse(&raw.arn).is_none_or(|arn| arn.service != SERVICE) {
+        return Err(format!("\"{}\" is no ARN of a cluster", raw.arn));
+    }
+    let list = raw.tags.0.into_iter();
+    let tags = tags(list.map(|(key, value)| RawTag { key, value }).collect())?;
+    Ok(Document::Cluster(raw.arn, ClusterDescription { tags }))
+}
+
+fn service_control_policy(raw: DescribePolicy) -> Result<Document, String> {
+    let summary = raw.policy.policy_summary;
+    if summary.policy_type != "SERVICE_CONTROL_POLICY" {
+        let policy_type = summary.policy_type;
+        return Err(format!(
+            "Type is \"{policy_type}\"; of an organization's policies only \
+             SERVICE_CONTROL_POLICY is understood"
+        ));
+    }
+    let policy = Policy::parse(&raw.policy.content, Kind::ServiceControl)
+        .map_err(|fault| format!("in the policy document: {fault}"))?;
+    Ok(Document::ServiceControlPolicy(
+        summary.arn,
+        Box::new(policy),
+    ))
+}
+
+/// The most characters of all keys and values that documents may add to the request context. Each
+/// login copies them, and conditions may be asked about all of them.
+const MAX_CONTEXT: usize = 16 * 1024;
+
+fn context_entries(raw: ContextEntries) -> Result<Document, String> {
+    let mut entries = Vec::new();
+    for entry in raw.context_entries {
+        let (name, values) = (entry.context_key_name, entry.context_key_values);
+        check_context_entry(&name, &values, &entry.context_key_type)?;
+        entries.push((name, values));
+    }
+    Ok(Document::ContextEntries(entries))
+}
+
+/// Tags as IAM has them: no key twice, whatever the case of its letters.
+fn tags(list: Vec<RawTag>) -> Result<Vec<Tag>, String> {
+    let mut keys = HashSet::new();
+    let mut tags = Vec::with_capacity(list.len());
+    for RawTag { key, value } in list {
+        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+            return Err(format!("tag \"{key}\" is empty or longer than AWS allows"));
+        }
+        if !keys.insert(key.to_lowercase()) {
+            return Err(format!("tag \"{key}\" is there twice"));
+        }
+        tags.push((key, value));
+    }
+    Ok(tags)
+}
+
+fn checked_key(id: String, key: AccessKey) -> Result<Document, BadDocument> {
+    if id.is_empty() {
+        return Err(BadDocument("AccessKeyId is empty".into()));
+    }
+    if key.secret.is_empty() {
+        return Err(BadDocument(
+            "SecretAccessKey is missing or empty; AWS prints it once, when a key is made".into(),
+        ));
+    }
+    Ok(Document::Key(id, Box::new(key)))
+}
+
+/// serde_json quotes the offending value in some of its errors; that value could be a secret.
+/// So only its kind of error and its position are kept where a value was quoted.
+fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadDocument> {
+    json::from_str(text).map_err(
+        |message| match message.strip_prefix("invalid type: string ") {
+            Some(rest) => {
+                let expected = rest.rfind("expected").map_or("", |at| &rest[at..]);
+                BadDocument(format!("invalid type: string, {expected}"))
+            }
+            None => BadDocument(message),
+        },
+    )
+}
+
+/// The list without what is there again.
+fn distinct(
+    owner: &str,
+    what: &str,
+    most: usize,
+    mut list: Vec<String>,
+) -> Result<Vec<String>, String> {
+    let mut known = HashSet::new();
+    list.retain(|one| known.insert(one.clone()));
+    check_count(owner, what, most, list.len())?;
+    Ok(list)
+}
+
+fn check_count(owner: &str, what: &str, most: usize, count: usize) -> Result<(), String> {
+    if count > most {
+        return Err(format!(
+            "{owner} has more {what} than {most}, which is several times as many as AWS allows"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

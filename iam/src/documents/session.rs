@@ -1,0 +1,78 @@
+//! A role session, with what it was narrowed by.
+
+use super::shapes::AssumedRole;
+use super::{BadDocument, Document, MAX_ATTACHED, checked_key, distinct, tags};
+use crate::arn::{IamArn, IamKind, SessionArn};
+use crate::identity::{AccessKey, Owner, RoleSession, SessionPolicies};
+use crate::time::parse_rfc3339;
+use time::Duration;
+
+/// The longest session that `assume-role` gives.
+pub(crate) const MAX_SESSION: u32 = 12 * 60 * 60;
+
+pub(super) fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
+    let bad = |message: &str| BadDocument(message.to_owned());
+    let expiration = parse_rfc3339(&assumed.credentials.expiration)
+        .ok_or_else(|| bad("Expiration is no time (2026-01-31T12:00:00Z)"))?;
+    let user = assumed.assumed_role_user;
+    let Some(arn) = SessionArn::parse(&user.arn) else {
+        return Err(bad("AssumedRoleUser.Arn is no ARN of a role session"));
+    };
+    if assumed.credentials.session_token.is_empty() {
+        return Err(bad("SessionToken is empty"));
+    }
+    let has_packed = assumed.packed_policy_size.is_some_and(|size| size > 0);
+    let mut session = RoleSession {
+        arn: user.arn.clone(),
+        assumed_role_id: user.assumed_role_id,
+        issued_at: expiration,
+        has_mfa: false,
+        source_identity: assumed.source_identity,
+        tags: Vec::new(),
+        transitive_tag_keys: Vec::new(),
+        policies: None,
+        has_hidden_policies: has_packed,
+    };
+    // Where it is not known when a session began, the earliest time that is possible is taken, so
+    // that a policy against older sessions does not miss one.
+    let mut duration = MAX_SESSION;
+    if let Some(request) = assumed.request {
+        let role = IamArn::parse(&request.role_arn);
+        let is_of_this = role.is_ok_and(|role| {
+            role.kind == IamKind::Role && role.account == arn.account && role.name == arn.role
+        });
+        if !is_of_this || request.role_session_name != arn.session {
+            return Err(bad("Request is that of another session"));
+        }
+        duration = request.duration_seconds.unwrap_or(60 * 60);
+        if !(15 * 60..=MAX_SESSION).contains(&duration) {
+            return Err(bad("DurationSeconds is not between 900 and 43200"));
+        }
+        let shows_something =
+            request.policy.is_some() || !request.policy_arns.is_empty() || !request.tags.is_empty();
+        session.has_hidden_policies = has_packed && !shows_something;
+        if request.policy.is_some() || !request.policy_arns.is_empty() {
+            let arns = request.policy_arns.into_iter().map(|p| p.arn).collect();
+            let attached = distinct(&user.arn, "session policies", MAX_ATTACHED, arns);
+            session.policies = Some(SessionPolicies {
+                inline: request.policy,
+                attached: attached.map_err(BadDocument)?,
+            });
+        }
+        session.tags = tags(request.tags).map_err(BadDocument)?;
+        session.transitive_tag_keys = request.transitive_tag_keys;
+        session.has_mfa = request.serial_number.is_some();
+        session.source_identity = session.source_identity.or(request.source_identity);
+    }
+    session.issued_at = expiration
+        .checked_sub(Duration::seconds(duration.into()))
+        .ok_or_else(|| bad("Expiration is no time (2026-01-31T12:00:00Z)"))?;
+    let key = AccessKey {
+        secret: assumed.credentials.secret_access_key,
+        session_token: Some(assumed.credentials.session_token),
+        expiration: Some(expiration),
+        is_active: true,
+        owner: Owner::Session(Box::new(session)),
+    };
+    checked_key(assumed.credentials.access_key_id, key)
+}

@@ -1,0 +1,541 @@
+use super::*;
+use crate::identity::Identities;
+use serde_json::json;
+use time::Duration;
+
+fn fault(document: serde_json::Value) -> String {
+    let text = serde_json::to_string_pretty(&document).unwrap();
+    match parse(&text) {
+        Err(error) => error.to_string(),
+        Ok(document) => match merge([("x.json", document)]) {
+            Err((_, error)) => error.to_string(),
+            Ok(_) => panic!("accepted: {text}"),
+        },
+    }
+}
+
+#[test]
+fn the_position_of_a_fault_is_named() {
+    let error = parse("{\n  \"AccessKey\": {\n    \"UserName\" \"x\"\n  }\n}")
+        .err()
+        .unwrap();
+    assert_eq!(error.to_string(), "expected `:` at line 3 column 16");
+}
+
+#[test]
+fn a_secret_is_never_quoted() {
+    for text in [
+        "{\"AccessKey\": \"hunter2\"}",
+        "{\"AccessKey\": {\"SecretAccessKey\": {\"hunter2\": 1}}}",
+        "{\"AssumedRoleUser\": {}, \"Credentials\": \"hunter2\"}",
+        "{\"AssumedRoleUser\": \"a\", \"Credentials\": {\"Expiration\": \"hunter2\", \"AccessKeyId\": \"a\", \"SecretAccessKey\": \"b\", \"SessionToken\": \"c\"}}",
+        "\"hunter2\"",
+    ] {
+        let error = parse(text).err().unwrap().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn faults_are_named() {
+    let user = json!({"UserName": "a", "Arn": "arn:aws:iam::012345678912:user/a"});
+    let statement = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+    let version = |id: &str| json!({"VersionId": id, "Document": {"Statement": statement}});
+    let policy = json!({"Arn": "arn:aws:iam::aws:policy/P", "DefaultVersionId": "v2",
+        "PolicyVersionList": [version("v1")]});
+    for (document, expected) in [
+        (json!({}), "not the output of"),
+        (
+            json!({"UserDetailList": [], "IsTruncated": true}),
+            "IsTruncated is true: the export is incomplete",
+        ),
+        (
+            json!({"UserDetailList": [], "NextToken": "eyJNYXJrZXIiOiBudWxsfQ=="}),
+            "there is a NextToken: the export is incomplete",
+        ),
+        (
+            json!({"RoleDetailList": [], "IsTruncated": false, "Marker": "m"}),
+            "there is a Marker: the export is incomplete",
+        ),
+        (json!({"UserDetailList": [user, user]}), "is there twice"),
+        (
+            json!({"UserDetailList": [{"UserName": "b", "Arn": "arn:aws:iam::012345678912:user/a"}]}),
+            "user/a is called b",
+        ),
+        (
+            json!({"UserDetailList": [{"UserName": "b", "Arn": "nonsense"}]}),
+            "\"nonsense\" is no ARN of a user or role",
+        ),
+        (
+            json!({"UserDetailList": [], "Policies": [policy]}),
+            "does not hold its version v2 once",
+        ),
+        (
+            json!({"AccessKey": {"UserName": "a", "AccessKeyId": "", "Status": "Active",
+                "SecretAccessKey": "s", "CreateDate": "2026-01-01T00:00:00Z"}}),
+            "AccessKeyId is empty",
+        ),
+        (
+            json!({"AccessKey": {"UserName": "a", "AccessKeyId": "AKIA", "Status": "Active"}}),
+            "SecretAccessKey is missing or empty",
+        ),
+    ] {
+        let message = fault(document);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn who_no_document_can_describe() {
+    let account = "arn:aws:iam::012345678912:root";
+    let user = json!({"UserDetailList": [{"UserName": "root", "Arn": account}]});
+    let mut federated = session(0, json!(null));
+    federated["AssumedRoleUser"]["Arn"] = json!("arn:aws:sts::012345678912:federated-user/alice");
+    let mut root = session(0, json!(null));
+    root["AssumedRoleUser"]["Arn"] = json!(account);
+    for (document, expected) in [
+        (user, "is no ARN of a user or role"),
+        (federated, "AssumedRoleUser.Arn is no ARN of a role session"),
+        (root, "AssumedRoleUser.Arn is no ARN of a role session"),
+    ] {
+        let message = fault(document);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn more_than_an_account_can_have_is_refused() {
+    let arn = "arn:aws:iam::012345678912:user/a";
+    let attached = |count: usize, distinct: usize| -> Vec<serde_json::Value> {
+        let policy = |number| format!("arn:aws:iam::aws:policy/P{}", number % distinct);
+        (0..count)
+            .map(|number| json!({ "PolicyArn": policy(number) }))
+            .collect()
+    };
+    let user = |more: serde_json::Value| {
+        let mut user = json!({"UserName": "a", "Arn": arn});
+        user.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!({ "UserDetailList": [user] })
+    };
+    let groups = |count: usize| (0..count).map(|n| format!("g{n}")).collect::<Vec<_>>();
+    let inline = json!({"PolicyName": "p", "PolicyDocument": {"Statement": []}});
+    for (more, expected) in [
+        (
+            json!({"AttachedManagedPolicies": attached(101, 101)}),
+            "attached policies than 100",
+        ),
+        (
+            json!({ "GroupList": groups(51) }),
+            "groups it is in than 50",
+        ),
+        (
+            json!({"UserPolicyList": vec![inline.clone(); 501]}),
+            "inline policies than 500",
+        ),
+    ] {
+        let said = fault(user(more));
+        assert!(
+            said.starts_with(&format!("{arn} has more {expected}")),
+            "{said}"
+        );
+    }
+    let group = json!({"UserDetailList": [], "GroupDetailList": [{"GroupName": "g",
+        "Arn": "arn:aws:iam::012345678912:group/g",
+        "AttachedManagedPolicies": attached(101, 101)}]});
+    assert!(fault(group).contains("group/g has more attached policies than 100"));
+    let policies: Vec<_> = (0..101)
+        .map(|n| json!({"arn": format!("arn:p{n}")}))
+        .collect();
+    let session = session(6, request(json!({ "PolicyArns": policies })));
+    assert!(fault(session).contains("has more session policies than 100"));
+
+    // As often as one likes is as good as once; here and by way of a group.
+    let mut document = user(json!({"AttachedManagedPolicies": attached(2_000, 2),
+        "GroupList": ["g", "g"]}));
+    document["GroupDetailList"] = json!([{"GroupName": "g",
+        "Arn": "arn:aws:iam::012345678912:group/g",
+        "AttachedManagedPolicies": attached(2_000, 3)}]);
+    let policy = |number: usize| {
+        json!({"Arn": format!("arn:aws:iam::aws:policy/P{number}"), "DefaultVersionId": "v1",
+            "PolicyVersionList": [{"VersionId": "v1", "Document": {"Statement": []}}]})
+    };
+    document["Policies"] = json!([policy(0), policy(1), policy(2)]);
+    let parsed = parse(&document.to_string()).ok().unwrap();
+    let all = merge([("a.json", parsed)]).ok().unwrap();
+    let policies = all.policies(all.principal(arn).unwrap(), None).unwrap();
+    assert_eq!(policies.identity.len(), 3);
+}
+
+fn session(packed: u32, request: serde_json::Value) -> serde_json::Value {
+    let mut session = json!({
+        "Credentials": {"AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t",
+            "Expiration": "2024-11-25T12:00:00+00:00"},
+        "AssumedRoleUser": {"AssumedRoleId": "AROA:web",
+            "Arn": "arn:aws:sts::012345678912:assumed-role/App/web"},
+        "PackedPolicySize": packed,
+    });
+    if !request.is_null() {
+        session["Request"] = request;
+    }
+    session
+}
+
+/// Whether the text is refused, and with what words.
+fn refused(text: &str) -> String {
+    let Err(fault) = parse(text) else {
+        panic!("accepted: {text}")
+    };
+    fault.to_string()
+}
+
+#[test]
+fn a_null_that_could_hide_a_limit_is_refused() {
+    let user = json!({"UserDetailList": [{"UserName": "a",
+        "Arn": "arn:aws:iam::012345678912:user/a"}]});
+    let role = json!({"RoleDetailList": [{"RoleName": "App",
+        "Arn": "arn:aws:iam::012345678912:role/App"}]});
+    let cluster =
+        json!({"identifier": "a", "arn": "arn:aws:dsql:us-east-1:012345678912:cluster/a"});
+    let user_is = "/UserDetailList/0";
+    let role_is = "/RoleDetailList/0";
+    let asked = session(0, request(json!({})));
+    for (document, place, members) in [
+        (
+            &user,
+            user_is,
+            &[
+                "PermissionsBoundary",
+                "UserId",
+                "Tags",
+                "UserPolicyList",
+                "GroupList",
+                "AttachedManagedPolicies",
+            ][..],
+        ),
+        (
+            &role,
+            role_is,
+            &[
+                "PermissionsBoundary",
+                "RoleId",
+                "Tags",
+                "RolePolicyList",
+                "MaxSessionDuration",
+                "AssumeRolePolicyDocument",
+                "AttachedManagedPolicies",
+            ],
+        ),
+        (
+            &asked,
+            "",
+            &["PackedPolicySize", "SourceIdentity", "Request"],
+        ),
+        (&asked, "/AssumedRoleUser", &["AssumedRoleId"]),
+        (&asked, "/Credentials", &["Expiration", "SessionToken"]),
+        (
+            &asked,
+            "/Request",
+            &[
+                "Policy",
+                "PolicyArns",
+                "Tags",
+                "DurationSeconds",
+                "SerialNumber",
+                "SourceIdentity",
+                "TransitiveTagKeys",
+            ],
+        ),
+        (
+            &user,
+            "",
+            &[
+                "RoleDetailList",
+                "GroupDetailList",
+                "IsTruncated",
+                "policy",
+                "AccessKey",
+            ],
+        ),
+        (&cluster, "", &["tags", "Policy"]),
+    ] {
+        for member in members {
+            let mut document = document.clone();
+            parse(&document.to_string()).unwrap_or_else(|fault| panic!("{document}: {fault}"));
+            document.pointer_mut(place).unwrap()[*member] = json!(null);
+            let said = refused(&document.to_string());
+            let is_null = said.starts_with("a member is null; it has a value, or is not there")
+                || said.starts_with("invalid type: null");
+            assert!(is_null, "{place}/{member}: {said}");
+            assert!(!said.contains("struct "), "{said}");
+        }
+    }
+    // What the AWS CLI's pages end with says nothing that its absence would not say.
+    let mut whole = user;
+    whole["NextToken"] = json!(null);
+    whole["Marker"] = json!(null);
+    assert!(parse(&whole.to_string()).is_ok());
+}
+
+#[test]
+fn only_objects_are_documents_and_nothing_is_there_twice() {
+    let printed = "invalid type: array, expected an object: what a command of the AWS CLI printed";
+    for (text, fault) in [
+        ("[]", printed),
+        ("[[], [], [], [], [], [], [], []]", printed),
+        (
+            "null",
+            "invalid type: null, expected an object: what a command of the AWS CLI printed",
+        ),
+        (
+            r#"{"UserDetailList": [["a", "arn:aws:iam::012345678912:user/a"]]}"#,
+            "invalid type: array, expected an object: a user",
+        ),
+        (
+            r#"{"AccessKey": ["a", "AKIA", "Active", "secret"]}"#,
+            "invalid type: array, expected an object: an access key",
+        ),
+        (
+            r#"{"RoleDetailList": [{"RoleName": "App", "Arn": "a",
+                "PermissionsBoundary": ["arn:aws:iam::aws:policy/P"]}]}"#,
+            "invalid type: array, expected an object: a permissions boundary",
+        ),
+        (
+            r#"{"UserDetailList": [{"UserName": "a", "Arn": "a",
+                "PermissionsBoundary": {"PermissionsBoundaryArn": "a"},
+                "PermissionsBoundary": {"PermissionsBoundaryArn": "b"}}]}"#,
+            "duplicate field `PermissionsBoundary`",
+        ),
+        (
+            r#"{"identifier": "a", "arn": "arn:aws:dsql:us-east-1:012345678912:cluster/a",
+                "tags": {"team": "a", "team": "b"}}"#,
+            "tag \"team\" is there twice",
+        ),
+        (
+            "\u{feff}{\"UserDetailList\": []}",
+            "it starts with a byte order mark, which JSON does not have; save it as UTF-8 without one",
+        ),
+    ] {
+        let said = refused(text);
+        assert!(said.starts_with(fault), "{text}: {said}");
+    }
+}
+
+fn request(more: serde_json::Value) -> serde_json::Value {
+    let mut request = json!({"RoleArn": "arn:aws:iam::012345678912:role/x/App",
+        "RoleSessionName": "web"});
+    request
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    request
+}
+
+#[test]
+fn what_a_session_was_narrowed_by() {
+    let policy = json!({"Version": "2012-10-17", "Statement": []}).to_string();
+    let parsed = |packed, request| {
+        let Ok(Document::Key(_, key)) = parse(&session(packed, request).to_string()) else {
+            panic!("a key")
+        };
+        match key.owner {
+            Owner::Session(session) => session,
+            Owner::User(_) => panic!("a session"),
+        }
+    };
+    // The earliest time that is possible, the usual one, and the one that was asked for.
+    let hour = |hour| time::macros::utc_datetime!(2024-11-25 00:00:00) + Duration::hours(hour);
+    assert_eq!(parsed(0, json!(null)).issued_at, hour(0));
+    assert_eq!(parsed(0, request(json!({}))).issued_at, hour(11));
+    let asked_for = request(json!({"DurationSeconds": 7200}));
+    assert_eq!(parsed(0, asked_for).issued_at, hour(10));
+
+    assert!(parsed(6, json!(null)).has_hidden_policies);
+    assert!(parsed(6, request(json!({}))).has_hidden_policies);
+    assert!(parsed(0, json!(null)).policies.is_none());
+    let tagged = parsed(6, request(json!({"Tags": [{"Key": "a", "Value": "b"}]})));
+    assert!(!tagged.has_hidden_policies && tagged.policies.is_none());
+    let narrowed = parsed(
+        6,
+        request(json!({"Policy": policy,
+        "PolicyArns": [{"arn": "arn:aws:iam::aws:policy/P"}]})),
+    );
+    assert!(!narrowed.has_hidden_policies);
+    let policies = narrowed.policies.unwrap();
+    assert!(policies.inline.is_some());
+    assert_eq!(policies.attached, ["arn:aws:iam::aws:policy/P"]);
+}
+
+#[test]
+fn faults_of_the_other_documents_are_named() {
+    let entry = |name: &str, values: serde_json::Value, kind: &str| {
+        json!({"ContextEntries": [{"ContextKeyName": name, "ContextKeyValues": values,
+            "ContextKeyType": kind}]})
+    };
+    let organization = |kind: &str, content: &str| {
+        json!({"Policy": {"PolicySummary": {"Arn": "arn:aws:organizations::1:policy/p", "Type": kind},
+            "Content": content}})
+    };
+    let role = |trust: serde_json::Value| {
+        json!({"RoleDetailList": [{"RoleName": "App", "AssumeRolePolicyDocument": trust,
+            "Arn": "arn:aws:iam::012345678912:role/App"}]})
+    };
+    let user = |tags: serde_json::Value| {
+        json!({"UserDetailList": [{"UserName": "a", "Tags": tags,
+            "Arn": "arn:aws:iam::012345678912:user/a"}]})
+    };
+    let cluster = "arn:aws:dsql:us-east-1:012345678912:cluster/abc";
+    for (document, expected) in [
+        (
+            json!({"UserDetailList": [], "policy": "{}"}),
+            "more than one command",
+        ),
+        (
+            session(0, request(json!({"Polcy": "{}"}))),
+            "unknown field `Polcy`",
+        ),
+        (
+            session(0, request(json!({"Policy": "{}"}))),
+            "missing field `Statement`",
+        ),
+        (
+            session(0, request(json!({"DurationSeconds": 60}))),
+            "DurationSeconds",
+        ),
+        (
+            session(0, request(json!({"RoleSessionName": "other"}))),
+            "another session",
+        ),
+        (
+            session(
+                0,
+                request(json!({"RoleArn": "arn:aws:iam::012345678912:role/Other"})),
+            ),
+            "another session",
+        ),
+        (
+            json!({"policy": "{}", "policyVersion": "1"}),
+            "missing field `Statement`",
+        ),
+        (
+            json!({"policy": "{\"Statement\": {\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"}}"}),
+            "a statement has no Principal",
+        ),
+        (
+            json!({"identifier": "a", "arn": "arn:aws:s3:::a"}),
+            "no ARN of a cluster",
+        ),
+        (
+            json!({"identifier": "a", "arn": cluster, "tags": {"a": "1", "A": "2"}}),
+            "is there twice",
+        ),
+        (
+            organization("TAG_POLICY", "{}"),
+            "only SERVICE_CONTROL_POLICY",
+        ),
+        (
+            organization("SERVICE_CONTROL_POLICY", "{}"),
+            "missing field `Statement`",
+        ),
+        (entry("", json!(["a"]), "string"), "ContextKeyName is empty"),
+        (
+            entry("a:b", json!(["a", "b"]), "string"),
+            "has not one value",
+        ),
+        (
+            entry("a:b", json!(["x"]), "numeric"),
+            "\"x\" for a:b is not of type numeric",
+        ),
+        (
+            entry("a:b", json!(["true", "x"]), "booleanList"),
+            "not of type booleanList",
+        ),
+        (
+            entry("a:b", json!(["x"]), "dateList"),
+            "not of type dateList",
+        ),
+        (entry("a:b", json!(["x"]), "ip"), "not of type ip"),
+        (entry("a:b", json!(["x"]), "binary"), "not of type binary"),
+        (entry("a:b", json!(["x"]), "text"), "no ContextKeyType"),
+        (
+            entry("a:b", json!(vec!["x"; 9000]), "stringList"),
+            "ContextEntries hold more than",
+        ),
+        (
+            role(json!({"Statement": {"Effect": "Allow"}})),
+            "a statement has neither Action",
+        ),
+        (
+            role(json!(
+                "%7B%22Statement%22%3A%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%7D"
+            )),
+            "a statement has no Principal",
+        ),
+        (
+            user(json!([{"Key": "Team", "Value": "a"}, {"Key": "team", "Value": "b"}])),
+            "tag \"team\" is there twice",
+        ),
+    ] {
+        let message = fault(document.clone());
+        assert!(message.contains(expected), "{document}: {message}");
+    }
+}
+
+#[test]
+fn what_can_be_there_once_only() {
+    let policy = json!({"policy": "{\"Statement\": []}"}).to_string();
+    let entries = json!({"ContextEntries": [{"ContextKeyName": "a:B", "ContextKeyType": "string",
+        "ContextKeyValues": ["x"]}]});
+    let cluster = json!({"identifier": "a", "arn": "arn:aws:dsql:us-east-1:1:cluster/a"});
+    let organization = json!({"Policy": {"Content": "{\"Statement\": []}",
+        "PolicySummary": {"Arn": "arn:p", "Type": "SERVICE_CONTROL_POLICY"}}});
+    for text in [
+        policy,
+        entries.to_string(),
+        cluster.to_string(),
+        organization.to_string(),
+    ] {
+        let twice = ["a.json", "b.json"].map(|name| (name, parse(&text).ok().unwrap()));
+        let (name, error) = merge(twice).err().unwrap();
+        assert_eq!(name, "b.json");
+        assert!(error.to_string().ends_with("is there twice"), "{error}");
+    }
+}
+
+#[test]
+fn the_default_version_counts_wherever_it_stands() {
+    let statement =
+        |effect: &str| json!({"Statement": {"Effect": effect, "Action": "*", "Resource": "*"}});
+    let details = json!({"UserDetailList": [], "Policies": [{
+    "Arn": "arn:aws:iam::aws:policy/P", "DefaultVersionId": "v2",
+    "PolicyVersionList": [
+        {"VersionId": "v3", "Document": statement("Deny")},
+        {"VersionId": "v2", "Document": statement("Allow")},
+        {"VersionId": "v1", "Document": statement("Deny")},
+    ]}]});
+    let document = parse(&details.to_string()).ok().unwrap();
+    let all = merge([("a.json", document)]).ok().unwrap();
+    let policy = &all.policies["arn:aws:iam::aws:policy/P"];
+    assert_eq!(
+        policy.statements()[0].effect(),
+        crate::policy::Effect::Allow
+    );
+}
+
+#[test]
+fn a_key_whose_user_is_in_several_other_accounts_is_nobodys() {
+    let account = |number: &str| {
+        let arn = format!("arn:aws:iam::{number}:user/x/alice");
+        let document = json!({"UserDetailList": [{"UserName": "alice", "Arn": arn}]});
+        ("a document", parse(&document.to_string()).ok().unwrap())
+    };
+    let (one, two) = ("111111111111", "222222222222");
+    let all = merge([account(one)]).ok().unwrap();
+    let found = |all: &Identities, own: &str| all.user(own, "alice").map(|user| user.arn.clone());
+    let arn_of_one = Some("arn:aws:iam::111111111111:user/x/alice".to_owned());
+    assert_eq!(found(&all, "333333333333"), arn_of_one);
+    let all = merge([account(one), account(two)]).ok().unwrap();
+    assert_eq!(found(&all, "333333333333"), None);
+    assert_eq!(found(&all, one), arn_of_one);
+}

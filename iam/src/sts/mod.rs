@@ -1,0 +1,263 @@
+//! What AWS's Security Token Service decides: who asks, whether a role may be assumed, and what
+//! the session is then.
+//!
+//! Follows <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html> and
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>. The new
+//! access key and the time are arguments; where the session is kept is the caller's to do.
+//!
+//! A session is allowed if the role's trust policy allows it and, unless that names the caller
+//! itself, the caller's own policies do; an explicit deny, a permissions boundary and session
+//! policies count as for any other action. What is asked for besides needs an action of its own:
+//! `sts:TagSession` for session tags, `sts:SetSourceIdentity` for a source identity.
+
+mod grant;
+mod refusal;
+mod request;
+
+pub use grant::{Grant, NewKey};
+pub use refusal::{Code, StsError};
+pub use request::AssumeRole;
+
+use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
+use crate::arn::account_of;
+use crate::authorization::{Request, Source, Sourced, authorize};
+use crate::credentials::{self, Authenticated, Fault, PresentedCredentials, is_same_secret};
+use crate::denial::{DenyReason, trust_reason};
+use crate::identity::{Identities, Principal, Tag};
+use crate::policy::{Context, RequestPrincipal};
+use crate::request_context::{ConnectionFacts, add_principal, request_facts};
+use grant::effective_request;
+use refusal::invalid;
+use request::{all_tags, check_form, check_session_policies, duration, source_identity};
+use time::{Duration, UtcDateTime};
+
+/// What a request is judged by, but for what is in it.
+#[derive(Clone, Copy)]
+pub struct StsEnvironment<'c> {
+    /// The time.
+    pub now: UtcDateTime,
+    /// What the documents say.
+    pub identities: &'c Identities,
+    /// The account whose user it is if several have one of the name that a key's document gives.
+    pub account: Option<&'c str>,
+    /// The region that was asked.
+    pub region: &'c str,
+    /// The connection.
+    pub connection: ConnectionFacts,
+}
+
+/// The caller who has `secret`. Compares in constant time.
+///
+/// # Errors
+/// [`Code::InvalidClientTokenId`], [`Code::ExpiredToken`] or [`Code::SignatureDoesNotMatch`].
+pub fn caller_with_secret<'i>(
+    presented: PresentedCredentials<'_>,
+    secret: &str,
+    environment: &StsEnvironment<'i>,
+) -> Result<Authenticated<'i>, StsError> {
+    authenticate(presented, environment, |wanted| {
+        is_same_secret(secret, wanted)
+    })
+}
+
+/// The caller whose secret `is_proven` accepts.
+pub(crate) fn authenticate<'i>(
+    presented: PresentedCredentials<'_>,
+    environment: &StsEnvironment<'i>,
+    is_proven: impl FnOnce(&str) -> bool,
+) -> Result<Authenticated<'i>, StsError> {
+    let StsEnvironment {
+        now,
+        identities,
+        account,
+        ..
+    } = *environment;
+    let account = account.unwrap_or_default();
+    credentials::authenticate(presented, identities, account, now, is_proven).map_err(refusal)
+}
+
+fn refusal(fault: Fault) -> StsError {
+    match fault {
+        Fault::SessionOver { .. } => StsError::new(Code::ExpiredToken, credentials::EXPIRED),
+        Fault::WrongSignature => {
+            StsError::new(Code::SignatureDoesNotMatch, credentials::WRONG_SIGNATURE)
+        }
+        fault => StsError::new(Code::InvalidClientTokenId, credentials::INVALID)
+            .because(fault.to_string()),
+    }
+}
+
+/// Whether `caller` may assume the role; the session if so.
+///
+/// # Errors
+/// [`Code::ValidationError`], [`Code::MalformedPolicyDocument`], [`Code::PackedPolicyTooLarge`] or
+/// [`Code::AccessDenied`].
+pub fn assume_role(
+    caller: &Authenticated<'_>,
+    request: &AssumeRole,
+    environment: &StsEnvironment<'_>,
+) -> Result<Grant, StsError> {
+    let arn = check_form(request)?;
+    let identities = environment.identities;
+    let packed_policy_size = check_session_policies(request, identities)?;
+    let (tags, transitive_tag_keys) = all_tags(caller, request)?;
+    let source_identity = source_identity(caller, request)?;
+    let Some(role) = identities.principal(&request.role_arn) else {
+        // AWS: whether there is such a role is told to nobody.
+        let message = not_allowed(caller, ASSUME_ROLE, request);
+        return Err(StsError::new(Code::AccessDenied, message)
+            .because(format!("because {} is in no document", request.role_arn)));
+    };
+    let context = context(
+        caller,
+        role,
+        request,
+        (&tags, &transitive_tag_keys, source_identity),
+        environment,
+    );
+    check_allowed(caller, role, ASSUME_ROLE, &context, request, identities)?;
+    if !tags.is_empty() {
+        check_allowed(caller, role, TAG_SESSION, &context, request, identities)?;
+    }
+    if source_identity.is_some() {
+        check_allowed(
+            caller,
+            role,
+            SET_SOURCE_IDENTITY,
+            &context,
+            request,
+            identities,
+        )?;
+    }
+    // Who may not assume the role does not hear how long its sessions last.
+    let duration = duration(caller, role, request)?;
+    let expiration = environment
+        .now
+        .replace_nanosecond(0)
+        .ok()
+        .and_then(|now| now.checked_add(Duration::seconds(duration.into())))
+        .ok_or_else(|| invalid("the time is out of range"))?;
+    let name = &request.role_session_name;
+    let (partition, account) = (arn.partition, arn.account);
+    Ok(Grant {
+        arn: format!(
+            "arn:{partition}:sts::{account}:assumed-role/{}/{name}",
+            arn.name
+        ),
+        assumed_role_id: role.unique_id.as_ref().map(|id| format!("{id}:{name}")),
+        expiration,
+        packed_policy_size,
+        source_identity: source_identity.map(str::to_owned),
+        request: effective_request(
+            request,
+            duration,
+            &tags,
+            &transitive_tag_keys,
+            source_identity,
+        ),
+    })
+}
+
+/// What policies can ask about the request.
+fn context(
+    caller: &Authenticated<'_>,
+    role: &Principal,
+    request: &AssumeRole,
+    (tags, transitive_tag_keys, source_identity): (&[Tag], &[String], Option<&str>),
+    environment: &StsEnvironment<'_>,
+) -> Context {
+    let StsEnvironment {
+        now,
+        identities,
+        region,
+        connection,
+        ..
+    } = *environment;
+    let mut context = request_facts(now, identities, connection, region);
+    // Known here, so no document has a say in them, whether they are there or not.
+    for prefix in [
+        "sts:",
+        "aws:requesttag/",
+        "aws:tagkeys",
+        "aws:resourcetag/",
+        "iam:resourcetag/",
+    ] {
+        context.remove_prefix(prefix);
+    }
+    add_principal(&mut context, now, caller.principal, caller.session);
+    let account = account_of(&role.arn);
+    context.set("aws:ResourceAccount", account);
+    for (key, value) in &role.tags {
+        context.set(&format!("aws:ResourceTag/{key}"), value);
+        context.set(&format!("iam:ResourceTag/{key}"), value);
+    }
+    context.set("sts:RoleSessionName", &request.role_session_name);
+    if let Some(id) = &request.external_id {
+        context.set("sts:ExternalId", id);
+    }
+    if let Some(identity) = source_identity {
+        context.set("sts:SourceIdentity", identity);
+    }
+    for (key, value) in tags {
+        context.set(&format!("aws:RequestTag/{key}"), value);
+    }
+    if !tags.is_empty() {
+        let keys = tags.iter().map(|(key, _)| key.clone()).collect();
+        context.set_all("aws:TagKeys", keys);
+    }
+    if !transitive_tag_keys.is_empty() {
+        context.set_all("sts:TransitiveTagKeys", transitive_tag_keys.to_vec());
+    }
+    context
+}
+
+fn not_allowed(caller: &Authenticated<'_>, action: &str, request: &AssumeRole) -> String {
+    let (arn, role) = (caller.arn(), &request.role_arn);
+    format!("User: {arn} is not authorized to perform: {action} on resource: {role}")
+}
+
+/// Checks that all policies together allow `action` on the role.
+fn check_allowed(
+    caller: &Authenticated<'_>,
+    role: &Principal,
+    action: &str,
+    context: &Context,
+    request: &AssumeRole,
+    identities: &Identities,
+) -> Result<(), StsError> {
+    let refused = |reason: String| {
+        let message = not_allowed(caller, action, request);
+        StsError::new(Code::AccessDenied, message).because(reason)
+    };
+    let mut policies = identities
+        .policies(caller.principal, caller.session)
+        .map_err(|why| refused(trust_reason(action, &why)))?;
+    let source = Source::Other("the role's trust policy");
+    let trust = role.trust_policy.as_ref();
+    policies.resource = trust.map(|policy| Sourced { source, policy });
+    policies.resource_must_allow = true;
+    let asker = RequestPrincipal {
+        arn: caller.arn(),
+        role_arn: caller.session.map(|_| caller.principal.arn.as_str()),
+    };
+    let asked = Request {
+        action,
+        resource: &role.arn,
+        resource_account: None,
+        context,
+    };
+    let decision = authorize(&policies, &asker, &asked);
+    match DenyReason::of(&decision) {
+        None => Ok(()),
+        Some(why) => {
+            let mut text = trust_reason(action, &why);
+            for statement in &decision.matched {
+                text.push_str(&format!("; {statement}"));
+            }
+            Err(refused(text))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

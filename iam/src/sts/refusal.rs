@@ -1,0 +1,106 @@
+//! AWS's codes and words for a refusal.
+
+/// AWS's code for a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The policies do not allow it.
+    AccessDenied,
+    /// The session of the access key is over.
+    ExpiredToken,
+    /// The request's authorization is not complete, or not in valid form.
+    IncompleteSignature,
+    /// There is no such action.
+    InvalidAction,
+    /// The access key or its session token is not known.
+    InvalidClientTokenId,
+    /// A session policy is none.
+    MalformedPolicyDocument,
+    /// The request has no authorization.
+    MissingAuthenticationToken,
+    /// Session policies and tags are too large together.
+    PackedPolicyTooLarge,
+    /// The signature is not the one that the secret access key makes, or is too old.
+    SignatureDoesNotMatch,
+    /// There is no room for another session now.
+    Throttling,
+    /// A parameter has no possible value.
+    ValidationError,
+}
+
+impl Code {
+    /// The code as AWS writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "AccessDenied",
+            Self::ExpiredToken => "ExpiredToken",
+            Self::IncompleteSignature => "IncompleteSignature",
+            Self::InvalidAction => "InvalidAction",
+            Self::InvalidClientTokenId => "InvalidClientTokenId",
+            Self::MalformedPolicyDocument => "MalformedPolicyDocument",
+            Self::MissingAuthenticationToken => "MissingAuthenticationToken",
+            Self::PackedPolicyTooLarge => "PackedPolicyTooLarge",
+            Self::SignatureDoesNotMatch => "SignatureDoesNotMatch",
+            Self::Throttling => "Throttling",
+            Self::ValidationError => "ValidationError",
+        }
+    }
+
+    /// The status of an HTTP answer with this code.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::AccessDenied
+            | Self::ExpiredToken
+            | Self::InvalidClientTokenId
+            | Self::MissingAuthenticationToken
+            | Self::SignatureDoesNotMatch => 403,
+            Self::IncompleteSignature
+            | Self::InvalidAction
+            | Self::MalformedPolicyDocument
+            | Self::PackedPolicyTooLarge
+            | Self::Throttling
+            | Self::ValidationError => 400,
+        }
+    }
+}
+
+/// Why there is no session, or no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", .code.name(), .message)]
+pub struct StsError {
+    /// AWS's code.
+    pub code: Code,
+    /// What AWS tells whoever asked, as far as that is known.
+    pub message: String,
+    /// What is told only to those who can read the documents.
+    pub reason: Option<String>,
+}
+
+impl StsError {
+    /// A refusal with AWS's words alone.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            reason: None,
+        }
+    }
+
+    /// The same, with a reason for whoever can read the documents.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+}
+
+pub(super) fn invalid(message: impl Into<String>) -> StsError {
+    StsError::new(Code::ValidationError, message)
+}
+
+/// AWS's words for a parameter that is not as it has to be.
+pub(super) fn constraint(value: &str, name: &str, text: &str) -> StsError {
+    invalid(format!(
+        "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: \
+         Member must {text}"
+    ))
+}

@@ -1,0 +1,120 @@
+//! The line in the server's log that each decision gets, and the id that it has there.
+
+use data_encoding::BASE32_NOPAD;
+use dsql_iam_core::audit::{LoginRecord, Refused};
+use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
+
+/// The id of a session in its refusal and in the log: 26 characters of lower-case base32, as in Aurora
+/// DSQL's refusals.
+pub fn session_id(random: [u8; 16]) -> String {
+    BASE32_NOPAD.encode(&random).to_ascii_lowercase()
+}
+
+/// One line for each decision, for machines as well: behind the colon `key=value`, the value as it is or
+/// as a JSON string. What a client chose is such a string, so that no line break of theirs makes a line
+/// of its own.
+pub fn log_line(decision: &LoginRecord<'_>) -> String {
+    // JSON leaves the control characters from DEL on as they are, and some of them are a terminal's.
+    let escaped = |char: char| match char.is_control() {
+        true => format!("\\u{:04x}", u32::from(char)),
+        false => char.to_string(),
+    };
+    let quoted = |text: &str| {
+        let json = Value::from(text).to_string();
+        json.chars().map(escaped).collect::<String>()
+    };
+    let outcome = match decision.refused {
+        None => "admitted",
+        Some(_) => "refused",
+    };
+    let milliseconds = decision.time.truncate_to_millisecond();
+    let mut line = format!(
+        "dsql_iam: login {outcome}: time={} session_id={} outcome={outcome} role={} address={}",
+        milliseconds.format(&Rfc3339).unwrap_or_default(),
+        decision.session_id,
+        quoted(decision.role),
+        quoted(decision.address),
+    );
+    if let Some(caller) = decision.caller {
+        line += &format!(" principal={}", quoted(&caller.arn));
+    }
+    if let Some(action) = decision.action {
+        line += &format!(" action={}", action.iam_name());
+    }
+    if let Some(Refused { check, reason }) = decision.refused {
+        line += &format!(" check={check} reason={}", quoted(reason));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dsql_iam_core::actions::Action;
+    use dsql_iam_core::login::Caller;
+    use time::macros::utc_datetime;
+
+    fn decision() -> LoginRecord<'static> {
+        LoginRecord {
+            time: utc_datetime!(2026-01-02 03:04:05.678_9),
+            session_id: "rjr3mlilcro3neabuzlmss7zpy",
+            role: "admin",
+            address: "127.0.0.1",
+            cluster: None,
+            caller: None,
+            action: None,
+            refused: None,
+        }
+    }
+
+    #[test]
+    fn an_admission_and_a_refusal() {
+        let user = Caller {
+            arn: "arn:aws:iam::012345678912:user/dba".into(),
+            mapped_arn: "arn:aws:iam::012345678912:user/dba".into(),
+        };
+        let admitted = LoginRecord {
+            caller: Some(&user),
+            action: Some(Action::DbConnectAdmin),
+            ..decision()
+        };
+        assert_eq!(
+            log_line(&admitted),
+            "dsql_iam: login admitted: time=2026-01-02T03:04:05.678Z \
+             session_id=rjr3mlilcro3neabuzlmss7zpy outcome=admitted role=\"admin\" \
+             address=\"127.0.0.1\" principal=\"arn:aws:iam::012345678912:user/dba\" \
+             action=dsql:DbConnectAdmin"
+        );
+        let refused = LoginRecord {
+            refused: Some(Refused {
+                check: "tls",
+                reason: "the connection is not encrypted",
+            }),
+            ..decision()
+        };
+        assert_eq!(
+            log_line(&refused),
+            "dsql_iam: login refused: time=2026-01-02T03:04:05.678Z \
+             session_id=rjr3mlilcro3neabuzlmss7zpy outcome=refused role=\"admin\" \
+             address=\"127.0.0.1\" check=tls reason=\"the connection is not encrypted\""
+        );
+    }
+
+    #[test]
+    fn a_client_cannot_make_a_line_of_its_own() {
+        let role = "a\nLOG:  dsql_iam: login admitted: role=\"x\"\u{9b}2J\u{7f}";
+        let line = log_line(&LoginRecord { role, ..decision() });
+        assert!(!line.contains(char::is_control), "{line}");
+        let (_, value) = line.split_once(" role=").expect("it has a role");
+        let mut values = serde_json::Deserializer::from_str(value).into_iter::<String>();
+        let read = values.next().expect("a value").expect("a JSON string");
+        assert_eq!(read, role);
+    }
+
+    #[test]
+    fn an_id_is_26_characters_of_lower_case_base32() {
+        assert_eq!(session_id([0; 16]), "aaaaaaaaaaaaaaaaaaaaaaaaaa");
+        assert_eq!(session_id([255; 16]), "77777777777777777777777774");
+    }
+}

@@ -1,0 +1,318 @@
+//! Reads SQL by the rules of the server's lexer (`scan.l`), as far as the words that are looked for here
+//! need it: white space, comments, words, identifiers; forwards, and a little backwards.
+
+/// Reads the text by the lexer's rules.
+pub(crate) struct Reader<'a> {
+    /// All of it.
+    pub text: &'a [u8],
+    /// Where it stands.
+    pub at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Stands behind the first `len` bytes of `text`, a word that the lexer asks about. Nothing if what
+    /// follows it at once does not leave it a word by itself.
+    ///
+    /// `hidden` is the byte behind the word, in whose place the lexer has put a NUL.
+    pub fn behind(text: &'a [u8], len: usize, hidden: u8) -> Option<Self> {
+        let mut reader = Self { text, at: len + 1 };
+        match (hidden, text.get(len + 1)) {
+            (b'-', Some(b'-')) => reader.skip_line_comment(),
+            (b'/', Some(b'*')) => {
+                reader.at += 1;
+                reader.skip_block_comment();
+            }
+            (hidden, Some(_)) if is_space(hidden) => {}
+            // An operator, a comma, a dot: whatever is behind it does not belong to the word.
+            _ => return None,
+        }
+        Some(reader)
+    }
+
+    /// The byte `ahead` of where the reader stands; 0 at the end, as in the lexer's own buffer.
+    pub fn peek(&self, ahead: usize) -> u8 {
+        self.text.get(self.at + ahead).copied().unwrap_or_default()
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.at >= self.text.len()
+    }
+
+    pub fn skip_space(&mut self) {
+        loop {
+            match self.peek(0) {
+                byte if is_space(byte) => self.at += 1,
+                b'-' if self.peek(1) == b'-' => self.skip_line_comment(),
+                b'/' if self.peek(1) == b'*' => {
+                    self.at += 2;
+                    self.skip_block_comment();
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn skip_line_comment(&mut self) {
+        while !self.is_at_end() && !matches!(self.peek(0), b'\n' | b'\r') {
+            self.at += 1;
+        }
+    }
+
+    /// Skips the rest of a comment whose opening was read. Comments nest.
+    fn skip_block_comment(&mut self) {
+        let mut depth = 1;
+        while depth > 0 && !self.is_at_end() {
+            match (self.peek(0), self.peek(1)) {
+                (b'*', b'/') => {
+                    depth -= 1;
+                    self.at += 2;
+                }
+                (b'/', b'*') => {
+                    depth += 1;
+                    self.at += 2;
+                }
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    /// Reads `word` in any case, if that is the whole next word.
+    pub fn word(&mut self, word: &str) -> bool {
+        for (ahead, expected) in word.bytes().enumerate() {
+            if !self.peek(ahead).eq_ignore_ascii_case(&expected) {
+                return false;
+            }
+        }
+        if is_identifier_part(self.peek(word.len())) {
+            return false;
+        }
+        self.at += word.len();
+        true
+    }
+
+    /// Skips `UESCAPE 'c'`, which belongs to the identifier `U&"…"` before it.
+    fn skip_escape_character(&mut self) {
+        let start = self.at;
+        self.skip_space();
+        if self.word("uescape") {
+            self.skip_space();
+            let constant = match &self.text[self.at.min(self.text.len())..] {
+                [b'\'', _, b'\'', ..] => 3,
+                [b'e' | b'E', b'\'', _, b'\'', ..] => 4,
+                [b'$', b'$', _, b'$', b'$', ..] => 5,
+                _ => 0,
+            };
+            if constant > 0 {
+                self.at += constant;
+                return;
+            }
+        }
+        self.at = start;
+    }
+
+    /// Skips an identifier, bare or quoted; false if there is none, or if it does not end.
+    pub fn skip_identifier(&mut self) -> bool {
+        let start = self.at;
+        let is_u = self.peek(0).eq_ignore_ascii_case(&b'u')
+            && self.peek(1) == b'&'
+            && self.peek(2) == b'"';
+        if is_u {
+            self.at += 2;
+        }
+        if self.peek(0) == b'"' {
+            self.at += 1;
+            while !self.is_at_end() {
+                match (self.peek(0), self.peek(1)) {
+                    (b'"', b'"') => self.at += 2,
+                    (b'"', _) => {
+                        self.at += 1;
+                        if is_u {
+                            self.skip_escape_character();
+                        }
+                        return true;
+                    }
+                    _ => self.at += 1,
+                }
+            }
+            return false;
+        }
+        if !is_identifier_start(self.peek(0)) {
+            return false;
+        }
+        while is_identifier_part(self.peek(0)) {
+            self.at += 1;
+        }
+        // `E'…'`, `N'…'`, `B'…'`, `X'…'` and `U&'…'` are strings, not identifiers.
+        let next = self.peek(0);
+        let is_prefix = self.at - start == 1
+            && match self.text[start].to_ascii_lowercase() {
+                b'e' | b'n' | b'b' | b'x' => next == b'\'',
+                b'u' => next == b'&' && self.peek(1) == b'\'',
+                _ => false,
+            };
+        if is_prefix {
+            self.at = start;
+        }
+        !is_prefix
+    }
+}
+
+/// How much of a line or a comment is gone through backwards.
+const MAX_LOOK_BACK: usize = 4096;
+/// And how many comments.
+const MAX_COMMENTS: usize = 64;
+
+/// `before` without the blanks and the comments at its end. Nothing if that cannot be told without reading
+/// all from the start: a comment in a comment, one that is long, many.
+pub(crate) fn without_comments_at_end(mut before: &[u8]) -> Option<&[u8]> {
+    let is_end_of_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    for _ in 0..MAX_COMMENTS {
+        let end = before.iter().rposition(|byte| !is_space(*byte));
+        let (text, blanks) = before.split_at(end.map_or(0, |last| last + 1));
+        let tail = &text[text.len().saturating_sub(MAX_LOOK_BACK)..];
+        // Only at the end of a line can what stands there be a comment to that end. A semicolon is none:
+        // the line may be the last of a string, which cannot be told from here.
+        if !text.ends_with(b";") && blanks.iter().any(is_end_of_line) {
+            let start = tail.iter().rposition(is_end_of_line);
+            if start.is_none() && tail.len() < text.len() {
+                return None;
+            }
+            let line = &tail[start.map_or(0, |at| at + 1)..];
+            if let Some(dashes) = line_comment(line)? {
+                before = &text[..text.len() - line.len() + dashes];
+                continue;
+            }
+        }
+        let Some(comment) = tail.strip_suffix(b"*/") else {
+            return Some(text);
+        };
+        let opening = comment.windows(2).rposition(|two| two == b"/*")?;
+        if comment[opening + 2..].windows(2).any(|two| two == b"*/") {
+            return None;
+        }
+        before = &text[..text.len() - tail.len() + opening];
+    }
+    None
+}
+
+/// Where in a line its `--` comment starts, if it has one. Nothing if that cannot be told.
+fn line_comment(line: &[u8]) -> Option<Option<usize>> {
+    let mut at = 0;
+    while at < line.len() {
+        let rest = &line[at..];
+        let closing: &[u8] = match rest {
+            [b'-', b'-', ..] => return Some(Some(at)),
+            [b'/', b'*', ..] => b"*/",
+            [b'\'', ..] => b"'",
+            [b'"', ..] => b"\"",
+            [b'$', ..] => return None,
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        let inside = &rest[closing.len()..];
+        let end = inside
+            .windows(closing.len())
+            .position(|bytes| bytes == closing)?;
+        at += closing.len() + end + closing.len();
+    }
+    Some(None)
+}
+
+/// Whether the next word may be the first of a statement: nothing but blanks and comments is between it
+/// and a semicolon or the start. Says yes if that cannot be told.
+pub(crate) fn a_statement_may_follow(before: &[u8]) -> bool {
+    without_comments_at_end(before).is_none_or(|text| text.is_empty() || text.ends_with(b";"))
+}
+
+/// `before` without the word at its end, if that is `word`, in any case.
+pub(crate) fn without_word_at_end<'a>(before: &'a [u8], word: &str) -> Option<&'a [u8]> {
+    let (rest, last) = before.split_at_checked(before.len().checked_sub(word.len())?)?;
+    let is_whole = !rest.last().is_some_and(|byte| is_identifier_part(*byte));
+    (is_whole && last.eq_ignore_ascii_case(word.as_bytes())).then_some(rest)
+}
+
+/// Whether a string constant starts at `text`: `'…'`, `E'…'`, `U&'…'`, `$$…$$`.
+pub(crate) fn starts_string(text: &[u8]) -> bool {
+    match text {
+        [b'\'', ..] | [b'e' | b'E', b'\'', ..] | [b'u' | b'U', b'&', b'\'', ..] => true,
+        [b'$', rest @ ..] => !rest.first().is_some_and(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+pub(crate) fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+fn is_identifier_start(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
+}
+
+pub(crate) fn is_identifier_part(byte: u8) -> bool {
+    is_identifier_start(byte) || byte.is_ascii_digit() || byte == b'$'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_are_skipped_backwards_where_that_is_certain() {
+        for (before, rest) in [
+            ("", Some("")),
+            ("a b \n", Some("a b")),
+            ("a -- b\n", Some("a")),
+            ("a; -- b\n\t-- c\r\n /* d */ ", Some("a;")),
+            ("a /* -- b */", Some("a")),
+            ("a -- b */\n", Some("a")),
+            ("a-- b\n/* c */-- d\n", Some("a")),
+            // On its own line it is no comment, since the lexer has come this far.
+            ("a - -b", Some("a - -b")),
+            ("a /* b /* c */ d */ ", None),
+            ("a */ ", None),
+            ("a /*/ ", None),
+            ("*/", None),
+            ("a('b--c'); -- d 'e\n", Some("a('b--c');")),
+            ("a \"--\" /* -- */ -- d\n", Some("a \"--\"")),
+            ("'a\nb -- c';\n", Some("'a\nb -- c';")),
+            ("'a\nb' -- c\n", None),
+            ("$$--$$ -- c\n", None),
+        ] {
+            let found = without_comments_at_end(before.as_bytes());
+            assert_eq!(found, rest.map(str::as_bytes), "{before}");
+        }
+        let long = format!("a /* {} */ ", "x".repeat(MAX_LOOK_BACK));
+        assert_eq!(without_comments_at_end(long.as_bytes()), None);
+        let long = format!("a {}\n", "x".repeat(MAX_LOOK_BACK));
+        assert_eq!(without_comments_at_end(long.as_bytes()), None);
+        let many = "/**/".repeat(MAX_COMMENTS);
+        assert_eq!(without_comments_at_end(many.as_bytes()), None);
+    }
+
+    #[test]
+    fn words_are_whole_backwards_too() {
+        assert_eq!(without_word_at_end(b"x;CREATE", "create"), Some(&b"x;"[..]));
+        assert_eq!(without_word_at_end(b"create", "create"), Some(&b""[..]));
+        for other in [
+            "recreate",
+            "_create",
+            "$create",
+            "create ",
+            "eate",
+            "",
+            "\u{e9}create",
+        ] {
+            assert_eq!(
+                without_word_at_end(other.as_bytes(), "create"),
+                None,
+                "{other}"
+            );
+        }
+    }
+}

@@ -1,0 +1,331 @@
+/*
+ * What CREATE INDEX ASYNC gives back: a row with the id of a job, which is over when the row comes.
+ *
+ * How does a CREATE INDEX come to give a row? When it has been analysed, and before anybody asks what
+ * columns there will be, it is put into a CALL of a procedure whose one output argument is called job_id.
+ * To the server that is a utility statement that returns rows, in each of its protocols. Nobody calls the
+ * procedure: the utility hook (statement.rs) takes the CREATE INDEX out again, and has it carried out by
+ * whoever carries out statements, every other library's hook included.
+ *
+ * And what can be forged? The row of a job is written as the server writes its catalogs, into a table that
+ * has to belong to the extension, and so to a superuser; nobody else may write to it.
+ */
+#include "server.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/index.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "tcop/pquery.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* What the extension has in its schema, as its script makes them. */
+#define SCHEMA "sys"
+#define ANSWER "create_index_async"
+#define TABLE "recorded_jobs"
+#define TABLE_COLUMNS 9
+/* The length of a job's id. */
+#define ID_LEN 26
+
+extern void dsql_iam_log_ddl(const char *query, int location, int len);
+
+/* The arguments of a utility hook. */
+#define UTILITY_PARAMETERS \
+	PlannedStmt *planned, const char *query, bool read_only_tree, ProcessUtilityContext context, \
+	ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver, \
+	QueryCompletion *completion
+
+typedef void (*Utility) (UTILITY_PARAMETERS);
+
+/* The job of the CREATE INDEX ASYNC that was carried out last; empty if there is none. */
+static char last_job[ID_LEN + 1] = "";
+
+/* The first relation that is made while a CREATE INDEX ASYNC is carried out. */
+static bool watches = false;
+static Oid	first_made = InvalidOid;
+
+static object_access_hook_type next_object_access = NULL;
+
+static void
+note_made(ObjectAccessType access, Oid class, Oid object, int part, void *argument)
+{
+	if (next_object_access)
+		next_object_access(access, class, object, part, argument);
+	if (watches && access == OAT_POST_CREATE && class == RelationRelationId && part == 0 &&
+		!OidIsValid(first_made))
+		first_made = object;
+}
+
+/* To be called once, while the server starts. */
+void
+dsql_iam_watch_new_indexes(void)
+{
+	next_object_access = object_access_hook;
+	object_access_hook = note_made;
+}
+
+/* An object of the extension's, or an ERROR if the extension is not in this database. */
+static Oid
+of_extension(Oid class, Oid object)
+{
+	Oid			extension = get_extension_oid("dsql_iam", true);
+
+	if (!OidIsValid(extension) || !OidIsValid(object) ||
+		getExtensionOfObject(class, object) != extension)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("CREATE INDEX ASYNC needs the extension dsql_iam in this database"),
+				 errhint("Let a superuser run: CREATE EXTENSION dsql_iam")));
+	return object;
+}
+
+static Oid
+answer_procedure(void)
+{
+	Oid			text = TEXTOID;
+	Oid			procedure = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+											CStringGetDatum(ANSWER),
+											PointerGetDatum(buildoidvector(&text, 1)),
+											ObjectIdGetDatum(get_namespace_oid(SCHEMA, true)));
+
+	return of_extension(ProcedureRelationId, procedure);
+}
+
+static Oid
+job_table(void)
+{
+	return of_extension(RelationRelationId,
+						get_relname_relid(TABLE, get_namespace_oid(SCHEMA, true)));
+}
+
+/* Puts an analysed CREATE INDEX into a CALL that announces the row of its job. */
+void
+dsql_iam_announce_job(Query *query)
+{
+	CallStmt   *call = makeNode(CallStmt);
+
+	call->funccall = makeFuncCall(list_make1(makeString(pstrdup(ANSWER))),
+								  list_make1(query->utilityStmt), COERCE_EXPLICIT_CALL, -1);
+	call->funcexpr = makeFuncExpr(answer_procedure(), RECORDOID, NIL, InvalidOid, InvalidOid,
+								  COERCE_EXPLICIT_CALL);
+	call->outargs = list_make1(makeNullConst(TEXTOID, -1, InvalidOid));
+	query->utilityStmt = (Node *) call;
+}
+
+/* The CREATE INDEX in such a CALL; NULL if it is somebody's own, whose arguments are expressions. */
+static IndexStmt *
+announced_index(Node *statement)
+{
+	CallStmt   *call = (CallStmt *) statement;
+
+	if (!IsA(statement, CallStmt) || call->funccall == NULL ||
+		list_length(call->funccall->args) != 1 || !IsA(linitial(call->funccall->args), IndexStmt))
+		return NULL;
+	return linitial_node(IndexStmt, call->funccall->args);
+}
+
+bool
+dsql_iam_is_announced(Node *statement)
+{
+	return announced_index(statement) != NULL;
+}
+
+/* A statement as another is, with `node` in its place. */
+static PlannedStmt *
+with_node(const PlannedStmt *planned, Node *node)
+{
+	PlannedStmt *copy = makeNode(PlannedStmt);
+
+	memcpy(copy, planned, sizeof(PlannedStmt));
+	copy->utilityStmt = node;
+	return copy;
+}
+
+/* Carries out what dsql_iam_announce_job() has made: the CREATE INDEX, and then its row. */
+void
+dsql_iam_run_announced(UTILITY_PARAMETERS)
+{
+	IndexStmt  *index = announced_index(planned->utilityStmt);
+	TupOutputState *output;
+	Datum		values[1];
+	bool		nulls[1] = {false};
+
+	/* In the simple protocol it has been logged as what it was parsed to; in the extended one it is a CALL. */
+	if (context == PROCESS_UTILITY_TOPLEVEL && ActivePortal != NULL && ActivePortal->cplan != NULL)
+		dsql_iam_log_ddl(query, planned->stmt_location, planned->stmt_len);
+	last_job[0] = '\0';
+	/* From the first hook on: there may be one before this library's that looks at a CREATE INDEX. */
+	ProcessUtility(with_node(planned, (Node *) index), query, true, context, params, environment,
+				   None_Receiver, completion);
+	if (last_job[0] == '\0')
+		return;
+	output = begin_tup_output_tupdesc(receiver,
+									  CallStmtResultDesc((CallStmt *) planned->utilityStmt),
+									  &TTSOpsVirtual);
+	values[0] = CStringGetTextDatum(last_job);
+	do_tup_output(output, values, nulls);
+	end_tup_output(output);
+}
+
+/* Carries out a CREATE UNIQUE INDEX; false, with nothing done, if there are duplicates. */
+static bool
+is_built_unique(Utility next, UTILITY_PARAMETERS)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool is_built = true;
+
+	/* As PL/pgSQL does for a block with EXCEPTION. */
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(memory);
+	PG_TRY();
+	{
+		next(planned, query, read_only_tree, context, params, environment, receiver, completion);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(memory);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(memory);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(memory);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(error);
+		FreeErrorData(error);
+		is_built = false;
+	}
+	PG_END_TRY();
+	return is_built;
+}
+
+/* The table that an index is made for. */
+static Oid
+indexed_table(const IndexStmt *statement)
+{
+	return RangeVarGetRelid(statement->relation, NoLock, true);
+}
+
+/*
+ * The index that was made, or that was there if IF NOT EXISTS found one. An event trigger may have made
+ * something else before it; then the name tells, if it has one.
+ */
+static Oid
+index_of(const IndexStmt *statement)
+{
+	Oid			table = indexed_table(statement);
+	char		kind = OidIsValid(first_made) ? get_rel_relkind(first_made) : '\0';
+
+	if ((kind == RELKIND_INDEX || kind == RELKIND_PARTITIONED_INDEX) &&
+		IndexGetRelation(first_made, true) == table)
+		return first_made;
+	if (statement->idxname == NULL || !OidIsValid(table))
+		return InvalidOid;
+	return get_relname_relid(statement->idxname, get_rel_namespace(table));
+}
+
+/*
+ * Leaves what Aurora DSQL leaves of a unique index whose table has duplicates: an index of that name which
+ * is not valid, until somebody drops it.
+ */
+static void
+leave_invalid(Utility next, UTILITY_PARAMETERS)
+{
+	IndexStmt  *statement = castNode(IndexStmt, copyObject(planned->utilityStmt));
+	Oid			index;
+
+	statement->unique = false;
+#if PG_VERSION_NUM >= 150000
+	statement->nulls_not_distinct = false;
+#endif
+	first_made = InvalidOid;
+	next(with_node(planned, (Node *) statement), query, true, context, params, environment, receiver,
+		 completion);
+	CommandCounterIncrement();
+	index = index_of(statement);
+	if (!OidIsValid(index))
+		return;
+	index_set_state_flags(index, INDEX_DROP_CLEAR_VALID);
+	CacheInvalidateRelcacheByRelid(indexed_table(statement));
+	CommandCounterIncrement();
+}
+
+/* Writes the row of a job that is over. */
+static void
+record(const char *id, const IndexStmt *statement, const char *fault, TimestampTz start)
+{
+	Relation	table = table_open(job_table(), RowExclusiveLock);
+	Oid			index = index_of(statement);
+	char	   *name = OidIsValid(index) ? get_rel_name(index) : NULL;
+	Datum		values[TABLE_COLUMNS];
+	bool		nulls[TABLE_COLUMNS] = {false};
+
+	if (RelationGetNumberOfAttributes(table) != TABLE_COLUMNS)
+		elog(ERROR, "sys.%s is not as dsql_iam has made it", TABLE);
+	values[0] = CStringGetTextDatum(id);
+	values[1] = CStringGetTextDatum(fault ? "failed" : "completed");
+	nulls[2] = fault == NULL;
+	values[2] = CStringGetTextDatum(fault ? fault : "");
+	values[3] = CStringGetTextDatum("INDEX_BUILD");
+	values[4] = ObjectIdGetDatum(RelationRelationId);
+	nulls[5] = nulls[6] = name == NULL;
+	values[5] = ObjectIdGetDatum(index);
+	values[6] = CStringGetTextDatum(name == NULL ? "" :
+									psprintf("%s.%s", get_namespace_name(get_rel_namespace(index)),
+											 name));
+	values[7] = TimestampTzGetDatum(start);
+	values[8] = TimestampTzGetDatum(GetCurrentTimestamp());
+	CatalogTupleInsert(table, heap_form_tuple(RelationGetDescr(table), values, nulls));
+	table_close(table, NoLock);
+	CommandCounterIncrement();
+}
+
+/* Carries out a CREATE INDEX ASYNC by `next`, and records the job with this id. */
+void
+dsql_iam_build_index(const char *id, Utility next, UTILITY_PARAMETERS)
+{
+	IndexStmt  *statement = castNode(IndexStmt, planned->utilityStmt);
+	TimestampTz start = GetCurrentTimestamp();
+	const char *fault = NULL;
+
+	/* Before the work. */
+	(void) job_table();
+	first_made = InvalidOid;
+	watches = true;
+	if (!statement->unique)
+		next(planned, query, true, context, params, environment, receiver, completion);
+	else if (!is_built_unique(next, planned, query, true, context, params, environment, receiver,
+							  completion))
+	{
+		fault = "found duplicate key(s) while validating index uniqueness";
+		leave_invalid(next, planned, query, true, context, params, environment, receiver,
+					  completion);
+	}
+	watches = false;
+	CommandCounterIncrement();
+	record(id, statement, fault, start);
+	strlcpy(last_job, id, sizeof(last_job));
+}

@@ -1,0 +1,206 @@
+//! `cargo xtask bare`: README's two commands on a machine that has nothing but Rust.
+//!
+//! The machine is a Debian in a folder, with namespaces of its own: an init that reaps, both addresses
+//! of `localhost` in `/etc/hosts`, homes that are closed to others, and of packages only those that
+//! every installation has. The toolchain is this machine's; what it needs to reach its registries comes
+//! along from the environment.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use nix::unistd::geteuid;
+
+use crate::{apt, run, workspace};
+
+/// Where Debian comes from.
+const ARCHIVE: &str = "http://deb.debian.org/debian";
+
+/// The packages that it has besides the essential ones.
+const PACKAGES: &str = "ca-certificates,curl,git,sudo,tini,procps";
+
+/// The variables that tell clients of registries how to reach them: these, and those that begin so.
+const REGISTRIES: [&str; 16] = [
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_",
+    "npm_config_",
+    "NPM_CONFIG_",
+    "CARGO_REGISTRIES_",
+    "CARGO_REGISTRY_",
+    "CARGO_SOURCE_",
+    "CARGO_HTTP_",
+    "CARGO_NET_",
+];
+
+/// What `bare` takes.
+#[derive(Args)]
+pub struct Arguments {
+    /// The release of Debian
+    #[arg(long, value_name = "NAME", default_value = "bookworm")]
+    debian: Debian,
+
+    /// Who types the commands: root, or a user without sudo, for whom root installs what they ask for
+    #[arg(long, value_name = "NAME", default_value = "dev")]
+    user: Typist,
+
+    /// No more than `./x up` and a login
+    #[arg(long, conflicts_with = "words")]
+    up: bool,
+
+    /// What is added to `./x test`, such as `-- --only unit python`
+    #[arg(last = true)]
+    words: Vec<String>,
+}
+
+/// The releases with a PostgreSQL that is served.
+#[derive(Clone, Copy, ValueEnum)]
+enum Debian {
+    /// Debian 12
+    Bookworm,
+    /// Debian 13
+    Trixie,
+}
+
+/// Who types the commands.
+#[derive(Clone, Copy, ValueEnum)]
+enum Typist {
+    /// the superuser
+    Root,
+    /// an ordinary user
+    Dev,
+}
+
+/// Runs both commands.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        geteuid().is_root(),
+        "only root can enter a Debian of its own"
+    );
+    let release = arguments.debian.to_possible_value().context("no name")?;
+    let user = arguments.user.to_possible_value().context("no name")?;
+    let (release, user) = (release.get_name(), user.get_name());
+    let folder = workspace::target_directory()?.join("bare");
+    fs::create_dir_all(&folder)?;
+    let debian = debian(&folder, release)?;
+
+    // What is written goes into a layer above it, which is thrown away.
+    let layer = tempfile::tempdir_in(&folder)?;
+    fs::set_permissions(layer.path(), fs::Permissions::from_mode(0o755))?;
+    for name in ["upper", "work", "root"] {
+        fs::create_dir(layer.path().join(name))?;
+    }
+    fs::set_permissions(
+        layer.path().join("upper"),
+        fs::Permissions::from_mode(0o755),
+    )?;
+    clone(&layer.path().join("upper"), user)?;
+
+    let toolchain = run::output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let mut test = Command::new("unshare");
+    test.args(["--mount", "--pid", "--fork", "--kill-child", "bash"])
+        .arg(workspace::root().join("tests/bare/enter.sh"))
+        .args([&debian, layer.path(), Path::new(toolchain.trim())])
+        .arg(user)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C.UTF-8")
+        .envs(std::env::vars().filter(|(name, _)| is_for_registries(name)));
+    if arguments.up {
+        test.arg("up");
+    }
+    run::run(test.args(&arguments.words))
+        .with_context(|| format!("on Debian's {release}, as {user}"))
+}
+
+fn is_for_registries(name: &str) -> bool {
+    REGISTRIES
+        .iter()
+        .any(|known| match known.strip_suffix('_') {
+            Some(_) => name.starts_with(known),
+            None => name == *known,
+        })
+}
+
+/// The Debian, made once: with the users, and with what it takes to reach the registries.
+fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
+    let root = folder.join(release);
+    if root.is_dir() {
+        return Ok(root);
+    }
+    apt::debootstrap()?;
+    let new = folder.join(format!("{release}.new"));
+    let _ = fs::remove_dir_all(&new);
+    println!("making a Debian, once, which takes some minutes");
+    let mut debootstrap = Command::new("debootstrap");
+    debootstrap
+        .args(["--variant=minbase", "--include", PACKAGES, release])
+        .arg(&new)
+        .arg(ARCHIVE);
+    run::output(&mut debootstrap)?;
+
+    fs::write(
+        new.join("etc/hosts"),
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
+    )?;
+    fs::copy("/etc/resolv.conf", new.join("etc/resolv.conf"))?;
+    fs::write(
+        new.join("etc/apt/apt.conf.d/90yes"),
+        "APT::Get::Assume-Yes \"true\";\n",
+    )?;
+    let authorities = Path::new("/usr/local/share/ca-certificates");
+    for entry in fs::read_dir(authorities).into_iter().flatten() {
+        let entry = entry?;
+        let into = new.join("usr/local/share/ca-certificates");
+        fs::copy(entry.path(), into.join(entry.file_name()))?;
+    }
+    for file in ["/etc/pip.conf", "/root/.npmrc", "/root/.cargo/config.toml"] {
+        let copy = new.join(file.trim_start_matches('/'));
+        if Path::new(file).is_file() {
+            fs::create_dir_all(copy.parent().context("a file has a folder")?)?;
+            fs::copy(file, copy)?;
+        }
+    }
+    let mut setup = Command::new("chroot");
+    setup.arg(&new).args([
+        "sh",
+        "-ec",
+        "update-ca-certificates; useradd --create-home --shell /bin/bash dev
+         cp -r /root/.npmrc /root/.cargo /home/dev 2>/dev/null || true
+         chown -R dev:dev /home/dev; chmod 700 /root /home/dev",
+    ]);
+    run::output(&mut setup)?;
+    fs::rename(&new, &root)?;
+    Ok(root)
+}
+
+/// Clones what is committed into the user's home.
+fn clone(upper: &Path, user: &str) -> Result<()> {
+    let home = match user {
+        "root" => upper.join("root"),
+        user => upper.join("home").join(user),
+    };
+    fs::create_dir_all(&home)?;
+    let checkout = home.join("dsql_iam");
+    let mut clone = Command::new("git");
+    clone
+        .args(["clone", "--quiet", "--no-hardlinks"])
+        .arg(workspace::root())
+        .arg(&checkout);
+    run::run(&mut clone)?;
+    // The users of that Debian: its first is 1000, as everywhere.
+    if user != "root" {
+        run::run(Command::new("chown").args(["-R", "1000:1000"]).arg(&home))?;
+    }
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+    Ok(())
+}
