@@ -15,6 +15,7 @@ CLUSTER = "abcdefghijklmnopqrstuvwxyz"
 
 
 def run(server, *arguments):
+    assert pathlib.Path(server.command).name == "dsql-iam"
     done = subprocess.run([server.command, "import", *arguments], text=True, capture_output=True,
                           env=os.environ | server.variables, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

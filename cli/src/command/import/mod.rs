@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use dsql_iam_core::arn::is_account_id;
+use dsql_iam_core::cluster::ID_LEN;
 
 use super::Report;
 use crate::shared::iam_directory::IamDirectory;
@@ -267,6 +268,23 @@ impl Import<'_> {
 fn facts(common: &Common) -> Result<Facts, String> {
     if let Some(id) = common.account_id.as_deref().filter(|id| !is_account_id(id)) {
         return Err(format!("--account-id: \"{id}\" is not twelve digits"));
+    }
+    let is_id = |id: &str| {
+        let is_fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        id.len() == ID_LEN && id.bytes().all(is_fit)
+    };
+    let ids = common
+        .cluster_ids
+        .iter()
+        .map(|text| text.rsplit('=').next());
+    if let Some(id) = ids
+        .chain([common.cluster.as_deref()])
+        .flatten()
+        .find(|id| !is_id(id))
+    {
+        return Err(format!(
+            "\"{id}\" is not the id of a cluster: 26 characters of a-z and 0-9"
+        ));
     }
     let split = |text: &String| match text.rsplit_once('=') {
         Some((address, id)) => (Some(address.to_owned()), id.to_owned()),

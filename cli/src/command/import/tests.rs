@@ -325,6 +325,15 @@ fn faults_are_named() {
         let fault = fault(kind, text, &facts);
         assert!(fault.contains(expected), "{text}: {fault}");
     }
+    let id = fault(
+        "terraform",
+        "{}",
+        &["--cluster-id", "aws_dsql_cluster.a=ABC"],
+    );
+    assert_eq!(
+        id,
+        "\"ABC\" is not the id of a cluster: 26 characters of a-z and 0-9"
+    );
     let no_account = fault("cloudformation", &template(json!({})), &[]);
     assert_eq!(
         no_account,

@@ -179,8 +179,16 @@ impl Program {
                 statements.extend(statements_of(document));
             }
         }
-        for statement in self.attribute(index, "statement")?.elements() {
-            statements.push(statement_of(statement));
+        let blocks = self.attribute(index, "statement")?;
+        let planned = self.plan.instances[index].values.get("statement");
+        let planned = planned.cloned().unwrap_or(Value::Null);
+        let is_exact =
+            self.has_source(index) || planned.elements().len() != blocks.elements().len();
+        for (number, block) in blocks.elements().iter().enumerate() {
+            statements.push(match planned.elements().get(number) {
+                Some(planned) if !is_exact => statement_of(&as_referred(planned, block)),
+                _ => statement_of(block),
+            });
         }
         for name in ["override_json", "override_policy_documents"] {
             for document in self.attribute(index, name)?.elements() {
@@ -208,6 +216,25 @@ impl Program {
         }
         Ok(Value::Object(document))
     }
+}
+
+/// A block of which the unknown parts are read from what their expressions refer to. That may be less than the
+/// expressions are, so it counts for what an Allow names: elsewhere, as in a Deny, what is unknown stays so.
+fn as_referred(planned: &Value, referred: &Value) -> Value {
+    let (Value::Object(planned), Value::Object(referred)) = (planned, referred) else {
+        return planned.clone();
+    };
+    let mut block = planned.clone();
+    let is_allow = match planned.get("effect") {
+        None | Some(Value::Null) => true,
+        Some(effect) => *effect == Value::text("Allow"),
+    };
+    for name in ["resources", "principals"].into_iter().filter(|_| is_allow) {
+        if let Some(value) = referred.get(name) {
+            block.insert(name.into(), value.clone());
+        }
+    }
+    Value::Object(block)
 }
 
 /// The statements of a document; an unknown one of a document that is unknown.

@@ -168,6 +168,15 @@ impl Program {
         )
     }
 
+    /// Whether the source has a resource, so that its expressions are known as they are.
+    pub fn has_source(&self, index: usize) -> bool {
+        let instance = &self.plan.instances[index];
+        let module = Self::sourced(self.source.as_ref(), &instance.module);
+        let (resource_type, name) = (instance.resource_type.clone(), instance.name.clone());
+        let key = (instance.is_data, resource_type, name);
+        module.is_some_and(|module| module.resources.contains_key(&key))
+    }
+
     /// Whether the configuration or the source has an expression for an attribute; `None` if there is neither.
     pub fn is_configured(&self, index: usize, attribute: &str) -> Option<bool> {
         let instance = &self.plan.instances[index];
