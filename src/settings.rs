@@ -9,9 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Directory that holds the IAM documents, relative to the data directory or absolute.
+/// Directory that holds the IAM documents, relative to the data directory or absolute. By default it is outside
+/// the data directory: base backups and standbys get all that is in there, and would get the secrets.
 static IAM_DIRECTORY: GucSetting<Option<CString>> =
-    GucSetting::<Option<CString>>::new(Some(c"dsql_iam"));
+    GucSetting::<Option<CString>>::new(Some(c"/etc/dsql_iam"));
 /// The account that owns the cluster.
 static ACCOUNT_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 /// The cluster's region.

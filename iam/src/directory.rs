@@ -6,16 +6,18 @@
 
 use crate::documents::{self, BadDocument, Document};
 use crate::identity::Identities;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatVfsMountFlags, fstat, fstatvfs, openat,
+    statat,
+};
 use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use time::UtcDateTime;
 
@@ -69,6 +71,14 @@ pub enum LoadError {
         /// its permission bits
         mode: u32,
     },
+    /// Others than its owner can write a document, or put one into the directory.
+    #[error("\"{}\" has mode {mode:04o}: others than its owner can write it", .path.display())]
+    Writable {
+        /// the document or the directory
+        path: PathBuf,
+        /// its permission bits
+        mode: u32,
+    },
     /// A document is not what it should be.
     #[error("\"{}\": {error}", .path.display())]
     Broken {
@@ -88,6 +98,7 @@ impl LoadError {
             | Self::Unreadable { path, .. }
             | Self::NotAFile(path)
             | Self::Exposed { path, .. }
+            | Self::Writable { path, .. }
             | Self::Broken { path, .. } => path,
         }
     }
@@ -98,7 +109,8 @@ impl LoadError {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Unreadable { error, .. } => error.kind() == io::ErrorKind::PermissionDenied,
-            Self::Directory { .. } => false,
+            // Of the directory, whose mode is not in the fingerprint, or of a document, which is read again.
+            Self::Directory { .. } | Self::Writable { .. } => false,
             _ => true,
         }
     }
@@ -161,6 +173,8 @@ pub struct Snapshot {
 struct StoredDocument {
     path: String,
     mode: u32,
+    /// Whether others than its owner can write it.
+    is_writable: bool,
     text: String,
 }
 
@@ -195,6 +209,7 @@ impl StoredDocument {
         let stored = Self {
             path: listing.path_of(name).to_string_lossy().into_owned(),
             mode: mode & 0o7777,
+            is_writable: others_can_write(&file, mode),
             text,
         };
         Ok((stored, stat))
@@ -211,14 +226,17 @@ impl StoredDocument {
         if document.has_secret() && mode & 0o077 != 0 {
             return Err(LoadError::Exposed { path: path(), mode });
         }
+        if self.is_writable {
+            return Err(LoadError::Writable { path: path(), mode });
+        }
         Ok(document)
     }
 }
 
 /// All that a directory holds.
 pub(crate) struct Contents {
-    /// The permission bits of the directory itself.
-    pub(crate) mode: Option<u32>,
+    /// The permission bits of the directory itself, if others than its owner can put documents into it.
+    pub(crate) mode_if_writable: Option<u32>,
     /// Each file that counts.
     pub(crate) documents: Vec<Entry>,
     /// Everything else, sorted.
@@ -272,9 +290,8 @@ pub(crate) fn survey(directory: &Path) -> Result<Contents, LoadError> {
         is_folder: path.is_dir(),
         path,
     });
-    let found = fs::metadata(directory).ok();
     Ok(Contents {
-        mode: found.map(|found| found.permissions().mode() & 0o7777),
+        mode_if_writable: listing.mode_if_writable()?,
         documents,
         others: others.collect(),
     })
@@ -359,7 +376,26 @@ struct Listing<'d> {
 
 impl<'d> Listing<'d> {
     fn read(path: &'d Path) -> Result<Self, LoadError> {
-        Self::read_with(path, |_| ())
+        let listing = Self::read_with(path, |_| ())?;
+        match listing.mode_if_writable()? {
+            None => Ok(listing),
+            Some(mode) => Err(LoadError::Writable {
+                path: path.to_owned(),
+                mode,
+            }),
+        }
+    }
+
+    /// The permission bits of the directory, if others than its owner can put documents into it.
+    fn mode_if_writable(&self) -> Result<Option<u32>, LoadError> {
+        let stat = fstat(&self.directory).map_err(|error| LoadError::Directory {
+            path: self.path.to_owned(),
+            error: error.into(),
+        })?;
+        // Of another type on another system.
+        #[allow(clippy::useless_conversion)]
+        let mode = u32::from(stat.st_mode);
+        Ok(others_can_write(&self.directory, mode).then_some(mode & 0o7777))
     }
 
     /// Calls `other` with each name that is no document's.
@@ -485,6 +521,14 @@ fn open_directory(
         Err(error) => Some(Err(failed(error.into()))),
     });
     Ok((directory, names))
+}
+
+/// Whether the mode lets others than the owner write, and the file system does: a read-only mount, as of
+/// a secret in a container, has files that nobody can write, whatever their mode.
+fn others_can_write(file: impl AsFd, mode: u32) -> bool {
+    let is_read_only =
+        || fstatvfs(file).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY));
+    mode & 0o022 != 0 && !is_read_only()
 }
 
 fn is_document(name: &CStr) -> bool {

@@ -106,6 +106,41 @@ fn an_empty_directory_holds_nobody() {
 }
 
 #[test]
+fn a_document_that_others_can_write_is_refused() {
+    for mode in [0o664, 0o646, 0o620, 0o602, 0o666] {
+        let directory = directory(&[("account.json", "{\"UserDetailList\": []}", mode)]);
+        let path = directory.path().join("account.json");
+        let error = error_of(directory.path());
+        let expected = format!(
+            "\"{}\" has mode {mode:04o}: others than its owner can write it",
+            path.display()
+        );
+        assert_eq!((error.to_string(), error.path()), (expected, &*path));
+    }
+    for mode in [0o644, 0o755, 0o444] {
+        let directory = directory(&[("account.json", "{\"UserDetailList\": []}", mode)]);
+        assert_eq!(counts(directory.path()), (0, 0, 0), "{mode:o}");
+    }
+}
+
+#[test]
+fn a_directory_that_others_can_write_is_refused() {
+    let directory = directory(&[]);
+    for mode in [0o770, 0o702, 0o720, 0o1777] {
+        set_mode(directory.path(), mode);
+        let expected = format!(
+            "\"{}\" has mode {mode:04o}: others than its owner can write it",
+            directory.path().display()
+        );
+        assert_eq!(error_of(directory.path()).to_string(), expected);
+        let fault = fingerprint(directory.path()).unwrap_err();
+        assert_eq!(fault.to_string(), expected);
+    }
+    set_mode(directory.path(), 0o755);
+    assert_eq!(counts(directory.path()), (0, 0, 0));
+}
+
+#[test]
 fn a_document_with_a_secret_must_be_private() {
     for (text, secrets) in [
         (KEY, ["alices-secret", "alices-secret"]),
@@ -141,7 +176,7 @@ fn a_document_with_a_secret_must_be_private() {
 
 #[test]
 fn a_document_without_a_secret_may_be_public() {
-    for mode in [0o644, 0o640, 0o444, 0o666] {
+    for mode in [0o644, 0o640, 0o444, 0o755] {
         let directory = directory(&[("users.json", USERS, mode)]);
         assert_eq!(counts(directory.path()), (1, 0, 0), "{mode:o}");
     }

@@ -38,8 +38,12 @@ fi
 private "$kept"
 
 # The documents belong to a user of the host, and those with secrets are for that user alone. If the
-# server cannot read them, it gets copies, which a restart brings up to date.
+# server cannot read them, or would refuse them because others can write them, it gets copies, which a restart
+# brings up to date.
 is_readable=yes
+if is_root && [ -n "$(find -L "$iam" -maxdepth 1 -perm /022 \( -name '*.json' -o -path "$iam" \) -print -quit)" ]; then
+    is_readable=no
+fi
 for document in "${documents[@]}"; do
     as_server test -r "$document" || is_readable=no
 done
@@ -49,7 +53,7 @@ if [ $is_readable = no ]; then
         # Root would read for the server's user what that user linked to.
         [ ! -L "$document" ] || ! { as_server test -w "$iam" || as_server test -O "$iam"; } || die "$document is a link, and the server's user, who can write in $iam, may have made it: put the document itself there"
     done
-    say "the server's user cannot read $iam, so it works on copies: restart it after a change"
+    say "the server's user cannot use $iam as it is, so it works on copies: restart it after a change"
     as_server rm -rf "$kept/iam"
     private "$kept/iam"
     for document in "${documents[@]}"; do

@@ -170,6 +170,9 @@ ERRORS = {
     "another command's output": (
         and_file("x.json", {"AccessKeyMetadata": []}, 0o644),
         "document", "x.json", None, "not the output of get-account-authorization-details", None),
+    "a file that others can write": (
+        and_file("account.json", sound()["account.json"][0], 0o664),
+        "mode", "account.json", None, "has mode 0664: others than its owner can write it", "chmod go-w "),
     "the same key twice": (
         and_file("z.json", access_key("alice", ACCESS), 0o600),
         "document", "z.json", None, f"access key {ACCESS.id} is there twice", None),
@@ -196,10 +199,6 @@ WARNINGS = {
     "a name with a dot": (
         and_file(".hidden.json", {}, 0o600),
         "ignored", ".hidden.json", None, "its name starts with a dot", "give it a name"),
-    "a file that everybody can write": (
-        and_file("account.json", sound()["account.json"][0], 0o666),
-        "mode", "account.json", None, "has mode 0666: everybody can change who may log in",
-        "chmod o-w "),
     "no identities": (
         {}, "empty", None, None, "nobody can log in with a token",
         "aws iam get-account-authorization-details"),
@@ -584,9 +583,10 @@ def test_folders_and_open_directories(check, tmp_path):
     about = {(f["file"], f["found"]) for f in findings(check(sound(), "--json"))}
     assert about == {
         ("more", "it is ignored, since it is a folder"),
-        (None, "the directory has mode 0777: everybody can put documents into it")}
+        (None, "the directory has mode 0777: others than its owner can put documents into it")}
     # A document has to be a file, though.
     (tmp_path / "iam" / "more").rename(tmp_path / "iam" / "more.json")
+    (tmp_path / "iam").chmod(0o755)
     errors = [f for f in findings(check(sound(), "--json")) if f["severity"] == "error"]
     assert [f["file"] for f in errors] == ["more.json"]
     assert "is not a regular file" in errors[0]["found"]

@@ -350,6 +350,11 @@ class Cluster:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    @property
+    def documents(self):
+        """The folder for the IAM documents, as setup makes it: beside the data directory."""
+        return self.path.with_name(f"{self.path.name}.dsql_iam")
+
     def state(self):
         """Names, owners, modes and contents of all that setup could change."""
         paths = [path for path in self.path.iterdir()
@@ -368,16 +373,18 @@ def template(own):
 
 @pytest.fixture
 def cluster(own, template):
-    path = own.dir / "cluster"
-    own_path = own.folder("cluster")
-    own.as_owner("/bin/cp", "-a", f"{template}/.", own_path)
+    # In a folder of the server's user, as packages have it.
+    above = own.folder("clusters")
+    above.chmod(0o711)
+    path = own.folder("clusters/cluster")
+    own.as_owner("/bin/cp", "-a", f"{template}/.", path)
     cluster = Cluster(own, path)
     # The mirror with the extension in it is found by what ran there last.
     own.write(path / "postmaster.opts", f'{own.program} "-D" "{path}"\n')
     yield cluster
     if (path / "postmaster.pid").exists():
         cluster.pg_ctl("stop", "-m", "immediate")
-    shutil.rmtree(path)
+    shutil.rmtree(above)
 
 
 def setup(own, *arguments, **more):
@@ -389,7 +396,7 @@ def test_setup_shows_does_and_takes_back(own, cluster):
     shown = told(setup(own, "--data", cluster.path, *CLUSTER))
     assert "  + shared_preload_libraries = 'dsql_iam'" in shown
     assert "  + dsql_iam.account_id = '012345678912'" in shown
-    assert f"{cluster.path}/dsql_iam: a new folder, mode 0700" in shown
+    assert f"{cluster.documents}: a new folder, mode 0700" in shown
     assert shown.splitlines()[-1] == "nothing is changed yet: add --yes to have it done"
     assert cluster.state() == before
 
@@ -397,7 +404,7 @@ def test_setup_shows_does_and_takes_back(own, cluster):
     assert "restart the server" in done.splitlines()[-1]
     after = cluster.state()
     assert {row[1] for row in after} == {cluster.path.stat().st_uid}
-    assert (cluster.path / "dsql_iam").stat().st_mode & 0o777 == 0o700
+    assert cluster.documents.stat().st_mode & 0o777 == 0o700
     assert "nothing to change" in told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
     assert cluster.state() == after
 
@@ -636,24 +643,27 @@ def test_setup_does_not_show_an_id_that_no_cluster_gets(own, cluster):
     assert re.findall(r".*cluster_id.*", shown) == [f"  + dsql_iam.cluster_id = '{chosen}'"]
 
 
-def test_undo_once_the_server_is_stopped_takes_the_rest(own, cluster):
+@pytest.mark.parametrize("is_running", [True, False])
+def test_undo_once_the_library_is_gone_takes_the_rest(own, cluster, is_running):
     before = cluster.state()
     file = cluster.path / "dsql_iam_hba.conf"
     told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
     cluster.pg_ctl("start")
     said = told(setup(own, "--data", cluster.path, "--undo", "--yes"))
-    assert (f"{file} is in force until the restart; after that it can be deleted, and setup --undo does that "
-            "while the server is stopped") in said
+    assert (f"{file} is in force until the restart; after that setup --undo --yes takes it away") in said
     assert said.splitlines()[-1] == "done; restart the server"
-    # While the server runs, it may be in force.
+    # While the server has the library, it may be in force.
     assert told(setup(own, "--data", cluster.path, "--undo", "--yes")) == (
         f"nothing to change in {cluster.path}\n")
-    cluster.pg_ctl("stop", "-m", "fast")
+    # Restarted or stopped, it is not.
+    cluster.pg_ctl("restart" if is_running else "stop", "-m", "fast")
     assert file.exists()
     shown = told(setup(own, "--data", cluster.path, "--undo"))
     assert shown == f"{file}: taken away\nnothing is changed yet: add --yes to have it done\n"
     assert file.exists()
     assert told(setup(own, "--data", cluster.path, "--undo", "--yes")) == f"{file}: taken away\ndone\n"
+    if is_running:
+        cluster.pg_ctl("stop", "-m", "fast")
     assert cluster.state() == before
     assert "nothing to change" in told(setup(own, "--data", cluster.path, "--undo", "--yes"))
 
@@ -817,10 +827,10 @@ def test_undo_names_the_line_that_somebody_else_wrote(own, cluster, with_setup, 
 
 def test_undo_leaves_the_documents(own, cluster):
     told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
-    own.write(cluster.path / "dsql_iam/a.json", "{}")
+    own.write(cluster.documents / "a.json", "{}")
     said = told(setup(own, "--data", cluster.path, "--undo", "--yes"))
-    assert f"{cluster.path}/dsql_iam stays, since it is not empty" in said
-    assert (cluster.path / "dsql_iam/a.json").exists()
+    assert f"{cluster.documents} stays, since it is not empty" in said
+    assert (cluster.documents / "a.json").exists()
 
 
 def test_setup_of_what_is_no_server(own, tmp_path):
@@ -859,6 +869,139 @@ def test_setup_before_install(own, cluster, tmp_path):
         pytest.skip("the system's PostgreSQL has the extension")
     said = fault(setup(own, "--data", cluster.path, *CLUSTER, "--pg-config", config))
     assert "does not have the extension's files: dsql-iam install puts them there" in said
+
+
+def test_setup_by_neither_root_nor_the_owner_runs_nothing(own, cluster, ordinary):
+    """Whose data directory it is has named a program in it."""
+    if ordinary is None:
+        pytest.skip("only root can be somebody else")
+    ran = own.dir / "ran"
+    program = own.dir / "program"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    own.write(cluster.path / "postmaster.opts", f'{program} "-D" "x"\n', mode=0o644)
+    for path in cluster.path, *cluster.path.iterdir():
+        path.chmod(path.stat().st_mode | 0o055)
+    name = pwd.getpwuid(cluster.path.stat().st_uid).pw_name
+    for arguments in (CLUSTER, ("--undo",)):
+        assert fault(setup(own, "--data", cluster.path, *arguments, user=ordinary)) == (
+            f"{cluster.path} belongs to the user {name}: run it as that user, or as root")
+    assert not ran.exists()
+    program.unlink()
+
+
+def test_setup_keeps_documents_out_of_the_data_directory(own, cluster, configuration):
+    """Beside the configuration where that is elsewhere, as on Debian."""
+    if os.geteuid() == 0:
+        owner = cluster.path.stat()
+        folder = configuration(cluster.path, owner.st_uid, owner.st_gid)
+        shown = told(setup(own, "--data", folder, *CLUSTER))
+        assert f"{folder}/dsql_iam: a new folder, mode 0700" in shown
+    told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    config = (cluster.path / "postgresql.conf").read_text()
+    assert f"dsql_iam.iam_directory = '{cluster.documents}'\n" in config
+    # One inside goes on working, and is named.
+    inside = cluster.path / "iam"
+    shown = told(setup(own, "--data", cluster.path, "--iam-directory", inside, "--yes"))
+    assert (f"note: {inside} lies in the data directory, so each base backup and standby gets the secrets in it: "
+            "move it, and name the new place with --iam-directory\n") in shown
+    assert inside.is_dir()
+
+
+def test_setup_where_the_servers_user_may_make_no_folder(own, cluster, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root has a folder that the server's user may not write")
+    above = own.dir / "above"
+    above.mkdir(mode=0o755)
+    moved = above / "cluster"
+    cluster.path.rename(moved)
+    own.write(moved / "postmaster.opts", f'{own.program} "-D" "{moved}"\n')
+    try:
+        said = fault(setup(own, "--data", moved, *CLUSTER))
+        assert said == (
+            f"the server's user may make a folder neither beside {moved}/postgresql.conf nor beside {moved}: make "
+            "one for the IAM documents (as root: install -d -m 700 -o "
+            f"{pwd.getpwuid(moved.stat().st_uid).pw_name} /etc/dsql_iam) and name it with --iam-directory")
+    finally:
+        moved.rename(cluster.path)
+        above.rmdir()
+
+
+def test_setup_names_settings_that_stand_elsewhere(own, cluster):
+    auto, config = cluster.path / "postgresql.auto.conf", cluster.path / "postgresql.conf"
+    own.write(auto, auto.read_text() + "dsql_iam.exempt_roles = 'app, dba'\n")
+    own.write(config, config.read_text() + "include_if_exists 'more.conf'\n")
+    own.write(cluster.path / "more.conf", "\ndsql_iam.require_tls = off\n")
+    notes = (f"note: line 2 of {cluster.path}/more.conf stays: dsql_iam.require_tls = 'off'\n"
+             f"note: line {len(auto.read_text().splitlines())} of {auto} stays: "
+             "dsql_iam.exempt_roles = 'app, dba'\n")
+    assert notes in told(setup(own, "--data", cluster.path, *CLUSTER))
+    assert notes in told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    assert notes in told(setup(own, "--data", cluster.path, "--undo"))
+    undone = told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert notes in undone
+    assert "note: the role admin stays; to drop it, as a superuser: DROP OWNED BY admin in each database" in undone
+    # Also when there is nothing left to undo.
+    assert notes in told(setup(own, "--data", cluster.path, "--undo"))
+
+
+def test_setup_with_exempt_roles(own, cluster):
+    before = cluster.state()
+    shown = told(setup(own, "--data", cluster.path, *CLUSTER, "--exempt-roles", "app,dba", "--yes"))
+    assert "  + dsql_iam.exempt_roles = 'app,dba'\n" in shown
+    # Named once, they stay.
+    assert "nothing to change" in told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    told(setup(own, "--data", cluster.path, "--region", "eu-west-1", "--yes"))
+    assert "dsql_iam.exempt_roles = 'app,dba'\n" in (cluster.path / "postgresql.conf").read_text()
+    cluster.pg_ctl("start")
+    assert cluster.query("SHOW dsql_iam.exempt_roles") == "app,dba"
+    cluster.pg_ctl("stop", "-m", "fast")
+    told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert cluster.state() == before
+
+
+def test_setup_starts_postgres_where_its_user_gets(own, cluster, tmp_path):
+    """It says so otherwise, where only what counts should stand."""
+    if os.geteuid() != 0:
+        pytest.skip("only root gets where the server's user does not")
+    config = cluster.path / "postgresql.conf"
+    own.write(config, config.read_text() + "work_mem = 'x'\n")
+    tmp_path.chmod(0o700)
+    done = subprocess.run([own.command, "setup", "--data", cluster.path, *CLUSTER], cwd=tmp_path, text=True,
+                          capture_output=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1
+    assert "could not change directory" not in done.stderr
+
+
+def test_admin_can_be_dropped_after_the_removal(own, cluster):
+    told(setup(own, "--data", cluster.path, *CLUSTER, "--yes"))
+    cluster.pg_ctl("start")
+    cluster.query("CREATE EXTENSION dsql_iam")
+    cluster.query("DROP EXTENSION dsql_iam")
+    told(setup(own, cluster.conninfo, "--undo", "--yes"))
+    cluster.pg_ctl("restart", "-m", "fast")
+    cluster.query("DROP OWNED BY admin")
+    cluster.query("DROP ROLE admin")
+    assert cluster.query("SELECT count(*) FROM pg_roles WHERE rolname = 'admin'") == "0"
+
+
+def test_a_password_is_on_no_command_line(own, tmp_path):
+    psql = tmp_path / "psql"
+    psql.write_text(f'#!/bin/sh\ncat >/dev/null\necho "$@" >{tmp_path}/said\n'
+                    f'echo "$PGPASSWORD" >>{tmp_path}/said\nexit 3\n')
+    psql.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for connection in ("host=h password='top secret' user=u", "postgresql://u:top%20secret@h/postgres",
+                       "postgresql://u@h/postgres?password=top%20secret"):
+        for arguments in (["doctor", connection], ["setup", connection]):
+            assert run(own.command, *arguments, PATH=path).returncode == 1
+            line, password = (tmp_path / "said").read_text().splitlines()
+            assert password == "top secret"
+            assert "secret" not in line and "--dbname" in line
+    assert run(own.command, "doctor", PATH=path, DSQL_SUPERUSER="host=h password=x sslpassword=y").stderr == (
+        "dsql-iam: the server could not be asked: sslpassword would stand on psql's command line, where others can "
+        "see it: name a key without a passphrase, or a service file that has it\n")
+    assert "top secret" not in run(own.command, "doctor", "--help", DSQL_SUPERUSER="password='top secret'").stdout
 
 
 def test_setup_without_permission(own, cluster, ordinary):

@@ -22,7 +22,12 @@ The connection has to be one of a superuser, over the Unix socket, or of admin, 
 The exit status is 0 if there is no fault, and 1 if there is one.")]
 pub struct Arguments {
     /// Connection string or URI, as psql takes it [default: what PGHOST and its like say]
-    #[arg(env = "DSQL_SUPERUSER", default_value = "", hide_default_value = true)]
+    #[arg(
+        env = "DSQL_SUPERUSER",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
     connection: String,
 
     /// Print an array of JSON objects

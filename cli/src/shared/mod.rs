@@ -1,6 +1,7 @@
 //! Parts that several commands need, one idea a file.
 
 pub mod cluster;
+pub mod conninfo;
 pub mod file_argument;
 pub mod iam_directory;
 pub mod offline;

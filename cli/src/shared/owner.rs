@@ -127,6 +127,35 @@ fn become_user(user: Uid, group: Gid) -> Result<(), String> {
     setuid(user).map_err(failed)
 }
 
+/// What a data directory has to be for whoever is not root: their own, since programs are run that its
+/// owner has named.
+///
+/// # Errors
+/// A sentence that names the owner.
+pub fn check_own(data: &Path) -> Result<(), String> {
+    let owner = fs::metadata(data)
+        .map_err(|error| cannot(data, &error))?
+        .uid();
+    if owner == geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} belongs to the user {}: run it as that user, or as root",
+        data.display(),
+        name_of(Uid::from_raw(owner))
+    ))
+}
+
+/// The name of the user who runs this, or has stepped down to be.
+pub fn name() -> String {
+    name_of(geteuid())
+}
+
+fn name_of(user: Uid) -> String {
+    let known = User::from_uid(user).ok().flatten();
+    known.map_or_else(|| user.to_string(), |known| known.name)
+}
+
 /// What a data directory has to be, now that root has stepped down on the way to it.
 ///
 /// # Errors

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::conninfo::ConnectionString;
+
 /// The major versions that the extension can be built for.
 pub const SUPPORTED: RangeInclusive<u32> = 14..=18;
 
@@ -152,6 +154,7 @@ const TRUSTED_PATH: &str = "SET search_path = pg_catalog, pg_temp;\n";
 /// # Errors
 /// A sentence with what psql said.
 pub fn psql(connection: &str, script: &str) -> Result<String, String> {
+    let connection = ConnectionString::split(connection)?;
     let mut command = Command::new("psql");
     command
         .args([
@@ -161,10 +164,15 @@ pub fn psql(connection: &str, script: &str) -> Result<String, String> {
             "--no-align",
             "--no-password",
         ])
-        .args(["--set=ON_ERROR_STOP=1", "--dbname", connection, "--file=-"])
+        .args(["--set=ON_ERROR_STOP=1", "--dbname"])
+        .args([&*connection.public, "--file=-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    // Others can see a command line, and not the environment.
+    if let Some(password) = connection.password {
+        command.env("PGPASSWORD", password);
+    }
     if std::env::var_os("PGDATABASE").is_none() {
         command.env("PGDATABASE", "postgres");
     }

@@ -28,9 +28,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use time::UtcDateTime;
 
-/// Everybody may write.
-const WRITABLE: u32 = 0o002;
-
 /// Checks the directory as of `now`, for the logins to `cluster`, or, if that is not given, to the one
 /// cluster that documents describe.
 pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> Report {
@@ -61,7 +58,7 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
         cluster: cluster.cloned(),
         now,
     };
-    checker.directory(directory, contents.mode);
+    checker.directory(directory, contents.mode_if_writable);
     for other in contents.others {
         checker.ignored(&other);
     }
@@ -127,14 +124,18 @@ impl Checker {
         self.warn(place, check, found, remedy);
     }
 
-    fn directory(&mut self, directory: &Path, mode: Option<u32>) {
-        if let Some(mode) = mode.filter(|mode| mode & WRITABLE != 0) {
-            self.warn(
-                Place::default(),
-                "mode",
-                format!("the directory has mode {mode:04o}: everybody can put documents into it"),
-                format!("chmod o-w {}", directory.display()),
-            );
+    fn directory(&mut self, directory: &Path, mode_if_writable: Option<u32>) {
+        if let Some(mode) = mode_if_writable {
+            self.report.findings.push(Finding {
+                severity: Severity::Error,
+                file: None,
+                subject: None,
+                check: "mode",
+                found: format!(
+                    "the directory has mode {mode:04o}: others than its owner can put documents into it"
+                ),
+                remedy: Some(format!("chmod go-w {}", directory.display())),
+            });
         }
     }
 
@@ -188,6 +189,7 @@ impl Checker {
         if let Some(fault) = fault {
             let remedy = match &fault {
                 LoadError::Exposed { .. } => Some(format!("chmod 0600 {}", path.display())),
+                LoadError::Writable { .. } => Some(format!("chmod go-w {}", path.display())),
                 _ => None,
             };
             let (check, found) = match fault {
@@ -195,6 +197,10 @@ impl Checker {
                 LoadError::Exposed { mode, .. } => (
                     "mode",
                     format!("it holds a secret but has mode {mode:04o}; it must be 0600"),
+                ),
+                LoadError::Writable { mode, .. } => (
+                    "mode",
+                    format!("it has mode {mode:04o}: others than its owner can write it"),
                 ),
                 LoadError::Unreadable { error, .. } => {
                     ("document", format!("it cannot be read: {error}"))
@@ -209,13 +215,6 @@ impl Checker {
                 found,
                 remedy,
             });
-        } else if let Some(mode) = mode.filter(|mode| mode & WRITABLE != 0) {
-            self.warn(
-                Place::of_file(&file),
-                "mode",
-                format!("it has mode {mode:04o}: everybody can change who may log in"),
-                format!("chmod o-w {}", path.display()),
-            );
         }
     }
 

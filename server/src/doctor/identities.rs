@@ -44,6 +44,7 @@ pub(super) fn iam_directory(library: &Library) -> Finding {
             let now = library.faulty_document;
             let remedy = match error {
                 LoadError::Exposed { path, .. } => library.user.given(path, now, "600"),
+                LoadError::Writable { path, .. } => library.user.given(path, now, "go-w"),
                 LoadError::Directory { .. } => {
                     format!("let the server's user read it: {}", given("u+rx"))
                 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dsql_iam_server::doctor::preloads;
 
@@ -77,27 +77,78 @@ pub fn lines_of<'c>(
         .lines()
         .enumerate()
         .filter_map(move |(index, line)| {
-            let line_start = line.trim_start();
-            let is_name = |character: char| {
-                character.is_ascii_alphanumeric() || ['_', '.'].contains(&character)
-            };
-            let (found, rest) =
-                line_start.split_at(line_start.find(|character| !is_name(character))?);
-            if !found.eq_ignore_ascii_case(name) {
-                return None;
-            }
-            let rest = rest.trim_start();
-            let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
-            let value = match rest.strip_prefix('\'') {
-                Some(quoted) => unquote(quoted),
-                None => rest
-                    .split([' ', '\t', '#'])
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-            };
-            Some((index + 1, line, value))
+            let (found, value) = setting_of(line)?;
+            found
+                .eq_ignore_ascii_case(name)
+                .then_some((index + 1, line, value))
         })
+}
+
+/// The name and the value that a line sets.
+fn setting_of(line: &str) -> Option<(&str, String)> {
+    let line = line.trim_start();
+    let is_name =
+        |character: char| character.is_ascii_alphanumeric() || ['_', '.'].contains(&character);
+    let (name, rest) = line.split_at(line.find(|character| !is_name(character))?);
+    if name.is_empty() {
+        return None;
+    }
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
+    let value = match rest.strip_prefix('\'') {
+        Some(quoted) => unquote(quoted),
+        None => rest
+            .split([' ', '\t', '#'])
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+    };
+    Some((name, value))
+}
+
+/// How deep files may include each other, as PostgreSQL has it.
+const MAX_DEPTH: usize = 10;
+
+/// The settings of the library in a file and those that it includes: file, number of the line, name and
+/// value. A file that cannot be read has none.
+pub fn own_settings(path: &Path, content: &str) -> Vec<(PathBuf, usize, String, String)> {
+    let mut found = Vec::new();
+    collect(path, content, 0, &mut found);
+    found
+}
+
+fn collect(
+    path: &Path,
+    content: &str,
+    depth: usize,
+    found: &mut Vec<(PathBuf, usize, String, String)>,
+) {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    for (index, line) in content.lines().enumerate() {
+        let Some((name, value)) = setting_of(line) else {
+            continue;
+        };
+        let name = name.to_ascii_lowercase();
+        let included = match name.as_str() {
+            "include" | "include_if_exists" => vec![folder.join(&value)],
+            "include_dir" => {
+                let entries = fs::read_dir(folder.join(&value)).into_iter().flatten();
+                let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+                files.retain(|file| file.extension().is_some_and(|end| end == "conf"));
+                files.sort();
+                files
+            }
+            _ => Vec::new(),
+        };
+        for file in included.into_iter().filter(|_| depth < MAX_DEPTH) {
+            if let Ok(content) = fs::read_to_string(&file) {
+                collect(&file, &content, depth + 1, found);
+            }
+        }
+        if name.starts_with("dsql_iam.") {
+            found.push((path.to_owned(), index + 1, name, value));
+        }
+    }
 }
 
 /// What a configuration file sets this to.
@@ -323,6 +374,43 @@ mod tests {
             ]
         );
         assert_eq!(values("#shared_preload_libraries = 'a'\n"), []);
+    }
+
+    #[test]
+    fn settings_are_found_in_included_files_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("more")).unwrap();
+        fs::write(path("more/b.conf"), "DSQL_IAM.region = 'b'\n").unwrap();
+        fs::write(path("more/c.txt"), "dsql_iam.region = 'c'\n").unwrap();
+        fs::write(
+            path("a.conf"),
+            "x = 1\n dsql_iam.exempt_roles 'app' # mine\n",
+        )
+        .unwrap();
+        let content = "include 'a.conf'\ninclude_dir = 'more'\ninclude_if_exists 'none'\n\
+                       #dsql_iam.region = 'd'\ndsql_iam.region_x = e\n";
+        let found = own_settings(&path("main.conf"), content);
+        let found: Vec<(PathBuf, usize, &str, &str)> = found
+            .iter()
+            .map(|(path, number, name, value)| (path.clone(), *number, &**name, &**value))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (path("a.conf"), 2, "dsql_iam.exempt_roles", "app"),
+                (path("more/b.conf"), 1, "dsql_iam.region", "b"),
+                (path("main.conf"), 5, "dsql_iam.region_x", "e"),
+            ]
+        );
+        // A circle ends.
+        fs::write(
+            path("circle.conf"),
+            "include 'circle.conf'\ndsql_iam.region = 'x'\n",
+        )
+        .unwrap();
+        let circle = own_settings(&path("main.conf"), "include 'circle.conf'\n");
+        assert_eq!(circle.len(), MAX_DEPTH);
     }
 
     #[test]

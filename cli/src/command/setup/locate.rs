@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use dsql_iam_server::doctor::preloads;
 use dsql_iam_server::hba;
 
-use super::conf_file::{cannot, lines_of, read};
+use super::conf_file::{cannot, lines_of, own_settings, read};
 use super::{Arguments, PRELOAD};
 use crate::shared::owner;
 use crate::shared::postgres::{
@@ -25,6 +25,10 @@ pub struct Server {
 }
 
 impl Server {
+    /// Finds the server that is meant. Root goes on as its user.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
     pub fn find(arguments: &Arguments) -> Result<Self, String> {
         // Named by whoever runs this, so it may be where only root gets.
         let named = match &arguments.pg_config {
@@ -44,6 +48,9 @@ impl Server {
             // What was looked at is what is read and written.
             config = fs::canonicalize(&config).map_err(|error| cannot(&config, &error))?;
             owner::check_configuration(&config)?;
+        } else {
+            // Before a program is run that its owner has named.
+            owner::check_own(&data)?;
         }
         let text = read(&data.join("PG_VERSION"))?;
         let version = major(&text).ok_or_else(|| format!("{} has no version", data.display()))?;
@@ -65,6 +72,8 @@ impl Server {
     /// A setting as the server's files have it; an error if it is not set, or they are broken.
     pub fn setting(&self, name: &str) -> Result<String, String> {
         let mut postgres = program(&self.program);
+        // This one may be where the server's user does not get.
+        postgres.current_dir(&self.data);
         let folder = self.config.parent().unwrap_or(&self.data);
         postgres.args(["-C", name, "-D"]).arg(folder);
         postgres
@@ -123,7 +132,7 @@ impl Server {
         let bin = self.program.parent().unwrap_or(Path::new("/"));
         let asked = output({
             let mut pg_config = program(bin.join("pg_config"));
-            pg_config.arg("--pkglibdir");
+            pg_config.arg("--pkglibdir").current_dir(&self.data);
             pg_config
         });
         let beside = ["../lib", "../lib/postgresql"].map(|folder| bin.join(folder));
@@ -145,10 +154,67 @@ impl Server {
         file.exists().then_some(file)
     }
 
-    pub fn is_running(&self) -> bool {
+    /// Whether a server runs that has loaded the library, whose hba file may be in force then. One whose
+    /// libraries cannot be seen has.
+    pub fn uses_library(&self) -> bool {
         let number = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         let number = number.lines().next().unwrap_or_default().trim().to_owned();
-        !number.is_empty() && Path::new("/proc").join(number).exists()
+        let process = Path::new("/proc").join(&number);
+        if number.is_empty() || !process.exists() {
+            return false;
+        }
+        let maps = fs::read(process.join("maps"));
+        maps.map_or(true, |maps| {
+            memchr::memmem::find(&maps, b"/dsql_iam.so").is_some()
+        })
+    }
+
+    /// Where the documents go if nobody says: beside the configuration, else beside the data directory,
+    /// but never in it, since base backups would have their secrets.
+    ///
+    /// # Errors
+    /// A sentence, if this user may write at neither place.
+    pub fn place_for_documents(&self) -> Result<PathBuf, String> {
+        let beside_config = self.config.parent().map(|folder| folder.join("dsql_iam"));
+        let name = self.data.file_name().unwrap_or_default().to_string_lossy();
+        let beside_data = self.data.with_file_name(format!("{name}.dsql_iam"));
+        let places = beside_config.into_iter().chain([beside_data]);
+        let mut places = places.filter(|place| !place.starts_with(&self.data));
+        let fits = |place: &PathBuf| {
+            let parent = place.parent().unwrap_or(Path::new("/"));
+            place.is_dir() || rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_ok()
+        };
+        places.find(fits).ok_or_else(|| {
+            format!(
+                "the server's user may make a folder neither beside {} nor beside {}: make one for the IAM \
+                 documents (as root: install -d -m 700 -o {} /etc/dsql_iam) and name it with --iam-directory",
+                self.config.display(),
+                self.data.display(),
+                owner::name()
+            )
+        })
+    }
+
+    /// The settings of the library that stand in the files as they will be, each in a sentence, but for
+    /// those that setup writes.
+    pub fn elsewhere(
+        &self,
+        config: &str,
+        auto: &str,
+        is_written: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
+        let mut found = own_settings(&self.config, config);
+        found.extend(own_settings(&self.auto_path(), auto));
+        found
+            .into_iter()
+            .filter(|(_, _, name, _)| !is_written(name))
+            .map(|(path, number, name, value)| {
+                format!(
+                    "note: line {number} of {} stays: {name} = '{value}'",
+                    path.display()
+                )
+            })
+            .collect()
     }
 }
 
@@ -245,7 +311,7 @@ fn program_for(
 ) -> Result<PathBuf, String> {
     let version_of = |path: &Path| {
         let mut postgres = program(path);
-        postgres.arg("--version");
+        postgres.arg("--version").current_dir(data);
         major(&output(postgres).ok()?)
     };
     if let Some(found) = named {

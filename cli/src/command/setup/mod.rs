@@ -16,7 +16,9 @@ use locate::Server;
 use plan::{Plan, plan, undo};
 
 const PRELOAD: &str = "shared_preload_libraries";
-/// What setup sets, behind `dsql_iam.`.
+/// The roles that keep their passwords.
+const EXEMPT_ROLES: &str = "dsql_iam.exempt_roles";
+/// What setup always sets, behind `dsql_iam.`.
 const SETTINGS: [&str; 4] = ["account_id", "region", "cluster_id", "iam_directory"];
 
 /// What `dsql-iam setup` takes.
@@ -49,9 +51,14 @@ pub struct Arguments {
     #[arg(long, value_name = "ID")]
     cluster_id: Option<String>,
 
-    /// The folder for the IAM documents [default: as it is set, else dsql_iam in the data directory]
+    /// The folder for the IAM documents [default: as it is set, else dsql_iam beside
+    /// postgresql.conf or, where that is in the data directory, a folder beside that directory]
     #[arg(long, value_name = "DIR")]
     iam_directory: Option<PathBuf>,
+
+    /// Roles that go on logging in with their passwords, separated by commas [default: as it is set]
+    #[arg(long, value_name = "ROLES")]
+    exempt_roles: Option<String>,
 
     /// The pg_config of the server's PostgreSQL [default: found by its version]
     #[arg(long, value_name = "PATH")]
@@ -72,62 +79,81 @@ pub struct Arguments {
 /// A sentence that says what to do.
 pub fn run(arguments: &Arguments) -> Result<Report, String> {
     let server = Server::find(arguments)?;
-    let Plan {
-        mut lines,
-        changes,
-        folder,
-    } = if arguments.undo {
-        undo(&server)?
-    } else {
-        plan(&server, arguments)?
+    let plan = match arguments.undo {
+        true => undo(&server)?,
+        false => plan(&server, arguments)?,
     };
-    if changes.is_empty() && folder.is_none() {
-        if arguments.undo {
-            server.check_let_go()?;
-        }
-        // What an undo leaves behind while the server runs.
-        let leftover = server
-            .hba_file()
-            .filter(|_| arguments.undo && !server.is_running());
-        match leftover {
-            None => return Ok(format!("nothing to change in {}", server.data.display()).into()),
-            Some(_) if arguments.yes => {
-                lines.extend(clean_up(&server)?);
-                lines.push("done".into());
-                return Ok(lines.join("\n").into());
-            }
-            Some(file) => lines.push(format!("{}: taken away", file.display())),
-        }
+    let mut lines = match arguments.undo {
+        true => run_undo(&server, &plan, arguments.yes)?,
+        false => run_setup(&server, &plan, arguments.yes)?,
+    };
+    // Behind what is changed, and before what comes next.
+    let last = lines.pop();
+    lines.extend(plan.notes);
+    lines.extend(last);
+    Ok(lines.join("\n").into())
+}
+
+/// The last line of what is only shown.
+const NOT_YET: &str = "nothing is changed yet: add --yes to have it done";
+
+fn run_setup(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, String> {
+    let mut lines = plan.lines.clone();
+    if plan.changes.is_empty() && plan.folder.is_none() {
+        lines.push(format!("nothing to change in {}", server.data.display()));
+        return Ok(lines);
     }
-    if !arguments.yes {
-        lines.push("nothing is changed yet: add --yes to have it done".into());
-        return Ok(lines.join("\n").into());
+    if !yes {
+        lines.push(NOT_YET.into());
+        return Ok(lines);
     }
     // The folder first: with the settings and without it nobody would get in.
-    if let Some(folder) = folder.as_deref().filter(|_| !arguments.undo) {
+    if let Some(folder) = &plan.folder {
         make_private(folder)?;
     }
-    for change in &changes {
+    for change in &plan.changes {
         replace(&change.path, &change.content)?;
     }
-    if arguments.undo {
-        if let Some(folder) = folder
-            && fs::remove_dir(&folder).is_err()
-            && folder.exists()
-        {
-            lines.push(format!("{} stays, since it is not empty", folder.display()));
-        }
-        lines.extend(clean_up(&server)?);
-        server.check_let_go()?;
-    }
-    lines.push(if arguments.undo {
-        "done; restart the server".into()
-    } else {
+    lines.push(
         "done; restart the server, then as a superuser in the database postgres: CREATE EXTENSION \
          dsql_iam; dsql-iam doctor tells what is missing"
-            .into()
-    });
-    Ok(lines.join("\n").into())
+            .into(),
+    );
+    Ok(lines)
+}
+
+fn run_undo(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, String> {
+    let mut lines = plan.lines.clone();
+    if plan.changes.is_empty() && plan.folder.is_none() {
+        server.check_let_go()?;
+        // What an earlier undo left behind while the server ran with the library.
+        match server.hba_file().filter(|_| !server.uses_library()) {
+            None => lines.push(format!("nothing to change in {}", server.data.display())),
+            Some(_) if yes => {
+                lines.extend(clean_up(server)?);
+                lines.push("done".into());
+            }
+            Some(file) => lines.extend([format!("{}: taken away", file.display()), NOT_YET.into()]),
+        }
+        return Ok(lines);
+    }
+    if !yes {
+        lines.push(NOT_YET.into());
+        return Ok(lines);
+    }
+    for change in &plan.changes {
+        replace(&change.path, &change.content)?;
+    }
+    if let Some(folder) = &plan.folder
+        && fs::remove_dir(folder).is_err()
+        && folder.exists()
+    {
+        lines.push(format!("{} stays, since it is not empty", folder.display()));
+    }
+    lines.extend(clean_up(server)?);
+    server.check_let_go()?;
+    lines.push("done; restart the server".into());
+    Ok(lines)
 }
 
 /// Takes away what the library left in the data directory, if no server needs it any more; says so.
@@ -135,10 +161,9 @@ fn clean_up(server: &Server) -> Result<Option<String>, String> {
     let Some(file) = server.hba_file() else {
         return Ok(None);
     };
-    if server.is_running() {
+    if server.uses_library() {
         return Ok(Some(format!(
-            "{} is in force until the restart; after that it can be deleted, and setup --undo does that \
-             while the server is stopped",
+            "{} is in force until the restart; after that setup --undo --yes takes it away",
             file.display()
         )));
     }

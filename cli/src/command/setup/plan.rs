@@ -10,7 +10,7 @@ use super::conf_file::{
     value_in, without_us,
 };
 use super::locate::Server;
-use super::{Arguments, PRELOAD, SETTINGS};
+use super::{Arguments, EXEMPT_ROLES, PRELOAD, SETTINGS};
 use crate::shared::random;
 
 /// What to write: a file, and its whole content.
@@ -27,6 +27,70 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// the folder for the documents: to make, or to take away with `--undo`
     pub folder: Option<PathBuf>,
+    /// what stays as it is, and is good to know
+    pub notes: Vec<String>,
+}
+
+/// The settings as they have to be.
+struct Wanted {
+    /// `shared_preload_libraries`
+    preload: String,
+    /// the library's own settings, in the order in which they are written
+    settings: Vec<(String, String)>,
+    /// the folder for the documents
+    folder: PathBuf,
+    /// whether the cluster's id was made up just now
+    is_new_id: bool,
+}
+
+impl Wanted {
+    fn of(server: &Server, arguments: &Arguments, preload: &str) -> Result<Self, String> {
+        let setting = |name: &str, given: Option<&str>| match given {
+            Some(value) => value.to_owned(),
+            None => server.setting(name).unwrap_or_default(),
+        };
+        let account = setting("dsql_iam.account_id", arguments.account_id.as_deref());
+        let region = setting("dsql_iam.region", arguments.region.as_deref());
+        let mut id = setting("dsql_iam.cluster_id", arguments.cluster_id.as_deref());
+        let is_new_id = id.is_empty();
+        if is_new_id {
+            id = new_cluster_id()?;
+        }
+        Cluster::new(&account, &region, &id, "").map_err(|fault| {
+            format!("{fault}: give --account-id, --region and, if you have one, --cluster-id")
+        })?;
+        let directory = match &arguments.iam_directory {
+            Some(path) => std::path::absolute(path)
+                .map_err(|error| format!("{}: {error}", path.display()))?
+                .to_string_lossy()
+                .into_owned(),
+            None => setting("dsql_iam.iam_directory", None),
+        };
+        let directory = match directory.is_empty() {
+            true => server.place_for_documents()?.to_string_lossy().into_owned(),
+            false => directory,
+        };
+        let folder = server.data.join(&directory);
+        let values = [account, region, id, directory];
+        let mut settings: Vec<(String, String)> = SETTINGS
+            .iter()
+            .map(|name| format!("dsql_iam.{name}"))
+            .zip(values)
+            .collect();
+        if let Some(roles) = &arguments.exempt_roles {
+            settings.push((EXEMPT_ROLES.into(), roles.clone()));
+        }
+        Ok(Self {
+            preload: match preload.trim() {
+                _ if preloads(preload) => preload.to_owned(),
+                "" => "dsql_iam".to_owned(),
+                others => format!("{others},dsql_iam"),
+            },
+            settings,
+            folder,
+            is_new_id,
+        })
+    }
 }
 
 /// What has to be changed, in words and in files, and the folder to make.
@@ -37,92 +101,15 @@ pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     let block = block.unwrap_or_default();
     // Before the others, whose absence is no fault.
     let preload = server.setting(PRELOAD)?;
-    let setting = |name: &str, given: Option<&str>| match given {
-        Some(value) => value.to_owned(),
-        None => server.setting(name).unwrap_or_default(),
-    };
-    let account = setting("dsql_iam.account_id", arguments.account_id.as_deref());
-    let region = setting("dsql_iam.region", arguments.region.as_deref());
-    let mut id = setting("dsql_iam.cluster_id", arguments.cluster_id.as_deref());
-    let is_new_id = id.is_empty();
-    if is_new_id {
-        id = new_cluster_id()?;
+    let mut wanted = Wanted::of(server, arguments, &preload)?;
+    if let (None, Some(roles)) = (&arguments.exempt_roles, value_in(&block, EXEMPT_ROLES)) {
+        wanted.settings.push((EXEMPT_ROLES.into(), roles));
     }
-    Cluster::new(&account, &region, &id, "").map_err(|fault| {
-        format!("{fault}: give --account-id, --region and, if you have one, --cluster-id")
-    })?;
-    let directory = match &arguments.iam_directory {
-        Some(path) => std::path::absolute(path)
-            .map_err(|error| format!("{}: {error}", path.display()))?
-            .to_string_lossy()
-            .into_owned(),
-        None => setting("dsql_iam.iam_directory", None),
-    };
-    let directory = if directory.is_empty() {
-        "dsql_iam".into()
-    } else {
-        directory
-    };
-    let folder = server.data.join(&directory);
-    let made_before = notes(&block, MADE).next().map(str::to_owned);
-    let is_missing = !folder.is_dir();
-
-    let wanted = if preloads(&preload) {
-        preload.clone()
-    } else if preload.trim().is_empty() {
-        "dsql_iam".to_owned()
-    } else {
-        format!("{},dsql_iam", preload.trim())
-    };
+    let is_missing = !wanted.folder.is_dir();
     let auto = server.auto()?;
-    let auto_line = lines_of(&auto, PRELOAD).last().map(|(_, line, _)| line);
-    let auto_line = auto_line.filter(|_| !preloads(&preload));
-    // What ALTER SYSTEM has set counts more than what stands in postgresql.conf.
-    let mut outweighed = Vec::new();
-    if auto_line.is_some() {
-        outweighed.push((PRELOAD.to_owned(), &wanted));
-    }
-
-    let mut new_block = String::new();
-    if let Some(path) = made_before.or(is_missing.then(|| folder.display().to_string())) {
-        new_block += &format!("{MADE}{path}\n");
-    }
-    let replaced_before = replaced_line(&block, PRELOAD).filter(|_| preloads(&preload));
-    let replaced = auto_line.or(replaced_before);
-    if let Some(line) = replaced {
-        new_block += &format!("{REPLACED}{line}\n");
-    } else if !preloads(&preload) || block.contains(PRELOAD) {
-        new_block += &format!("{PRELOAD} = {}\n", quote(&wanted));
-    }
-    for (name, value) in SETTINGS
-        .into_iter()
-        .zip([&account, &region, &id, &directory])
-    {
-        let name = format!("dsql_iam.{name}");
-        let is_right = server.setting(&name).as_deref() == Ok(value);
-        let ours = value_in(&block, &name);
-        let found = lines_of(&auto, &name).last();
-        // As it was before setup, and not as setup has written it since.
-        let had = replaced_line(&block, &name)
-            .filter(|_| ours.is_some() && value_in(&auto, &name) == ours)
-            .or_else(|| {
-                found
-                    .as_ref()
-                    .map(|(_, line, _)| *line)
-                    .filter(|_| !is_right)
-            });
-        if let Some(line) = had {
-            new_block += &format!("{REPLACED}{line}\n");
-        }
-        if ours.is_some() || !is_right {
-            new_block += &format!("{name} = {}\n", quote(value));
-        }
-        if found.is_some() && !is_right {
-            outweighed.push((name, value));
-        }
-    }
+    let (new_block, outweighed) = new_block(server, &wanted, &block, &auto, &preload);
     let new = match &*new_block {
-        "" => base,
+        "" => base.clone(),
         block => join(&base, block),
     };
 
@@ -131,7 +118,7 @@ pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
         lines.push(format!("{}, at its end:", server.config.display()));
         lines.extend(new_block.lines().map(|line| {
             // One that is only shown is never used.
-            if is_new_id && !arguments.yes && line.starts_with("dsql_iam.cluster_id") {
+            if wanted.is_new_id && !arguments.yes && line.starts_with("dsql_iam.cluster_id") {
                 return "  + dsql_iam.cluster_id is made anew with --yes; choose one with --cluster-id"
                     .to_owned();
             }
@@ -142,7 +129,7 @@ pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     }
     let mut better = auto.clone();
     for (name, value) in outweighed {
-        let new = format!("{name} = {}", quote(value));
+        let new = format!("{name} = {}", quote(&value));
         change_last(&mut better, &name, &new, &mut auto_lines);
     }
     if !auto_lines.is_empty() {
@@ -151,21 +138,93 @@ pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
         lines.extend(auto_lines);
         changes.push(Change {
             path,
-            content: better,
+            content: better.clone(),
         });
     }
     if is_missing {
-        lines.push(format!("{}: a new folder, mode 0700", folder.display()));
+        lines.push(format!(
+            "{}: a new folder, mode 0700",
+            wanted.folder.display()
+        ));
+    }
+    let mut notes = server.elsewhere(&base, &better, |name| {
+        wanted
+            .settings
+            .iter()
+            .any(|(ours, _)| ours.eq_ignore_ascii_case(name))
+    });
+    if wanted.folder.starts_with(&server.data) {
+        notes.push(format!(
+            "note: {} lies in the data directory, so each base backup and standby gets the secrets in it: move \
+             it, and name the new place with --iam-directory",
+            wanted.folder.display()
+        ));
     }
     if server.setting("ssl").as_deref() != Ok("on") {
-        lines.push("note: ssl is off, and without TLS nobody gets in".into());
+        notes.push("note: ssl is off, and without TLS nobody gets in".into());
     }
     Ok(Plan {
         lines,
         changes,
-        folder: is_missing.then_some(folder),
+        folder: is_missing.then_some(wanted.folder),
+        notes,
     })
 }
+
+/// The lines that setup writes, and the settings that postgresql.auto.conf has otherwise, which counts more.
+fn new_block(
+    server: &Server,
+    wanted: &Wanted,
+    block: &str,
+    auto: &str,
+    preload: &str,
+) -> (String, Vec<(String, String)>) {
+    let (mut new, mut outweighed) = (String::new(), Vec::new());
+    let auto_line = lines_of(auto, PRELOAD).last().map(|(_, line, _)| line);
+    let auto_line = auto_line.filter(|_| !preloads(preload));
+    if auto_line.is_some() {
+        outweighed.push((PRELOAD.to_owned(), wanted.preload.clone()));
+    }
+    let made_before = notes(block, MADE).next().map(str::to_owned);
+    let made_now = (!wanted.folder.is_dir()).then(|| wanted.folder.display().to_string());
+    if let Some(path) = made_before.or(made_now) {
+        new += &format!("{MADE}{path}\n");
+    }
+    let replaced_before = replaced_line(block, PRELOAD).filter(|_| preloads(preload));
+    if let Some(line) = auto_line.or(replaced_before) {
+        new += &format!("{REPLACED}{line}\n");
+    } else if !preloads(preload) || block.contains(PRELOAD) {
+        new += &format!("{PRELOAD} = {}\n", quote(&wanted.preload));
+    }
+    for (name, value) in &wanted.settings {
+        let is_right = server.setting(name).as_deref() == Ok(value);
+        let ours = value_in(block, name);
+        let found = lines_of(auto, name).last();
+        // As it was before setup, and not as setup has written it since.
+        let had = replaced_line(block, name)
+            .filter(|_| ours.is_some() && value_in(auto, name) == ours)
+            .or_else(|| {
+                found
+                    .as_ref()
+                    .map(|(_, line, _)| *line)
+                    .filter(|_| !is_right)
+            });
+        if let Some(line) = had {
+            new += &format!("{REPLACED}{line}\n");
+        }
+        if ours.is_some() || !is_right {
+            new += &format!("{name} = {}\n", quote(value));
+        }
+        if found.is_some() && !is_right {
+            outweighed.push((name.clone(), value.clone()));
+        }
+    }
+    (new, outweighed)
+}
+
+/// The role outlives the extension, with what was granted to it.
+const ADMIN_STAYS: &str = "note: the role admin stays; to drop it, as a superuser: DROP OWNED BY admin in each \
+                           database that had the extension, then DROP ROLE admin";
 
 /// What has to be changed to take it back, and the folder that was made. Taken back is what setup wrote,
 /// in postgresql.auto.conf too, and the library's name where `ALTER SYSTEM` has put it there: that file is
@@ -181,7 +240,8 @@ pub fn undo(server: &Server) -> Result<Plan, String> {
     let block = block.unwrap_or_default();
     let content = server.auto()?;
     let (mut better, mut replaced) = without_us(&content, replaced_line(&block, PRELOAD));
-    for name in SETTINGS.map(|name| format!("dsql_iam.{name}")) {
+    let names = SETTINGS.map(|name| format!("dsql_iam.{name}"));
+    for name in names.into_iter().chain([EXEMPT_ROLES.to_owned()]) {
         // What somebody else has set since then stays.
         if let Some(had) = replaced_line(&block, &name)
             && value_in(&better, &name) == value_in(&block, &name)
@@ -189,6 +249,7 @@ pub fn undo(server: &Server) -> Result<Plan, String> {
             change_last(&mut better, &name, had, &mut replaced);
         }
     }
+    let mut notes_left = server.elsewhere(&base, &better, |_| false);
     if better != content {
         let path = server.auto_path();
         lines.push(format!("{}:", path.display()));
@@ -204,6 +265,9 @@ pub fn undo(server: &Server) -> Result<Plan, String> {
             content: base,
         });
     }
+    if !block.is_empty() {
+        notes_left.push(ADMIN_STAYS.into());
+    }
     let made = notes(&block, MADE).next().map(PathBuf::from);
     if let Some(folder) = &made {
         lines.push(format!("{}: taken away, if it is empty", folder.display()));
@@ -212,6 +276,7 @@ pub fn undo(server: &Server) -> Result<Plan, String> {
         lines,
         changes,
         folder: made,
+        notes: notes_left,
     })
 }
 
