@@ -55,6 +55,7 @@ class Clients {
         Map<String, Test> tests = new LinkedHashMap<>();
         for (Map<String, String> mode : MODES) {
             tests.put("both logins and the mapping " + mode, () -> bothLoginsAndTheMapping(mode));
+            tests.put("the job of CREATE INDEX ASYNC " + mode, () -> theJobOfAnIndex(mode));
         }
         tests.put("the ARN is no parameter", Clients::theArnIsNoParameter);
         tests.put("an expired token", Clients::anExpiredToken);
@@ -122,6 +123,37 @@ class Clients {
                 }
             }
             assertRefused(role.name, token("example", false), "28000", null);
+        }
+    }
+
+    static void theJobOfAnIndex(Map<String, String> mode) throws Exception {
+        String table = "java_async_" + ProcessHandle.current().pid();
+        try (Connection admin = connect("admin", token("admin", true), mode);
+                Statement statement = admin.createStatement()) {
+            statement.execute("CREATE TABLE " + table + " (a int)");
+            String create = "CREATE INDEX ASYNC i_" + table + " ON " + table + " (a)";
+            try (PreparedStatement creating = admin.prepareStatement(create)) {
+                // Several times, so that pgjdbc comes to have the statement prepared.
+                for (int time = 0; time < 7; time++) {
+                    String job;
+                    try (ResultSet rows = creating.executeQuery()) {
+                        assertTrue(rows.next(), "no row");
+                        job = rows.getString("job_id");
+                    }
+                    assertTrue(job.matches("[a-z2-7]{26}"), job);
+                    for (String wait : List.of("CALL", "SELECT")) {
+                        try (PreparedStatement waiting =
+                                admin.prepareStatement(wait + " sys.wait_for_job(?)")) {
+                            waiting.setString(1, job);
+                            try (ResultSet rows = waiting.executeQuery()) {
+                                assertTrue(rows.next() && rows.getBoolean(1), wait);
+                            }
+                        }
+                    }
+                    statement.execute("DROP INDEX i_" + table);
+                }
+            }
+            statement.execute("DROP TABLE " + table);
         }
     }
 

@@ -189,3 +189,52 @@ for (const [name, connect] of Object.entries(clients)) {
     await assertRefused(connect, role, "denied", "08006", hint);
   });
 }
+
+test("node-postgres: the job of CREATE INDEX ASYNC", async () => {
+  const client = new pg.Client({ ...settings("admin"), password: () => adminToken("admin") });
+  await client.connect();
+  const table = `node_async_${process.pid}`;
+  try {
+    await client.query(`CREATE TABLE ${table} (a int, b int)`);
+    for (const [column, queryMode] of [
+      ["a", "simple"],
+      ["b", "extended"],
+    ]) {
+      const text = `CREATE INDEX ASYNC ON ${table} (${column})`;
+      const created = await client.query({ text, queryMode });
+      assert.deepEqual(
+        created.fields.map((field) => field.name),
+        ["job_id"],
+      );
+      const [{ job_id: jobId }] = created.rows;
+      assert.match(jobId, /^[a-z2-7]{26}$/);
+      const called = await client.query("CALL sys.wait_for_job($1)", [jobId]);
+      assert.deepEqual(called.rows, [{ succeeded: true }]);
+      const selected = await client.query("SELECT sys.wait_for_job($1)", [jobId]);
+      assert.deepEqual(selected.rows, [{ wait_for_job: true }]);
+    }
+  } finally {
+    await client.query(`DROP TABLE IF EXISTS ${table}`);
+    await client.end();
+  }
+});
+
+test("postgres.js: the job of CREATE INDEX ASYNC", async () => {
+  const sql = postgres({
+    ...settings("admin"),
+    ssl: { ca: server.ca, servername: server.endpoint },
+    password: () => adminToken("admin"),
+    max: 1,
+  });
+  const table = `postgres_js_async_${process.pid}`;
+  try {
+    await sql`CREATE TABLE ${sql(table)} (a int)`;
+    const [{ job_id: jobId }] = await sql`CREATE INDEX ASYNC ON ${sql(table)} (a)`;
+    assert.match(jobId, /^[a-z2-7]{26}$/);
+    assert.deepEqual([...(await sql`CALL sys.wait_for_job(${jobId})`)], [{ succeeded: true }]);
+    assert.deepEqual([...(await sql`SELECT sys.wait_for_job(${jobId})`)], [{ wait_for_job: true }]);
+  } finally {
+    await sql`DROP TABLE IF EXISTS ${sql(table)}`;
+    await sql.end();
+  }
+});
