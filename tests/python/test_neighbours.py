@@ -46,3 +46,20 @@ def test_all_of_them(beside, role):
     with beside.superuser() as superuser, pytest.raises(psycopg.Error) as raised:
         superuser.execute("ALTER ROLE beside PASSWORD 'short'")
     assert raised.value.diag.message_primary == "password is too short"
+
+
+def test_the_job_of_an_index_beside_them(beside):
+    beside, _ = beside
+    statement = "CREATE INDEX ASYNC beside_i ON beside_t (a)"
+    with beside.superuser() as connection:
+        connection.execute("CREATE TABLE beside_t (a int)")
+        connection.execute("SELECT pg_stat_statements_reset()")
+        for prepare in (False, True):
+            (job_id,), = connection.execute(statement, prepare=prepare).fetchall()
+            assert connection.execute("CALL sys.wait_for_job(%s)", (job_id,)).fetchone() == (True,)
+            connection.execute("DROP INDEX beside_i")
+        counted = connection.execute(
+            "SELECT query, sum(calls)::int FROM pg_stat_statements WHERE query ILIKE 'create index%' "
+            "GROUP BY query").fetchall()
+        connection.execute("DROP TABLE beside_t")
+    assert counted == [(statement, 2)]
