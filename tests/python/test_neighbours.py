@@ -14,7 +14,8 @@ def beside(own, request):
     if missing:
         pytest.skip(f"this installation does not hold {', '.join(missing)}")
     names = [*NEIGHBOURS, "dsql_iam"] if request.param == "before" else ["dsql_iam", *NEIGHBOURS]
-    with own.settings(shared_preload_libraries=", ".join(names), restart=True):
+    with own.settings(shared_preload_libraries=", ".join(names), dsql_iam__async_indexes="on",
+                      restart=True):
         own.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         with own.settings(auto_explain__log_min_duration=0,
                           auto_explain__log_nested_statements="on"):
