@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-const C_FILES: [&str; 7] = [
+const C_FILES: [&str; 8] = [
     "src/async_index.c",
     "src/lexer.c",
     "src/port.c",
@@ -10,6 +10,7 @@ const C_FILES: [&str; 7] = [
     "src/roles.c",
     "src/session_end.c",
     "src/startup.c",
+    "src/tls.c",
 ];
 const HEADER: &str = "src/server.h";
 
@@ -18,9 +19,9 @@ fn main() {
         println!("cargo::rerun-if-changed={file}");
     }
     println!("cargo::rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
-    let major = (14..=18)
+    let major = (14..=19)
         .find(|major| std::env::var_os(format!("CARGO_FEATURE_PG{major}")).is_some())
-        .expect("exactly one of the features pg14 … pg18 has to be on");
+        .expect("exactly one of the features pg14 … pg19 has to be on");
     println!(
         "cargo::rustc-env=DSQL_IAM_LIBRARY=dsql_iam library, version {} for PostgreSQL {major}",
         env!("CARGO_PKG_VERSION")

@@ -90,7 +90,7 @@ fn own_lines(users_file: &Path) -> Result<String, String> {
     hba::own_lines(&settings::exempt_roles(), users_file).map_err(|fault| fault.to_string())
 }
 
-#[cfg(any(feature = "pg16", feature = "pg17", feature = "pg18"))]
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
 fn users_lines(users_file: &Path) -> Result<Vec<u8>, String> {
     hba::inclusion(users_file).map_err(|fault| fault.to_string())
 }

@@ -65,7 +65,7 @@ mod c {
         pub fn dsql_iam_lexer_prepare() -> bool;
         pub fn dsql_iam_lexer_is_live(lexer: *const RawLexer) -> bool;
         pub fn proc_exit(code: c_int) -> !;
-        pub fn secure_initialize(is_server_start: bool) -> c_int;
+        pub fn dsql_iam_loads_tls() -> bool;
         /// The server's own, without the guard that pgrx puts around it.
         pub fn standard_ProcessUtility(
             planned: *mut pg_sys::PlannedStmt,
@@ -80,12 +80,10 @@ mod c {
     }
 }
 
-/// Whether the server's certificate and key can be loaded, by what the postmaster does at a reload. The log has
-/// why not. In this process the connections to come, of which there are none, would use them.
+/// Whether the server's certificate and key can be loaded, in this process; the log has why not.
 pub fn loads_tls() -> bool {
-    // SAFETY: as the server calls it at a reload; a session's own encryption stays as it is. It logs, and an
-    // ERROR would end in the guard.
-    unsafe { pg_guard_ffi_boundary(|| c::secure_initialize(false)) == 0 }
+    // SAFETY: a session's own encryption stays as it is. It logs, and an ERROR would end in the guard.
+    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_loads_tls()) }
 }
 
 /// A ProcessUtility hook, or the function that it stands before.

@@ -58,10 +58,16 @@ bool
 dsql_iam_guard_role_setting(void)
 {
 	struct config_generic *setting = find_role_setting();
+	struct config_string *role;
 
 	if (setting == NULL || setting->vartype != PGC_STRING)
 		return false;
-	next_check = ((struct config_string *) setting)->check_hook;
-	((struct config_string *) setting)->check_hook = check_role_setting;
+#if PG_VERSION_NUM >= 190000
+	role = &setting->_string;
+#else
+	role = (struct config_string *) setting;
+#endif
+	next_check = role->check_hook;
+	role->check_hook = check_role_setting;
 	return true;
 }

@@ -60,11 +60,7 @@ aws -- a comment
 AWS IAM REVOKE U&"in\005fserver" FROM $arn$arn:aws:iam::012345678912:role/a$arn$;
 AWS IAM GRANT IN_SERVER TO 'arn:aws:iam::012345678912:'
     'role/a';
-SET standard_conforming_strings = off;
-SET escape_string_warning = off;
-AWS IAM REVOKE in_server FROM 'arn:aws:iam::012345678912:role\x2fa';
-RESET standard_conforming_strings;
-RESET escape_string_warning;
+AWS IAM REVOKE in_server FROM E'arn:aws:iam::012345678912:role\x2fa';
 
 -- in functions, blocks and transactions
 CREATE FUNCTION grant_it(arn text) RETURNS void LANGUAGE plpgsql AS $$

@@ -125,7 +125,7 @@ def check_argument(name, major):
     """An argument that the Dockerfile takes, with a version that there is."""
     dockerfile = (WORKSPACE / "packaging/docker/Dockerfile").read_text()
     assert re.search(rf"^ARG {name}=\d+$", dockerfile, re.MULTILINE)
-    assert 14 <= int(major) <= 18
+    assert 14 <= int(major) <= 19
 
 
 def test_the_compose_file_fits_the_image():

@@ -104,7 +104,7 @@ def test_install_without_postgresql(command):
 def test_install_for_another_version(command, tmp_path):
     config = pg_config(tmp_path, VERSION="PostgreSQL 13.9")
     assert fault(run(command, "install", "--pg-config", config)) == (
-        f"{config} is of PostgreSQL 13, and dsql_iam is for PostgreSQL 14 to 18: name another with "
+        f"{config} is of PostgreSQL 13, and dsql_iam is for PostgreSQL 14 to 19: name another with "
         "--pg-config")
 
 
@@ -849,7 +849,7 @@ def test_setup_of_nothing(command):
 def test_setup_of_another_version(own, cluster, tmp_path):
     own.write(cluster.path / "PG_VERSION", "13\n")
     assert fault(setup(own, "--data", cluster.path)) == (
-        f"{cluster.path} is of PostgreSQL 13, and dsql_iam is for PostgreSQL 14 to 18")
+        f"{cluster.path} is of PostgreSQL 13, and dsql_iam is for PostgreSQL 14 to 19")
     other = 14 if own.version != 14 else 15
     own.write(cluster.path / "PG_VERSION", f"{other}\n")
     config = pg_config(tmp_path)

@@ -378,6 +378,8 @@ def test_notation(server, stated, admin, statement):
 
 
 def test_strings_do_not_conform(server, stated, admin):
+    if server.version >= 19:
+        pytest.skip("from 19 on all strings conform")
     admin.execute("SET standard_conforming_strings = off; SET escape_string_warning = off")
     arn = ARN.replace("role", "\\x72ole")
     admin.execute(f"AWS IAM GRANT stated TO '{arn}'")

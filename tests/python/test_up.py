@@ -92,7 +92,7 @@ def test_a_pg_config_that_is_none(directory):
 def test_a_postgresql_that_is_too_old(directory, tmp_path):
     config = pg_config(tmp_path, VERSION="PostgreSQL 13.9")
     assert fault(directory, "--pg-config", config) == (
-        f"{config} is of PostgreSQL 13, and dsql_iam is for PostgreSQL 14 to 18: name another with "
+        f"{config} is of PostgreSQL 13, and dsql_iam is for PostgreSQL 14 to 19: name another with "
         "--pg-config")
 
 

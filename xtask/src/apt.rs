@@ -94,6 +94,11 @@ pub fn debootstrap() -> Result<()> {
     need(&["debootstrap"], &["debootstrap"])
 }
 
+/// Installs patchelf, which tells a program where its libraries are.
+pub fn patchelf() -> Result<()> {
+    need(&["patchelf"], &["patchelf"])
+}
+
 /// Installs what unpacks the sources of Debian's packages.
 pub fn unpackers() -> Result<()> {
     need(&["bzip2", "xz"], &["bzip2", "xz-utils"])

@@ -28,7 +28,7 @@ const MAINTAINER_SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 #[derive(Args)]
 pub struct Arguments {
     /// The major version of PostgreSQL [default: the one that is found]
-    #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(14..=18))]
+    #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u32).range(14..=19))]
     pg: Option<u32>,
 
     /// Build without optimisation

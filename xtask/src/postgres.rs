@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::run;
 
 /// The major versions that pgrx, and so the extension, can be built for.
-pub const SUPPORTED: RangeInclusive<u32> = 14..=18;
+pub const SUPPORTED: RangeInclusive<u32> = 14..=19;
 
 /// The programs that `up` cannot do without.
 const NEEDED_PROGRAMS: [&str; 4] = ["initdb", "pg_ctl", "postgres", "psql"];

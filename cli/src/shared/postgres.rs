@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use super::conninfo::ConnectionString;
 
 /// The major versions that the extension can be built for.
-pub const SUPPORTED: RangeInclusive<u32> = 14..=18;
+pub const SUPPORTED: RangeInclusive<u32> = 14..=19;
 
 /// Where an installation has its parts.
 pub struct Installation {
