@@ -31,7 +31,9 @@ documents=("$iam"/*.json)
 # Root makes this folder, if need be, and nothing below it: whoever has run code as the server's user may have
 # put links there, and would have root write, read and give away other files at the next start.
 if is_root; then
-    [ "$(realpath -m "$kept")" = "$(realpath -ms "$kept")" ] || die "$kept is reached by a link: name the folder that it leads to with DSQL_IAM_STATE"
+    # busybox has no such options: no answer is not the answer that both are the same.
+    { real=$(realpath -m "$kept") && named=$(realpath -ms "$kept"); } || die "realpath of the GNU coreutils is missing, and without it nobody can tell whether $kept is reached by a link"
+    [ "$real" = "$named" ] || die "$kept is reached by a link: name the folder that it leads to with DSQL_IAM_STATE"
     mkdir -p "$kept"
     chown --no-dereference postgres: "$kept"
 fi

@@ -15,6 +15,8 @@ if [ ! -e "$root/complete" ]; then
     touch "$root/complete"
 fi
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
+# What the apt of the system has been told about its mirror, such as a proxy, holds there too.
+apt-config dump | grep -E '^Acquire::(https?::|Check-|Retries)' >"$root/etc/apt/apt.conf.d/99dsql-iam" || true
 cp "$here/inside.sh" "$root/inside.sh"
 
 [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt

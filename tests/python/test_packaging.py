@@ -202,6 +202,17 @@ def test_the_containers_own_folder_is_no_link(container):
         (container.path / "state").unlink()
 
 
+def test_a_system_that_cannot_tell_where_a_link_leads(container):
+    """busybox's realpath has no such options."""
+    program = container.programs / "realpath"
+    program.write_text('#!/bin/sh\n[ -e "$1" ] || exit 1\necho "$1"\n')
+    program.chmod(0o755)
+    assert container.start() == (
+        1, [], "dsql-iam: realpath of the GNU coreutils is missing, and without it nobody can tell whether "
+               f"{container.state} is reached by a link\n")
+    assert not container.state.exists()
+
+
 def test_root_copies_no_document_that_the_servers_user_linked_to(container):
     secret = container.path / "secret.json"
     container.document.rename(secret)
