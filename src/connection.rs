@@ -19,9 +19,10 @@
 use crate::port::{self, Connection, Fatal, Password, Received, c_string};
 use crate::reach::Reach;
 use crate::{audit, identities, limits, mappings, settings};
-use dsql_iam_core::audit::{LoginRecord, Refused};
+use dsql_iam_core::audit::{LoginRecord, RefusalReason};
 use dsql_iam_core::cluster::{BadCluster, Cluster};
 use dsql_iam_core::denial::Denial;
+use dsql_iam_core::identity::Identities;
 use dsql_iam_core::login::{ADMIN, Admission, Caller, check_claims, judge_token};
 use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
 use dsql_iam_core::sigv4::token::{Action, MAX_TOKEN, Malformed, Token};
@@ -34,7 +35,7 @@ use std::ffi::{CStr, c_int};
 use std::fmt::Write;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use time::UtcDateTime;
 
 static PREVIOUS: OnceLock<libpq::ClientAuthentication_hook_type> = OnceLock::new();
@@ -193,13 +194,19 @@ impl<'c> Attempt<'c> {
         let role = self.connection.user().to_string_lossy();
         // Asking the directory for changes is the expensive step, so the cheap checks come first.
         check_claims(&token, &role, cluster, UtcDateTime::now())?;
-        let key = || token.credential.access_key_id.to_string();
-        let facts = facts(self.connection);
-        let verdict = with_environment(cluster, key, facts, |environment| {
-            judge_token(&token, &role, environment)
-        })?;
-        self.caller = verdict.caller;
-        Ok(verdict.outcome?)
+        let identities = identities_for(&token.credential.access_key_id)?;
+        let environment = LoginEnvironment {
+            now: UtcDateTime::now(),
+            cluster,
+            identities: &identities,
+            connection: facts(self.connection),
+        };
+        let outcome = judge_token(&token, &role, &environment).outcome;
+        self.caller = match &outcome {
+            Ok(admission) => Some(admission.caller.clone()),
+            Err(refused) => refused.caller.clone(),
+        };
+        outcome.map_err(|refused| refused.denial.into())
     }
 
     /// The DETAIL of the message that ends the session.
@@ -236,7 +243,7 @@ impl<'c> Attempt<'c> {
             cluster: self.cluster.as_ref().ok(),
             caller: self.caller.as_ref(),
             action: self.action,
-            refused: refusal.map(|refusal| Refused {
+            refused: refusal.map(|refusal| RefusalReason {
                 check: refusal.check(),
                 reason: &reason,
             }),
@@ -273,26 +280,12 @@ fn ask_password() -> Result<Password, Refusal> {
     }
 }
 
-/// Calls `use_them` with what a login with the token of this access key is judged by at this moment.
+/// The identities by which a login with this access key is judged at this moment.
 ///
 /// # Errors
 /// If the documents do not allow any login.
-pub fn with_environment<T>(
-    cluster: &Cluster,
-    access_key_id: impl FnOnce() -> String,
-    connection: ConnectionFacts,
-    use_them: impl FnOnce(&LoginEnvironment) -> T,
-) -> Result<T, Refusal> {
-    let directory = settings::iam_directory();
-    let used = identities::with_current(&directory, access_key_id, |identities| {
-        use_them(&LoginEnvironment {
-            now: UtcDateTime::now(),
-            cluster,
-            identities,
-            connection,
-        })
-    });
-    used.map_err(Refusal::NoIdentities)
+pub fn identities_for(access_key_id: &str) -> Result<Arc<Identities>, Refusal> {
+    identities::current(&settings::iam_directory(), access_key_id).map_err(Refusal::NoIdentities)
 }
 
 /// What a policy's conditions can ask about the connection.

@@ -2,7 +2,7 @@
 
 use crate::{audit, hba, port, settings, syntax};
 use dsql_iam_core::cluster::Cluster;
-use dsql_iam_core::directory::{self, Snapshot};
+use dsql_iam_core::directory;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_server::doctor::{
     Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, Tls, TlsFile, UsersHba,
@@ -40,7 +40,7 @@ pub fn findings() -> Vec<Finding> {
 fn library() -> Library {
     let path = settings::iam_directory();
     // Read anew, not as it is in force: what was good before may hide what is broken now.
-    let identities = Snapshot::read(&path).and_then(|snapshot| snapshot.identities());
+    let identities = Identities::load(&path);
     let cluster = settings::cluster();
     let account = cluster.as_ref().ok().map(Cluster::account);
     let count = |identities: Identities| Counts::of(&identities, account, UtcDateTime::now());

@@ -2,12 +2,13 @@
 
 use crate::{connection, doctor, mappings, port, settings};
 use dsql_iam_core::explain::explain;
-use dsql_iam_core::request_context::ConnectionFacts;
+use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
 use dsql_iam_core::sigv4::token::access_key_id;
 use dsql_iam_server::aws_iam::Verb;
 use dsql_iam_server::refusal::Refusal;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern};
+use time::UtcDateTime;
 
 /// `sys.iam_grant(role, arn)`: does what `AWS IAM GRANT` does.
 #[pg_extern(sql = false)]
@@ -55,13 +56,17 @@ fn explain_token(
         },
         |current| connection::facts(&current),
     );
-    let key = || access_key_id(token);
     let explained = settings::cluster()
         .map_err(Refusal::from)
         .and_then(|cluster| {
-            connection::with_environment(&cluster, key, facts, |environment| {
-                explain(token, role, environment)
-            })
+            let identities = connection::identities_for(&access_key_id(token))?;
+            let environment = LoginEnvironment {
+                now: UtcDateTime::now(),
+                cluster: &cluster,
+                identities: &identities,
+                connection: facts,
+            };
+            Ok(explain(token, role, &environment))
         });
     let row = |check: &str, outcome: &str, reason: Option<String>| {
         (check.to_owned(), outcome.to_owned(), reason)

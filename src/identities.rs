@@ -9,7 +9,7 @@ use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
 use dsql_iam_core::identity::{Identities, IdentityCounts};
 use pgrx::{debug1, log, warning};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::UtcDateTime;
 
 /// The longest documents that the postmaster parses at a reload of the configuration, in bytes. No
@@ -21,7 +21,7 @@ const MAX_FILES_AT_RELOAD: usize = 500;
 /// All identities of a directory that looked like this.
 struct Loaded {
     fingerprint: Fingerprint,
-    identities: Identities,
+    identities: Arc<Identities>,
 }
 
 /// As the postmaster has them.
@@ -136,31 +136,26 @@ fn load(directory: &Path) -> Result<(Snapshot, Loaded), LoadError> {
     let snapshot = Snapshot::read(directory)?;
     let loaded = Loaded {
         fingerprint: snapshot.fingerprint(began),
-        identities: snapshot.identities()?,
+        identities: Arc::new(snapshot.identities()?),
     };
     Ok((snapshot, loaded))
 }
 
-/// Calls `use_them` with the identities in force, or with the part of them that concerns the access
-/// key that is asked for.
+/// The identities in force, or the part of them that concerns this access key.
 ///
 /// # Errors
 /// A sentence, if none are in force.
-pub fn with_current<T>(
-    directory: &Path,
-    access_key_id: impl FnOnce() -> String,
-    use_them: impl FnOnce(&Identities) -> T,
-) -> Result<T, String> {
+pub fn current(directory: &Path, access_key_id: &str) -> Result<Arc<Identities>, String> {
     if let Some(loaded) = bring_up_to_date(directory) {
-        return Ok(use_them(&loaded.identities));
+        return Ok(loaded.identities);
     }
     let in_force = Record::now().in_force();
     if let Some(loaded) = inherited().as_ref()
         && Some(loaded.fingerprint) == in_force
     {
-        return Ok(use_them(&loaded.identities));
+        return Ok(Arc::clone(&loaded.identities));
     }
-    let excerpt = Record::excerpt(&access_key_id())
-        .map_err(|fault| format!("{fault}; see the log about \"{}\"", directory.display()))?;
-    Ok(use_them(&excerpt))
+    Record::excerpt(access_key_id)
+        .map(Arc::new)
+        .map_err(|fault| format!("{fault}; see the log about \"{}\"", directory.display()))
 }

@@ -29,12 +29,12 @@ pub struct LoginRecord<'a> {
     /// The token's action, if it was well formed.
     pub action: Option<Action>,
     /// Why not; `None` for an admission.
-    pub refused: Option<Refused<'a>>,
+    pub refused: Option<RefusalReason<'a>>,
 }
 
 /// Why a login was refused, by IAM or by the server that asked it.
 #[derive(Debug, Clone, Copy)]
-pub struct Refused<'a> {
+pub struct RefusalReason<'a> {
     /// The short name of the check that failed.
     pub check: &'a str,
     /// The sentence for the log, without secrets.
@@ -78,7 +78,7 @@ pub fn cloudtrail_event(decision: &LoginRecord<'_>) -> Value {
         "recipientAccountId": account,
         "eventCategory": "Data",
     });
-    if let Some(Refused { check, reason }) = decision.refused {
+    if let Some(RefusalReason { check, reason }) = decision.refused {
         event["errorCode"] = "AccessDenied".into();
         event["errorMessage"] = reason.into();
         event["additionalEventData"]["check"] = check.into();
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(event["resources"][0]["ARN"], cluster.arn());
         assert!(event.get("errorCode").is_none());
 
-        decision.refused = Some(Refused {
+        decision.refused = Some(RefusalReason {
             check: "tls",
             reason: "the connection is not encrypted",
         });

@@ -348,6 +348,16 @@ impl Snapshot {
     }
 }
 
+impl Identities {
+    /// Reads and merges the documents of a directory, as the server does.
+    ///
+    /// # Errors
+    /// Whatever keeps the server from loading it.
+    pub fn load(directory: &Path) -> Result<Self, LoadError> {
+        Snapshot::read(directory)?.identities()
+    }
+}
+
 /// How many documents the directory holds.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 //! Tells what no client may hear (which access keys and policies there are), and no secret.
 
 use crate::cluster::SERVICE;
-use crate::login::{authenticate, decide, judge};
+use crate::login::{Verdict, judge};
 use crate::request_context::LoginEnvironment;
 use crate::sigv4::token::Token;
 use std::fmt;
@@ -101,13 +101,16 @@ impl Explanation {
 
 /// Explains the login that [`judge`] would judge.
 pub fn explain(password: &str, role: &str, environment: &LoginEnvironment<'_>) -> Explanation {
-    let verdict = judge(password, role, environment);
-    let failed = verdict.outcome.as_ref().err();
-    let failed_at = failed.map(|denial| {
+    let Verdict { outcome, decision } = judge(password, role, environment);
+    let (caller, denial) = match outcome {
+        Ok(admission) => (Some(admission.caller), None),
+        Err(refused) => (refused.caller, Some(refused.denial)),
+    };
+    let failed_at = denial.as_ref().map(|denial| {
         let check = denial.check();
         CHECKS.iter().position(|name| *name == check).unwrap_or(0)
     });
-    let outcome = |at: usize| match (failed, failed_at) {
+    let outcome = |at: usize| match (&denial, failed_at) {
         (Some(denial), Some(failed_at)) if at == failed_at => {
             CheckOutcome::Failed(denial.to_string())
         }
@@ -116,26 +119,17 @@ pub fn explain(password: &str, role: &str, environment: &LoginEnvironment<'_>) -
     };
     let checks = CHECKS.iter().enumerate();
     let checks = checks.map(|(at, name)| (*name, outcome(at))).collect();
-    let mut explanation = Explanation {
-        signed: Vec::new(),
+    let token = Token::parse(password).ok();
+    let matched = decision.iter().flat_map(|decision| &decision.matched);
+    let statements = matched.map(ToString::to_string).collect();
+    Explanation {
+        signed: token.map_or_else(Vec::new, |token| signed(&token, environment)),
         checks,
-        principal: verdict.caller.as_ref().map(|caller| caller.arn.clone()),
-        mapped_arn: verdict.caller.map(|caller| caller.mapped_arn),
-        statements: Vec::new(),
-        missing_context: Vec::new(),
-    };
-    let Ok(token) = Token::parse(password) else {
-        return explanation;
-    };
-    explanation.signed = signed(&token, environment);
-    if let Ok(caller) = authenticate(&token, environment)
-        && let Ok(decision) = decide(caller.principal, caller.session, token.action, environment)
-    {
-        let statements = decision.matched.iter();
-        explanation.statements = statements.map(ToString::to_string).collect();
-        explanation.missing_context = decision.missing_context;
+        principal: caller.as_ref().map(|caller| caller.arn.clone()),
+        mapped_arn: caller.map(|caller| caller.mapped_arn),
+        statements,
+        missing_context: decision.map_or_else(Vec::new, |decision| decision.missing_context),
     }
-    explanation
 }
 
 fn signed(token: &Token<'_>, environment: &LoginEnvironment<'_>) -> Vec<SignedValue> {

@@ -48,68 +48,91 @@ pub struct Admission {
     pub action: Action,
 }
 
-/// The outcome, with the caller as far as it is proven.
-#[derive(Debug)]
-pub struct Verdict {
+/// A login that IAM refuses, with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub denial: Denial,
     /// Who it is, if the signature was right.
     pub caller: Option<Caller>,
     /// The token's action, if it was well formed.
     pub action: Option<Action>,
+}
+
+/// The outcome of a login, and what it rests on.
+#[derive(Debug)]
+pub struct Verdict<'i> {
     /// Yes, or why not.
-    pub outcome: Result<Admission, Denial>,
+    pub outcome: Result<Admission, Refused>,
+    /// What the policies decided; `None` if they were not asked, or if one that counts is in no document.
+    pub decision: Option<Decision<'i>>,
 }
 
 /// Judges one login.
 ///
 /// `password` is what the client sent; `role` the database role it asks for.
-pub fn judge(password: &str, role: &str, environment: &LoginEnvironment<'_>) -> Verdict {
+pub fn judge<'i>(password: &str, role: &str, environment: &LoginEnvironment<'i>) -> Verdict<'i> {
     match Token::parse(password) {
         Ok(token) => judge_token(&token, role, environment),
-        Err(fault) => Verdict::refused(fault.into()),
+        Err(fault) => Verdict::refused(fault.into(), None, None),
     }
 }
 
 /// Judges one login with what has been found to be a token.
-pub fn judge_token(token: &Token<'_>, role: &str, environment: &LoginEnvironment<'_>) -> Verdict {
-    let mut caller = None;
-    let outcome = checked(token, role, environment, &mut caller);
-    Verdict {
-        caller,
-        action: Some(token.action),
-        outcome,
-    }
-}
-
-impl Verdict {
-    /// A no, before it is known who asks for what.
-    pub fn refused(denial: Denial) -> Self {
-        Self {
-            caller: None,
-            action: None,
-            outcome: Err(denial),
-        }
-    }
-}
-
-/// `caller` gets who it is, as soon as that is proven.
-fn checked(
+pub fn judge_token<'i>(
     token: &Token<'_>,
     role: &str,
-    environment: &LoginEnvironment<'_>,
-    caller: &mut Option<Caller>,
-) -> Result<Admission, Denial> {
-    check_claims(token, role, environment.cluster, environment.now)?;
-    let authenticated = authenticate(token, environment)?;
-    let proven = Caller {
-        arn: authenticated.arn().to_owned(),
-        mapped_arn: authenticated.principal.arn.clone(),
+    environment: &LoginEnvironment<'i>,
+) -> Verdict<'i> {
+    let LoginEnvironment { now, cluster, .. } = *environment;
+    let action = token.action;
+    let proven =
+        check_claims(token, role, cluster, now).and_then(|()| authenticate(token, environment));
+    let authenticated = match proven {
+        Ok(authenticated) => authenticated,
+        Err(denial) => return Verdict::refused(denial, None, Some(action)),
     };
-    *caller = Some(proven.clone());
-    check_policies(token, &authenticated, environment)?;
-    Ok(Admission {
-        caller: proven,
-        action: token.action,
-    })
+    let Authenticated { principal, session } = authenticated;
+    let caller = Caller {
+        arn: authenticated.arn().to_owned(),
+        mapped_arn: principal.arn.clone(),
+    };
+    if !is_of(principal, cluster.account()) {
+        let denial = Denial::OtherAccount(caller.arn.clone());
+        return Verdict::refused(denial, Some(caller), Some(action));
+    }
+    let (reason, decision) = match decide(principal, session, action, environment) {
+        Ok(decision) => (DenyReason::of(&decision), Some(decision)),
+        Err(reason) => (Some(reason), None),
+    };
+    let Some(why) = reason else {
+        let outcome = Ok(Admission { caller, action });
+        return Verdict { outcome, decision };
+    };
+    let denial = Denial::NotAuthorized {
+        principal: caller.arn.clone(),
+        action,
+        resource: cluster.arn(),
+        why,
+    };
+    Verdict {
+        decision,
+        ..Verdict::refused(denial, Some(caller), Some(action))
+    }
+}
+
+impl Verdict<'_> {
+    /// A no before the policies are asked.
+    fn refused(denial: Denial, caller: Option<Caller>, action: Option<Action>) -> Self {
+        Self {
+            outcome: Err(Refused {
+                denial,
+                caller,
+                action,
+            }),
+            decision: None,
+        }
+    }
 }
 
 /// The checks of what a token says of itself, from its credential scope to its time. They need no
@@ -203,7 +226,7 @@ pub(crate) fn shown(id: &str) -> &str {
 }
 
 /// The caller who proved to have signed the token.
-pub(crate) fn authenticate<'i>(
+fn authenticate<'i>(
     token: &Token<'_>,
     environment: &LoginEnvironment<'i>,
 ) -> Result<Authenticated<'i>, Denial> {
@@ -279,36 +302,12 @@ pub fn count_keys(identities: &Identities, account: Option<&str>, now: UtcDateTi
     counts
 }
 
-fn check_policies(
-    token: &Token<'_>,
-    authenticated: &Authenticated<'_>,
-    environment: &LoginEnvironment<'_>,
-) -> Result<(), Denial> {
-    let Authenticated { principal, session } = *authenticated;
-    if !is_of(principal, environment.cluster.account()) {
-        return Err(Denial::OtherAccount(authenticated.arn().to_owned()));
-    }
-    let why = match decide(principal, session, token.action, environment) {
-        Ok(decision) => DenyReason::of(&decision),
-        Err(why) => Some(why),
-    };
-    match why {
-        None => Ok(()),
-        Some(why) => Err(Denial::NotAuthorized {
-            principal: authenticated.arn().to_owned(),
-            action: token.action,
-            resource: environment.cluster.arn(),
-            why,
-        }),
-    }
-}
-
 /// What the policies say about a login as `principal`, or as a session of it, with all that the
 /// decision rests on.
 ///
 /// # Errors
 /// [`DenyReason::Incomplete`] if a policy that counts is in no document.
-pub fn decide<'i>(
+fn decide<'i>(
     principal: &'i Principal,
     session: Option<&'i RoleSession>,
     action: Action,

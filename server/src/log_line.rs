@@ -1,7 +1,7 @@
 //! The line in the server's log that each decision gets, and the id that it has there.
 
 use data_encoding::BASE32_NOPAD;
-use dsql_iam_core::audit::{LoginRecord, Refused};
+use dsql_iam_core::audit::{LoginRecord, RefusalReason};
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
@@ -42,7 +42,7 @@ pub fn log_line(decision: &LoginRecord<'_>) -> String {
     if let Some(action) = decision.action {
         line += &format!(" action={}", action.iam_name());
     }
-    if let Some(Refused { check, reason }) = decision.refused {
+    if let Some(RefusalReason { check, reason }) = decision.refused {
         line += &format!(" check={check} reason={}", quoted(reason));
     }
     line
@@ -87,7 +87,7 @@ mod tests {
              action=dsql:DbConnectAdmin"
         );
         let refused = LoginRecord {
-            refused: Some(Refused {
+            refused: Some(RefusalReason {
                 check: "tls",
                 reason: "the connection is not encrypted",
             }),

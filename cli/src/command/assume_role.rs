@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use dsql_iam_core::arn::Arn;
 use dsql_iam_core::credentials::PresentedCredentials;
-use dsql_iam_core::directory::Snapshot;
+use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::sts::{
     AssumeRole, Grant, NewKey, StsEnvironment, StsError, assume_role, caller_with_secret,
@@ -128,9 +128,7 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
         .map_err(|fault| fault.to_string())?;
     let request = arguments.request()?;
     let directory = &arguments.place.iam_directory;
-    let identities = Snapshot::read(directory)
-        .and_then(|snapshot| snapshot.identities())
-        .map_err(|fault| fault.to_string())?;
+    let identities = Identities::load(directory).map_err(|fault| fault.to_string())?;
     let now = UtcDateTime::now();
     let environment = StsEnvironment {
         now,

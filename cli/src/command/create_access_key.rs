@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use dsql_iam_core::arn::is_account_id;
-use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::identity::Identities;
 use serde_json::{Value, json};
 use time::UtcDateTime;
@@ -72,9 +71,7 @@ enum Format {
 /// A sentence: the user is unknown, or the directory cannot be read or written.
 pub fn run(arguments: &Arguments) -> Result<Report, String> {
     let path = &arguments.iam_directory;
-    let identities = Snapshot::read(path)
-        .and_then(|snapshot| snapshot.identities())
-        .map_err(|fault| fault.to_string())?;
+    let identities = Identities::load(path).map_err(|fault| fault.to_string())?;
     let user = &arguments.user_name;
     let is_new = !is_known(arguments, &identities)?;
     let directory = IamDirectory::open(path)?;
@@ -283,7 +280,7 @@ mod tests {
     }
 
     fn identities(directory: &Path) -> Identities {
-        Snapshot::read(directory).unwrap().identities().unwrap()
+        Identities::load(directory).unwrap()
     }
 
     fn fault(arguments: &Arguments) -> String {

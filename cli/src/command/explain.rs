@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::explain::{Explanation, explain};
+use dsql_iam_core::identity::Identities;
 use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -74,9 +74,8 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
     input
         .read_to_string(&mut token)
         .map_err(|fault| format!("the token could not be read: {fault}"))?;
-    let identities = Snapshot::read(&arguments.iam_directory)
-        .and_then(|snapshot| snapshot.identities())
-        .map_err(|fault| fault.to_string())?;
+    let identities =
+        Identities::load(&arguments.iam_directory).map_err(|fault| fault.to_string())?;
     let (region, endpoints) = (arguments.region.as_deref(), &arguments.endpoint);
     let cluster = match &arguments.cluster_arn {
         Some(arn) => cluster::with_arn(arn, region, endpoints)?,

@@ -22,7 +22,6 @@ use dsql_iam_core::actions::is_about_trust;
 use dsql_iam_core::arn::{Arn, IamArn, account_in, is_account_id};
 use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
 use dsql_iam_core::denial::DenyReason;
-use dsql_iam_core::directory::Snapshot;
 use dsql_iam_core::identity::Identities;
 use dsql_iam_core::policy::Context;
 use dsql_iam_core::request_context::simulated_context;
@@ -177,9 +176,7 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
         )));
     }
     let directory = &arguments.iam_directory;
-    let identities = Snapshot::read(directory)
-        .and_then(|snapshot| snapshot.identities())
-        .map_err(|fault| error(fault.to_string()))?;
+    let identities = Identities::load(directory).map_err(|fault| error(fault.to_string()))?;
     let unknown = || {
         let directory = directory.display();
         error(format!("{source} is in no document of {directory}"))
