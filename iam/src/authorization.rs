@@ -224,6 +224,35 @@ impl<'p> Decision<'p> {
     }
 }
 
+/// What in IAM forbids an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DenyReason {
+    /// A policy of this type has to allow it, and none does.
+    NotAllowedBy(PolicyType),
+    /// A policy of this type denies it.
+    DeniedBy(PolicyType),
+    /// A policy or group that counts is in no document, so it has to be taken for a deny.
+    Incomplete(String),
+    /// The policies take more work than one request may.
+    TooMuchWork,
+}
+
+impl DenyReason {
+    /// Why a decision is a no; `None` if it is a yes.
+    pub fn of(decision: &Decision<'_>) -> Option<Self> {
+        if decision.is_unfinished {
+            return Some(Self::TooMuchWork);
+        }
+        // A no without a reason does not happen; it stays a no all the same.
+        let policy_type = decision.refused_by.unwrap_or(PolicyType::IdentityBased);
+        match decision.kind {
+            DecisionKind::Allowed => None,
+            DecisionKind::ExplicitDeny => Some(Self::DeniedBy(policy_type)),
+            DecisionKind::ImplicitDeny => Some(Self::NotAllowedBy(policy_type)),
+        }
+    }
+}
+
 /// Decides one request of a caller.
 pub fn authorize<'p, 'r>(
     policies: &Policies<'p>,

@@ -4,8 +4,10 @@
 //! the service is. The *reason* ([`Display`](std::fmt::Display)) is for the server's log, and
 //! holds all that helps to find the fault, but never a secret.
 
+pub use crate::authorization::DenyReason;
+
 use crate::actions::Action;
-use crate::authorization::{Decision, DecisionKind, PolicyType};
+use crate::authorization::PolicyType;
 use crate::cluster::SERVICE;
 use crate::credentials;
 use crate::sigv4::token::Malformed;
@@ -136,35 +138,6 @@ pub enum Denial {
         /// what forbids it
         why: DenyReason,
     },
-}
-
-/// What in IAM forbids an action.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DenyReason {
-    /// A policy of this type has to allow it, and none does.
-    NotAllowedBy(PolicyType),
-    /// A policy of this type denies it.
-    DeniedBy(PolicyType),
-    /// A policy or group that counts is in no document, so it has to be taken for a deny.
-    Incomplete(String),
-    /// The policies take more work than one request may.
-    TooMuchWork,
-}
-
-impl DenyReason {
-    /// Why a decision is a no; `None` if it is a yes.
-    pub fn of(decision: &Decision<'_>) -> Option<Self> {
-        if decision.is_unfinished {
-            return Some(Self::TooMuchWork);
-        }
-        // A no without a reason does not happen; it stays a no all the same.
-        let policy_type = decision.refused_by.unwrap_or(PolicyType::IdentityBased);
-        match decision.kind {
-            DecisionKind::Allowed => None,
-            DecisionKind::ExplicitDeny => Some(Self::DeniedBy(policy_type)),
-            DecisionKind::ImplicitDeny => Some(Self::NotAllowedBy(policy_type)),
-        }
-    }
 }
 
 /// AWS's sentence for whoever is not allowed an action.

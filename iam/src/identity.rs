@@ -1,8 +1,7 @@
 //! The identities that were loaded: users, groups, roles, their policies, and access keys.
 
 use crate::arn::{IamArn, IamKind, SessionArn};
-use crate::authorization::{Policies, Source, Sourced};
-use crate::denial::DenyReason;
+use crate::authorization::{DenyReason, Policies, Source, Sourced};
 use crate::policy::Policy;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use time::UtcDateTime;
