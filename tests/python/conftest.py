@@ -33,6 +33,7 @@ def bring_up(directory, pg_config=os.environ.get("PG_CONFIG")):
         port = probe.getsockname()[1]
     # The server that all suites share is as `up` makes it, these as PostgreSQL is by itself.
     command = [os.environ["XTASK"], "up", "--detach", "--plain", "--dir", directory, "--port", str(port)]
+    command += os.environ.get("UP_OPTIONS", "").split()
     if pg_config:
         command += ["--pg-config", pg_config]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}

