@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import subprocess
 
@@ -270,3 +271,23 @@ def test_explain_token(server, role):
     with server.connect(name) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             explained(server, name, server.token("example"), connection)
+
+
+def test_the_readme_simulates_what_the_login_is_allowed(server):
+    """For the same principal, action and cluster as the login above it."""
+    readme = (pathlib.Path(os.environ["WORKSPACE"]) / "README.md").read_text()
+    line = re.search(r"^dsql-iam (simulate-principal-policy .*)$", readme, re.MULTILINE)[1]
+    done = run(server, *(server.variables[word.strip('"$')] if word.startswith('"$') else word
+                         for word in line.split()))
+    assert (done.returncode, done.stderr) == (0, "")
+    [result] = json.loads(done.stdout)["EvaluationResults"]
+    assert result["EvalDecision"] == "allowed"
+    assert explain_json(server, "reader", server.token("example"))["is_admitted"]
+
+
+def test_the_help_groups_the_commands(server):
+    help = run(server, "--help").stdout
+    headings = re.findall(r"^(\S.*):$", help, re.MULTILINE)
+    assert headings == ["Clients", "IAM documents", "Servers", "Other", "Options",
+                        "Example, with the server of cargo xtask up"]
+    assert re.search(r"^  doctor +Diagnose a server$", help, re.MULTILINE)

@@ -26,7 +26,7 @@ use crate::shared::{file_argument, region};
 /// The region that AWS's own service of this kind is in, if none is named.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
-/// What `dsql-iam assume-role` takes.
+/// The arguments of `dsql-iam assume-role`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:

@@ -1,4 +1,4 @@
-//! `dsql-iam check`: what a directory of IAM documents brings, and what in it cannot be meant so.
+//! `dsql-iam check`: the contents of a directory of IAM documents, its errors and its probable mistakes.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use time::UtcDateTime;
 use super::Report;
 use crate::shared::cluster;
 
-/// What `dsql-iam check` takes.
+/// The arguments of `dsql-iam check`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   dsql-iam check --iam-directory ./iam --cluster-arn arn:aws:dsql:us-east-1:012345678912:cluster/ID
 
-An error is what keeps a server from loading the directory: then the exit status is 1. A warning is
-about what does nothing, or not what it seems to do; the exit status is 0, or 1 with --strict. No
+An error keeps a server from loading the directory: then the exit status is 1. A warning is about a part
+that has no effect, or another one than it seems to have; the exit status is 0, or 1 with --strict. No
 secret is printed.")]
 pub struct Arguments {
     /// The directory of the IAM documents

@@ -12,7 +12,7 @@ use crate::shared::postgres;
 /// How far the clocks of client and server may be apart, in seconds: what a login allows.
 const CLOCK_SKEW: f64 = dsql_iam_core::time::CLOCK_SKEW.as_seconds_f64();
 
-/// What `dsql-iam doctor` takes.
+/// The arguments of `dsql-iam doctor`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:

@@ -1,4 +1,4 @@
-//! `dsql-iam explain`: why a token is let in or not, check by check.
+//! `dsql-iam explain`: why a token is accepted or refused, check by check.
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use crate::shared::cluster;
 /// The longest token, and a line break.
 const MAX_INPUT: u64 = 65_536 + 2;
 
-/// What `dsql-iam explain` takes.
+/// The arguments of `dsql-iam explain`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -27,8 +27,8 @@ Example:
 Without --cluster-arn the cluster is that of the endpoint ID.dsql.REGION.on.aws, in the account that the
 documents are of.
 
-The exit status is 0 if IAM lets the token in, and 1 if not. The database has its say after IAM: the
-role has to exist, and the principal has to be mapped to it.")]
+The exit status is 0 if IAM accepts the token, and 1 if not. The database decides after IAM: the role has
+to exist, and the principal has to be mapped to it.")]
 pub struct Arguments {
     /// The database role that the token is for
     #[arg(long)]

@@ -20,7 +20,7 @@ use url::Url;
 use super::Report;
 use crate::shared::{offline, region};
 
-/// What `dsql-iam token` takes.
+/// The arguments of `dsql-iam token`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:

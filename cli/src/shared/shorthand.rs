@@ -25,10 +25,10 @@ impl<'o> Fields<'o> {
         let mut known = HashSet::new();
         for (name, _) in &read.fields {
             if !names.contains(&name.as_str()) {
-                return Err(read.fault(&format!("there is no {name}")));
+                return Err(read.fault(&format!("unknown field {name}")));
             }
             if !known.insert(name) {
-                return Err(read.fault(&format!("{name} is there twice")));
+                return Err(read.fault(&format!("duplicate field {name}")));
             }
         }
         Ok(read)
@@ -52,7 +52,7 @@ impl<'o> Fields<'o> {
         };
         match (values.pop(), values.is_empty()) {
             (Some(value), true) => Ok(Some(value)),
-            _ => Err(self.fault(&format!("{name} has not one value"))),
+            _ => Err(self.fault(&format!("{name} takes one value"))),
         }
     }
 
@@ -86,7 +86,7 @@ fn parse(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
                 let (value, after) = value(rest, &[','])?;
                 let (_, values) = fields
                     .last_mut()
-                    .ok_or_else(|| format!("\"{value}\" is no NAME=VALUE"))?;
+                    .ok_or_else(|| format!("\"{value}\" is not of the form NAME=VALUE"))?;
                 values.push(value);
                 rest = after;
             }
@@ -95,7 +95,7 @@ fn parse(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
             None if rest.is_empty() => return Ok(fields),
-            None => return Err(format!("\"{rest}\" stands behind a value")),
+            None => return Err(format!("unexpected \"{rest}\" after a value")),
         }
     }
 }
@@ -119,7 +119,7 @@ fn values(text: &str) -> Result<(Vec<String>, &str), String> {
         }
         rest = after
             .strip_prefix(',')
-            .ok_or_else(|| "a [ has no ]".to_owned())?;
+            .ok_or_else(|| "unterminated list ([)".to_owned())?;
     }
 }
 
@@ -148,7 +148,7 @@ fn value<'t>(text: &'t str, ends: &[char]) -> Result<(String, &'t str), String> 
         }
     }
     match quote {
-        Some(quote) => Err(format!("a {quote} has no other")),
+        Some(quote) => Err(format!("unterminated quote ({quote})")),
         None => Ok((value.trim_end().to_owned(), "")),
     }
 }
@@ -187,11 +187,11 @@ mod tests {
             assert_eq!(fields, expected, "{text}");
         }
         for (text, fault) in [
-            ("", "\"\" is no NAME=VALUE"),
-            ("a,B=c", "\"a\" is no NAME=VALUE"),
-            ("A='b", "a ' has no other"),
-            ("A=[b", "a [ has no ]"),
-            ("A='b'c", "\"c\" stands behind a value"),
+            ("", "\"\" is not of the form NAME=VALUE"),
+            ("a,B=c", "\"a\" is not of the form NAME=VALUE"),
+            ("A='b", "unterminated quote (')"),
+            ("A=[b", "unterminated list ([)"),
+            ("A='b'c", "unexpected \"c\" after a value"),
         ] {
             assert_eq!(parse(text).unwrap_err(), fault, "{text}");
         }

@@ -42,7 +42,7 @@ const STACK: usize = 512 * 1024 * 1024;
 /// What is said where the account is not known.
 const NO_ACCOUNT: &str = "the account is not in the input: give --account-id";
 
-/// What `dsql-iam import` takes.
+/// The arguments of `dsql-iam import`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:

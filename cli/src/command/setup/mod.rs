@@ -1,4 +1,4 @@
-//! `dsql-iam setup`: has a server load the library, and takes that back.
+//! `dsql-iam setup`: configures a server to load the library, and undoes that.
 
 mod conf_file;
 mod locate;
@@ -21,7 +21,7 @@ const EXEMPT_ROLES: &str = "dsql_iam.exempt_roles";
 /// What setup always sets, behind `dsql_iam.`.
 const SETTINGS: [&str; 4] = ["account_id", "region", "cluster_id", "iam_directory"];
 
-/// What `dsql-iam setup` takes.
+/// The arguments of `dsql-iam setup`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -64,11 +64,11 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     pg_config: Option<PathBuf>,
 
-    /// Do it, rather than show it
+    /// Make the changes, rather than show them
     #[arg(long)]
     yes: bool,
 
-    /// Take back what setup did
+    /// Undo what setup did
     #[arg(long)]
     undo: bool,
 }

@@ -35,7 +35,7 @@ use exclusion::Exclusions;
 use given::Given;
 use options::{Input, Options};
 
-/// What `simulate-custom-policy` takes.
+/// The arguments of `dsql-iam simulate-custom-policy`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
@@ -52,12 +52,15 @@ pub struct Custom {
     options: Options,
 }
 
-/// What `simulate-principal-policy` takes.
+/// The arguments of `dsql-iam simulate-principal-policy`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   dsql-iam simulate-principal-policy --action-names dsql:DbConnect \\
-    --policy-source-arn arn:aws:iam::012345678912:role/example --iam-directory ./iam")]
+    --policy-source-arn arn:aws:iam::012345678912:role/example --iam-directory ./iam \\
+    --resource-arns arn:aws:dsql:us-east-1:012345678912:cluster/ID
+
+Without --resource-arns the request is for every resource (*), which a policy for one cluster does not allow.")]
 pub struct Principal {
     /// The user, group or role whose policies count
     #[arg(long, value_name = "ARN")]

@@ -189,19 +189,22 @@ mod tests {
             assert_eq!(entry.context_key_type.as_deref(), kind, "{text}");
         }
         for (text, fault) in [
-            ("", "\"\" is no NAME=VALUE"),
-            ("aws:x=y", "there is no aws:x"),
+            ("", "\"\" is not of the form NAME=VALUE"),
+            ("aws:x=y", "unknown field aws:x"),
             ("ContextKeyName=a", "ContextKeyValues is missing"),
             ("ContextKeyValues=a", "ContextKeyName is missing"),
             (
                 "ContextKeyName=a,b,ContextKeyValues=a",
-                "ContextKeyName has not one value",
+                "ContextKeyName takes one value",
             ),
             (
                 "ContextKeyName=a,ContextKeyName=b,ContextKeyValues=a",
-                "ContextKeyName is there twice",
+                "duplicate field ContextKeyName",
             ),
-            ("ContextKeyName='a,ContextKeyValues=b", "a ' has no other"),
+            (
+                "ContextKeyName='a,ContextKeyValues=b",
+                "unterminated quote (')",
+            ),
         ] {
             let said = context_entries(vec![text.to_owned()]).unwrap_err();
             let form = "ContextKeyName=KEY,ContextKeyValues=VALUE,…,ContextKeyType=TYPE";
@@ -260,11 +263,11 @@ mod tests {
             ),
             (
                 "InlinePolicyIdentifier={PolicyName=p",
-                "there is no InlinePolicyIdentifier",
+                "unknown field InlinePolicyIdentifier",
             ),
-            ("PolicyName=p", "there is no PolicyName"),
-            ("PolicyType=a,PolicyType=b", "PolicyType is there twice"),
-            ("PolicyType=a,b", "PolicyType has not one value"),
+            ("PolicyName=p", "unknown field PolicyName"),
+            ("PolicyType=a,PolicyType=b", "duplicate field PolicyType"),
+            ("PolicyType=a,b", "PolicyType takes one value"),
             (r#"{"PolicyName": "p"}"#, "unknown field `PolicyName`"),
         ] {
             let said = exclusions(owned(&[text])).unwrap_err().to_string();
@@ -273,7 +276,7 @@ mod tests {
         }
         let said = levels(owned(&["Policies=a"])).unwrap_err().to_string();
         assert!(
-            said.contains("there is no Policies; it is written as Service"),
+            said.contains("unknown field Policies; it is written as Service"),
             "{said}"
         );
     }

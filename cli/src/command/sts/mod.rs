@@ -60,7 +60,7 @@ const MIN_TOKEN: usize = 16;
 /// Where container credentials are.
 const CREDENTIALS_PATH: &str = "/credentials";
 
-/// What `dsql-iam sts` takes.
+/// The arguments of `dsql-iam sts`.
 #[derive(Args)]
 #[command(after_help = "\
 Example:

@@ -55,7 +55,7 @@ pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, StsError> {
             .insert(name.to_string(), value.into_owned())
             .is_some()
         {
-            return Err(invalid(format!("Parameter {name} is there twice.")));
+            return Err(invalid(format!("Duplicate parameter {name}.")));
         }
     }
     let mut parameters = Parameters(parameters);
