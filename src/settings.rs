@@ -1,12 +1,14 @@
 //! The settings, `dsql_iam.*`. All of them can be set by the administrator only: in
 //! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line.
 
-use dsql_iam_core::cluster::{BadCluster, Cluster};
+use dsql_iam_core::cluster::{BadCluster, Cluster, ID_LEN};
+use dsql_iam_server::hba;
 use dsql_iam_server::limits::Limits;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::GucCheckError;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 use std::ffi::{CStr, CString, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Directory that holds the IAM documents, relative to the data directory or absolute. By default it is outside
@@ -58,6 +60,7 @@ pub fn register(hooks: AssignHooks) {
         c"A relative path starts at the data directory. Documents that hold a secret must have mode 0600. Without this directory nobody can log in with a token.",
         &IAM_DIRECTORY,
         GucContext::Sighup,
+        None,
         Some(hooks.iam_directory),
     );
     string(
@@ -66,6 +69,7 @@ pub fn register(hooks: AssignHooks) {
         c"Principals of other accounts are refused. Without it nobody can log in with a token.",
         &ACCOUNT_ID,
         GucContext::Sighup,
+        Some(check_account_id),
         Some(hooks.other),
     );
     string(
@@ -74,6 +78,7 @@ pub fn register(hooks: AssignHooks) {
         c"Tokens signed for another region are refused. Without it nobody can log in with a token.",
         &REGION,
         GucContext::Sighup,
+        Some(check_region),
         Some(hooks.other),
     );
     string(
@@ -82,6 +87,7 @@ pub fn register(hooks: AssignHooks) {
         c"Names the cluster in its ARN and in its endpoint, ID.dsql.REGION.on.aws. Without it nobody can log in with a token.",
         &CLUSTER_ID,
         GucContext::Sighup,
+        Some(check_cluster_id),
         Some(hooks.other),
     );
     string(
@@ -90,6 +96,7 @@ pub fn register(hooks: AssignHooks) {
         c"The cluster's own endpoint, localhost and the loopback addresses are always accepted.",
         &ENDPOINTS,
         GucContext::Sighup,
+        Some(check_endpoints),
         Some(hooks.other),
     );
     string(
@@ -98,6 +105,7 @@ pub fn register(hooks: AssignHooks) {
         c"Separated by commas; none by default. Aurora DSQL has no password authentication for anybody.",
         &EXEMPT_ROLES,
         GucContext::Postmaster,
+        Some(check_exempt_roles),
         None,
     );
     boolean(
@@ -149,6 +157,7 @@ pub fn register(hooks: AssignHooks) {
         &AUDIT_FILE,
         GucContext::Sighup,
         None,
+        None,
     );
     number(
         c"dsql_iam.max_connections",
@@ -192,6 +201,7 @@ pub fn register(hooks: AssignHooks) {
         &AMZN_CLUSTER_ID,
         GucContext::Backend,
         None,
+        None,
     );
     // From here on a misspelled dsql_iam setting is reported instead of silently kept.
     #[cfg(feature = "pg14")]
@@ -212,9 +222,10 @@ fn string(
     explanation: &'static CStr,
     setting: &'static GucSetting<Option<CString>>,
     context: GucContext,
+    check: Option<CheckHook>,
     assign: Option<AssignHook>,
 ) {
-    // SAFETY: the assign hooks are guarded against panics, as [`AssignHooks`] asks.
+    // SAFETY: the check hooks are guarded against panics, and the assign hooks as [`AssignHooks`] asks.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             name,
@@ -223,11 +234,106 @@ fn string(
             setting,
             context,
             GucFlags::default(),
-            None,
+            check,
             assign,
             None,
         );
     }
+}
+
+/// What PostgreSQL asks whether a setting may have a new value.
+type CheckHook = unsafe extern "C-unwind" fn(
+    *mut *mut c_char,
+    *mut *mut c_void,
+    pg_sys::GucSource::Type,
+) -> bool;
+
+/// Whether somebody is told at once that a value is malformed, as by ALTER SYSTEM.
+///
+/// A malformed value in a file is taken, at a start as at a reload: then nobody logs in. If it were refused there,
+/// the one before would stay in force, or the default.
+///
+/// # Safety
+/// `new` must point to the new value, a C string or null.
+unsafe fn accepts(new: *mut *mut c_char, fault: impl FnOnce(&str) -> Option<String>) -> bool {
+    // SAFETY: the caller's promise; two flags of the server. Notes the DETAIL for the server's own error.
+    unsafe {
+        let is_asked = pg_sys::IsTransactionState() && !pg_sys::InitializingParallelWorker;
+        if !is_asked || (*new).is_null() {
+            return true;
+        }
+        let Some(fault) = fault(&CStr::from_ptr(*new).to_string_lossy()) else {
+            return true;
+        };
+        GucCheckError::default().with_detail(fault).apply();
+        false
+    }
+}
+
+/// The fault of one of the cluster's settings, among others that have none. Empty stands for none at all.
+fn cluster_fault(account: &str, region: &str, id: &str, endpoints: &str) -> Option<String> {
+    let or = |given: &str, valid: &str| match given {
+        "" => valid.to_owned(),
+        given => given.to_owned(),
+    };
+    let (account, region) = (or(account, "012345678912"), or(region, "us-east-1"));
+    let id = or(id, &"a".repeat(ID_LEN));
+    let cluster = Cluster::new(&account, &region, &id, endpoints);
+    cluster.err().map(|fault| format!("{fault}."))
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_account_id(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL's own arguments.
+    unsafe { accepts(new, |account| cluster_fault(account, "", "", "")) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_region(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL's own arguments.
+    unsafe { accepts(new, |region| cluster_fault("", region, "", "")) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_cluster_id(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL's own arguments.
+    unsafe { accepts(new, |id| cluster_fault("", "", id, "")) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_endpoints(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: PostgreSQL's own arguments.
+    unsafe { accepts(new, |endpoints| cluster_fault("", "", "", endpoints)) }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_exempt_roles(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    let fault = |list: &str| {
+        let lines = hba::own_lines(&names(list), Path::new(""));
+        lines.err().map(|fault| format!("{fault}."))
+    };
+    // SAFETY: PostgreSQL's own arguments.
+    unsafe { accepts(new, fault) }
 }
 
 fn boolean(
@@ -315,12 +421,16 @@ pub fn cluster() -> Result<Cluster, BadCluster> {
 
 /// `dsql_iam.exempt_roles`, taken apart.
 pub fn exempt_roles() -> Vec<String> {
-    let list = text(&EXEMPT_ROLES);
-    let roles = list
+    names(&text(&EXEMPT_ROLES))
+}
+
+/// The names in a list that commas separate.
+fn names(list: &str) -> Vec<String> {
+    let names = list
         .split(',')
         .map(str::trim)
-        .filter(|role| !role.is_empty());
-    roles.map(str::to_owned).collect()
+        .filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 /// `dsql_iam.audit_file`, absolute, if there is one.

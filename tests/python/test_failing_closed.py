@@ -154,6 +154,47 @@ def test_a_host_line_of_the_user_opens_nothing(own):
     own.reload()
 
 
+@pytest.mark.parametrize(("setting", "value", "detail"), [
+    ("account_id", "1", 'account_id must be twelve digits, not "1".'),
+    ("region", "Frankfurt", 'region must look like "us-east-1", not "Frankfurt".'),
+    ("cluster_id", "mine", 'cluster_id must be 26 characters of a-z and 0-9, not "mine".'),
+    ("endpoints", "good.example, a b", 'endpoints must be a list of host names, not "a b".'),
+    ("exempt_roles", "dba, /.*", 'dsql_iam.exempt_roles holds a name that an hba file cannot hold: "/.*".'),
+])
+def test_a_malformed_value_is_refused_at_once(own, setting, value, detail):
+    with own.superuser() as superuser, pytest.raises(psycopg.errors.InvalidParameterValue) as raised:
+        superuser.execute(f"ALTER SYSTEM SET dsql_iam.{setting} = '{value}'")
+    assert raised.value.diag.message_primary == f'invalid value for parameter "dsql_iam.{setting}": "{value}"'
+    assert raised.value.diag.message_detail == detail
+    # None at all is no fault, but a cluster that nobody logs in to.
+    own.execute(f"ALTER SYSTEM SET dsql_iam.{setting} = ''", f"ALTER SYSTEM RESET dsql_iam.{setting}")
+
+
+MALFORMED = [
+    ("account_id", ""), ("account_id", "12345678912"), ("account_id", "0123456789ab"),
+    ("region", ""), ("region", "moon"), ("region", "us-east-1 "),
+    ("cluster_id", ""), ("cluster_id", "short"), ("cluster_id", "A" * 26),
+    ("endpoints", "a b"),
+]
+
+
+@pytest.mark.parametrize(("setting", "value", "restart"), [
+    *((*case, False) for case in MALFORMED), ("account_id", "1", True), ("endpoints", "a b", True)])
+def test_a_malformed_value_in_a_file_lets_nobody_in(own, setting, value, restart):
+    """Neither the value before nor the default is in force instead; and the server works for others."""
+    path = own.data / "postgresql.auto.conf"
+    apply = own.restart if restart else own.reload
+    with replaced(own, path, path.read_text() + f"dsql_iam.{setting} = '{value}'\n"):
+        apply()
+        assert f"dsql_iam is not configured: {setting} must " in assert_denied(own)
+        with own.superuser() as superuser:
+            assert superuser.execute(f"SHOW dsql_iam.{setting}").fetchone() == (value,)
+            forced = "debug_parallel_query" if own.version >= 16 else "force_parallel_mode"
+            superuser.execute(f"SET {forced} = on")
+            assert superuser.execute("SELECT count(*) > 0 FROM pg_class").fetchone() == (True,)
+    apply()
+
+
 def test_exempt_roles(own, role, mapped):
     exempt = role("closed_exempt", "LOGIN PASSWORD 'hunter2'", on=own)
     own.execute(f"AWS IAM GRANT closed_exempt TO '{EXAMPLE_ARN}'")
@@ -176,17 +217,6 @@ def test_require_tls_off(own):
 
 
 # The settings
-
-@pytest.mark.parametrize(("name", "value"), [
-    ("account_id", ""), ("account_id", "12345678912"), ("account_id", "0123456789ab"),
-    ("region", ""), ("region", "moon"), ("region", "us-east-1 "),
-    ("cluster_id", ""), ("cluster_id", "short"), ("cluster_id", "A" * 26),
-    ("endpoints", "a b"),
-])
-def test_cluster_is_not_described(own, name, value):
-    with own.settings(**{f"dsql_iam__{name}": f"'{value}'"}):
-        assert f"dsql_iam is not configured: {name} must " in assert_denied(own)
-
 
 def test_another_cluster(own):
     """What is right for one cluster is not for another one."""
