@@ -2,6 +2,7 @@
 
 use crate::settings;
 use dsql_iam_core::audit::{LoginRecord, cloudtrail_event};
+use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -48,16 +49,23 @@ pub fn try_out(path: &Path) -> io::Result<()> {
 
 /// Opens the file, makes it if it is not there, and takes its lock.
 fn open(path: &Path) -> io::Result<File> {
-    // A pipe that nobody reads would hold up the login.
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(io::Error::other("it is not a file"));
-    }
+    // A pipe that nobody reads would hold up the login, and a look at the name before would be at something else.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)
         .append(true)
         .create(true)
         .mode(0o600)
-        .open(path)?;
+        .custom_flags(flags)
+        .open(path);
+    let not_a_file = || io::Error::other("it is not a file");
+    let file = file.map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => not_a_file(),
+        _ => error,
+    })?;
+    if !file.metadata()?.is_file() {
+        return Err(not_a_file());
+    }
     lock(&file)?;
     Ok(file)
 }

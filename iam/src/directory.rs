@@ -10,7 +10,7 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatVfsMountFlags, fstat, fstatvfs, openat,
     statat,
 };
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::ffi::{CStr, CString, OsStr};
@@ -183,11 +183,13 @@ impl StoredDocument {
     fn read(listing: &Listing<'_>, name: &CStr) -> Result<(Self, Stat), LoadError> {
         let unreadable = |error| listing.unreadable(name, error);
         let not_a_file = || LoadError::NotAFile(listing.path_of(name));
-        // Opening a pipe would wait for somebody to write into it.
-        if !is_file(&listing.stat(name)?) {
-            return Err(not_a_file());
-        }
-        let mut file = listing.open(name)?;
+        let mut file = match listing.open(name) {
+            // A socket, or a device that nothing is behind.
+            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+                return Err(not_a_file());
+            }
+            opened => opened.map_err(unreadable)?,
+        };
         // Of the opened file, not of the name: the two can differ by the time it is read.
         let stat = fstat(&file).map_err(|error| unreadable(error.into()))?;
         if !is_file(&stat) || length(&stat) > MAX_DOCUMENT {
@@ -446,11 +448,12 @@ impl<'d> Listing<'d> {
             .map_err(|error| self.unreadable(name, error.into()))
     }
 
-    fn open(&self, name: &CStr) -> Result<File, LoadError> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        retry_on_intr(|| openat(&self.directory, name, flags, Mode::empty()))
-            .map(File::from)
-            .map_err(|error| self.unreadable(name, error.into()))
+    /// Opens whatever has the name, and waits for nothing: a pipe would otherwise wait for somebody to write into it,
+    /// and a look at the name before would be at something else.
+    fn open(&self, name: &CStr) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let opened = retry_on_intr(|| openat(&self.directory, name, flags, Mode::empty()))?;
+        Ok(File::from(opened))
     }
 }
 
@@ -564,6 +567,44 @@ fn hash_text(hash: &mut Sha256, text: &[u8]) {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    /// A pipe that comes under the name between a look and an open would hang whoever opens it, the postmaster too.
+    #[test]
+    fn no_pipe_and_no_socket_holds_up_who_reads_the_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let document = path.join("z.json");
+        let aside = path.join("aside");
+        fs::write(&document, "{}").unwrap();
+        rustix::fs::mknodat(CWD, &aside, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let (is_done, done) = std::sync::mpsc::channel();
+        let reader = path.clone();
+        std::thread::spawn(move || {
+            let mut found = [0; 2];
+            while found.iter().any(|found| *found < 50) {
+                match Snapshot::read(&reader) {
+                    Ok(_) => found[0] += 1,
+                    Err(LoadError::NotAFile(_)) => found[1] += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            is_done.send(()).unwrap();
+        });
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let exchange = rustix::fs::RenameFlags::EXCHANGE;
+        loop {
+            rustix::fs::renameat_with(CWD, &document, CWD, &aside, exchange).unwrap();
+            match done.try_recv() {
+                Ok(()) => break,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => panic!("the reader failed"),
+                Err(std::sync::mpsc::TryRecvError::Empty) => {}
+            }
+            assert!(std::time::Instant::now() < end, "the reader hangs");
+        }
+        let _ = (fs::remove_file(&aside), fs::remove_file(&document));
+        let _socket = std::os::unix::net::UnixListener::bind(&document).unwrap();
+        assert!(matches!(Snapshot::read(&path), Err(LoadError::NotAFile(_))));
+    }
 
     /// Otherwise what was read could be half of the one and half of the other, and in neither.
     #[test]
