@@ -248,13 +248,18 @@ impl<'c> Attempt<'c> {
                 reason: &reason,
             }),
         };
-        let recorded = audit::record(&decision);
+        // What strangers can have at no cost does not fill the disk: it is counted, and in the log.
+        let recorded = match refusal {
+            Some(refusal) if refusal.is_before_token() => Ok(()),
+            _ => audit::record(&decision),
+        };
         if let Err(error) = &recorded {
             pgrx::log!("dsql_iam: dsql_iam.audit_file could not be written: {error}");
         }
         // Nobody is let in who is not recorded: then a refusal follows, with a line of its own.
         if recorded.is_ok() || refusal.is_some() {
             pgrx::log!("{}", log_line(&decision));
+            limits::counts().login(refusal.map(Refusal::check));
         }
         recorded
     }

@@ -1,6 +1,6 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
-use crate::{connection, doctor, mappings, port, settings};
+use crate::{connection, doctor, limits, mappings, port, settings};
 use dsql_iam_core::explain::explain;
 use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
 use dsql_iam_core::sigv4::token::access_key_id;
@@ -120,6 +120,28 @@ fn doctor() -> TableIterator<
             finding.status.word().to_owned(),
             finding.found,
             finding.remedy,
+        )
+    });
+    TableIterator::new(rows.collect::<Vec<_>>())
+}
+
+/// `sys.iam_counts`: what has come of logins, and of looking at the documents, since the server started.
+#[pg_extern(sql = false)]
+fn iam_counts() -> TableIterator<
+    'static,
+    (
+        name!(event, String),
+        name!(check_name, Option<String>),
+        name!(count, i64),
+        name!(seconds, Option<f64>),
+    ),
+> {
+    let rows = limits::counts().all().into_iter().map(|row| {
+        (
+            row.event.to_owned(),
+            row.check.map(str::to_owned),
+            i64::try_from(row.count).unwrap_or(i64::MAX),
+            row.seconds,
         )
     });
     TableIterator::new(rows.collect::<Vec<_>>())

@@ -5,11 +5,13 @@
 //! ([`crate::in_force`]), after loading the directory for everybody if nobody else has or does.
 
 use crate::in_force::{Loader, Record};
+use crate::limits;
 use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
 use dsql_iam_core::identity::{Identities, IdentityCounts};
 use pgrx::{debug1, log, warning};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use time::UtcDateTime;
 
 /// The longest documents that the postmaster parses at a reload of the configuration, in bytes. No
@@ -89,7 +91,14 @@ fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
     if is_settled(&Record::now(), now)? {
         return Ok(None);
     }
-    match load(directory) {
+    let began = Instant::now();
+    let outcome = load(directory);
+    // There is no shared memory while the server starts.
+    // SAFETY: a flag of the server.
+    if !unsafe { pgrx::pg_sys::process_shared_preload_libraries_in_progress } {
+        limits::counts().load(outcome.is_ok(), began.elapsed());
+    }
+    match outcome {
         Ok((snapshot, loaded)) => {
             let IdentityCounts {
                 users,

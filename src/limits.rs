@@ -1,9 +1,10 @@
-//! The count of connections that all processes of the server share, for the limits in
-//! [`dsql_iam_server::limits`].
+//! What all processes of the server count together: connections, for the limits in
+//! [`dsql_iam_server::limits`], and outcomes, for [`dsql_iam_server::counts`].
 
 use crate::settings;
+use dsql_iam_server::counts::Counts;
 use dsql_iam_server::limits::{Reached, Usage};
-use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_sys};
+use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_guard, pg_sys};
 use std::ffi::c_int;
 
 #[derive(Clone, Copy, Default)]
@@ -15,9 +16,25 @@ unsafe impl PGRXSharedMemory for Shared {}
 // SAFETY: the name is this extension's own.
 static USAGE: PgLwLock<Shared> = unsafe { PgLwLock::new(c"dsql_iam") };
 
+#[derive(Default)]
+struct SharedCounts(Counts);
+
+// SAFETY: atomic numbers, without pointers.
+unsafe impl PGRXSharedMemory for SharedCounts {}
+
+// Without a lock: the postmaster counts too, and has none to wait for.
+// SAFETY: the name is this extension's own.
+static COUNTS: PgAtomic<SharedCounts> = unsafe { PgAtomic::new(c"dsql_iam counts") };
+
+/// The counts since the server started. Not to be asked for while it starts.
+pub fn counts() -> &'static Counts {
+    &COUNTS.get().0
+}
+
 /// Asks for the shared memory. Called once, while the server starts.
 pub fn install() {
     pgrx::pg_shmem_init!(USAGE);
+    pgrx::pg_shmem_init!(COUNTS);
 }
 
 /// Counts this process's connection, which is about to be admitted, until the process ends; unless a limit is

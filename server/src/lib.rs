@@ -8,6 +8,7 @@
 //! | [`async_index`] | the grammar of `CREATE INDEX ASYNC` and `CALL sys.wait_for_job` |
 //! | [`aws_iam`] | the grammar of `AWS IAM GRANT` and `AWS IAM REVOKE` |
 //! | [`connect_options`] | the cluster that a client names in its connection string |
+//! | [`counts`] | what has come of logins since the server started |
 //! | [`doctor`] | whether a server is as it should be, and what mends it |
 //! | [`hba`] | the text of the library's hba file |
 //! | [`limits`] | how many connections there may be |
@@ -19,6 +20,7 @@
 pub mod async_index;
 pub mod aws_iam;
 pub mod connect_options;
+pub mod counts;
 pub mod doctor;
 pub mod hba;
 pub mod limits;

@@ -111,6 +111,14 @@ impl Refusal {
         }
     }
 
+    /// Whether no token came before it: a stranger has this for a connection, as often as he likes.
+    pub fn is_before_token(&self) -> bool {
+        matches!(
+            self,
+            Self::NoTls | Self::OtherCluster(_) | Self::NoServerName | Self::Protocol { .. }
+        )
+    }
+
     /// The SQLSTATE: 28000 if IAM said yes and the database no, 08006 for most of what comes before.
     pub fn sqlstate(&self) -> &str {
         match self {

@@ -9,9 +9,10 @@ import os
 import pathlib
 import re
 
+import psycopg
 import pytest
 
-from support import ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, until
+from support import ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, Wire, account, message, until
 
 
 def values(line):
@@ -216,3 +217,79 @@ def test_a_line_that_was_cut_off_is_a_line_of_its_own(audited):
     admitted, refused = map(json.loads, lines)
     assert admitted["requestID"] == session
     assert refused["errorCode"] == "AccessDenied"
+
+
+def counts(server):
+    rows = server.execute("SELECT event, check_name, count, seconds FROM sys.iam_counts")
+    return {(event, check): (count, seconds) for event, check, count, seconds in rows}
+
+
+def test_what_is_refused_before_a_token_is_counted_and_fills_no_disk(audited):
+    server, path = audited
+    before = counts(server)
+    mark = server.log_mark()
+    with Wire(server, tls=False) as wire:
+        error = wire.start().error()
+    session = SESSION_ID.fullmatch(error["detail"])[1]
+    assert " check=tls " in server.logged(f"session_id={session}", mark)
+    for _ in range(2):
+        with Wire(server) as wire:
+            wire.start(options="-c amzn-cluster-id=" + "z" * 26).error()
+    with Wire(server) as wire:
+        wire.start().asked_for_password().send(message(b"Q", b"SELECT 1\0"))
+        wire.error()
+    assert not path.exists() or not events(path)
+    server.refusal("admin", "no token")
+    with server.connect() as admin:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            admin.execute("SELECT * FROM sys.iam_counts")
+    assert [event.get("errorCode") is None for event in events(path)] == [False, True]
+    after = counts(server)
+    more = {key: count - before[key][0] for key, (count, _) in after.items() if count != before[key][0]}
+    assert more == {("login refused", "tls"): 1, ("login refused", "cluster"): 2, ("login refused", "protocol"): 1,
+                    ("login refused", "token"): 1, ("login admitted", None): 1}
+
+
+def test_loads_are_counted_with_their_time_and_a_monitor_sees_them(own, role):
+    role("watcher", "LOGIN IN ROLE pg_monitor", on=own)
+    before = counts(own)["documents loaded", None]
+    with own.documents(counted=account()):
+        assert own.admits("admin", own.token("admin"))
+    with own.documents(counted={}):
+        assert own.admits("admin", own.token("admin"))  # by the documents before
+    own.admits("admin", own.token("admin"))
+    with own.superuser() as connection:
+        connection.execute("SET ROLE watcher")
+        (loaded, seconds), = connection.execute("SELECT count, seconds FROM sys.iam_counts "
+                                                "WHERE event = 'documents loaded'").fetchall()
+        (refused,), = connection.execute("SELECT count FROM sys.iam_counts "
+                                         "WHERE event = 'documents refused'").fetchall()
+    assert loaded > before[0] and seconds > before[1]
+    assert refused >= 1
+    own.restart()
+    assert counts(own)["documents refused", None] == (0, None)
+
+
+def test_no_pipe_holds_up_a_reload_or_a_login(own):
+    """Neither among the documents nor in the place of the audit file, though it comes between a look and an open."""
+    def make(pipe):
+        os.mkfifo(pipe, 0o600)
+        os.chown(pipe, own.iam.stat().st_uid, own.iam.stat().st_gid)
+
+    pipe = own.iam / "z.json"
+    make(pipe)
+    try:
+        mark = own.log_mark()
+        own.reload()
+        assert own.admits("admin", own.token("admin"))  # by the documents before
+        own.logged(f'"{pipe}" is not a regular file', mark)
+    finally:
+        pipe.unlink()
+    pipe = own.data / "pipe"
+    make(pipe)
+    with own.settings(dsql_iam__audit_file="'pipe'"):
+        mark = own.log_mark()
+        own.refusal("admin", own.token("admin"))
+        own.logged("dsql_iam.audit_file could not be written: it is not a file", mark)
+    pipe.unlink()
+    assert own.admits("admin", own.token("admin"))
