@@ -19,8 +19,8 @@ def run(server, *arguments):
 def key_of(shell):
     """The key that a shell has, once it has evaluated these lines."""
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    lines = shell + "".join(f'\nprintf "%s\\n" "${name}"' for name in names)
-    done = subprocess.run(["sh", "-euc", lines], check=True, text=True, capture_output=True)
+    lines = 'eval "$1"' + "".join(f'\nprintf "%s\\n" "${name}"' for name in names)
+    done = subprocess.run(["sh", "-euc", lines, "sh", shell], check=True, text=True, capture_output=True)
     return Key(*done.stdout.split())
 
 

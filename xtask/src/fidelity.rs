@@ -64,12 +64,14 @@ fn place(root: &Path, test: &str) -> Option<(PathBuf, Option<String>)> {
         ["login"] => rust(root.join("iam/tests/login.rs")),
         [package @ ("iam" | "server" | "cli"), modules @ ..] => {
             let source = root.join(package).join("src").join(modules.join("/"));
-            let folder = source.join("tests.rs");
-            match (source.with_extension("rs"), folder.exists()) {
-                (file, _) if file.exists() => rust(file),
-                (_, true) => rust(folder),
-                _ => rust(source.join("mod.rs")),
-            }
+            // In the module's file, or beside it if there are many.
+            let file = source.with_extension("rs");
+            let places = [file, source.join("tests.rs"), source.join("mod.rs")];
+            let definition = format!("fn {name}(");
+            let has = |path: &&PathBuf| {
+                fs::read_to_string(path).is_ok_and(|text| text.contains(&definition))
+            };
+            rust(places.iter().find(has).unwrap_or(&places[0]).clone())
         }
         ["simulate"] => rust(root.join("cli/src/command/simulate/tests.rs")),
         _ => {
@@ -156,8 +158,8 @@ fn a_row_without_a_test_and_a_test_that_is_gone_are_faults() {
 | a | same | `page::test_an_iam_role` |
 | b | same | none yet |
 | c | same | none: there is nothing to test |
-| d | same | `page::test_that_is_gone`, `iam::token::the_longest_life_is_a_week` |
-| e | same | `iam::token::gone` |
+| d | same | `page::test_that_is_gone`, `iam::sigv4::token::the_longest_life_is_a_week` |
+| e | same | `iam::sigv4::token::gone` |
 | f | same | |
 | g | same | `refusals::test_token[no such case]`, `refusals::test_token[another database]` |
 
@@ -173,7 +175,7 @@ Between them: `iam::gone::too`, `mappings.rs::only_admin_grants`.
             "no test: b",
             "no test: f",
             "no such test: page::test_that_is_gone",
-            "no such test: iam::token::gone",
+            "no such test: iam::sigv4::token::gone",
             "no such test: refusals::test_token[no such case]",
             "no such test: lost::test_of_another_table",
             "no such test: iam::gone::too",
