@@ -137,6 +137,12 @@ fn statements(
             let mut members = members.clone();
             members.remove("Sid");
             closed.push(Value::Object(members));
+        } else if is_of_another_service(members) {
+            // It has no say in a login, and there are many of them.
+            summary.unknown_elsewhere();
+            if effect != Some(&Value::text("Allow")) {
+                closed.push(Value::Object(broader(members, kind)));
+            }
         } else if effect == Some(&Value::text("Allow")) {
             summary.unknown(format!(
                 "{place} (Allow): {name} is unknown, so it is left out"
@@ -155,6 +161,22 @@ fn only_the_sid_is_unknown(members: &BTreeMap<String, Value>) -> bool {
     members
         .iter()
         .all(|(name, value)| name == "Sid" || value.is_known())
+}
+
+/// Whether a statement is about services only that have no say in a login: neither `dsql:` nor, for who may begin a
+/// session, `sts:`.
+fn is_of_another_service(statement: &BTreeMap<String, Value>) -> bool {
+    let Some(actions) = statement.get("Action").filter(|actions| actions.is_known()) else {
+        return false;
+    };
+    let mut services = actions.elements().iter().map(|action| {
+        let action = action.as_text()?.to_ascii_lowercase();
+        let (service, _) = action.split_once(':')?;
+        Some(service.to_owned())
+    });
+    let is_another =
+        |service: &str| !["dsql", "sts"].contains(&service) && !service.contains(['*', '?']);
+    services.all(|service| service.as_deref().is_some_and(is_another))
 }
 
 /// A Deny that denies all that the given one could.
@@ -194,4 +216,119 @@ fn broader(statement: &BTreeMap<String, Value>, kind: Kind) -> BTreeMap<String, 
         broader.insert("Condition".into(), Value::Object(conditions));
     }
     broader
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of the statements of an identity-based policy, and what the summary says.
+    fn statements(text: &str) -> (serde_json::Value, String) {
+        let mut document = from_json(text).unwrap();
+        put_unknown(&mut document);
+        let mut summary = Summary::default();
+        let closed = closed(&document, Kind::IdentityBased, "p", &mut summary).unwrap();
+        (closed["Statement"].clone(), summary.text("way past"))
+    }
+
+    /// Takes the text `?` for an unknown value.
+    fn put_unknown(value: &mut Value) {
+        match value {
+            Value::Text(text) if text == "?" => *value = Value::unknown("x"),
+            Value::List(list) => list.iter_mut().for_each(put_unknown),
+            Value::Object(members) => members.values_mut().for_each(put_unknown),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn statements_are_closed() {
+        let denied = r#"{"Effect": "Deny", "Action": "*", "Resource": "*"}"#;
+        for (statement, expected) in [
+            (
+                r#"{"Effect": "Allow", "Action": "dsql:*", "Resource": ["*", "?"]}"#,
+                "",
+            ),
+            (
+                r#"{"Effect": "Allow", "Action": "dsql:*", "Resource": "*", "Condition": {"StringEquals": {"a": "?"}}}"#,
+                "",
+            ),
+            (
+                r#"{"Effect": "Allow", "Action": "dsql:*", "Resource": "*", "Sid": "?"}"#,
+                r#"{"Effect": "Allow", "Action": "dsql:*", "Resource": "*"}"#,
+            ),
+            (r#""?""#, denied),
+            (
+                r#"{"Effect": "?", "Action": "dsql:*", "Resource": "*"}"#,
+                r#"{"Effect": "Deny", "Action": "dsql:*", "Resource": "*"}"#,
+            ),
+            (
+                r#"{"Effect": "Deny", "NotAction": ["?"], "NotResource": "?"}"#,
+                denied,
+            ),
+            (
+                r#"{"Effect": "Deny", "Action": "dsql:*", "Resource": "*",
+                "Condition": {"StringEquals": {"a": "?", "b": "c"}, "StringLike": {"a": ["d", "?"]}}}"#,
+                r#"{"Effect": "Deny", "Action": "dsql:*", "Resource": "*", "Condition": {"StringEquals": {"b": "c"}}}"#,
+            ),
+            (
+                r#"{"Effect": "Deny", "Action": "dsql:*", "Resource": "*", "Condition": "?"}"#,
+                r#"{"Effect": "Deny", "Action": "dsql:*", "Resource": "*"}"#,
+            ),
+        ] {
+            let (closed, _) = statements(&format!(
+                r#"{{"Version": "2012-10-17", "Statement": [{statement}]}}"#
+            ));
+            let expected: serde_json::Value =
+                serde_json::from_str(&format!("[{expected}]")).unwrap();
+            assert_eq!(closed, expected, "{statement}");
+        }
+        let allow = r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}"#;
+        for document in [
+            r#""?""#.to_owned(),
+            r#"{"Version": "2012-10-17", "Statement": "?"}"#.to_owned(),
+            format!(r#"{{"Version": "?", "Statement": [{allow}]}}"#),
+        ] {
+            assert_eq!(
+                statements(&document).0.to_string(),
+                format!(
+                    "[{}]",
+                    denied.replace(' ', "").replace(
+                        "\"Effect\":\"Deny\",\"Action\":\"*\"",
+                        "\"Action\":\"*\",\"Effect\":\"Deny\""
+                    )
+                ),
+                "{document}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_has_a_say_in_a_login_is_named() {
+        let of = |action: &str| {
+            let statement =
+                format!(r#"{{"Effect": "Allow", "Action": {action}, "Resource": "?"}}"#);
+            statements(&format!(r#"{{"Statement": {statement}}}"#)).1
+        };
+        for action in [r#""s3:*""#, r#"["s3:*", "sqs:SendMessage"]"#] {
+            let summary = of(action);
+            assert!(
+                summary.ends_with("Unknown, in statements that have no say in a login: 1"),
+                "{summary}"
+            );
+        }
+        for action in [
+            r#""DSQL:DbConnect""#,
+            r#"["s3:*", "ds*:*"]"#,
+            r#""*""#,
+            r#""?""#,
+            r#""sts:AssumeRole""#,
+        ] {
+            let summary = of(action);
+            assert!(
+                summary.contains("p: statement 1 (Allow): x is unknown, so it is left out"),
+                "{summary}"
+            );
+        }
+    }
 }

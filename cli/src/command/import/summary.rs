@@ -11,6 +11,8 @@ pub struct Summary {
     filled_in: BTreeSet<String>,
     unknown: BTreeSet<String>,
     left_out: BTreeSet<String>,
+    /// how many statements of other services hold something unknown
+    elsewhere: usize,
 }
 
 impl Summary {
@@ -27,6 +29,11 @@ impl Summary {
     /// A value is not known, with what came of it: less is allowed, or more denied.
     pub fn unknown(&mut self, line: impl Into<String>) {
         self.unknown.insert(line.into());
+    }
+
+    /// A value is not known in a statement that has no say in a login.
+    pub fn unknown_elsewhere(&mut self) {
+        self.elsewhere += 1;
     }
 
     /// Something was left out, with the reason.
@@ -66,6 +73,13 @@ impl Summary {
         }
         if !self.unknown.is_empty() {
             let _ = writeln!(text, "  -> {way_past}");
+        }
+        if self.elsewhere > 0 {
+            let count = self.elsewhere;
+            let _ = writeln!(
+                text,
+                "Unknown, in statements that have no say in a login: {count}"
+            );
         }
         text.truncate(text.trim_end().len());
         text

@@ -1,6 +1,8 @@
 //! Evaluates expressions of a configuration's source, with what a plan knows.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
 
 use hcl::expr::{
     BinaryOperator, Conditional, Expression, ForExpr, FuncCall, ObjectKey, Operation, TemplateExpr,
@@ -13,10 +15,13 @@ use super::address::{Step, apply};
 use super::functions;
 use super::hcl::attribute;
 use super::resolve::{Program, Scope};
+use crate::command::import::read_bounded;
 use crate::command::import::value::{Value, from_json};
 
 /// The most elements of a list that is made, and the most blocks of one name.
 const MAX_ELEMENTS: usize = 10_000;
+/// The longest template file, in bytes.
+const MAX_TEMPLATE: u64 = 1024 * 1024;
 
 impl Program {
     /// The value of an expression.
@@ -68,12 +73,16 @@ impl Program {
         let Ok(template) = Template::from_expr(expression) else {
             return Ok(Value::unknown("a template that is not understood"));
         };
-        if let [Element::Interpolation(only)] = template.elements() {
+        self.elements(template.elements(), scope)
+    }
+
+    fn elements(&mut self, elements: &[Element], scope: &Scope) -> Result<Value, String> {
+        if let [Element::Interpolation(only)] = elements {
             return self.evaluate(&only.expr, scope);
         }
         let mut text = String::new();
         let mut strips_next = false;
-        for element in template.elements() {
+        for element in elements {
             match element {
                 Element::Literal(literal) if strips_next => text.push_str(literal.trim_start()),
                 Element::Literal(literal) => text.push_str(literal),
@@ -135,7 +144,27 @@ impl Program {
                 }
             }
         }
-        Ok(functions::call(name, arguments))
+        match name {
+            "templatefile" => self.template_file(&arguments, scope),
+            name => Ok(functions::call(name, arguments)),
+        }
+    }
+
+    /// `templatefile`: the text of a file, with these variables and no others.
+    fn template_file(&mut self, arguments: &[Value], scope: &Scope) -> Result<Value, String> {
+        let [Value::Text(path), Value::Object(variables)] = arguments else {
+            return Ok(Value::unknown("templatefile(…)"));
+        };
+        let text = read_bounded(Path::new(path), MAX_TEMPLATE)?;
+        let Ok(template) = Template::from_str(&text) else {
+            return Ok(Value::unknown(format!("the template {path}")));
+        };
+        let locals = variables.clone().into_iter().collect();
+        let inner = Scope {
+            locals,
+            ..scope.clone()
+        };
+        self.elements(template.elements(), &inner)
     }
 
     fn conditional(&mut self, conditional: &Conditional, scope: &Scope) -> Result<Value, String> {

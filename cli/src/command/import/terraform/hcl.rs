@@ -19,6 +19,8 @@ const MAX_DEPTH: usize = 16;
 /// A module, as its files say it.
 #[derive(Default)]
 pub struct Module {
+    /// where it is
+    pub directory: PathBuf,
     /// what `locals` hold
     pub locals: HashMap<String, Expression>,
     /// the defaults of variables
@@ -123,7 +125,10 @@ fn read_module(directory: &Path) -> Result<Module, String> {
         }
     }
     paths.sort();
-    let mut module = Module::default();
+    let mut module = Module {
+        directory: directory.to_owned(),
+        ..Module::default()
+    };
     for path in paths {
         let text = read_bounded(&path, MAX_INPUT)?;
         let body = hcl::parse(&text).map_err(|fault| format!("{}: {fault}", path.display()))?;

@@ -288,11 +288,19 @@ impl Program {
                 self.resource((true, second, name), &rest[1..], scope)?
                     .unwrap_or_else(unknown)
             }
+            "path" if second != "cwd" => self.directory(second, scope).unwrap_or_else(unknown),
             "path" | "terraform" | "self" | "ephemeral" => unknown(),
             resource_type => self
                 .resource((false, resource_type, second), rest, scope)?
                 .unwrap_or_else(unknown),
         })
+    }
+
+    /// `path.module`, and `path.root`.
+    fn directory(&self, name: &str, scope: &Scope) -> Option<Value> {
+        let module = if name == "root" { "" } else { &scope.module };
+        let module = Self::sourced(self.source.as_ref(), module)?;
+        Some(Value::text(module.directory.to_str()?))
     }
 
     /// The key of the instance that the expression is of.
