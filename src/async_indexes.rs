@@ -52,6 +52,12 @@ mod c {
     }
 }
 
+/// The hook's last argument, which 19 makes constant.
+#[cfg(not(feature = "pg19"))]
+type Jumble = *mut pg_sys::JumbleState;
+#[cfg(feature = "pg19")]
+type Jumble = *const pg_sys::JumbleState;
+
 static PREVIOUS: OnceLock<pg_sys::post_parse_analyze_hook_type> = OnceLock::new();
 
 /// A job's id, as a C string.
@@ -103,7 +109,7 @@ fn is_understood() -> bool {
 unsafe extern "C-unwind" fn post_parse_analyze(
     state: *mut pg_sys::ParseState,
     query: *mut pg_sys::Query,
-    jumble: *mut pg_sys::JumbleState,
+    jumble: Jumble,
 ) {
     // SAFETY: the arguments are as the hook's contract says.
     unsafe {
