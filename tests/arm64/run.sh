@@ -17,6 +17,9 @@ fi
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
 # What the apt of the system has been told about its mirror, such as a proxy, holds there too.
 apt-config dump | grep -E '^Acquire::(https?::|Check-|Retries)' >"$root/etc/apt/apt.conf.d/99dsql-iam" || true
+# And the authorities that the system trusts, for pip and cargo.
+authorities=/etc/ssl/certs/ca-certificates.crt
+[ ! -e $authorities ] || cp -L $authorities "$root$authorities"
 cp "$here/inside.sh" "$root/inside.sh"
 
 [ -e $binfmt/register ] || mount -t binfmt_misc binfmt_misc $binfmt
@@ -32,7 +35,8 @@ in_root() {
         mount --rbind /dev "$root/dev"
         mkdir -p "$root$checkout"
         mount --bind "$checkout" "$root$checkout"
-        exec chroot "$root" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin bash /inside.sh "${@:3}"
+        exec chroot "$root" env -i HOME=/root LANG=C.UTF-8 PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
+            PATH=/usr/sbin:/usr/bin:/sbin:/bin bash /inside.sh "${@:3}"
     ' bash "$root" "$checkout" "$1" "$checkout" "$major" "$mirror"
 }
 in_root prepare
