@@ -571,8 +571,10 @@ def test_the_audit_file_cannot_be_written(own):
         log.chmod(0o400)
         assert only(own, "audit_file", "fault")[0].endswith(": Permission denied (os error 13)")
         log.chmod(0o600)
+        owner = log.stat()
         log.unlink()
-        os.mkfifo(log)
+        os.mkfifo(log, 0o600)
+        os.chown(log, owner.st_uid, owner.st_gid)
         found, remedy = only(own, "audit_file", "fault")
         assert found.endswith(": it is not a file")
         # Instead of mending it.

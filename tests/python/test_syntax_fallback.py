@@ -151,7 +151,7 @@ def beside(own, folder):
 
 def assert_all_but_the_statement_works(own, role):
     found, remedy = only(own, "syntax", "fault")
-    assert found == ("the parser does not take AWS IAM GRANT; sys.iam_grant and sys.iam_revoke do "
+    assert found == ("the parser rejects AWS IAM GRANT; sys.iam_grant and sys.iam_revoke do "
                      "the same")
     assert remedy == "the server's log says why, at its start"
     name = role("without_syntax", on=own)
