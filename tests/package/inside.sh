@@ -50,18 +50,19 @@ again=$(dsql-iam setup "${arguments[@]}" --yes)
 grep -q "nothing to change" <<<"$again" || fail "$again"
 [ "$(state)" = "$once" ] || fail "the second time changed something"
 [ -z "$(find "$data" "$config" ! -user postgres)" ] || fail "files of $(find "$data" "$config" ! -user postgres)"
-[ "$(stat -c %a "$data/dsql_iam")" = 700 ] || fail "mode of the IAM directory"
+iam=$config/dsql_iam
+[ "$(stat -c %a "$iam")" = 700 ] || fail "mode of the IAM directory"
 
 step "the server starts with the library, and doctor is content"
 key=AKIA0123456789ABCDEF secret=0123456789abcdefghijklmnopqrstuvwxyzABCD
-as_postgres sh -c "umask 077; cat > $data/dsql_iam/account.json" <<JSON
+as_postgres sh -c "umask 077; cat > $iam/account.json" <<JSON
 {"UserDetailList": [{"Path": "/", "UserName": "dba", "UserId": "AIDA", "GroupList": [],
   "Arn": "arn:aws:iam::012345678912:user/dba", "AttachedManagedPolicies": [], "Tags": [],
   "UserPolicyList": [{"PolicyName": "connect", "PolicyDocument": {"Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "dsql:DbConnectAdmin", "Resource": "*"}]}}]}],
  "RoleDetailList": [], "GroupDetailList": [], "Policies": []}
 JSON
-as_postgres sh -c "umask 077; cat > $data/dsql_iam/key.json" <<JSON
+as_postgres sh -c "umask 077; cat > $iam/key.json" <<JSON
 {"AccessKey": {"UserName": "dba", "AccessKeyId": "$key", "Status": "Active",
   "SecretAccessKey": "$secret", "CreateDate": "2026-01-01T00:00:00+00:00"}}
 JSON
@@ -96,7 +97,7 @@ psql_ "CREATE ROLE reader LOGIN; AWS IAM GRANT reader TO 'arn:aws:iam::012345678
 psql_ "DROP EXTENSION dsql_iam"
 psql_ "DROP ROLE reader"
 psql_ "DROP OWNED BY admin; DROP ROLE admin"
-rm "$data"/dsql_iam/*.json
+rm "$iam"/*.json
 apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail purge; }
 grep -q "in force until the restart" /tmp/apt.log || fail "$(cat /tmp/apt.log)"
 server restart
