@@ -27,14 +27,17 @@ def server():
     return server
 
 
-def bring_up(directory, pg_config=os.environ.get("PG_CONFIG")):
+def bring_up(directory, pg_config=os.environ.get("PG_CONFIG"), major=None):
+    """A server of this pg_config, or of a major version that `up` fetches if the system has none."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # The server that all suites share is as `up` makes it, these as PostgreSQL is by itself.
     command = [os.environ["XTASK"], "up", "--detach", "--plain", "--dir", directory, "--port", str(port)]
     command += os.environ.get("UP_OPTIONS", "").split()
-    if pg_config:
+    if major:
+        command += ["--pg", str(major)]
+    elif pg_config:
         command += ["--pg-config", pg_config]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     done = subprocess.run(command, cwd=os.environ["WORKSPACE"], env=environment, text=True,

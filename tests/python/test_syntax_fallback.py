@@ -153,7 +153,7 @@ def assert_all_but_the_statement_works(own, role):
     found, remedy = only(own, "syntax", "fault")
     assert found == ("the parser rejects AWS IAM GRANT; sys.iam_grant and sys.iam_revoke do "
                      "the same")
-    assert remedy == "the server's log says why, at its start"
+    assert remedy == "look into the server's log, at its start, for the reason"
     name = role("without_syntax", on=own)
     grant, revoke = f"GRANT {name} TO '{EXAMPLE_ARN}'", f"REVOKE {name} FROM '{EXAMPLE_ARN}'"
     with own.connect() as admin:

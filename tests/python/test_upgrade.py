@@ -10,8 +10,9 @@ import pytest
 from conftest import bring_up, let_through
 from support import EXAMPLE_ARN
 
-# Where Debian has its installations.
-OLDER = pathlib.Path("/usr/lib/postgresql")
+# The oldest that is supported, of the releases that are fetched: the system's own may be of a later day than the
+# version under test, and minor releases mark columns in ways that those of an earlier day refuse.
+OLDER = 14
 
 
 def complete_mirror(server):
@@ -36,16 +37,13 @@ esac
 @pytest.fixture
 def servers(server, tmp_path_factory):
     """One of an older version, and a new one of the version under test."""
-    older = [version for version in (17, 16, 15, 14)
-             if version < server.version and (OLDER / f"{version}/bin/pg_config").exists()]
-    if not older:
-        pytest.skip(f"there is no PostgreSQL older than {server.version} to upgrade from")
+    if server.version == OLDER:
+        pytest.skip(f"no PostgreSQL older than {OLDER} is supported")
     directory = let_through(tmp_path_factory.mktemp("upgrade"))
     running = []
     try:
-        old_config = OLDER / f"{older[0]}/bin/pg_config"
-        for name, pg_config in ("old", old_config), ("new", os.environ["PG_CONFIG"]):
-            running.append(bring_up(directory / name, pg_config))
+        running.append(bring_up(directory / "old", major=OLDER))
+        running.append(bring_up(directory / "new"))
         yield running
     finally:
         for one in running:
