@@ -30,8 +30,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(identities) = merge(documents) else {
         return;
     };
-    let (users, roles, keys) = identities.counts();
-    assert!(users + roles + keys <= text.len());
+    let counts = identities.counts();
+    assert!(counts.users + counts.roles + counts.access_keys <= text.len());
     for arn in text.split('"').filter(|part| part.starts_with("arn:")) {
         if let Some(principal) = identities.principal(arn) {
             assert_eq!(principal.arn, arn);
