@@ -91,8 +91,7 @@ pub enum Fault {
 
 /// Authenticates a caller.
 ///
-/// `account` is the one whose user it is if several have a user of the name that the key's document
-/// gives. `is_proven` says whether the caller knows the secret access key that it is given; it is
+/// `is_proven` says whether the caller knows the secret access key that it is given; it is
 /// called exactly once, also for an unknown access key, so that the time taken does not tell which
 /// access keys exist.
 ///
@@ -101,7 +100,6 @@ pub enum Fault {
 pub fn authenticate<'i>(
     presented: PresentedCredentials<'_>,
     identities: &'i Identities,
-    account: &str,
     now: UtcDateTime,
     is_proven: impl FnOnce(&str) -> bool,
 ) -> Result<Authenticated<'i>, Fault> {
@@ -124,9 +122,9 @@ pub fn authenticate<'i>(
     if !is_proven {
         return Err(Fault::WrongSignature);
     }
-    owner(key, account, identities).ok_or_else(|| Fault::UnknownOwner {
+    owner(key, identities).ok_or_else(|| Fault::UnknownOwner {
         owner: match &key.owner {
-            Owner::User(name) => format!("user {name}"),
+            Owner::User { name, .. } => format!("user {name}"),
             Owner::Session(session) => session.arn.clone(),
         },
     })
@@ -140,11 +138,10 @@ pub fn is_same_secret(one: &str, other: &str) -> bool {
 /// The holder of an access key, proven or not; `None` if no document has it.
 pub(crate) fn owner<'i>(
     key: &'i AccessKey,
-    account: &str,
     identities: &'i Identities,
 ) -> Option<Authenticated<'i>> {
     let (principal, session) = match &key.owner {
-        Owner::User(name) => (identities.user(account, name)?, None),
+        Owner::User { name, account } => (identities.user(account.as_deref(), name)?, None),
         Owner::Session(session) => (identities.role_of(session)?, Some(&**session)),
     };
     Some(Authenticated { principal, session })
@@ -200,7 +197,7 @@ mod tests {
             *asked.borrow_mut() += 1;
             known == secret
         };
-        let outcome = authenticate(presented, &identities, "012345678912", now, is_proven);
+        let outcome = authenticate(presented, &identities, now, is_proven);
         let outcome = outcome.map(|caller| (caller.arn().to_owned(), caller.user_id()));
         (outcome, asked.into_inner())
     }

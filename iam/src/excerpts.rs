@@ -186,7 +186,7 @@ fn concerned<'i>(
 ) -> Vec<(Kind, &'i str)> {
     let mut list = Vec::new();
     let (kind, arns, session) = match &key.owner {
-        Owner::User(name) => {
+        Owner::User { name, .. } => {
             let arns = users.get(name.as_str()).cloned().unwrap_or_default();
             (Kind::User, arns, None)
         }

@@ -94,8 +94,13 @@ pub struct ClusterDescription {
 /// Whose access key it is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Owner {
-    /// A user, by name: AWS does not tell the account.
-    User(String),
+    /// A user.
+    User {
+        /// Its name.
+        name: String,
+        /// Its account, where the document says it: AWS does not.
+        account: Option<String>,
+    },
     /// A role session.
     Session(Box<RoleSession>),
 }
@@ -193,13 +198,17 @@ impl Identities {
         }
     }
 
-    /// The user of that name: the one in `account`, else the one in the only other account.
-    pub fn user(&self, account: &str, name: &str) -> Option<&Principal> {
-        let key = PrincipalName::new(IamKind::User, account, name);
-        if let Some(arn) = self.by_name.get(&key) {
-            return self.principals.get(arn);
-        }
-        self.principals.get(self.users_by_name.get(name)?.as_ref()?)
+    /// The user of that name in `account`; without one, the only user of that name in all accounts.
+    /// A name that several accounts have is nobody's then: it does not say whose.
+    pub fn user(&self, account: Option<&str>, name: &str) -> Option<&Principal> {
+        let arn = match account {
+            Some(account) => {
+                let key = PrincipalName::new(IamKind::User, account, name);
+                self.by_name.get(&key)?
+            }
+            None => self.users_by_name.get(name)?.as_ref()?,
+        };
+        self.principals.get(arn)
     }
 
     /// The user or role with this ARN.

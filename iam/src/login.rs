@@ -236,13 +236,10 @@ fn authenticate<'i>(
         session_token: token.session_token(),
     };
     let LoginEnvironment {
-        now,
-        cluster,
-        identities,
-        ..
+        now, identities, ..
     } = *environment;
     let is_proven = |secret: &str| token.is_signed_with(secret);
-    credentials::authenticate(presented, identities, cluster.account(), now, is_proven)
+    credentials::authenticate(presented, identities, now, is_proven)
         .map_err(|fault| denial(fault, id))
 }
 
@@ -286,7 +283,7 @@ pub struct KeyCounts {
 pub fn count_keys(identities: &Identities, account: Option<&str>, now: UtcDateTime) -> KeyCounts {
     let mut counts = KeyCounts::default();
     for key in identities.access_keys() {
-        let owner = credentials::owner(key, account.unwrap_or_default(), identities);
+        let owner = credentials::owner(key, identities);
         let is_over = key.expiration.is_some_and(|end| now >= end);
         let count = match owner {
             _ if !key.is_active => &mut counts.inactive,

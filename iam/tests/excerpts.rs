@@ -169,9 +169,12 @@ fn answers(identities: &Identities, id: &str) -> Vec<String> {
         key.is_active, key.expiration, key.owner
     ));
     let (principals, session) = match &key.owner {
-        Owner::User(name) => {
+        Owner::User { name, .. } => {
             let accounts = [ACCOUNT, OTHER, "222222222222"];
-            (accounts.map(|account| identities.user(account, name)), None)
+            (
+                accounts.map(|account| identities.user(Some(account), name)),
+                None,
+            )
         }
         Owner::Session(session) => {
             let role = session.arn.split('/').nth(1).unwrap();

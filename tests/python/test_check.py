@@ -207,12 +207,6 @@ WARNINGS = {
         and_file("x.json", access_key("bob", Key("AKIAEXAMPLEBOB000001", "secret-of-bob")), 0o600),
         "access_key", "x.json", "access key AKIAEXAMPLEBOB000001",
         "belongs to the user bob, who is in no document", "add the export of the user's account"),
-    "a key of an ambiguous user": (
-        and_file("x.json", account({"bob": []}, number="111111111111"), 0o600) | {
-            "y.json": (account({"bob": []}, number="222222222222"), 0o600),
-            "z.json": (access_key("bob", Key("AKIAEXAMPLEBOB000001", "secret-of-bob")), 0o600)},
-        "access_key", "z.json", "access key AKIAEXAMPLEBOB000001",
-        "several accounts have one", "add the export"),
     "a key of another account": (
         and_file("x.json", account({"bob": []}, number="111111111111"), 0o600) | {
             "z.json": (access_key("bob", Key("AKIAEXAMPLEBOB000001", "secret-of-bob")), 0o600)},
@@ -462,6 +456,28 @@ def test_a_warning(check, name):
     assert text.returncode == 0
     assert_is_in_text(text.stdout, finding)
     assert text.stdout.splitlines()[-1] == "0 errors, 1 warning"
+
+
+def test_a_key_of_a_name_that_several_accounts_have(check):
+    """It opens nothing, which is an error; but whose it is can be said."""
+    key = access_key("bob", Key("AKIAEXAMPLEBOB000001", "secret-of-bob"))
+    documents = and_file("x.json", account({"bob": []}, number="111111111111"), 0o600) | {
+        "y.json": (account({"bob": []}, number="222222222222"), 0o600), "z.json": (key, 0o600)}
+    done = check(documents, "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    [finding] = findings(done)
+    assert finding["severity"] == "error"
+    assert_is(finding, "access_key", "z.json", "access key AKIAEXAMPLEBOB000001",
+              "opens nothing: several accounts have a user bob", 'say whose it is: "AccountId"')
+    key["AccessKey"]["AccountId"] = "111111111111"
+    done = check(documents, "--json")
+    assert done.returncode == 0
+    [finding] = findings(done)
+    assert "not to the cluster's account" in finding["found"]
+    key["AccessKey"]["AccountId"] = "1111"
+    done = check(documents, "--json")
+    assert done.returncode == 1
+    assert "AccountId must be twelve digits" in done.stdout
 
 
 def assert_is(finding, kind, file, subject, found, remedy):

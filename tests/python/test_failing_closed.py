@@ -369,3 +369,30 @@ def test_a_condition_operator_that_is_none_keeps_the_change_out(own, mapped):
         assert 'there is no condition operator "NoSuchOperator"' in own.logged(
             "the identities loaded before stay in force", mark)
         own.connect(mapped).close()
+
+
+def test_a_key_of_a_name_that_two_accounts_have_is_nobodys(own):
+    """AWS's document of a key names the user alone; only what says the account too opens something then."""
+    token = own.token("admin")
+    path = own.iam / "dba-access-key.json"
+    document = json.loads(path.read_text())
+    name = document["AccessKey"]["UserName"]
+    other = own.iam / "other-account.json"
+    own.write(other, json.dumps(account({name: []}, number="999999999999")))
+    try:
+        mark = own.log_mark()
+        error = own.refusal("admin", token)
+        assert (error.sqlstate, error.message) == ("08006", DENIED)
+        assert error.hint == "The security token included in the request is invalid."
+        session = SESSION_ID.fullmatch(error.detail)
+        line = own.logged(f"session_id={session[1]}", mark)
+        assert " check=access_key " in line and f"user {name}" in line
+        for number, admitted in ("999999999999", False), (ACCOUNT, True):
+            document["AccessKey"]["AccountId"] = number
+            with replaced(own, path, json.dumps(document)):
+                if admitted:
+                    assert own.admits("admin", token)
+                else:
+                    assert own.refusal("admin", token).sqlstate == "08006"
+    finally:
+        other.unlink()

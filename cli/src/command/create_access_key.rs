@@ -77,7 +77,11 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
     let directory = IamDirectory::open(path)?;
     let now = UtcDateTime::now();
     let mut lines = Vec::new();
-    let key = access_key(user, now)?;
+    let mut key = access_key(user, now)?;
+    if let Some(account) = &arguments.account_id {
+        // AWS does not say it; without it the key of a user whom several accounts have is nobody's.
+        key["AccessKey"]["AccountId"] = account.as_str().into();
+    }
     if is_new {
         let account = account(arguments, &identities)?;
         let name = format!("user-{user}.json");
@@ -111,19 +115,20 @@ fn is_known(arguments: &Arguments, identities: &Identities) -> Result<bool, Stri
     let all = identities.accounts();
     let holders: Vec<&str> = all
         .into_iter()
-        .filter(|account| identities.user(account, user).is_some())
+        .filter(|account| identities.user(Some(account), user).is_some())
         .collect();
     match (&holders[..], &arguments.account_id) {
         ([], _) if arguments.create_user => Ok(false),
         ([one], None) if !one.is_empty() => Ok(true),
         ([one], Some(wanted)) if one == wanted => Ok(true),
-        ([_, _, ..], _) => Err(format!(
-            "several accounts have a user {user}: {}; a key says only the name, so rename one of them",
+        ([_, _, ..], Some(wanted)) if holders.contains(&wanted.as_str()) => Ok(true),
+        ([_, _, ..], None) => Err(format!(
+            "several accounts have a user {user}, {}: name one with --account-id",
             holders.join(", ")
         )),
         ([other], Some(wanted)) if arguments.create_user => Err(format!(
-            "the account {other} has a user {user} too; a key says only the name, so {wanted} needs \
-             another one"
+            "the account {other} has a user {user} too, whose keys would be nobody's: {wanted} needs \
+             another name"
         )),
         _ => Err(format!(
             "no document in {} has a user {user}{}: name one that is there, or add --create-user",
@@ -313,7 +318,7 @@ mod tests {
         let said = run(&alice).unwrap().text;
         assert_eq!(said.lines().count(), 2, "{said}");
         let known = identities(path);
-        assert!(known.user("012345678912", "alice").is_some());
+        assert!(known.user(None, "alice").is_some());
         assert_eq!(known.counts().users, 1);
         // Now it is known, in this account alone.
         let more = run(&arguments(path, "alice")).unwrap().text;
@@ -327,6 +332,25 @@ mod tests {
             assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
         }
         assert_eq!(fs::read_dir(path).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_name_of_several_accounts_needs_the_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        for account in ["012345678912", "999999999999"] {
+            let user = user_document("alice", account, &[], UtcDateTime::now()).unwrap();
+            fs::write(path.join(format!("{account}.json")), text(&user)).unwrap();
+        }
+        let mut alice = arguments(path, "alice");
+        assert_eq!(
+            fault(&alice),
+            "several accounts have a user alice, 012345678912, 999999999999: name one with --account-id"
+        );
+        alice.account_id = Some("999999999999".into());
+        alice.format = Some(Format::Json);
+        let key: Value = serde_json::from_str(&run(&alice).unwrap().text).unwrap();
+        assert_eq!(key["AccessKey"]["AccountId"], "999999999999");
     }
 
     #[test]

@@ -100,8 +100,19 @@ const CLUSTER_POLICY: &str = "the cluster's policy";
 
 impl Checker {
     fn warn(&mut self, place: Place<'_>, check: &'static str, found: String, remedy: String) {
+        self.report(Severity::Warning, place, check, found, remedy);
+    }
+
+    fn report(
+        &mut self,
+        severity: Severity,
+        place: Place<'_>,
+        check: &'static str,
+        found: String,
+        remedy: String,
+    ) {
         self.report.findings.push(Finding {
-            severity: Severity::Warning,
+            severity,
             file: place.file.map(str::to_owned),
             subject: place.subject,
             check,
@@ -247,9 +258,9 @@ impl Checker {
             Document::Key(id, key) => {
                 remember(id);
                 match &key.owner {
-                    Owner::User(user) => (
+                    Owner::User { name, .. } => (
                         "create-access-key",
-                        format!("access key {} of user {user}", shown(id)),
+                        format!("access key {} of user {name}", shown(id)),
                     ),
                     Owner::Session(session) => ("assume-role", format!("session {}", session.arn)),
                 }
@@ -328,10 +339,10 @@ impl Checker {
         for (id, key) in &self.all.access_keys {
             let file = self.file_of(id);
             match &key.owner {
-                Owner::User(user) => self.report.access_keys.push(KeyReport {
+                Owner::User { name, .. } => self.report.access_keys.push(KeyReport {
                     id: shown(id).to_owned(),
                     file,
-                    user: user.clone(),
+                    user: name.clone(),
                     is_active: key.is_active,
                 }),
                 Owner::Session(session) => {

@@ -1,7 +1,7 @@
 //! What names something that is in no document, or that nobody can be.
 
 use super::trust::Trust;
-use super::{Checker, Place, is_user};
+use super::{Checker, Place, Severity, is_user};
 use crate::arn::{IamArn, SessionArn, account_of};
 use crate::cluster::Cluster;
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
@@ -49,7 +49,9 @@ impl Checker {
         }
         for (id, key) in &all.access_keys {
             match &key.owner {
-                Owner::User(name) => self.access_key(&all, id, key, name),
+                Owner::User { name, account } => {
+                    self.access_key(&all, id, key, (account.as_deref(), name));
+                }
                 Owner::Session(session) => self.session(&all, id, key, session),
             }
         }
@@ -106,7 +108,13 @@ impl Checker {
         self.warn_of(arn, "role", found, remedy);
     }
 
-    fn access_key(&mut self, all: &Identities, id: &str, key: &AccessKey, name: &str) {
+    fn access_key(
+        &mut self,
+        all: &Identities,
+        id: &str,
+        key: &AccessKey,
+        (named_account, name): (Option<&str>, &str),
+    ) {
         let file = self.file_of(id);
         let place = || Place {
             file: Some(&file),
@@ -114,10 +122,17 @@ impl Checker {
         };
         let account = self.cluster.as_ref().map_or("", Cluster::account);
         let account = account.to_owned();
-        match all.user(&account, name) {
+        match all.user(named_account, name) {
+            None if named_account.is_none() && all.users_by_name.contains_key(name) => {
+                let found = format!("opens nothing: several accounts have a user {name}");
+                let remedy = format!("say whose it is: \"AccountId\": \"NUMBER\" in {file}");
+                self.report(Severity::Error, place(), "access_key", found, remedy);
+            }
             None => {
-                let found = match all.users_by_name.get(name) {
-                    Some(_) => format!("belongs to {name}, and several accounts have one"),
+                let found = match named_account {
+                    Some(account) => {
+                        format!("belongs to the user {name} of {account}, who is in no document")
+                    }
                     None => format!("belongs to the user {name}, who is in no document"),
                 };
                 let remedy = "add the export of the user's account, or take the key out";

@@ -30,7 +30,7 @@ pub use shapes::AccountDetails;
 pub(crate) use merge::{add, file_name};
 pub(crate) use session::MAX_SESSION;
 
-use crate::arn::Arn;
+use crate::arn::{Arn, is_account_id};
 use crate::cluster::SERVICE;
 use crate::identity::{AccessKey, ClusterDescription, Owner, Tag};
 use crate::json;
@@ -108,12 +108,19 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
     }
     if shape.access_key.is_some() {
         let CreatedKey { access_key } = from_json(text)?;
+        let account = access_key.account_id;
+        if account.as_deref().is_some_and(|id| !is_account_id(id)) {
+            return Err(BadDocument("AccountId must be twelve digits".into()));
+        }
         let key = AccessKey {
             secret: access_key.secret_access_key,
             session_token: None,
             expiration: None,
             is_active: access_key.status == "Active",
-            owner: Owner::User(access_key.user_name),
+            owner: Owner::User {
+                name: access_key.user_name,
+                account,
+            },
         };
         return checked_key(access_key.access_key_id, key);
     }

@@ -158,6 +158,9 @@ pub(super) struct CreatedKey {
 #[serde(remote = "Self", rename_all = "PascalCase")]
 pub(super) struct CreatedKeyBody {
     pub(super) user_name: String,
+    /// Not AWS's: for a user whose name several accounts have.
+    #[serde(default, deserialize_with = "given")]
+    pub(super) account_id: Option<String>,
     pub(super) access_key_id: String,
     pub(super) status: String,
     /// Absent in what `aws iam list-access-keys` prints of a key.

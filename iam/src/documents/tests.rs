@@ -341,7 +341,7 @@ fn what_a_session_was_narrowed_by() {
         };
         match key.owner {
             Owner::Session(session) => session,
-            Owner::User(_) => panic!("a session"),
+            Owner::User { .. } => panic!("a session"),
         }
     };
     // The earliest time that is possible, the usual one, and the one that was asked for.
@@ -524,7 +524,7 @@ fn the_default_version_counts_wherever_it_stands() {
 }
 
 #[test]
-fn a_key_whose_user_is_in_several_other_accounts_is_nobodys() {
+fn a_user_whom_several_accounts_have_is_nobody_without_the_account() {
     let account = |number: &str| {
         let arn = format!("arn:aws:iam::{number}:user/x/alice");
         let document = json!({"UserDetailList": [{"UserName": "alice", "Arn": arn}]});
@@ -532,10 +532,13 @@ fn a_key_whose_user_is_in_several_other_accounts_is_nobodys() {
     };
     let (one, two) = ("111111111111", "222222222222");
     let all = merge([account(one)]).ok().unwrap();
-    let found = |all: &Identities, own: &str| all.user(own, "alice").map(|user| user.arn.clone());
+    let found = |all: &Identities, account: Option<&str>| {
+        all.user(account, "alice").map(|user| user.arn.clone())
+    };
     let arn_of_one = Some("arn:aws:iam::111111111111:user/x/alice".to_owned());
-    assert_eq!(found(&all, "333333333333"), arn_of_one);
+    assert_eq!(found(&all, None), arn_of_one);
+    assert_eq!(found(&all, Some("333333333333")), None);
     let all = merge([account(one), account(two)]).ok().unwrap();
-    assert_eq!(found(&all, "333333333333"), None);
-    assert_eq!(found(&all, one), arn_of_one);
+    assert_eq!(found(&all, None), None);
+    assert_eq!(found(&all, Some(one)), arn_of_one);
 }

@@ -62,7 +62,7 @@ fn context(identities: &Identities, is_session: bool) -> Context {
         },
     };
     if !is_session {
-        let user = identities.user("012345678912", "alice").unwrap();
+        let user = identities.user(Some("012345678912"), "alice").unwrap();
         return request_context(&environment, user, None);
     }
     let Owner::Session(session) = &identities.access_key("ASIA").unwrap().owner else {

@@ -67,13 +67,9 @@ pub(crate) fn authenticate<'i>(
     is_proven: impl FnOnce(&str) -> bool,
 ) -> Result<Authenticated<'i>, StsError> {
     let StsEnvironment {
-        now,
-        identities,
-        account,
-        ..
+        now, identities, ..
     } = *environment;
-    let account = account.unwrap_or_default();
-    credentials::authenticate(presented, identities, account, now, is_proven).map_err(refusal)
+    credentials::authenticate(presented, identities, now, is_proven).map_err(refusal)
 }
 
 fn refusal(fault: Fault) -> StsError {
