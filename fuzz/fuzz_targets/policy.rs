@@ -81,6 +81,7 @@ fuzz_target!(|text: &str| {
     let caller = RequestPrincipal {
         arn: &principal,
         role_arn: None,
+        unique_id: None,
     };
     let request = Request {
         action: case.action.as_deref().unwrap_or("dsql:DbConnect"),

@@ -163,6 +163,7 @@ fn policies(criterion: &mut Criterion) {
         let caller = RequestPrincipal {
             arn: &arn,
             role_arn: None,
+            unique_id: None,
         };
         let request = Request {
             action: "dsql:DbConnect",

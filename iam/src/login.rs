@@ -315,6 +315,7 @@ fn decide<'i>(
     let caller = RequestPrincipal {
         arn: session.map_or(&principal.arn, |session| &session.arn),
         role_arn: session.map(|_| principal.arn.as_str()),
+        unique_id: principal.unique_id.as_deref(),
     };
     let request = Request {
         action: action.iam_name(),

@@ -229,6 +229,7 @@ impl Case {
         let caller = RequestPrincipal {
             arn: &self.principal,
             role_arn: role_arn.as_deref(),
+            unique_id: None,
         };
         let request = Request {
             action: &self.action,

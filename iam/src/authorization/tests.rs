@@ -6,10 +6,12 @@ const CLUSTER: &str = "arn:aws:dsql:us-east-1:012345678912:cluster/abcdefghijklm
 const USER: RequestPrincipal<'_> = RequestPrincipal {
     arn: "arn:aws:iam::012345678912:user/alice",
     role_arn: None,
+    unique_id: None,
 };
 const SESSION: RequestPrincipal<'_> = RequestPrincipal {
     arn: "arn:aws:sts::012345678912:assumed-role/App/s",
     role_arn: Some("arn:aws:iam::012345678912:role/App"),
+    unique_id: None,
 };
 
 /// One policy of each type, or none. The letters: `+` allows, `-` denies, `±` does both, `0` says

@@ -17,7 +17,9 @@ pub(crate) enum Trusted<'p> {
     Account(&'p str),
     /// The user, role or session with this ARN.
     Arn(&'p str),
-    /// A service, an identity provider, or somebody who was deleted.
+    /// The user or role with this unique id.
+    UniqueId(&'p str),
+    /// A service or an identity provider.
     Other,
 }
 
@@ -34,6 +36,7 @@ impl Policy {
                 Listed::Everybody => Trusted::Everybody,
                 Listed::Account(account) => Trusted::Account(account),
                 Listed::Arn(arn) => Trusted::Arn(arn),
+                Listed::UniqueId(id) => Trusted::UniqueId(id),
                 Listed::Federated | Listed::NoCaller => Trusted::Other,
             })
     }
@@ -114,6 +117,10 @@ impl<'i> Trust<'i> {
                     session.is_some_and(|s| self.roles.contains(&(s.account, s.role)))
                 };
                 self.principals.contains_key(arn) || is_session()
+            }
+            Trusted::UniqueId(id) => {
+                let mut known = self.principals.values();
+                known.any(|principal| principal.unique_id.as_deref() == Some(id))
             }
             Trusted::Other => false,
         })

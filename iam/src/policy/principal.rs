@@ -14,6 +14,8 @@ pub struct RequestPrincipal<'c> {
     pub arn: &'c str,
     /// The ARN of the session's role, path included.
     pub role_arn: Option<&'c str>,
+    /// The unique id (`AIDA…`, `AROA…`) of the user, or of the session's role, if it is known.
+    pub unique_id: Option<&'c str>,
 }
 
 impl<'c> RequestPrincipal<'c> {
@@ -58,9 +60,12 @@ pub(crate) enum Listed {
     Account(String),
     /// The ARN of a user, a role or a session.
     Arn(String),
+    /// The unique id of a user or role, which AWS writes in the place of the ARN of one that was deleted, and
+    /// replaces by the ARN of one that exists.
+    UniqueId(String),
     /// An identity provider: whoever it vouches for may be given a session.
     Federated,
-    /// A service, a canonical user, or the id of somebody who was deleted: nobody who can log in.
+    /// A service or a canonical user: nobody who can log in.
     NoCaller,
 }
 
@@ -71,6 +76,10 @@ impl Principals {
             Listed::Everybody => PrincipalMatch::RequestPrincipal,
             Listed::Arn(arn) if arn == caller.arn => PrincipalMatch::RequestPrincipal,
             Listed::Arn(arn) if caller.role_arn == Some(arn) => PrincipalMatch::Role,
+            Listed::UniqueId(id) if caller.unique_id == Some(id) => match caller.role_arn {
+                Some(_) => PrincipalMatch::Role,
+                None => PrincipalMatch::RequestPrincipal,
+            },
             Listed::Account(account) if account == caller.account() => PrincipalMatch::Account,
             _ => PrincipalMatch::None,
         };
@@ -107,7 +116,12 @@ impl Principals {
             &|listed| matches!(listed, Listed::Account(account) if account == caller.account()),
         );
         let arn = |arn: &str| has(&|listed| matches!(listed, Listed::Arn(a) if a == arn));
-        everybody || account && arn(caller.arn) && caller.role_arn.is_none_or(arn)
+        let by_id =
+            has(&|listed| matches!(listed, Listed::UniqueId(id) if caller.unique_id == Some(id)));
+        // The id is the user's or the role's; a session has none.
+        let caller_itself = arn(caller.arn) || by_id && caller.role_arn.is_none();
+        let role = caller.role_arn.is_none_or(|role| arn(role) || by_id);
+        everybody || account && caller_itself && role
     }
 }
 
@@ -185,14 +199,13 @@ fn aws_principal(text: &str) -> Option<Listed> {
     if text.contains(['*', '?']) {
         return None;
     }
-    // What AWS writes in the place of a user or role that was deleted.
     let is_unique_id = text.len() >= 16
         && (text.starts_with("AIDA") || text.starts_with("AROA"))
         && text
             .bytes()
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     if is_unique_id {
-        return Some(Listed::NoCaller);
+        return Some(Listed::UniqueId(text.to_owned()));
     }
     let Arn {
         partition,
@@ -223,10 +236,12 @@ mod tests {
     const USER: RequestPrincipal<'_> = RequestPrincipal {
         arn: "arn:aws:iam::012345678912:user/a/alice",
         role_arn: None,
+        unique_id: Some("AIDACKCEVSQ6C2EXAMPLE"),
     };
     const SESSION: RequestPrincipal<'_> = RequestPrincipal {
         arn: "arn:aws:sts::012345678912:assumed-role/App/s",
         role_arn: Some("arn:aws:iam::012345678912:role/x/App"),
+        unique_id: Some("AROACKCEVSQ6C2EXAMPLE"),
     };
 
     #[test]
@@ -262,6 +277,7 @@ mod tests {
         let user = RequestPrincipal {
             arn: "arn:aws:iam::012345678912:user/aws-service-role/x/alice",
             role_arn: None,
+            unique_id: None,
         };
         assert!(!user.is_service_linked());
     }
@@ -321,6 +337,16 @@ mod tests {
             ),
             (
                 json!({"AWS": "AIDACKCEVSQ6C2EXAMPLE"}),
+                PrincipalMatch::RequestPrincipal,
+                PrincipalMatch::None,
+            ),
+            (
+                json!({"AWS": "AROACKCEVSQ6C2EXAMPLE"}),
+                PrincipalMatch::None,
+                PrincipalMatch::Role,
+            ),
+            (
+                json!({"AWS": ["AIDAOFSOMEBODYDELETED", "AROAOFSOMEBODYDELETED"]}),
                 PrincipalMatch::None,
                 PrincipalMatch::None,
             ),
@@ -341,6 +367,17 @@ mod tests {
             (json!({"AWS": root}), false, false),
             (json!({"AWS": [SESSION.arn, role, root]}), false, true),
             (json!({"AWS": [role, root]}), false, false),
+            (json!({"AWS": ["AIDACKCEVSQ6C2EXAMPLE", root]}), true, false),
+            (
+                json!({"AWS": ["AROACKCEVSQ6C2EXAMPLE", root]}),
+                false,
+                false,
+            ),
+            (
+                json!({"AWS": ["AROACKCEVSQ6C2EXAMPLE", SESSION.arn, root]}),
+                false,
+                true,
+            ),
             (json!("*"), true, true),
         ] {
             let others = principals(value.clone(), true);

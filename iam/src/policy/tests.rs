@@ -6,6 +6,7 @@ const CLUSTER: &str = "arn:aws:dsql:us-east-1:012345678912:cluster/abcdefghijklm
 const USER: RequestPrincipal<'_> = RequestPrincipal {
     arn: "arn:aws:iam::012345678912:user/alice",
     role_arn: None,
+    unique_id: None,
 };
 
 /// The effects of the statements that apply.

@@ -112,18 +112,22 @@ fn what_a_simulated_caller_brings() {
     let user = RequestPrincipal {
         arn: "arn:aws:iam::012345678912:user/staff/alice",
         role_arn: None,
+        unique_id: None,
     };
     let session = RequestPrincipal {
         arn: "arn:aws:sts::012345678912:assumed-role/App/x",
         role_arn: Some("arn:aws:iam::012345678912:role/x/App"),
+        unique_id: None,
     };
     let group = RequestPrincipal {
         arn: "arn:aws:iam::012345678912:group/staff",
         role_arn: None,
+        unique_id: None,
     };
     let nobody = RequestPrincipal {
         arn: "",
         role_arn: None,
+        unique_id: None,
     };
     let all = [
         (
@@ -161,6 +165,7 @@ fn what_a_simulated_caller_brings() {
     let bob = RequestPrincipal {
         arn: "arn:aws:iam::999999999999:user/bob",
         role_arn: None,
+        unique_id: None,
     };
     let context = simulated_context(Some(&identities), &bob);
     assert_eq!(context.values("aws:username").unwrap(), ["bob"]);

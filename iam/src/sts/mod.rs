@@ -235,6 +235,7 @@ fn check_allowed(
     let asker = RequestPrincipal {
         arn: caller.arn(),
         role_arn: caller.session.map(|_| caller.principal.arn.as_str()),
+        unique_id: caller.principal.unique_id.as_deref(),
     };
     let asked = Request {
         action,

@@ -98,10 +98,12 @@ fn allowed(identities: &Identities, arn: &str, cluster: &Cluster) -> Vec<&'stati
         IamKind::Role => RequestPrincipal {
             arn: &session,
             role_arn: Some(arn),
+            unique_id: None,
         },
         _ => RequestPrincipal {
             arn,
             role_arn: None,
+            unique_id: None,
         },
     };
     let environment = LoginEnvironment {

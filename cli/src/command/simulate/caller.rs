@@ -87,11 +87,14 @@ impl Asker {
         self.arn.is_empty()
     }
 
-    /// As policies see it.
-    pub fn caller(&self) -> RequestPrincipal<'_> {
+    /// As policies see it; the documents, if there are any, know its unique id.
+    pub fn caller<'a>(&'a self, identities: Option<&'a Identities>) -> RequestPrincipal<'a> {
+        let role_arn = self.role_arn.as_deref();
+        let known = identities.and_then(|all| all.principal(role_arn.unwrap_or(&self.arn)));
         RequestPrincipal {
             arn: &self.arn,
-            role_arn: self.role_arn.as_deref(),
+            role_arn,
+            unique_id: known.and_then(|principal| principal.unique_id.as_deref()),
         }
     }
 }
@@ -131,7 +134,7 @@ mod tests {
             ),
         ] {
             let asker = Asker::named(arn, None, source).unwrap();
-            let caller = asker.caller();
+            let caller = asker.caller(None);
             assert_eq!((caller.arn, caller.role_arn), (expected, role_arn), "{arn}");
         }
         for arn in [

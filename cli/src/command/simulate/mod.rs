@@ -259,7 +259,7 @@ impl<'s> Simulation<'s> {
                 })?)
             }
         };
-        let mut context = simulated_context(self.identities, &self.asker.caller());
+        let mut context = simulated_context(self.identities, &self.asker.caller(self.identities));
         for entry in &input.context_entries {
             context.set_all(&entry.context_key_name, entry.context_key_values.clone());
         }
@@ -285,7 +285,7 @@ impl<'s> Simulation<'s> {
         if needs_no_permission(action) {
             return Ok(Outcome::allowed());
         }
-        let caller = self.asker.caller();
+        let caller = self.asker.caller(self.identities);
         let mut policies = self.policies.clone();
         if is_about_trust(action) {
             (policies.resource, policies.resource_must_allow) = self.trust(resource);
