@@ -437,6 +437,7 @@ mod tests {
             "/* c */",
             "SELECT 1; /* c */ /* d; */ -- e\n",
             "/* a /* b */ c */ ",
+            "/* a /* b */*/ ",
             "EXPLAIN /* a /* b */ c */ ",
         ] {
             assert!(

@@ -191,7 +191,10 @@ pub(crate) fn without_comments_at_end(mut before: &[u8]) -> Option<&[u8]> {
             return Some(text);
         };
         let opening = comment.windows(2).rposition(|two| two == b"/*")?;
-        if comment[opening + 2..].windows(2).any(|two| two == b"*/") {
+        // In `*/*` the `/` may be the end of a closing: `*/*/` closes two comments, of which one is in the other.
+        if comment[..opening].ends_with(b"*")
+            || comment[opening + 2..].windows(2).any(|two| two == b"*/")
+        {
             return None;
         }
         before = &text[..text.len() - tail.len() + opening];
