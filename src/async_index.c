@@ -12,6 +12,7 @@
  */
 #include "server.h"
 
+#include "access/relation.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
@@ -248,6 +249,27 @@ index_of(const IndexStmt *statement)
 }
 
 /*
+ * Whether this is an index of the table that this transaction has made. One that IF NOT EXISTS has found is
+ * somebody else's, perhaps another table's, and stays as it is.
+ */
+static bool
+is_made_here(Oid index, Oid table)
+{
+	char		kind = get_rel_relkind(index);
+	Relation	relation;
+	bool		is_made;
+
+	if (kind != RELKIND_INDEX && kind != RELKIND_PARTITIONED_INDEX)
+		return false;
+	if (IndexGetRelation(index, true) != table)
+		return false;
+	relation = relation_open(index, AccessShareLock);
+	is_made = relation->rd_createSubid != InvalidSubTransactionId;
+	relation_close(relation, NoLock);
+	return is_made;
+}
+
+/*
  * Leaves what Aurora DSQL leaves of a unique index whose table has duplicates: an index of that name which
  * is not valid, until somebody drops it.
  */
@@ -266,7 +288,7 @@ leave_invalid(Utility next, UTILITY_PARAMETERS)
 		 completion);
 	CommandCounterIncrement();
 	index = index_of(statement);
-	if (!OidIsValid(index))
+	if (!OidIsValid(index) || !is_made_here(index, indexed_table(statement)))
 		return;
 	index_set_state_flags(index, INDEX_DROP_CLEAR_VALID);
 	CacheInvalidateRelcacheByRelid(indexed_table(statement));
