@@ -12,8 +12,8 @@
  */
 #include "server.h"
 
-#include "access/relation.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -230,6 +230,16 @@ indexed_table(const IndexStmt *statement)
 	return RangeVarGetRelid(statement->relation, NoLock, true);
 }
 
+/* Whether this is an index of the table. */
+static bool
+is_index_of(Oid index, Oid table)
+{
+	char		kind = OidIsValid(index) ? get_rel_relkind(index) : '\0';
+
+	return (kind == RELKIND_INDEX || kind == RELKIND_PARTITIONED_INDEX) &&
+		IndexGetRelation(index, true) == table;
+}
+
 /*
  * The index that was made, or that was there if IF NOT EXISTS found one. An event trigger may have made
  * something else before it; then the name tells, if it has one.
@@ -238,10 +248,8 @@ static Oid
 index_of(const IndexStmt *statement)
 {
 	Oid			table = indexed_table(statement);
-	char		kind = OidIsValid(first_made) ? get_rel_relkind(first_made) : '\0';
 
-	if ((kind == RELKIND_INDEX || kind == RELKIND_PARTITIONED_INDEX) &&
-		IndexGetRelation(first_made, true) == table)
+	if (is_index_of(first_made, table))
 		return first_made;
 	if (statement->idxname == NULL || !OidIsValid(table))
 		return InvalidOid;
@@ -255,13 +263,10 @@ index_of(const IndexStmt *statement)
 static bool
 is_made_here(Oid index, Oid table)
 {
-	char		kind = get_rel_relkind(index);
 	Relation	relation;
 	bool		is_made;
 
-	if (kind != RELKIND_INDEX && kind != RELKIND_PARTITIONED_INDEX)
-		return false;
-	if (IndexGetRelation(index, true) != table)
+	if (!is_index_of(index, table))
 		return false;
 	relation = relation_open(index, AccessShareLock);
 	is_made = relation->rd_createSubid != InvalidSubTransactionId;
@@ -288,7 +293,7 @@ leave_invalid(Utility next, UTILITY_PARAMETERS)
 		 completion);
 	CommandCounterIncrement();
 	index = index_of(statement);
-	if (!OidIsValid(index) || !is_made_here(index, indexed_table(statement)))
+	if (!is_made_here(index, indexed_table(statement)))
 		return;
 	index_set_state_flags(index, INDEX_DROP_CLEAR_VALID);
 	CacheInvalidateRelcacheByRelid(indexed_table(statement));

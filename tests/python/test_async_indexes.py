@@ -2,12 +2,15 @@
 different where it is off."""
 
 import asyncio
+import concurrent.futures
 import re
 import subprocess
 
 import psycopg
 import pytest
 from psycopg import pq
+
+from support import until
 
 JOB_ID = re.compile(r"[a-z2-7]{26}")
 DUPLICATES = "found duplicate key(s) while validating index uniqueness"
@@ -235,6 +238,41 @@ def test_an_index_that_is_there(table):
     job_id = job_of(table.execute("CREATE INDEX ASYNC IF NOT EXISTS i ON t (b)"))
     assert job(table, job_id)[0][-1] == "jobs.i"
     assert table.execute("CALL sys.wait_for_job(%s)", (job_id,)).fetchall() == [(True,)]
+
+
+def valid(connection, index):
+    return connection.execute(
+        "SELECT indisunique, indisvalid FROM pg_index WHERE indexrelid = %s::regclass", (index,)).fetchone()
+
+
+def test_the_index_of_another_table_stays_valid(table):
+    """A function in the statement can claim duplicates, and IF NOT EXISTS then finds the name taken."""
+    table.execute("CREATE TABLE others (a int PRIMARY KEY)")
+    table.execute("CREATE SEQUENCE calls")
+    table.execute("CREATE FUNCTION once(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN "
+                  "IF nextval('jobs.calls') = 1 THEN RAISE unique_violation; END IF; RETURN true; END $$")
+    job_of(table.execute(
+        "CREATE UNIQUE INDEX ASYNC IF NOT EXISTS others_pkey ON t (a) WHERE jobs.once(1)"))
+    assert table.execute("SELECT last_value FROM calls").fetchone() == (2,)
+    assert valid(table, "others_pkey") == (True, True)
+    # A name that is no index's is nothing to be made invalid either.
+    table.execute("ALTER SEQUENCE calls RESTART")
+    job_of(table.execute("CREATE UNIQUE INDEX ASYNC IF NOT EXISTS others ON t (a) WHERE jobs.once(1)"))
+
+
+def test_the_index_of_another_session_stays_valid(on, table):
+    """Two sessions make the same index: the second waits, and hears a unique violation of a catalog's."""
+    table.execute("INSERT INTO t VALUES (1), (2)")
+    statement = "CREATE UNIQUE INDEX ASYNC IF NOT EXISTS i ON jobs.t (a)"
+    with on.superuser() as second, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pid = second.info.backend_pid
+        with table.transaction():
+            job_of(table.execute(statement))
+            waiting = pool.submit(lambda: job_of(second.execute(statement)))
+            until(lambda: table.execute("SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted",
+                                        (pid,)).fetchone(), "the second session waits")
+        waiting.result(timeout=20)
+    assert valid(table, "i") == (True, True)
 
 
 def test_a_plan_that_is_kept(table):
