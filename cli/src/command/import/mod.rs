@@ -10,6 +10,7 @@ mod cloudformation;
 mod documents;
 mod managed_policies;
 mod policy;
+mod progress;
 mod summary;
 mod terraform;
 mod value;
@@ -34,8 +35,6 @@ use documents::Output;
 
 /// The longest file that is read, in bytes.
 const MAX_INPUT: u64 = 64 * 1024 * 1024;
-/// How far references may lead from one to the next.
-const MAX_TRAIL: usize = 200;
 /// The stack of the thread that imports: references lead deep.
 const STACK: usize = 512 * 1024 * 1024;
 
@@ -156,35 +155,6 @@ impl Facts {
             None => count == 1,
         });
         ids.next().map(|(_, id)| id.as_str())
-    }
-}
-
-/// The way from one value to the next that it refers to.
-#[derive(Default)]
-pub struct Trail(Vec<String>);
-
-impl Trail {
-    /// Goes on to this one.
-    ///
-    /// # Errors
-    /// A sentence, if it was on the way already, or the way is too long.
-    pub fn enter(&mut self, name: &str) -> Result<(), String> {
-        if let Some(start) = self.0.iter().position(|known| known == name) {
-            let cycle = self.0[start..].join(" -> ");
-            return Err(format!("a value refers to itself: {cycle} -> {name}"));
-        }
-        if self.0.len() >= MAX_TRAIL {
-            return Err(format!(
-                "{name}: more than {MAX_TRAIL} references lead from one to the next"
-            ));
-        }
-        self.0.push(name.to_owned());
-        Ok(())
-    }
-
-    /// Goes back.
-    pub fn leave(&mut self) {
-        self.0.pop();
     }
 }
 

@@ -41,6 +41,14 @@ impl Summary {
         self.left_out.insert(line.into());
     }
 
+    /// A resource is of a type that is not read; one whose type begins with one of `prefixes` is left out.
+    pub fn not_understood(&mut self, place: &str, resource_type: &str, prefixes: &[&str]) {
+        let is_ours = |prefix: &&str| resource_type.starts_with(*prefix);
+        if prefixes.iter().any(is_ours) {
+            self.leave_out(format!("{place}: {resource_type} is not understood"));
+        }
+    }
+
     /// Whether nothing is unknown or left out.
     pub fn is_complete(&self) -> bool {
         self.unknown.is_empty() && self.left_out.is_empty()

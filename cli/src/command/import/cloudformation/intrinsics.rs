@@ -2,19 +2,15 @@
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html>
 //! describes them. What is not known makes a text that it is part of unknown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
 
 use super::stack::Stack;
+use crate::command::import::Facts;
 use crate::command::import::account::partition;
+use crate::command::import::progress::Progress;
 use crate::command::import::value::Value;
-use crate::command::import::{Facts, Trail};
-
-/// How many values are evaluated.
-const MAX_STEPS: usize = 2_000_000;
-/// How large a value may become.
-const MAX_SIZE: usize = 500_000;
 
 /// All stacks, and what is evaluated of them.
 pub struct Stacks {
@@ -26,9 +22,7 @@ pub struct Stacks {
     pub account: String,
     /// what was filled in
     pub filled_in: Vec<String>,
-    known: HashMap<String, Value>,
-    trail: Trail,
-    steps: usize,
+    progress: Progress,
 }
 
 impl Stacks {
@@ -39,9 +33,7 @@ impl Stacks {
             facts,
             account: account.to_owned(),
             filled_in: Vec::new(),
-            known: HashMap::new(),
-            trail: Trail::default(),
-            steps: 0,
+            progress: Progress::default(),
         }
     }
 
@@ -54,17 +46,11 @@ impl Stacks {
         name: String,
         compute: impl FnOnce(&mut Self) -> Result<Value, String>,
     ) -> Result<Value, String> {
-        if let Some(known) = self.known.get(&name) {
-            return Ok(known.clone());
+        if let Some(known) = self.progress.begin(&name)? {
+            return Ok(known);
         }
-        self.trail.enter(&name)?;
         let value = compute(self)?;
-        self.trail.leave();
-        if value.size() > MAX_SIZE {
-            return Err(format!("{name} is too large"));
-        }
-        self.known.insert(name, value.clone());
-        Ok(value)
+        self.progress.finish(name, value)
     }
 
     /// The value of what a template of the stack `of` says. A member that is `AWS::NoValue` is not there.
@@ -72,10 +58,7 @@ impl Stacks {
     /// # Errors
     /// A sentence, if a value refers to itself, or a function is not given what it takes.
     pub fn evaluate(&mut self, value: &Value, of: usize) -> Result<Value, String> {
-        self.steps += 1;
-        if self.steps > MAX_STEPS {
-            return Err(format!("to evaluate it takes more than {MAX_STEPS} steps"));
-        }
+        self.progress.spend()?;
         match value {
             Value::Text(text) if text.contains("{{resolve:") => {
                 Ok(Value::unknown("a dynamic reference ({{resolve:…}})"))

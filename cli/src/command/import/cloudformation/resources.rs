@@ -377,14 +377,8 @@ impl Stacks {
                 return Ok(());
             }
             other => {
-                if ["AWS::IAM::", "AWS::DSQL::"]
-                    .iter()
-                    .any(|known| other.starts_with(known))
-                {
-                    account
-                        .summary
-                        .leave_out(format!("{place}: {other} is not understood"));
-                }
+                let prefixes = ["AWS::IAM::", "AWS::DSQL::"];
+                account.summary.not_understood(&place, other, &prefixes);
                 return Ok(());
             }
         }

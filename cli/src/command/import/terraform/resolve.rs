@@ -7,13 +7,9 @@ use std::rc::Rc;
 use super::address::{self, Step, apply};
 use super::hcl::{Module, Source};
 use super::plan::Plan;
+use crate::command::import::Facts;
+use crate::command::import::progress::Progress;
 use crate::command::import::value::Value;
-use crate::command::import::{Facts, Trail};
-
-/// How many expressions are evaluated.
-const MAX_STEPS: usize = 2_000_000;
-/// How large a value may become.
-const MAX_SIZE: usize = 500_000;
 
 /// The attributes that another resource is referred to by.
 const REFERRED_TO: [&str; 6] = ["arn", "id", "name", "identifier", "account_id", "json"];
@@ -57,9 +53,7 @@ pub struct Program {
     pub filled_in: Vec<String>,
     configuration: Option<Rc<Value>>,
     by_name: HashMap<(String, bool, String, String), Vec<usize>>,
-    known: HashMap<String, Value>,
-    trail: Trail,
-    steps: usize,
+    progress: Progress,
 }
 
 impl Program {
@@ -84,19 +78,13 @@ impl Program {
             account: String::new(),
             filled_in: Vec::new(),
             by_name,
-            known: HashMap::new(),
-            trail: Trail::default(),
-            steps: 0,
+            progress: Progress::default(),
         }
     }
 
     /// Counts a step.
     pub fn spend(&mut self) -> Result<(), String> {
-        self.steps += 1;
-        match self.steps > MAX_STEPS {
-            true => Err(format!("to evaluate it takes more than {MAX_STEPS} steps")),
-            false => Ok(()),
-        }
+        self.progress.spend()
     }
 
     /// What `compute` gives, once. `name` is what it is called in a cycle.
@@ -105,17 +93,11 @@ impl Program {
         name: String,
         compute: impl FnOnce(&mut Self) -> Result<Value, String>,
     ) -> Result<Value, String> {
-        if let Some(known) = self.known.get(&name) {
-            return Ok(known.clone());
+        if let Some(known) = self.progress.begin(&name)? {
+            return Ok(known);
         }
-        self.trail.enter(&name)?;
         let value = compute(self)?;
-        self.trail.leave();
-        if value.size() > MAX_SIZE {
-            return Err(format!("{name} is too large"));
-        }
-        self.known.insert(name, value.clone());
-        Ok(value)
+        self.progress.finish(name, value)
     }
 
     /// The module as the configuration of a plan has it.

@@ -177,14 +177,8 @@ impl Program {
             "aws_organizations_policy" => self.organizations_policy(index, account)?,
             other if OF_NO_CONSEQUENCE.contains(&other) => return Ok(()),
             other => {
-                if ["aws_iam_", "aws_dsql_"]
-                    .iter()
-                    .any(|known| other.starts_with(known))
-                {
-                    account
-                        .summary
-                        .leave_out(format!("{place}: {other} is not understood"));
-                }
+                let prefixes = ["aws_iam_", "aws_dsql_"];
+                account.summary.not_understood(place, other, &prefixes);
                 return Ok(());
             }
         }
