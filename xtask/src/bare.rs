@@ -163,11 +163,17 @@ fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
         let into = new.join("usr/local/share/ca-certificates");
         fs::copy(entry.path(), into.join(entry.file_name()))?;
     }
-    for file in ["/etc/pip.conf", "/root/.npmrc", "/root/.cargo/config.toml"] {
-        let copy = new.join(file.trim_start_matches('/'));
-        if Path::new(file).is_file() {
+    // How this machine's clients reach their registries; the new root's own user is root.
+    let home = std::env::home_dir().context("nobody knows where the home directory is")?;
+    for (from, into) in [
+        (PathBuf::from("/etc/pip.conf"), "etc/pip.conf"),
+        (home.join(".npmrc"), "root/.npmrc"),
+        (home.join(".cargo/config.toml"), "root/.cargo/config.toml"),
+    ] {
+        let copy = new.join(into);
+        if from.is_file() {
             fs::create_dir_all(copy.parent().context("a file has a folder")?)?;
-            fs::copy(file, copy)?;
+            fs::copy(from, copy)?;
         }
     }
     let mut setup = Command::new("chroot");
