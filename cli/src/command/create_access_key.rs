@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(long)]
     create_user: bool,
 
-    /// What the new user may do on every cluster of the account [default: nothing]
+    /// Allow the new user this on every cluster of the account [default: nothing]
     #[arg(long, value_name = "ACTION", num_args = 1.., requires = "create_user",
           value_parser = ["dsql:DbConnect", "dsql:DbConnectAdmin"])]
     allow: Vec<String>,
