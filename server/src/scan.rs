@@ -191,40 +191,39 @@ pub(crate) fn without_comments_at_end(mut before: &[u8]) -> Option<&[u8]> {
             return Some(text);
         };
         let opening = comment.windows(2).rposition(|two| two == b"/*")?;
+        let rest = &text[..text.len() - tail.len() + opening];
         // In `*/*` the `/` may be the end of a closing: `*/*/` closes two comments, of which one is in the other.
-        if comment[..opening].ends_with(b"*")
-            || comment[opening + 2..].windows(2).any(|two| two == b"*/")
-        {
+        if rest.ends_with(b"*") || has(&comment[opening + 2..], b"*/") {
             return None;
         }
-        before = &text[..text.len() - tail.len() + opening];
+        before = rest;
     }
     None
 }
 
-/// Where in a line its `--` comment starts, if it has one. Nothing if that cannot be told.
+/// Where in a line its `--` comment starts, if it has one. Nothing if that cannot be told: what is in quotes or
+/// in a comment may have begun in a line before.
 fn line_comment(line: &[u8]) -> Option<Option<usize>> {
-    let mut at = 0;
-    while at < line.len() {
-        let rest = &line[at..];
-        let closing: &[u8] = match rest {
-            [b'-', b'-', ..] => return Some(Some(at)),
-            [b'/', b'*', ..] => b"*/",
-            [b'\'', ..] => b"'",
-            [b'"', ..] => b"\"",
-            [b'$', ..] => return None,
-            _ => {
-                at += 1;
-                continue;
-            }
-        };
-        let inside = &rest[closing.len()..];
-        let end = inside
-            .windows(closing.len())
-            .position(|bytes| bytes == closing)?;
-        at += closing.len() + end + closing.len();
+    if !has(line, b"--") {
+        return Some(None);
     }
-    Some(None)
+    let mut at = 0;
+    loop {
+        let rest = &line[at..];
+        match rest {
+            [] => return Some(None),
+            [b'-', b'-', ..] => return (!has(rest, b"*/")).then_some(Some(at)),
+            [b'/', b'*', inside @ ..] => {
+                at += 4 + inside.windows(2).position(|two| two == b"*/")?;
+            }
+            [b'*', b'/', ..] | [b'\'' | b'"' | b'$', ..] => return None,
+            _ => at += 1,
+        }
+    }
+}
+
+fn has(text: &[u8], two: &[u8; 2]) -> bool {
+    text.windows(2).any(|bytes| bytes == two)
 }
 
 /// Whether the next word may be the first of a statement: nothing but blanks and comments is between it
@@ -273,7 +272,7 @@ mod tests {
             ("a -- b\n", Some("a")),
             ("a; -- b\n\t-- c\r\n /* d */ ", Some("a;")),
             ("a /* -- b */", Some("a")),
-            ("a -- b */\n", Some("a")),
+            ("a -- b */\n", None),
             ("a-- b\n/* c */-- d\n", Some("a")),
             // On its own line it is no comment, since the lexer has come this far.
             ("a - -b", Some("a - -b")),
@@ -281,8 +280,10 @@ mod tests {
             ("a */ ", None),
             ("a /*/ ", None),
             ("*/", None),
-            ("a('b--c'); -- d 'e\n", Some("a('b--c');")),
-            ("a \"--\" /* -- */ -- d\n", Some("a \"--\"")),
+            ("a('b--c'); -- d\n", None),
+            ("a \"--\" -- d\n", None),
+            ("a \"b\"\n", Some("a \"b\"")),
+            ("a; -- don't\n", Some("a;")),
             ("'a\nb -- c';\n", Some("'a\nb -- c';")),
             ("'a\nb' -- c\n", None),
             ("$$--$$ -- c\n", None),
@@ -296,6 +297,37 @@ mod tests {
         assert_eq!(without_comments_at_end(long.as_bytes()), None);
         let many = "/**/".repeat(MAX_COMMENTS);
         assert_eq!(without_comments_at_end(many.as_bytes()), None);
+    }
+
+    #[test]
+    fn the_first_word_is_never_taken_for_a_later_one() {
+        // Every text up to a length of the bytes that matter, as far as it is blanks and comments alone.
+        const BYTES: &[u8] = b"/*-\n'; a";
+        fn all(text: &mut Vec<u8>, left: usize, comments: &mut usize) {
+            let mut reader = Reader::new(text);
+            reader.skip_space();
+            // The end is one only if what is put there is not in a comment.
+            let len = text.len();
+            let next = [text.as_slice(), b"x"].concat();
+            let mut with_next = Reader::new(&next);
+            with_next.skip_space();
+            if reader.at == len && with_next.at == len {
+                *comments += 1;
+                let shown = String::from_utf8_lossy(text);
+                assert!(a_statement_may_follow(text), "{shown:?}");
+            }
+            if left == 0 {
+                return;
+            }
+            for byte in BYTES {
+                text.push(*byte);
+                all(text, left - 1, comments);
+                text.pop();
+            }
+        }
+        let mut comments = 0;
+        all(&mut Vec::new(), 7, &mut comments);
+        assert!(comments > 1000, "{comments}");
     }
 
     #[test]
