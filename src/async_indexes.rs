@@ -9,7 +9,7 @@
 use crate::parse_tree::text;
 use crate::port::{self, ProcessUtility};
 use dsql_iam_server::async_index::is_async;
-use dsql_iam_server::log_line::session_id;
+use dsql_iam_server::session_id;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, Spi, function_name, pg_extern, pg_sys};

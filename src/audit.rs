@@ -1,7 +1,7 @@
 //! `dsql_iam.audit_file`: each decision as a line of JSON, in the form of AWS CloudTrail's events.
 
 use crate::settings;
-use dsql_iam_core::audit::{LoginRecord, cloudtrail_event};
+use dsql_iam_core::{LoginRecord, cloudtrail_event};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};

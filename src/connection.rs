@@ -10,7 +10,7 @@
 //! | TCP, `trust`, the client names another cluster, or none and `require_sni` is on | refused before a token is asked for |
 //! | TCP, `trust` | a token is asked for, and everything below has to be right |
 //!
-//! A token opens the door if `iam` admits it ([`dsql_iam_core::login`]), the database is `postgres`,
+//! A token opens the door if `iam` admits it ([`dsql_iam_core::judge`]), the database is `postgres`,
 //! the role exists, may log in and is no superuser nor a member of one, and, unless the role is `admin`, the
 //! principal's ARN is mapped to it; and if neither PostgreSQL will then turn it away for a limit or a
 //! privilege, as far as that can be told before, nor there are too many connections or new ones. The session is that
@@ -19,16 +19,12 @@
 use crate::port::{self, Connection, Fatal, Password, Received, c_string};
 use crate::reach::Reach;
 use crate::{audit, identities, limits, mappings, settings};
-use dsql_iam_core::audit::{LoginRecord, RefusalReason};
-use dsql_iam_core::cluster::{BadCluster, Cluster};
-use dsql_iam_core::denial::Denial;
-use dsql_iam_core::identity::Identities;
-use dsql_iam_core::login::{ADMIN, Admission, Caller, check_claims, judge_token};
-use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
-use dsql_iam_core::sigv4::token::{Action, MAX_TOKEN, Malformed, Token};
-use dsql_iam_server::connect_options::cluster_ids;
-use dsql_iam_server::log_line::{log_line, session_id};
-use dsql_iam_server::refusal::Refusal;
+use dsql_iam_core::sigv4::{MAX_TOKEN, Malformed, Token};
+use dsql_iam_core::{
+    ADMIN, Action, Admission, BadCluster, Caller, Cluster, ConnectionFacts, Denial, Identities,
+    LoginEnvironment, LoginRecord, RefusalReason, check_claims, judge_token,
+};
+use dsql_iam_server::{Refusal, cluster_ids, log_line, session_id};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::{CStr, c_int};

@@ -1,9 +1,7 @@
 //! Collects what `sys.doctor()` judges; [`dsql_iam_server::doctor`] judges it.
 
 use crate::{audit, hba, port, settings, syntax};
-use dsql_iam_core::cluster::Cluster;
-use dsql_iam_core::directory;
-use dsql_iam_core::identity::Identities;
+use dsql_iam_core::{Cluster, Identities, directory};
 use dsql_iam_server::doctor::{
     Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, Tls, TlsFile, UsersHba,
     examine,

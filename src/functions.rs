@@ -1,11 +1,10 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
 use crate::{connection, doctor, limits, mappings, port, settings};
-use dsql_iam_core::explain::explain;
-use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
-use dsql_iam_core::sigv4::token::access_key_id;
+use dsql_iam_core::sigv4::access_key_id;
+use dsql_iam_core::{ConnectionFacts, LoginEnvironment, explain};
+use dsql_iam_server::Refusal;
 use dsql_iam_server::aws_iam::Verb;
-use dsql_iam_server::refusal::Refusal;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern};
 use time::UtcDateTime;

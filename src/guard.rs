@@ -27,7 +27,7 @@ use crate::mappings;
 use crate::parse_tree::{arguments, string_value, text};
 use crate::reach::{Reach, reservation};
 use crate::role_acts::{self, Act, Deed, name_of};
-use dsql_iam_core::login::ADMIN;
+use dsql_iam_core::ADMIN;
 use pg_sys::{NodeTag, Oid};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;

@@ -7,7 +7,7 @@
 use crate::in_force::{Loader, Record};
 use crate::limits;
 use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
-use dsql_iam_core::identity::{Identities, IdentityCounts};
+use dsql_iam_core::{Identities, IdentityCounts};
 use pgrx::{debug1, log, warning};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

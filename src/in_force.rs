@@ -17,8 +17,7 @@
 //! force. Nothing older takes its place: it could let in who should stay out.
 
 use dsql_iam_core::directory::{Fingerprint, Snapshot};
-use dsql_iam_core::excerpts;
-use dsql_iam_core::identity::Identities;
+use dsql_iam_core::{Identities, excerpts};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -1,9 +1,8 @@
 //! What all processes of the server count together: connections, for the limits in
-//! [`dsql_iam_server::limits`], and outcomes, for [`dsql_iam_server::counts`].
+//! [`dsql_iam_server::Limits`], and outcomes, for [`dsql_iam_server::Counts`].
 
 use crate::settings;
-use dsql_iam_server::counts::Counts;
-use dsql_iam_server::limits::{Reached, Usage};
+use dsql_iam_server::{Counts, Reached, Usage};
 use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_guard, pg_sys};
 use std::ffi::c_int;
 

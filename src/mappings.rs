@@ -7,8 +7,7 @@
 use crate::admin;
 use crate::port::has_label;
 use crate::reach::Reach;
-use dsql_iam_core::arn::{IamArn, NotAnIamArn};
-use dsql_iam_core::login::ADMIN;
+use dsql_iam_core::{ADMIN, IamArn, NotAnIamArn};
 use dsql_iam_server::aws_iam::Verb;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;

@@ -3,7 +3,7 @@
 
 use crate::port::{self, ReachedRole};
 use crate::settings;
-use dsql_iam_core::login::ADMIN;
+use dsql_iam_core::ADMIN;
 use pgrx::pg_sys;
 
 /// The most that a role reaches, with the role that has it: the role itself, or one that it is a member of.

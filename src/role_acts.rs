@@ -1,7 +1,7 @@
 //! What a statement does to which roles.
 
 use crate::parse_tree::{arguments, oid_of, string_value, text};
-use dsql_iam_core::login::ADMIN;
+use dsql_iam_core::ADMIN;
 use pg_sys::{NodeTag, Oid, RoleSpec};
 use pgrx::{PgList, pg_sys};
 use std::ffi::{CStr, c_char};

@@ -1,9 +1,8 @@
 //! The settings, `dsql_iam.*`. All of them can be set by the administrator only: in
 //! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line.
 
-use dsql_iam_core::cluster::{BadCluster, Cluster, ID_LEN};
-use dsql_iam_server::hba;
-use dsql_iam_server::limits::Limits;
+use dsql_iam_core::{BadCluster, Cluster, ID_LEN};
+use dsql_iam_server::{Limits, hba};
 use pgrx::guc::GucCheckError;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
 use std::ffi::{CStr, CString, OsStr, c_char, c_void};

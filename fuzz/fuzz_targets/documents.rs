@@ -1,9 +1,8 @@
 //! The loader of IAM documents: several of them, a NUL in between, and what is left of them for others.
 #![no_main]
 
+use dsql_iam_core::{Identities, excerpts};
 use dsql_iam_core::documents::{merge, parse};
-use dsql_iam_core::excerpts;
-use dsql_iam_core::identity::Identities;
 use libfuzzer_sys::fuzz_target;
 use std::io;
 

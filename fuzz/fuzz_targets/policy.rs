@@ -1,8 +1,8 @@
 //! Policy documents, and what they decide: a limit only takes away, and a deny always counts.
 #![no_main]
 
-use dsql_iam_core::authorization::{DecisionKind, Policies, Request, Source, Sourced, authorize};
-use dsql_iam_core::policy::{RequestPrincipal, Context, Kind, Policy};
+use dsql_iam_core::{DecisionKind, Policies, Request, Source, Sourced, authorize};
+use dsql_iam_core::policy::{Context, Kind, Policy, RequestPrincipal};
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -1,12 +1,8 @@
 //! The token parser: whatever is taken is the only text that says the same.
 #![no_main]
 
-use dsql_iam_core::cluster::Cluster;
-use dsql_iam_core::identity::Identities;
-use dsql_iam_core::login::judge;
-use dsql_iam_core::request_context::{LoginEnvironment, ConnectionFacts};
-use dsql_iam_core::time::format_amz_date;
-use dsql_iam_core::sigv4::token::Token;
+use dsql_iam_core::{Cluster, ConnectionFacts, Identities, LoginEnvironment, format_amz_date, judge};
+use dsql_iam_core::sigv4::Token;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use time::UtcDateTime;

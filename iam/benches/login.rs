@@ -3,17 +3,14 @@
 //! `cargo xtask bench` runs this and has the figures in its table.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
-use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::fingerprint;
 use dsql_iam_core::documents::{merge, parse};
-use dsql_iam_core::excerpts;
-use dsql_iam_core::identity::Identities;
-use dsql_iam_core::login::judge;
 use dsql_iam_core::policy::{Context, Kind, Policy, RequestPrincipal};
-use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
-use dsql_iam_core::sigv4::signature::signature;
-use dsql_iam_core::sigv4::token::Token;
+use dsql_iam_core::sigv4::{Token, signature};
+use dsql_iam_core::{
+    Cluster, ConnectionFacts, Identities, LoginEnvironment, Policies, Request, Source, Sourced,
+    authorize, excerpts, judge,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::hint::black_box;

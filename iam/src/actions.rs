@@ -41,11 +41,11 @@ impl Action {
 }
 
 /// To assume a role.
-pub const ASSUME_ROLE: &str = "sts:AssumeRole";
+pub(crate) const ASSUME_ROLE: &str = "sts:AssumeRole";
 /// To give a session tags.
-pub const TAG_SESSION: &str = "sts:TagSession";
+pub(crate) const TAG_SESSION: &str = "sts:TagSession";
 /// To give a session a source identity.
-pub const SET_SOURCE_IDENTITY: &str = "sts:SetSourceIdentity";
+pub(crate) const SET_SOURCE_IDENTITY: &str = "sts:SetSourceIdentity";
 
 /// The resource of an action as AWS's policy simulator writes it, if it is known here. Whether letters
 /// are upper or lower case does not count.

@@ -142,7 +142,7 @@ pub enum DecisionKind {
 
 /// How many statements of one effect in policies of one kind, or on one level of the organization, a
 /// decision names.
-pub const MAX_MATCHED: usize = 100;
+pub(crate) const MAX_MATCHED: usize = 100;
 
 /// A statement that applies to the request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -62,7 +62,7 @@ impl<'i> Authenticated<'i> {
 
 /// Why credentials are not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// No document holds the access key.
     #[error("the access key is in no document")]
     UnknownAccessKey,
@@ -97,7 +97,7 @@ pub enum Fault {
 ///
 /// # Errors
 /// The first [`Fault`], in the order in which they are declared.
-pub fn authenticate<'i>(
+pub(crate) fn authenticate<'i>(
     presented: PresentedCredentials<'_>,
     identities: &'i Identities,
     now: UtcDateTime,

@@ -4,7 +4,7 @@
 //! the service is. The *reason* ([`Display`](std::fmt::Display)) is for the server's log, and
 //! holds all that helps to find the fault, but never a secret.
 
-pub use crate::authorization::DenyReason;
+pub(crate) use crate::authorization::DenyReason;
 
 use crate::actions::Action;
 use crate::authorization::PolicyType;

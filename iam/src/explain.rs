@@ -9,7 +9,7 @@ use crate::sigv4::token::Token;
 use std::fmt;
 
 /// The checks that [`judge`] makes, by the names of [`crate::denial::Denial::check`].
-pub const CHECKS: [&str; 10] = [
+pub(crate) const CHECKS: [&str; 10] = [
     "token",
     "credential_scope",
     "action",

@@ -1,31 +1,59 @@
 //! Decides who may log in to a cluster, the way Amazon Aurora DSQL does.
 //!
 //! This crate knows no PostgreSQL. It takes a token, the role it is presented for, the time, the
-//! cluster's description and the IAM identities, and answers with an [`login::Admission`] or a
-//! [`denial::Denial`]. Time and secrets are arguments; the one place that does I/O is
+//! cluster's description and the IAM identities, and answers with an [`Admission`] or a
+//! [`Denial`]. Time and secrets are arguments; the one place that does I/O is
 //! [`directory`], which reads the IAM documents from disk.
 //!
-//! `docs/architecture.md` says what each module holds.
+//! `docs/architecture.md` says what each module holds. The modules whose functions are called by the
+//! module's name (`documents::parse`, `sigv4::signature`) are public; of the others this file has what
+//! is used outside.
 
 #![forbid(unsafe_code)]
+// The face of the crate is what this file says, and no more.
+#![warn(unreachable_pub)]
 
-pub mod actions;
-pub mod arn;
-pub mod audit;
-pub mod authorization;
+mod actions;
+mod arn;
+mod audit;
+mod authorization;
 pub mod check;
-pub mod cluster;
-pub mod credentials;
-pub mod denial;
+mod cluster;
+mod credentials;
+mod denial;
 pub mod directory;
 pub mod documents;
 pub mod excerpts;
-pub mod explain;
-pub mod identity;
+mod explain;
+mod identity;
 pub mod json;
-pub mod login;
+mod login;
 pub mod policy;
-pub mod request_context;
+mod request_context;
 pub mod sigv4;
 pub mod sts;
-pub mod time;
+mod time;
+
+pub use actions::{Action, is_about_trust, resource_template};
+pub use arn::{
+    Arn, IamArn, IamKind, NotAnIamArn, SessionArn, account_in, account_of, is_account_id,
+};
+pub use audit::{LoginRecord, RefusalReason, cloudtrail_event};
+pub use authorization::{
+    Decision, DecisionKind, DenyReason, Matched, Policies, PolicyType, Request, Source, Sourced,
+    authorize,
+};
+pub use cluster::{BadCluster, Cluster, ID_LEN, SERVICE, id_and_region};
+pub use credentials::{Authenticated, PresentedCredentials, is_same_secret};
+pub use denial::{Denial, printable};
+pub use explain::{CheckOutcome, Explanation, SignedValue, explain};
+pub use identity::{
+    AccessKey, ClusterDescription, Group, Identities, IdentityCounts, InlinePolicy, Owner,
+    Principal, RoleSession, SessionPolicies, Tag,
+};
+pub use login::{
+    ADMIN, Admission, Caller, KeyCounts, Refused, Verdict, check_claims, count_keys, judge,
+    judge_token,
+};
+pub use request_context::{ConnectionFacts, LoginEnvironment, request_context, simulated_context};
+pub use time::{CLOCK_SKEW, format_amz_date};

@@ -8,7 +8,7 @@ use time::{Duration, PrimitiveDateTime, UtcDateTime};
 pub const CLOCK_SKEW: Duration = Duration::minutes(5);
 
 /// Reads a time as `X-Amz-Date` has it: `YYYYMMDDTHHMMSSZ`, and nothing else.
-pub fn parse_amz_date(text: &str) -> Option<UtcDateTime> {
+pub(crate) fn parse_amz_date(text: &str) -> Option<UtcDateTime> {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     if text.len() != 16 {
         return None;

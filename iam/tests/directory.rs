@@ -1,9 +1,9 @@
 //! The directory of IAM documents: what is taken, what is refused, and what counts as a change.
 
+use dsql_iam_core::Identities;
 use dsql_iam_core::directory::{
     self, Fingerprint, LoadError, MAX_DOCUMENTS, Snapshot, count, is_larger_than,
 };
-use dsql_iam_core::identity::Identities;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use dsql_iam_core::documents::{merge, parse};
 use dsql_iam_core::excerpts::{read, write};
-use dsql_iam_core::identity::{Identities, Owner};
+use dsql_iam_core::{Identities, Owner};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::io;

@@ -8,14 +8,11 @@ use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
-use dsql_iam_core::authorization::PolicyType;
-use dsql_iam_core::cluster::Cluster;
-use dsql_iam_core::denial::{Denial, DenyReason};
-use dsql_iam_core::documents;
-use dsql_iam_core::identity::Identities;
-use dsql_iam_core::login::{Refused, Verdict, check_claims, judge};
-use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
-use dsql_iam_core::sigv4::token::{Action, Malformed, Token};
+use dsql_iam_core::sigv4::{Malformed, Token};
+use dsql_iam_core::{
+    Action, Cluster, ConnectionFacts, Denial, DenyReason, Identities, LoginEnvironment, PolicyType,
+    Refused, Verdict, check_claims, documents, judge,
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -4,12 +4,11 @@
 //! caller, an action on a resource, the policies that have a say, and what has to come out; where it
 //! matters, also the kind of policy that refuses it, and the end of the sentence that a client hears.
 
-use dsql_iam_core::actions::Action;
-use dsql_iam_core::authorization::{
-    Decision, DecisionKind, Policies, PolicyType, Request, Source, Sourced, authorize,
-};
-use dsql_iam_core::denial::{Denial, DenyReason};
 use dsql_iam_core::policy::{Context, Kind, Policy, RequestPrincipal};
+use dsql_iam_core::{
+    Action, Decision, DecisionKind, Denial, DenyReason, Policies, PolicyType, Request, Source,
+    Sourced, authorize,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashSet;

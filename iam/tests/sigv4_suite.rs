@@ -4,9 +4,8 @@
 //! <https://github.com/awslabs/aws-c-auth> at 495329c2433034bd8fd53fc6ba9e0202d3fac876
 //! (`tests/aws-signing-test-suite`), rewritten into one table: `data/sigv4_suite.json`.
 
-use dsql_iam_core::sigv4::signature::{CanonicalRequest, payload_hash, signature};
-use dsql_iam_core::sigv4::{ALGORITHM, CredentialScope};
-use dsql_iam_core::time::format_amz_date;
+use dsql_iam_core::format_amz_date;
+use dsql_iam_core::sigv4::{ALGORITHM, CanonicalRequest, CredentialScope, payload_hash, signature};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use time::UtcDateTime;

@@ -3,27 +3,26 @@
 //! `iam` knows AWS and no PostgreSQL; the extension talks to PostgreSQL and decides nothing. This crate is
 //! between them: it takes values and gives values, and so is tested and fuzzed without a server.
 //!
-//! | module | holds |
-//! |---|---|
-//! | [`async_index`] | the grammar of `CREATE INDEX ASYNC` and `CALL sys.wait_for_job` |
-//! | [`aws_iam`] | the grammar of `AWS IAM GRANT` and `AWS IAM REVOKE` |
-//! | [`connect_options`] | the cluster that a client names in its connection string |
-//! | [`counts`] | what has come of logins since the server started |
-//! | [`doctor`] | whether a server is as it should be, and what mends it |
-//! | [`hba`] | the text of the library's hba file |
-//! | [`limits`] | how many connections there may be |
-//! | [`log_line`] | the line in the log for each decision |
-//! | [`refusal`] | every reason to refuse, and what client and log hear of it |
+//! The modules whose functions are called by the module's name are public; of the others this file has
+//! what is used outside. `docs/architecture.md` says what each holds.
 
 #![forbid(unsafe_code)]
+// The face of the crate is what this file says, and no more.
+#![warn(unreachable_pub)]
 
 pub mod async_index;
 pub mod aws_iam;
-pub mod connect_options;
-pub mod counts;
+mod connect_options;
+mod counts;
 pub mod doctor;
 pub mod hba;
-pub mod limits;
-pub mod log_line;
-pub mod refusal;
+mod limits;
+mod log_line;
+mod refusal;
 mod scan;
+
+pub use connect_options::cluster_ids;
+pub use counts::Counts;
+pub use limits::{Limits, Reached, Usage};
+pub use log_line::{log_line, session_id};
+pub use refusal::Refusal;

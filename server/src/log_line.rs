@@ -1,7 +1,7 @@
 //! The line in the server's log that each decision gets, and the id that it has there.
 
 use data_encoding::BASE32_NOPAD;
-use dsql_iam_core::audit::{LoginRecord, RefusalReason};
+use dsql_iam_core::{LoginRecord, RefusalReason};
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
@@ -51,8 +51,7 @@ pub fn log_line(decision: &LoginRecord<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dsql_iam_core::actions::Action;
-    use dsql_iam_core::login::Caller;
+    use dsql_iam_core::{Action, Caller};
     use time::macros::utc_datetime;
 
     fn decision() -> LoginRecord<'static> {

@@ -4,8 +4,7 @@
 //! role. The client gets SQLSTATE, message and HINT in Aurora DSQL's words; the *reason*
 //! ([`Display`](std::fmt::Display)) is for the log, holds all that helps to find the fault, and never a secret.
 
-use dsql_iam_core::cluster::BadCluster;
-use dsql_iam_core::denial::{Denial, printable};
+use dsql_iam_core::{BadCluster, Denial, printable};
 use std::borrow::Cow;
 
 use crate::limits::Reached;

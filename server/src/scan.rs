@@ -10,7 +10,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(text: &'a [u8]) -> Self {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
     }
 
@@ -18,7 +18,7 @@ impl<'a> Reader<'a> {
     /// follows it at once does not leave it a word by itself.
     ///
     /// `hidden` is the byte behind the word, in whose place the lexer has put a NUL.
-    pub fn behind(text: &'a [u8], len: usize, hidden: u8) -> Option<Self> {
+    pub(crate) fn behind(text: &'a [u8], len: usize, hidden: u8) -> Option<Self> {
         let mut reader = Self { text, at: len + 1 };
         match (hidden, text.get(len + 1)) {
             (b'-', Some(b'-')) => reader.skip_line_comment(),
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The byte `ahead` of where the reader stands; 0 at the end, as in the lexer's own buffer.
-    pub fn peek(&self, ahead: usize) -> u8 {
+    pub(crate) fn peek(&self, ahead: usize) -> u8 {
         self.text.get(self.at + ahead).copied().unwrap_or_default()
     }
 
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         self.at >= self.text.len()
     }
 
-    pub fn skip_space(&mut self) {
+    pub(crate) fn skip_space(&mut self) {
         loop {
             match self.peek(0) {
                 byte if is_space(byte) => self.at += 1,
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads `word` in any case, if that is the whole next word.
-    pub fn word(&mut self, word: &str) -> bool {
+    pub(crate) fn word(&mut self, word: &str) -> bool {
         for (ahead, expected) in word.bytes().enumerate() {
             if !self.peek(ahead).eq_ignore_ascii_case(&expected) {
                 return false;
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips an identifier, bare or quoted; false if there is none, or if it does not end.
-    pub fn skip_identifier(&mut self) -> bool {
+    pub(crate) fn skip_identifier(&mut self) -> bool {
         let start = self.at;
         let is_u = self.peek(0).eq_ignore_ascii_case(&b'u')
             && self.peek(1) == b'&'

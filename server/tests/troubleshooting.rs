@@ -3,12 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use dsql_iam_core::authorization::PolicyType;
-use dsql_iam_core::cluster::BadCluster;
-use dsql_iam_core::denial::{Denial, DenyReason};
-use dsql_iam_core::sigv4::token::{Action, Malformed};
-use dsql_iam_server::limits::Reached;
-use dsql_iam_server::refusal::Refusal;
+use dsql_iam_core::sigv4::Malformed;
+use dsql_iam_core::{Action, BadCluster, Denial, DenyReason, PolicyType};
+use dsql_iam_server::{Reached, Refusal};
 
 /// A refusal as the page has it: check, SQLSTATE, HINT and reason.
 type Row = [String; 4];

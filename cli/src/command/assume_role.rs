@@ -8,13 +8,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use dsql_iam_core::arn::Arn;
-use dsql_iam_core::credentials::PresentedCredentials;
-use dsql_iam_core::identity::Identities;
-use dsql_iam_core::request_context::ConnectionFacts;
 use dsql_iam_core::sts::{
     AssumeRole, Grant, NewKey, StsEnvironment, StsError, assume_role, caller_with_secret,
 };
+use dsql_iam_core::{Arn, ConnectionFacts, Identities, PresentedCredentials};
 use serde_json::{Value, json};
 use time::UtcDateTime;
 

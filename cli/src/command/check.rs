@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use dsql_iam_core::Cluster;
 use dsql_iam_core::check::{self, Finding, IdentityReport};
-use dsql_iam_core::cluster::Cluster;
 use time::UtcDateTime;
 
 use super::Report;

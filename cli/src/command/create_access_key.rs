@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use dsql_iam_core::arn::is_account_id;
-use dsql_iam_core::identity::Identities;
+use dsql_iam_core::{Identities, is_account_id};
 use serde_json::{Value, json};
 use time::UtcDateTime;
 use time::macros::format_description;

@@ -3,14 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use dsql_iam_server::doctor::{FACTS_QUERY, Facts, Status, examine};
+use dsql_iam_server::doctor::{CLOCK_SKEW, FACTS_QUERY, Facts, Status, examine};
 use serde::{Deserialize, Serialize};
 
 use super::Report;
 use crate::shared::postgres;
-
-/// How far the clocks of client and server may be apart, in seconds: what a login allows.
-const CLOCK_SKEW: f64 = dsql_iam_core::time::CLOCK_SKEW.as_seconds_f64();
 
 /// The arguments of `dsql-iam doctor`.
 #[derive(Args)]

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use dsql_iam_core::explain::{Explanation, explain};
-use dsql_iam_core::identity::Identities;
-use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment};
+use dsql_iam_core::{ConnectionFacts, Explanation, Identities, LoginEnvironment, explain};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};

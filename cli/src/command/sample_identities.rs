@@ -287,8 +287,7 @@ fn session_arn(account: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dsql_iam_core::check;
-    use dsql_iam_core::cluster::Cluster;
+    use dsql_iam_core::{Cluster, check};
 
     struct Fixture {
         _folder: tempfile::TempDir,

@@ -1,8 +1,6 @@
 //! The cluster that is meant.
 
-use dsql_iam_core::arn::Arn;
-use dsql_iam_core::cluster::{Cluster, ID_LEN, id_and_region};
-use dsql_iam_core::identity::Identities;
+use dsql_iam_core::{Arn, Cluster, ID_LEN, Identities, id_and_region};
 
 /// The cluster with this ARN, in `region` if that is another one than in the ARN, with further
 /// `endpoints` separated by commas.

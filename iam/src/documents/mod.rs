@@ -60,7 +60,7 @@ pub enum Document {
 
 impl Document {
     /// Whether the file holds a secret, and so must be private.
-    pub fn has_secret(&self) -> bool {
+    pub(crate) fn has_secret(&self) -> bool {
         matches!(self, Self::Key(..))
     }
 }

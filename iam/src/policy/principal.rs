@@ -25,7 +25,7 @@ impl<'c> RequestPrincipal<'c> {
     }
 
     /// Whether it is a session of a service-linked role, which only a service of AWS's can create.
-    pub fn is_service_linked(&self) -> bool {
+    pub(crate) fn is_service_linked(&self) -> bool {
         let role = self.role_arn.and_then(Arn::parse);
         role.is_some_and(|role| role.resource.starts_with("role/aws-service-role/"))
     }

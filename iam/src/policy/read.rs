@@ -117,7 +117,7 @@ impl Policy {
     ///
     /// # Errors
     /// Whatever is wrong with the document.
-    pub fn deserialize_as<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize_as<'de, D: Deserializer<'de>>(
         deserializer: D,
         kind: Kind,
     ) -> Result<Self, D::Error> {

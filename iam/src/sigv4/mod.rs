@@ -4,12 +4,15 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
-pub mod header;
+pub(crate) mod header;
 mod scope;
-pub mod signature;
-pub mod token;
+pub(crate) mod signature;
+pub(crate) mod token;
 
+pub use header::{ReceivedRequest, SignedRequest};
 pub use scope::{Credential, CredentialScope, ScopeFault};
+pub use signature::{CanonicalRequest, payload_hash, signature};
+pub use token::{MAX_TOKEN, Malformed, Token, access_key_id};
 
 /// The one signing algorithm.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -45,7 +45,7 @@ pub enum ScopeFault {
 
 impl<'a> Credential<'a> {
     /// Takes the parts of a credential, decoded; `None` unless there are five, none of them empty.
-    pub fn from_parts(parts: impl IntoIterator<Item = Cow<'a, str>>) -> Option<Self> {
+    pub(crate) fn from_parts(parts: impl IntoIterator<Item = Cow<'a, str>>) -> Option<Self> {
         let mut parts = parts.into_iter();
         let mut next = || parts.next().filter(|part| !part.is_empty());
         let credential = Self {

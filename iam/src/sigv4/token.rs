@@ -19,8 +19,8 @@ pub const MAX_TOKEN: usize = 64 * 1024;
 /// The longest host that a token may be signed for, in bytes; no name in DNS is longer.
 const MAX_HOST: usize = 255;
 /// The longest life a token may ask for, in seconds: one week, as documented.
-pub const MAX_EXPIRES: u32 = 604_800;
-pub use crate::actions::Action;
+pub(crate) const MAX_EXPIRES: u32 = 604_800;
+use crate::actions::Action;
 
 /// A well-formed token.
 ///

@@ -6,8 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dsql_iam_core::directory::LoadError;
-use dsql_iam_core::identity::Identities;
-use dsql_iam_core::login::{KeyCounts, count_keys};
+use dsql_iam_core::{Identities, KeyCounts, count_keys};
 use serde::Deserialize;
 use time::UtcDateTime;
 

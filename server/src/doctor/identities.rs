@@ -1,8 +1,8 @@
 //! The IAM directory, its documents, and their access keys.
 
 use super::{Counts, Finding, Library, Status, bad, fine};
+use dsql_iam_core::KeyCounts;
 use dsql_iam_core::directory::LoadError;
-use dsql_iam_core::login::KeyCounts;
 use std::io;
 
 pub(super) fn iam_directory(library: &Library) -> Finding {

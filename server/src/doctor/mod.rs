@@ -27,7 +27,7 @@ pub use facts::{
 };
 
 /// How far a clock may be off before tokens are refused for it, in seconds: as at a login.
-const CLOCK_SKEW: f64 = 300.0;
+pub const CLOCK_SKEW: f64 = dsql_iam_core::CLOCK_SKEW.as_seconds_f64();
 /// The day on which Aurora DSQL was announced, 2024-12-03, in seconds since 1970: no clock that is
 /// right shows an earlier time.
 const ANNOUNCED: f64 = 1_733_184_000.0;

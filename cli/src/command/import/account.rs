@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dsql_iam_core::cluster::Cluster;
+use dsql_iam_core::Cluster;
 use dsql_iam_core::policy::Kind as PolicyKind;
 use serde_json::{Value as Json, json};
 

@@ -24,8 +24,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use dsql_iam_core::arn::is_account_id;
-use dsql_iam_core::cluster::ID_LEN;
+use dsql_iam_core::{ID_LEN, is_account_id};
 
 use super::Report;
 use crate::shared::iam_directory::IamDirectory;

@@ -6,14 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use dsql_iam_core::arn::{IamArn, IamKind};
-use dsql_iam_core::authorization::{DecisionKind, Request, authorize};
-use dsql_iam_core::cluster::Cluster;
 use dsql_iam_core::directory::Snapshot;
-use dsql_iam_core::documents;
-use dsql_iam_core::identity::Identities;
 use dsql_iam_core::policy::RequestPrincipal;
-use dsql_iam_core::request_context::{ConnectionFacts, LoginEnvironment, request_context};
+use dsql_iam_core::{
+    Cluster, ConnectionFacts, DecisionKind, IamArn, IamKind, Identities, LoginEnvironment, Request,
+    authorize, documents, request_context,
+};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use time::macros::utc_datetime;

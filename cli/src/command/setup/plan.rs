@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dsql_iam_core::cluster::{Cluster, ID_LEN};
+use dsql_iam_core::{Cluster, ID_LEN};
 use dsql_iam_server::doctor::preloads;
 
 use super::conf_file::{

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use dsql_iam_core::actions::resource_template;
-use dsql_iam_core::authorization::{Decision, DecisionKind, Matched, PolicyType, Source};
+use dsql_iam_core::{Decision, DecisionKind, Matched, PolicyType, Source, resource_template};
 use serde_json::{Value, json};
 
 use super::given::Given;

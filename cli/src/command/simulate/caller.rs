@@ -1,8 +1,7 @@
 //! Who asks: the simulated caller, as policies see it.
 
-use dsql_iam_core::arn::{IamArn, IamKind, SessionArn};
-use dsql_iam_core::identity::Identities;
 use dsql_iam_core::policy::RequestPrincipal;
+use dsql_iam_core::{IamArn, IamKind, Identities, SessionArn};
 
 use super::{Error, error, is_group};
 

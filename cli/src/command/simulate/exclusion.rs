@@ -4,9 +4,8 @@
 //! formed is refused; what fits no policy is passed over, and so are resource control policies. Only what is
 //! attached can be left out, not what is given with the request.
 
-use dsql_iam_core::arn::{Arn, account_of, is_account_id};
-use dsql_iam_core::authorization::{Policies, Source};
 use dsql_iam_core::policy::fits_wildcards;
+use dsql_iam_core::{Arn, Policies, Source, account_of, is_account_id};
 
 use super::structures::{InlinePolicyIdentifier, PolicyIdentifier};
 use super::{Error, error, invalid};
@@ -174,7 +173,7 @@ fn is_name(name: &str, more: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dsql_iam_core::authorization::Sourced;
+    use dsql_iam_core::Sourced;
     use dsql_iam_core::policy::{Kind, Policy};
     use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! The policies that are given with the request.
 
-use dsql_iam_core::authorization::{Policies, Source, Sourced};
 use dsql_iam_core::policy::{Kind, Policy};
+use dsql_iam_core::{Policies, Source, Sourced};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

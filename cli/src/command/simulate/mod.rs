@@ -18,13 +18,11 @@ mod tests;
 use std::path::PathBuf;
 
 use clap::Args;
-use dsql_iam_core::actions::is_about_trust;
-use dsql_iam_core::arn::{Arn, IamArn, account_in, is_account_id};
-use dsql_iam_core::authorization::{Policies, Request, Source, Sourced, authorize};
-use dsql_iam_core::denial::DenyReason;
-use dsql_iam_core::identity::Identities;
 use dsql_iam_core::policy::Context;
-use dsql_iam_core::request_context::simulated_context;
+use dsql_iam_core::{
+    Arn, DenyReason, IamArn, Identities, Policies, Request, Source, Sourced, account_in, authorize,
+    is_about_trust, is_account_id, simulated_context,
+};
 use serde_json::{Value, json};
 
 use super::Report;

@@ -1,10 +1,9 @@
 //! What is to be simulated: the options, or `--cli-input-json`.
 
 use clap::Args;
-use dsql_iam_core::arn::Arn;
 use dsql_iam_core::json::{self, given};
-use dsql_iam_core::objects_only;
 use dsql_iam_core::policy::check_context_entry;
+use dsql_iam_core::{Arn, objects_only};
 use serde::Deserialize;
 
 use super::structures::{ContextEntry, OrganizationLevel, PolicyIdentifier, context_entries};

@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use clap::Args;
 use data_encoding::HEXLOWER;
-use dsql_iam_core::credentials::{Authenticated, PresentedCredentials, is_same_secret};
 use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
-use dsql_iam_core::identity::Identities;
-use dsql_iam_core::request_context::ConnectionFacts;
-use dsql_iam_core::sigv4::header::{ReceivedRequest, SignedRequest};
+use dsql_iam_core::sigv4::{ReceivedRequest, SignedRequest};
 use dsql_iam_core::sts::{AssumeRole, Grant, NewKey, StsEnvironment, StsError, caller_with_secret};
+use dsql_iam_core::{
+    Authenticated, ConnectionFacts, Identities, PresentedCredentials, is_same_secret,
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};

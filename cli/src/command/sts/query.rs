@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use aws_smithy_xml::encode::{ScopeWriter, XmlWriter};
-use dsql_iam_core::credentials::Authenticated;
-use dsql_iam_core::sigv4::header::ReceivedRequest;
+use dsql_iam_core::Authenticated;
+use dsql_iam_core::sigv4::ReceivedRequest;
 use dsql_iam_core::sts::{AssumeRole, Code, Grant, NewKey, StsError};
 
 use super::{Answer, request_id};

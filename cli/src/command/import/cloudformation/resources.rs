@@ -11,7 +11,7 @@
 //! | `AWS::Serverless::Function`, `StateMachine` | the role that SAM makes: `sam` |
 
 use data_encoding::HEXLOWER;
-use dsql_iam_core::cluster::SERVICE;
+use dsql_iam_core::SERVICE;
 use sha2::{Digest, Sha256};
 
 use super::intrinsics::{Stacks, is_no_value};

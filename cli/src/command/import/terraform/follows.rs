@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dsql_iam_core::cluster::SERVICE;
+use dsql_iam_core::SERVICE;
 
 use super::resolve::Program;
 use crate::command::import::account::{arn, partition};

@@ -21,7 +21,7 @@ mod resources;
 
 use std::path::Path;
 
-use dsql_iam_core::arn::is_account_id;
+use dsql_iam_core::is_account_id;
 
 use super::account::Account;
 use super::value::{Value, from_json};
