@@ -12,6 +12,7 @@
  */
 #include "server.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -22,12 +23,14 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
 #include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -45,6 +48,8 @@
 #define TABLE_COLUMNS 9
 /* The length of a job's id. */
 #define ID_LEN 26
+/* How long sys.jobs has a job after its end, as its view says. */
+#define REMEMBERED_MINUTES 30
 
 extern void dsql_iam_log_ddl(const char *query, int location, int len);
 
@@ -186,6 +191,28 @@ dsql_iam_run_announced(UTILITY_PARAMETERS)
 	end_tup_output(output);
 }
 
+/* The table that an index is made for. */
+static Oid
+indexed_table(const IndexStmt *statement)
+{
+	return RangeVarGetRelid(statement->relation, NoLock, true);
+}
+
+/*
+ * Whether an error is the new index's own: duplicates in its table. An index of that name which is there, now
+ * that the statement is undone, is another one, into which a function of the statement has put a duplicate. Nor
+ * is it the new one's if it is of a partition: that table has no index that could be left invalid.
+ */
+static bool
+are_own_duplicates(const ErrorData *error, Oid table)
+{
+	return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && OidIsValid(table) &&
+		error->schema_name != NULL && error->table_name != NULL && error->constraint_name != NULL &&
+		strcmp(error->schema_name, get_namespace_name(get_rel_namespace(table))) == 0 &&
+		strcmp(error->table_name, get_rel_name(table)) == 0 &&
+		!OidIsValid(get_relname_relid(error->constraint_name, get_rel_namespace(table)));
+}
+
 /* Carries out a CREATE UNIQUE INDEX; false, with nothing done, if there are duplicates. */
 static bool
 is_built_unique(Utility next, UTILITY_PARAMETERS)
@@ -214,20 +241,13 @@ is_built_unique(Utility next, UTILITY_PARAMETERS)
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(memory);
 		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+		if (!are_own_duplicates(error, indexed_table((IndexStmt *) planned->utilityStmt)))
 			ReThrowError(error);
 		FreeErrorData(error);
 		is_built = false;
 	}
 	PG_END_TRY();
 	return is_built;
-}
-
-/* The table that an index is made for. */
-static Oid
-indexed_table(const IndexStmt *statement)
-{
-	return RangeVarGetRelid(statement->relation, NoLock, true);
 }
 
 /* Whether this is an index of the table. */
@@ -300,6 +320,48 @@ leave_invalid(Utility next, UTILITY_PARAMETERS)
 	CommandCounterIncrement();
 }
 
+/* Why a job cannot be called completed, though nothing failed: IF NOT EXISTS may have found any relation. */
+static const char *
+fault_of(Oid index, const IndexStmt *statement)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	const char *fault = NULL;
+
+	if (!HeapTupleIsValid(tuple))
+		return "the relation that has the name is not an index";
+	if (!((Form_pg_index) GETSTRUCT(tuple))->indisvalid)
+		fault = "the index that has the name is not valid";
+	else if (statement->unique && !((Form_pg_index) GETSTRUCT(tuple))->indisunique)
+		fault = "the index that has the name is not unique";
+	ReleaseSysCache(tuple);
+	return fault;
+}
+
+/*
+ * Takes away the jobs that sys.jobs will not show again. One session at a time does: whoever comes meanwhile
+ * leaves it to the next.
+ */
+static void
+forget_old_jobs(Relation table, TimestampTz start)
+{
+	TimestampTz end = start - REMEMBERED_MINUTES * (int64) SECS_PER_MINUTE * USECS_PER_SEC;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!ConditionalLockRelation(table, ShareUpdateExclusiveLock))
+		return;
+	scan = systable_beginscan(table, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		is_null;
+		Datum		update_time = heap_getattr(tuple, TABLE_COLUMNS, RelationGetDescr(table), &is_null);
+
+		if (!is_null && DatumGetTimestampTz(update_time) < end)
+			CatalogTupleDelete(table, &tuple->t_self);
+	}
+	systable_endscan(scan);
+}
+
 /* Writes the row of a job that is over. */
 static void
 record(const char *id, const IndexStmt *statement, const char *fault, TimestampTz start)
@@ -312,6 +374,9 @@ record(const char *id, const IndexStmt *statement, const char *fault, TimestampT
 
 	if (RelationGetNumberOfAttributes(table) != TABLE_COLUMNS)
 		elog(ERROR, "sys.%s is not as dsql_iam has made it", TABLE);
+	if (fault == NULL)
+		fault = fault_of(index, statement);
+	forget_old_jobs(table, start);
 	values[0] = CStringGetTextDatum(id);
 	values[1] = CStringGetTextDatum(fault ? "failed" : "completed");
 	nulls[2] = fault == NULL;
@@ -337,22 +402,34 @@ dsql_iam_build_index(const char *id, Utility next, UTILITY_PARAMETERS)
 	IndexStmt  *statement = castNode(IndexStmt, planned->utilityStmt);
 	TimestampTz start = GetCurrentTimestamp();
 	const char *fault = NULL;
+	bool		outer_watches = watches;
+	Oid			outer_made = first_made;
 
 	/* Before the work. */
 	(void) job_table();
-	first_made = InvalidOid;
+	/* A function of the statement may run another one, and either may end in an ERROR. */
 	watches = true;
-	if (!statement->unique)
-		next(planned, query, true, context, params, environment, receiver, completion);
-	else if (!is_built_unique(next, planned, query, true, context, params, environment, receiver,
-							  completion))
+	first_made = InvalidOid;
+	PG_TRY();
 	{
-		fault = "found duplicate key(s) while validating index uniqueness";
-		leave_invalid(next, planned, query, true, context, params, environment, receiver,
-					  completion);
+		if (!statement->unique)
+			next(planned, query, true, context, params, environment, receiver, completion);
+		else if (!is_built_unique(next, planned, query, true, context, params, environment, receiver,
+								  completion))
+		{
+			fault = "found duplicate key(s) while validating index uniqueness";
+			leave_invalid(next, planned, query, true, context, params, environment, receiver,
+						  completion);
+		}
+		watches = false;
+		CommandCounterIncrement();
+		record(id, statement, fault, start);
 	}
-	watches = false;
-	CommandCounterIncrement();
-	record(id, statement, fault, start);
+	PG_FINALLY();
+	{
+		watches = outer_watches;
+		first_made = outer_made;
+	}
+	PG_END_TRY();
 	strlcpy(last_job, id, sizeof(last_job));
 }

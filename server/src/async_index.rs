@@ -47,7 +47,9 @@ pub fn is_async(text: &[u8]) -> bool {
     if reader.word("unique") {
         reader.skip_space();
     }
-    reader.word(INDEX) && read_async(&mut reader).is_some()
+    let index = reader.at;
+    let hidden = text.get(index + INDEX.len()).copied().unwrap_or_default();
+    find_async(text, index, hidden).is_some()
 }
 
 /// Looks for `wait_for_job` behind the `CALL` at byte `call` of the lexer's buffer, where that is the one of

@@ -240,6 +240,61 @@ def test_an_index_that_is_there(table):
     assert table.execute("CALL sys.wait_for_job(%s)", (job_id,)).fetchall() == [(True,)]
 
 
+def test_an_index_that_is_there_and_not_what_was_asked_for(table):
+    """The job is completed only if there is an index such as the statement names."""
+    table.execute("INSERT INTO t VALUES (1), (1)")
+    table.execute("CREATE INDEX plain ON t (a)")
+    job_of(table.execute("CREATE UNIQUE INDEX ASYNC invalid ON t (a)"))
+    for statement, fault in [
+        ("CREATE INDEX ASYNC IF NOT EXISTS invalid ON t (a)", "the index that has the name is not valid"),
+        ("CREATE UNIQUE INDEX ASYNC IF NOT EXISTS plain ON t (a)",
+         "the index that has the name is not unique"),
+        ("CREATE INDEX ASYNC IF NOT EXISTS t ON t (a)", "the relation that has the name is not an index"),
+    ]:
+        job_id = job_of(table.execute(statement))
+        assert job(table, job_id)[0][:2] == ("failed", fault)
+        assert table.execute("SELECT sys.wait_for_job(%s)", (job_id,)).fetchone() == (False,)
+
+
+def test_duplicates_of_another_index_are_an_error(table):
+    """A function of the statement violates another index, of this table or of another one."""
+    table.execute("CREATE TABLE others (a int PRIMARY KEY)")
+    table.execute("INSERT INTO others VALUES (1)")
+    table.execute("CREATE UNIQUE INDEX held ON t (b)")
+    table.execute("INSERT INTO t VALUES (1, 1)")
+    table.execute("CREATE FUNCTION run(x text) RETURNS bool LANGUAGE plpgsql AS "
+                  "$$ BEGIN EXECUTE x; RETURN true; END $$")
+    table.execute("CREATE FUNCTION f(x text) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS "
+                  "$$ BEGIN RETURN jobs.run(x); END $$")
+    for inserted, violated in [("INSERT INTO jobs.others VALUES (1)", "others_pkey"),
+                               ("INSERT INTO jobs.t VALUES (2, 1)", "held")]:
+        before = jobs(table)
+        with pytest.raises(psycopg.errors.UniqueViolation) as refused:
+            table.execute(f"CREATE UNIQUE INDEX ASYNC i ON t (a) WHERE jobs.f('{inserted}')")
+        assert refused.value.diag.constraint_name == violated
+        assert (set(indexes(table)), jobs(table)) == ({"held"}, before)
+
+
+def test_one_inside_another(table):
+    """An event trigger runs a CREATE INDEX ASYNC of its own: each job is about its own index."""
+    table.execute("CREATE TABLE others (a int)")
+    table.execute("CREATE FUNCTION other() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN "
+                  "IF current_setting('jobs.inside', true) = 'no' THEN PERFORM set_config('jobs.inside', 'yes', false); "
+                  "EXECUTE 'CREATE INDEX ASYNC \"inner\" ON jobs.others (a)'; END IF; END $$")
+    for event in ("ddl_command_start", "ddl_command_end"):
+        table.execute(f"CREATE EVENT TRIGGER another ON {event} WHEN TAG IN ('CREATE INDEX') "
+                      "EXECUTE FUNCTION other()")
+        table.execute("SET jobs.inside = no")
+        try:
+            job_id = job_of(table.execute("CREATE INDEX ASYNC ON t (a)"))
+        finally:
+            table.execute("DROP EVENT TRIGGER another")
+        assert job(table, job_id)[0][-1] == "jobs.t_a_idx"
+        assert table.execute("SELECT count(*) FROM sys.jobs WHERE object_id = 'jobs.inner'::regclass"
+                             ).fetchone() == (1,)
+        table.execute("DROP INDEX t_a_idx, \"inner\"")
+
+
 def valid(connection, index):
     return connection.execute(
         "SELECT indisunique, indisvalid FROM pg_index WHERE indexrelid = %s::regclass", (index,)).fetchone()
@@ -250,7 +305,8 @@ def test_the_index_of_another_table_stays_valid(table):
     table.execute("CREATE TABLE others (a int PRIMARY KEY)")
     table.execute("CREATE SEQUENCE calls")
     table.execute("CREATE FUNCTION once(int) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN "
-                  "IF nextval('jobs.calls') = 1 THEN RAISE unique_violation; END IF; RETURN true; END $$")
+                  "IF nextval('jobs.calls') = 1 THEN RAISE unique_violation "
+                  "USING SCHEMA = 'jobs', TABLE = 't', CONSTRAINT = 'none'; END IF; RETURN true; END $$")
     job_of(table.execute(
         "CREATE UNIQUE INDEX ASYNC IF NOT EXISTS others_pkey ON t (a) WHERE jobs.once(1)"))
     assert table.execute("SELECT last_value FROM calls").fetchone() == (2,)
@@ -271,7 +327,9 @@ def test_the_index_of_another_session_stays_valid(on, table):
             waiting = pool.submit(lambda: job_of(second.execute(statement)))
             until(lambda: table.execute("SELECT 1 FROM pg_locks WHERE pid = %s AND NOT granted",
                                         (pid,)).fetchone(), "the second session waits")
-        waiting.result(timeout=20)
+        with pytest.raises(psycopg.errors.UniqueViolation) as refused:
+            waiting.result(timeout=20)
+    assert refused.value.diag.constraint_name == "pg_class_relname_nsp_index"
     assert valid(table, "i") == (True, True)
 
 
@@ -293,8 +351,10 @@ def test_a_partitioned_table(table):
     job_id = job_of(table.execute("CREATE INDEX ASYNC ON t (a)"))
     assert job(table, job_id)[0][-1] == "jobs.t_a_idx"
     table.execute("INSERT INTO t VALUES (1, 1), (1, 1)")
-    job_id = job_of(table.execute("CREATE UNIQUE INDEX ASYNC ON t (a)"))
-    assert job(table, job_id)[0][0] == "failed"
+    # PostgreSQL has no index of a partitioned table that is not valid and whose parts are there.
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        table.execute("CREATE UNIQUE INDEX ASYNC ON t (a)")
+    assert set(indexes(table)) == {"t_a_idx"}
 
 
 @pytest.mark.parametrize("body", [
@@ -363,6 +423,23 @@ def test_what_is_forgotten(table):
             (minutes, minutes, job_id))
     last = job_of(table.execute("CREATE INDEX ASYNC k ON t (a)"))
     assert [len(job(table, job_id)) for job_id in (old, young, last)] == [0, 1, 1]
+    recorded = table.execute("SELECT job_id FROM sys.recorded_jobs").fetchall()
+    assert (old,) not in recorded and (young,) in recorded
+
+
+def test_who_forgets_waits_for_nobody(on, table):
+    """Two sessions at once: the one that comes second leaves the old rows to the first."""
+    old = job_of(table.execute("CREATE INDEX ASYNC i ON t (a)"))
+    table.execute("UPDATE sys.recorded_jobs SET update_time = update_time - interval '31 minutes' "
+                  "WHERE job_id = %s", (old,))
+    with on.superuser() as second, table.transaction():
+        table.execute("CREATE TABLE others (a int)")
+        job_of(table.execute("CREATE INDEX ASYNC ON others (a)"))
+        second.execute("SET lock_timeout = '5s'")
+        second.execute("SET search_path = jobs")
+        second.execute("CREATE TABLE more (a int)")
+        job_of(second.execute("CREATE INDEX ASYNC ON more (a)"))
+    assert table.execute("SELECT count(*) FROM sys.recorded_jobs WHERE job_id = %s", (old,)).fetchone() == (0,)
 
 
 # Other clients
