@@ -138,14 +138,14 @@ impl<'c> Attempt<'c> {
         }
         // Last, so that nobody without a token that is good uses up what is meant for others.
         limits::begin().map_err(Refusal::Limit)?;
-        self.record(None)
-            .map_err(|_| Refusal::Internal("writing the audit file"))?;
-        connection.set_principal(&c_string(caller.arn.as_str()));
         let detail = c_string(self.detail());
-        port::expect_role(role, &detail);
         if let Some(duration) = settings::max_connection_duration() {
             port::limit_session(duration, settings::max_connection_overtime(), &detail);
         }
+        self.record(None)
+            .map_err(|_| Refusal::Internal("writing the audit file"))?;
+        connection.set_principal(&c_string(caller.arn.as_str()));
+        port::expect_role(role, &detail);
         let _ = SESSION.set(Session {
             id: self.session_id.clone(),
             caller,

@@ -5,6 +5,7 @@ use crate::settings;
 use dsql_iam_server::{Counts, Reached, Usage};
 use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_guard, pg_sys};
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Clone, Copy, Default)]
 struct Shared(Usage);
@@ -42,16 +43,22 @@ pub fn install() {
 /// # Errors
 /// Which one.
 pub fn begin() -> Result<(), Reached> {
-    // SAFETY: asks for the time; notes a function to be called once.
+    // SAFETY: notes a function to be called once, or raises, with nothing counted; then asks for the time.
     unsafe {
+        pg_sys::before_shmem_exit(Some(end), pg_sys::Datum::from(0));
         let now = pg_sys::GetCurrentTimestamp();
         USAGE.exclusive().0.begin(settings::limits(), now)?;
-        pg_sys::before_shmem_exit(Some(end), pg_sys::Datum::from(0));
     }
+    IS_COUNTED.store(true, Ordering::Relaxed);
     Ok(())
 }
 
+/// Whether this process's connection is counted.
+static IS_COUNTED: AtomicBool = AtomicBool::new(false);
+
 #[pg_guard]
 unsafe extern "C-unwind" fn end(_code: c_int, _argument: pg_sys::Datum) {
-    USAGE.exclusive().0.end();
+    if IS_COUNTED.swap(false, Ordering::Relaxed) {
+        USAGE.exclusive().0.end();
+    }
 }
