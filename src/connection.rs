@@ -24,7 +24,7 @@ use dsql_iam_core::{
     ADMIN, Action, Admission, BadCluster, Caller, Cluster, ConnectionFacts, Denial, Identities,
     LoginEnvironment, LoginRecord, RefusalReason, check_claims, judge_token,
 };
-use dsql_iam_server::{Refusal, cluster_ids, log_line, session_id};
+use dsql_iam_server::{Refusal, log_line, named_cluster, session_id};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::{CStr, c_int};
@@ -154,26 +154,22 @@ impl<'c> Attempt<'c> {
     }
 
     /// Refuses a client that names another cluster, or none where it has to, before it is asked for its token: by
-    /// Server Name Indication, or by the option that is there for clients without it.
-    fn check_cluster(&self) -> Result<(), Refusal> {
+    /// Server Name Indication, or by the option that is there for clients without it. From here on the cluster is
+    /// the one that it names.
+    fn check_cluster(&mut self) -> Result<(), Refusal> {
         // Without a cluster the login is refused for that.
         let Ok(cluster) = &self.cluster else {
             return Ok(());
         };
         let server_name = self.connection.server_name().to_string_lossy();
-        if cluster.is_anothers(&server_name) {
-            return Err(Refusal::OtherCluster(format!("server name {server_name}")));
-        }
         let options = self.connection.options().to_string_lossy();
-        let mut named = !server_name.is_empty();
-        for id in cluster_ids(&options) {
-            if !cluster.has_id(id) {
-                return Err(Refusal::OtherCluster(format!("amzn-cluster-id {id}")));
-            }
-            named = true;
-        }
-        if settings::requires_sni() && !named {
+        let named =
+            named_cluster(cluster, &server_name, &options).map_err(Refusal::OtherCluster)?;
+        if settings::requires_sni() && named.is_none() && server_name.is_empty() {
             return Err(Refusal::NoServerName);
+        }
+        if let Some(named) = named {
+            self.cluster = Ok(named.alone());
         }
         Ok(())
     }
@@ -187,13 +183,16 @@ impl<'c> Attempt<'c> {
             .map_err(Denial::from)?;
         self.action = Some(token.action);
         let cluster = self.cluster.as_ref().map_err(Clone::clone)?;
+        // The record is of the one that the token is for, as the judgement is.
+        let cluster = cluster.signed_for(token.host).alone();
+        self.cluster = Ok(cluster.clone());
         let role = self.connection.user().to_string_lossy();
         // Asking the directory for changes is the expensive step, so the cheap checks come first.
-        check_claims(&token, &role, cluster, UtcDateTime::now())?;
+        check_claims(&token, &role, &cluster, UtcDateTime::now())?;
         let identities = identities_for(&token.credential.access_key_id)?;
         let environment = LoginEnvironment {
             now: UtcDateTime::now(),
-            cluster,
+            cluster: &cluster,
             identities: &identities,
             connection: facts(self.connection),
         };

@@ -59,7 +59,10 @@ fn library() -> Library {
         identities: identities.map(count),
         cluster: cluster
             .as_ref()
-            .map(Cluster::arn)
+            .map(|cluster| {
+                let linked = cluster.linked().iter().map(Cluster::arn).collect();
+                (cluster.arn(), linked)
+            })
             .map_err(ToString::to_string),
         tls: tls(),
         audit_file: settings::audit_file().map(|path| {

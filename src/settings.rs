@@ -1,7 +1,7 @@
 //! The settings, `dsql_iam.*`. All of them can be set by the administrator only: in
 //! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line.
 
-use dsql_iam_core::{BadCluster, Cluster, ID_LEN};
+use dsql_iam_core::{BadCluster, Cluster, ID_LEN, parse_linked};
 use dsql_iam_server::{Limits, hba};
 use pgrx::guc::GucCheckError;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_guard, pg_sys};
@@ -22,6 +22,8 @@ static REGION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(
 static CLUSTER_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 /// Further host names of the cluster.
 static ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// Clusters of other regions that are the same database.
+static LINKED_CLUSTERS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 /// Roles that log in with their SCRAM password.
 static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -96,6 +98,15 @@ pub fn register(hooks: AssignHooks) {
         &ENDPOINTS,
         GucContext::Sighup,
         Some(check_endpoints),
+        Some(hooks.other),
+    );
+    string(
+        c"dsql_iam.linked_clusters",
+        c"Clusters of other regions that are linked with this one: ID@REGION, separated by commas.",
+        c"A token for the endpoint of one of them is judged by its region and its ARN. None by default.",
+        &LINKED_CLUSTERS,
+        GucContext::Sighup,
+        Some(check_linked_clusters),
         Some(hooks.other),
     );
     string(
@@ -322,6 +333,17 @@ unsafe extern "C-unwind" fn check_endpoints(
 }
 
 #[pg_guard]
+unsafe extern "C-unwind" fn check_linked_clusters(
+    new: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    let fault = |list: &str| parse_linked(list).err().map(|fault| format!("{fault}."));
+    // SAFETY: PostgreSQL's own arguments.
+    unsafe { accepts(new, fault) }
+}
+
+#[pg_guard]
 unsafe extern "C-unwind" fn check_exempt_roles(
     new: *mut *mut c_char,
     _extra: *mut *mut c_void,
@@ -415,7 +437,8 @@ pub fn cluster() -> Result<Cluster, BadCluster> {
         &text(&REGION),
         &text(&CLUSTER_ID),
         &text(&ENDPOINTS),
-    )
+    )?
+    .with_linked(&text(&LINKED_CLUSTERS))
 }
 
 /// `dsql_iam.exempt_roles`, taken apart.

@@ -102,6 +102,8 @@ pub struct Policies<'p> {
     pub resource: Option<Sourced<'p>>,
     /// Whether the resource-based policy has to allow it too, as a role's trust policy has to.
     pub resource_must_allow: bool,
+    /// Whether what the resource-based policy allows does not count, but only what it denies.
+    pub resource_only_denies: bool,
     /// Service control policies, by level of the organization, from its root to the account: on each of
     /// them one has to allow it. No level at all limits nothing. They do not count for service-linked roles.
     pub service_control: Vec<Vec<Sourced<'p>>>,
@@ -309,7 +311,10 @@ impl<'p> Evaluator<'_, 'p> {
         let service_control = levels.into_iter().reduce(PolicyResult::and);
         let service_control = service_control.unwrap_or(PolicyResult::NOTHING);
         self.missing_in_organization = self.evaluation.take_missing();
-        let resource = self.ask(ResourceBased, policies.resource.as_slice())?;
+        let mut resource = self.ask(ResourceBased, policies.resource.as_slice())?;
+        if policies.resource_only_denies {
+            resource.allowed = PrincipalMatch::None;
+        }
         let identity = self.ask(IdentityBased, &policies.identity)?;
         let boundary = self.ask(PermissionsBoundary, policies.boundary.as_slice())?;
         let session = self.ask(Session, policies.session.as_deref().unwrap_or(&[]))?;

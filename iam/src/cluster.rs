@@ -9,13 +9,19 @@ pub const SERVICE: &str = "dsql";
 /// How many characters the id of a cluster has.
 pub const ID_LEN: usize = 26;
 
-/// The cluster: what its ARN is made of, and the host names a token may be signed for.
+/// The names that every cluster here answers to.
+const LOOPBACK: [&str; 4] = ["localhost", "127.0.0.1", "[::1]", "::1"];
+
+/// The cluster: what its ARN is made of, the host names a token may be signed for, and the clusters of other
+/// regions that are linked with it, as those of a multi-Region cluster are: one database with an endpoint in each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     account: String,
     region: String,
     id: String,
     endpoints: Vec<String>,
+    linked: Vec<Self>,
+    is_peer: bool,
 }
 
 /// A cluster that is not, or wrongly, described. Nobody can log in to it.
@@ -33,6 +39,12 @@ pub enum BadCluster {
     /// A further endpoint is no host name.
     #[error("endpoints must be a list of host names, not \"{0}\"")]
     Endpoint(String),
+    /// A linked cluster is none, or its id or region stands there already.
+    #[error(
+        "linked_clusters must be a list of ID@REGION, each of another id and region than the cluster's and the \
+         others', not \"{0}\""
+    )]
+    Linked(String),
 }
 
 impl Cluster {
@@ -57,14 +69,11 @@ impl Cluster {
         if !is_region(region) {
             return Err(BadCluster::Region(region.to_owned()));
         }
-        let is_id_char = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        if id.len() != ID_LEN || !id.bytes().all(is_id_char) {
+        if !is_id(id) {
             return Err(BadCluster::Id(id.to_owned()));
         }
-        let mut endpoints: Vec<String> = ["localhost", "127.0.0.1", "[::1]", "::1"]
-            .map(str::to_owned)
-            .to_vec();
-        endpoints.push(format!("{id}.{SERVICE}.{region}.on.aws"));
+        let mut endpoints: Vec<String> = LOOPBACK.map(str::to_owned).to_vec();
+        endpoints.push(endpoint(id, region));
         for endpoint in further_endpoints.split(',').map(str::trim) {
             if endpoint.is_empty() {
                 continue;
@@ -80,7 +89,34 @@ impl Cluster {
             region: region.to_owned(),
             id: id.to_owned(),
             endpoints,
+            linked: Vec::new(),
+            is_peer: false,
         })
+    }
+
+    /// The cluster with those linked with it: `list` has them as `ID@REGION`, separated by commas. They belong to
+    /// the same account. Of the further endpoints, the names of Aurora DSQL's that hold a linked cluster's id
+    /// and region, which PrivateLink's do, become that one's.
+    ///
+    /// # Errors
+    /// [`BadCluster::Linked`] with the first entry that is malformed, or whose id or region is the cluster's or
+    /// another entry's: which of two is meant, could not be told.
+    pub fn with_linked(mut self, list: &str) -> Result<Self, BadCluster> {
+        for (id, region) in parse_linked(list)? {
+            if id == self.id || region == self.region {
+                return Err(BadCluster::Linked(format!("{id}@{region}")));
+            }
+            let is_its = |name: &str| id_and_region(name) == Some((id, region));
+            let mut peer = self.clone();
+            let own = self.endpoints.iter().filter(|name| is_its(name)).cloned();
+            peer.endpoints = LOOPBACK.map(str::to_owned).into_iter().chain(own).collect();
+            peer.endpoints.push(endpoint(id, region));
+            self.endpoints.retain(|name| !is_its(name));
+            (peer.id, peer.region) = (id.to_owned(), region.to_owned());
+            (peer.linked, peer.is_peer) = (Vec::new(), true);
+            self.linked.push(peer);
+        }
+        Ok(self)
     }
 
     /// Describes the cluster with this ARN, in `region` if that is another one than in the ARN; `None` if it
@@ -105,9 +141,53 @@ impl Cluster {
         &self.account
     }
 
-    /// The host names that tokens may be signed for.
+    /// The host names that tokens may be signed for, but for those of linked clusters.
     pub fn endpoints(&self) -> &[String] {
         &self.endpoints
+    }
+
+    /// The clusters that are linked with this one.
+    pub fn linked(&self) -> &[Self] {
+        &self.linked
+    }
+
+    /// Whether this is one of another cluster's [`linked`](Self::linked): no document has its policy.
+    pub fn is_peer(&self) -> bool {
+        self.is_peer
+    }
+
+    /// This cluster without those linked with it, so that only tokens for itself are good.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self {
+            linked: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The one that a token signed for `host` is to be judged by: the linked cluster whose name that is,
+    /// else this one, whether it answers to the name or not.
+    pub fn signed_for(&self, host: &str) -> &Self {
+        let mut linked = self.linked.iter();
+        let found = linked.find(|peer| !self.answers_to(host) && peer.answers_to(host));
+        found.unwrap_or(self)
+    }
+
+    /// The cluster, this one or a linked one, whose id and region are in a host name of Aurora DSQL's.
+    pub fn of_name(&self, host: &str) -> Option<&Self> {
+        let host = host.to_ascii_lowercase();
+        let (id, region) = id_and_region(&host)?;
+        self.all().find(|one| one.id == id && one.region == region)
+    }
+
+    /// The cluster, this one or a linked one, with this id.
+    pub fn of_id(&self, id: &str) -> Option<&Self> {
+        self.all().find(|one| one.id == id)
+    }
+
+    /// This one, then those linked with it.
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.linked)
     }
 
     /// The cluster's region.
@@ -126,16 +206,11 @@ impl Cluster {
         format!("arn:{partition}:{SERVICE}:{region}:{account}:cluster/{id}")
     }
 
-    /// Whether the id of a cluster is this one's.
-    pub fn has_id(&self, id: &str) -> bool {
-        self.id == id
-    }
-
     /// Whether a host name is one of Aurora DSQL's (`ID.dsql.REGION.on.aws`, or a PrivateLink name
-    /// `ID.dsql-….REGION.on.aws`), and another cluster's. Any other name is nobody's.
+    /// `ID.dsql-….REGION.on.aws`), and that of a cluster that is neither this one nor linked with it. Any
+    /// other name is nobody's.
     pub fn is_anothers(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        id_and_region(&host).is_some_and(|(id, region)| id != self.id || region != self.region)
+        id_and_region(&host.to_ascii_lowercase()).is_some() && self.of_name(host).is_none()
     }
 
     /// Whether a token signed for `host` (with or without a port) is meant for this cluster.
@@ -156,6 +231,37 @@ pub fn id_and_region(host: &str) -> Option<(&str, &str)> {
         [id, service, region, "on", "aws"] if service.starts_with(SERVICE) => Some((id, region)),
         _ => None,
     }
+}
+
+/// The entries of a list of linked clusters, id and region.
+///
+/// # Errors
+/// [`BadCluster::Linked`] with the first entry that is malformed, or whose id or region is an earlier one's.
+pub fn parse_linked(list: &str) -> Result<Vec<(&str, &str)>, BadCluster> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    let entries = list.split(',').map(str::trim);
+    for entry in entries.filter(|entry| !entry.is_empty()) {
+        let parts = entry.split_once('@');
+        let parts = parts.filter(|(id, region)| is_id(id) && is_region(region));
+        let is_new = |(id, region): &(&str, &str)| {
+            found
+                .iter()
+                .all(|(other, taken)| id != other && region != taken)
+        };
+        let new = parts.filter(is_new);
+        found.push(new.ok_or_else(|| BadCluster::Linked(entry.to_owned()))?);
+    }
+    Ok(found)
+}
+
+/// The public name of a cluster.
+fn endpoint(id: &str, region: &str) -> String {
+    format!("{id}.{SERVICE}.{region}.on.aws")
+}
+
+fn is_id(text: &str) -> bool {
+    let is_id_char = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    text.len() == ID_LEN && text.bytes().all(is_id_char)
 }
 
 fn is_port(text: &str) -> bool {
@@ -247,6 +353,118 @@ mod tests {
             ("db.test.us-east-1.on.aws", false),
         ] {
             assert_eq!(cluster.is_anothers(host), is_anothers, "{host}");
+        }
+    }
+
+    #[test]
+    fn linked_clusters_have_names_ids_and_regions_of_their_own() {
+        let peer = "b".repeat(ID_LEN);
+        let further = format!("db.test, {peer}.dsql-fnh4.us-west-2.on.aws");
+        let cluster = Cluster::new("012345678912", "us-east-1", ID, &further).unwrap();
+        let cluster = cluster.with_linked(&format!(" {peer}@us-west-2,")).unwrap();
+        let own_arn = format!("arn:aws:dsql:us-east-1:012345678912:cluster/{ID}");
+        let peers_arn = format!("arn:aws:dsql:us-west-2:012345678912:cluster/{peer}");
+        for (host, arn, is_peer, answers) in [
+            ("localhost", &own_arn, false, true),
+            ("db.test:5432", &own_arn, false, true),
+            (
+                &format!("{ID}.dsql.us-east-1.on.aws"),
+                &own_arn,
+                false,
+                true,
+            ),
+            (
+                &format!("{peer}.dsql.us-west-2.on.aws"),
+                &peers_arn,
+                true,
+                true,
+            ),
+            (
+                &format!("{peer}.dsql.us-west-2.on.aws:5432"),
+                &peers_arn,
+                true,
+                true,
+            ),
+            (
+                &format!("{peer}.dsql-fnh4.us-west-2.on.aws"),
+                &peers_arn,
+                true,
+                true,
+            ),
+            // Each other's region and id, and a name that nobody listed.
+            (
+                &format!("{ID}.dsql.us-west-2.on.aws"),
+                &own_arn,
+                false,
+                false,
+            ),
+            (
+                &format!("{peer}.dsql.us-east-1.on.aws"),
+                &own_arn,
+                false,
+                false,
+            ),
+            (
+                &format!("{peer}.dsql-abcd.us-west-2.on.aws"),
+                &own_arn,
+                false,
+                false,
+            ),
+        ] {
+            let one = cluster.signed_for(host);
+            assert_eq!((&one.arn(), one.is_peer()), (arn, is_peer), "{host}");
+            assert_eq!(one.answers_to(host), answers, "{host}");
+        }
+        let peers = cluster.of_id(&peer).unwrap();
+        assert_eq!(
+            (peers.region(), peers.account()),
+            ("us-west-2", "012345678912")
+        );
+        assert!(!peers.answers_to("db.test") && peers.answers_to("localhost"));
+        for name in [
+            format!("{peer}.dsql.us-west-2.on.aws"),
+            format!("{peer}.DSQL-x.us-west-2.on.aws"),
+        ] {
+            assert_eq!(cluster.of_name(&name), Some(peers), "{name}");
+            assert!(!cluster.is_anothers(&name) && cluster.alone().is_anothers(&name));
+        }
+        for name in [
+            format!("{peer}.dsql.us-east-1.on.aws"),
+            format!("{ID}.dsql.us-west-2.on.aws"),
+        ] {
+            assert!(cluster.is_anothers(&name), "{name}");
+        }
+        assert_eq!(cluster.of_name("localhost"), None);
+        assert_eq!(cluster.of_id(""), None);
+    }
+
+    #[test]
+    fn a_malformed_or_ambiguous_list_of_linked_clusters_is_refused() {
+        let (peer, third) = ("b".repeat(ID_LEN), "c".repeat(ID_LEN));
+        for entry in [
+            "us-west-2",
+            &peer,
+            &format!("{peer}@"),
+            &format!("@{}", "us-west-2"),
+            &format!("{peer}@moon"),
+            &format!("{peer}@us-west-2@us-east-2"),
+            &format!("{peer} us-west-2"),
+            &format!("{}@us-west-2", &peer[1..]),
+            &format!("{}@us-west-2", peer.to_uppercase()),
+            // The cluster's own id or region, and those of an entry before.
+            &format!("{ID}@us-west-2"),
+            &format!("{peer}@us-east-1"),
+            &format!("{third}@us-west-2"),
+            &format!("{third}@eu-west-1"),
+        ] {
+            let list = format!("{third}@us-west-2, {entry}");
+            let cluster = Cluster::new("012345678912", "us-east-1", ID, "").unwrap();
+            let fault = cluster.with_linked(&list).unwrap_err().to_string();
+            let expected = format!(
+                "linked_clusters must be a list of ID@REGION, each of another id and region than the cluster's \
+                 and the others', not \"{entry}\""
+            );
+            assert_eq!(fault, expected, "{list}");
         }
     }
 

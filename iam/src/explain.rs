@@ -2,7 +2,7 @@
 //!
 //! Tells what no client may hear (which access keys and policies there are), and no secret.
 
-use crate::cluster::SERVICE;
+use crate::cluster::{Cluster, SERVICE};
 use crate::login::{Verdict, judge};
 use crate::request_context::LoginEnvironment;
 use crate::sigv4::token::Token;
@@ -134,10 +134,21 @@ pub fn explain(password: &str, role: &str, environment: &LoginEnvironment<'_>) -
 
 fn signed(token: &Token<'_>, environment: &LoginEnvironment<'_>) -> Vec<SignedValue> {
     let scope = &token.credential.scope;
-    let cluster = environment.cluster;
+    let cluster = environment.cluster.signed_for(token.host);
     let date = token.date.get(..8).unwrap_or_default();
     let life = format!("{} s", token.expires.whole_seconds());
-    let endpoints = cluster.endpoints().join(", ");
+    let mut endpoints = environment.cluster.endpoints().to_vec();
+    for name in environment
+        .cluster
+        .linked()
+        .iter()
+        .flat_map(Cluster::endpoints)
+    {
+        if !endpoints.contains(name) {
+            endpoints.push(name.clone());
+        }
+    }
+    let endpoints = endpoints.join(", ");
     let values = [
         ("host", token.host, endpoints.as_str()),
         ("region", &scope.region, cluster.region()),

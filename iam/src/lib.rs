@@ -43,7 +43,7 @@ pub use authorization::{
     Decision, DecisionKind, DenyReason, Matched, Policies, PolicyType, Request, Source, Sourced,
     authorize,
 };
-pub use cluster::{BadCluster, Cluster, ID_LEN, SERVICE, id_and_region};
+pub use cluster::{BadCluster, Cluster, ID_LEN, SERVICE, id_and_region, parse_linked};
 pub use credentials::{Authenticated, PresentedCredentials, is_same_secret};
 pub use denial::{Denial, printable};
 pub use explain::{CheckOutcome, Explanation, SignedValue, explain};

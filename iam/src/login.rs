@@ -12,6 +12,8 @@
 //! 6. its access key is known and active, its session token right, its session not over
 //! 7. its signature is right
 //! 8. the principal is of the cluster's account, and the policies allow the action
+//!
+//! A token for the endpoint of a linked cluster ([`Cluster::linked`]) is judged by that one: its region, its ARN.
 
 use crate::actions::Action;
 use crate::arn::IamArn;
@@ -84,7 +86,12 @@ pub fn judge_token<'i>(
     role: &str,
     environment: &LoginEnvironment<'i>,
 ) -> Verdict<'i> {
-    let LoginEnvironment { now, cluster, .. } = *environment;
+    let cluster = environment.cluster.signed_for(token.host);
+    let environment = &LoginEnvironment {
+        cluster,
+        ..*environment
+    };
+    let now = environment.now;
     let action = token.action;
     let proven =
         check_claims(token, role, cluster, now).and_then(|()| authenticate(token, environment));
@@ -146,6 +153,7 @@ pub fn check_claims(
     cluster: &Cluster,
     now: UtcDateTime,
 ) -> Result<(), Denial> {
+    let cluster = cluster.signed_for(token.host);
     check_scope(token, cluster)?;
     check_action(token, role)?;
     if !cluster.answers_to(token.host) {
@@ -312,6 +320,8 @@ fn decide<'i>(
 ) -> Result<Decision<'i>, DenyReason> {
     let mut policies = environment.identities.policies(principal, session)?;
     policies.resource = environment.identities.cluster_policy();
+    // The documents have the cluster's own policy: what that allows, a linked one's need not.
+    policies.resource_only_denies = environment.cluster.is_peer();
     let caller = RequestPrincipal {
         arn: session.map_or(&principal.arn, |session| &session.arn),
         role_arn: session.map(|_| principal.arn.as_str()),

@@ -218,6 +218,7 @@ impl Case {
             session: session.map(|list| list.iter().map(sourced("session")).collect()),
             resource: documents.resource.as_ref().map(sourced("resourcePolicy")),
             resource_must_allow: self.trust_policy.is_some(),
+            resource_only_denies: false,
             service_control: documents
                 .service_control
                 .iter()

@@ -21,7 +21,7 @@ mod log_line;
 mod refusal;
 mod scan;
 
-pub use connect_options::cluster_ids;
+pub use connect_options::named_cluster;
 pub use counts::Counts;
 pub use limits::{Limits, Reached, Usage};
 pub use log_line::{log_line, session_id};

@@ -29,7 +29,8 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
             BadCluster::Account(_) => Refusal::Unconfigured(BadCluster::Region("VALUE".into())),
             BadCluster::Region(_) => Refusal::Unconfigured(BadCluster::Id("VALUE".into())),
             BadCluster::Id(_) => Refusal::Unconfigured(BadCluster::Endpoint("VALUE".into())),
-            BadCluster::Endpoint(_) => Refusal::NoIdentities("WHAT IS WRONG".into()),
+            BadCluster::Endpoint(_) => Refusal::Unconfigured(BadCluster::Linked("VALUE".into())),
+            BadCluster::Linked(_) => Refusal::NoIdentities("WHAT IS WRONG".into()),
         },
         Refusal::NoIdentities(_) => Refusal::Iam(Denial::Malformed(Malformed::NoUrl)),
         Refusal::Iam(denial) => {

@@ -154,11 +154,18 @@ def test_a_host_line_of_the_user_opens_nothing(own):
     own.reload()
 
 
+LINKED = ("linked_clusters must be a list of ID@REGION, each of another id and region than the cluster's and the "
+          'others\', not "{}".')
+
+
 @pytest.mark.parametrize(("setting", "value", "detail"), [
     ("account_id", "1", 'account_id must be twelve digits, not "1".'),
     ("region", "Frankfurt", 'region must look like "us-east-1", not "Frankfurt".'),
     ("cluster_id", "mine", 'cluster_id must be 26 characters of a-z and 0-9, not "mine".'),
     ("endpoints", "good.example, a b", 'endpoints must be a list of host names, not "a b".'),
+    ("linked_clusters", "mine@us-west-2", LINKED.format("mine@us-west-2")),
+    ("linked_clusters", f"{'b' * 26}@us-west-2, {'c' * 26}@us-west-2",
+     LINKED.format(f"{'c' * 26}@us-west-2")),
     ("exempt_roles", "dba, /.*", 'dsql_iam.exempt_roles holds a name that an hba file cannot hold: "/.*".'),
 ])
 def test_a_malformed_value_is_refused_at_once(own, setting, value, detail):
@@ -175,6 +182,8 @@ MALFORMED = [
     ("region", ""), ("region", "moon"), ("region", "us-east-1 "),
     ("cluster_id", ""), ("cluster_id", "short"), ("cluster_id", "A" * 26),
     ("endpoints", "a b"),
+    # The second is the region of the cluster itself.
+    ("linked_clusters", "a@b"), ("linked_clusters", f"{'b' * 26}@us-east-1"),
 ]
 
 

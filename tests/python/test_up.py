@@ -64,6 +64,8 @@ def test_a_port_that_a_connection_has(directory):
     (["--cluster-id", "abc"], "a cluster id has 26 characters of a-z and 0-9"),
     (["--region", "nowhere"], "a region looks like us-east-1"),
     (["--account-id", "1"], "an account id has twelve digits"),
+    (["--linked", "us-west-2"], "a linked cluster looks like ID@REGION"),
+    (["--linked", f"{'b' * 26}@nowhere"], "a region looks like us-east-1"),
     (["--pg", "13"], "13 is not in 14..="),
     (["--pg", "17", "--pg-config", "x"], "the argument '--pg <MAJOR>' cannot be used with"),
 ])
@@ -257,7 +259,7 @@ def test_a_newcomer_gets_in(detached):
     assert (done.returncode, done.stdout, done.stderr) == (0, "admin\n", "")
 
 
-CLUSTER_ID = "zbcdefghijklmnopqrstuvwxyz"
+CLUSTER_ID, PEER = "zbcdefghijklmnopqrstuvwxyz", "pbcdefghijklmnopqrstuvwxyz"
 
 
 def environment_of(server):
@@ -269,9 +271,9 @@ def environment_of(server):
 
 def test_a_server_that_programs_for_aurora_dsql_expect(detached):
     server, said = detached("--port", free_port(), "--region", "eu-west-1", "--cluster-id", CLUSTER_ID,
-                            "--account-id", "210987654321")
-    endpoint = f"{CLUSTER_ID}.dsql.eu-west-1.on.aws"
-    assert f"\n  127.0.0.1 {endpoint}\n" in said
+                            "--account-id", "210987654321", "--linked", f"{PEER}@eu-west-2")
+    endpoint, peer = f"{CLUSTER_ID}.dsql.eu-west-1.on.aws", f"{PEER}.dsql.eu-west-2.on.aws"
+    assert f"\n  127.0.0.1 {endpoint}\n  127.0.0.1 {peer}\n" in said
     assert server.cluster_arn == f"arn:aws:dsql:eu-west-1:210987654321:cluster/{CLUSTER_ID}"
     variables = environment_of(server)
     assert variables["DSQL_ENDPOINT"] == endpoint
@@ -282,14 +284,14 @@ def test_a_server_that_programs_for_aurora_dsql_expect(detached):
     assert dict(rows) == {"default_transaction_isolation": "repeatable read", "TimeZone": "UTC",
                           "max_connections": "1000", "dsql_iam.async_indexes": "on"}
 
-    # By the cluster's own names, verified: the public one, and that of PrivateLink.
-    for host in (endpoint, f"{CLUSTER_ID}.dsql-fnh4.eu-west-1.on.aws"):
+    # By the cluster's own names, verified: the public one, that of PrivateLink, and those of the one linked with it.
+    for host in (endpoint, f"{CLUSTER_ID}.dsql-fnh4.eu-west-1.on.aws", peer, f"{PEER}.dsql-fnh4.eu-west-2.on.aws"):
         for role, admin in [("admin", True), ("reader", False)]:
             if role == "reader":
                 server.execute("DROP ROLE IF EXISTS reader", "CREATE ROLE reader WITH LOGIN",
                                "AWS IAM GRANT reader TO 'arn:aws:iam::210987654321:user/app'")
             # One identity may be both, as in pipelines.
-            signer = server.profile("app").client("dsql", region_name="eu-west-1")
+            signer = server.profile("app").client("dsql", region_name=host.split(".")[2])
             sign = (signer.generate_db_connect_admin_auth_token if admin
                     else signer.generate_db_connect_auth_token)
             with psycopg.connect(host=host, hostaddr="127.0.0.1", port=server.port, user=role,
@@ -317,6 +319,10 @@ def test_a_server_that_programs_for_aurora_dsql_expect(detached):
     assert fault(server.dir, "--pg-config", PG_CONFIG, "--port", free_port()) == (
         f"the server of this folder runs on port {server.port}, and another port would cut its connections: "
         "stop it first (./x down)")
+    assert server.execute("SHOW dsql_iam.linked_clusters") == [(f"{PEER}@eu-west-2",)]
+    for linked in (f"{CLUSTER_ID}@us-east-2", f"{PEER}@eu-west-1"):
+        assert fault(server.dir, "--pg-config", PG_CONFIG, "--linked", linked) == (
+            f"--linked {linked} has the id or the region of another cluster of this server: each has its own")
     # Another region is a restart, and it says so.
     again, said = detached("--region", "us-west-2")
     assert said.startswith("restarting the server, since it or its settings are others now\n")

@@ -174,7 +174,7 @@ mod tests {
         let now = OffsetDateTime::now_utc();
         let mut cluster = Cluster::sample();
         let changed = |cluster: &Cluster, later| {
-            let names = cluster.host_names();
+            let names = cluster.host_names(&[]);
             let files = prepare(folder.path(), &account, &names, now + later).unwrap();
             files.changed
         };

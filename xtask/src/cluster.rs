@@ -46,16 +46,25 @@ impl Cluster {
         format!("arn:aws:dsql:{region}:{account_id}:cluster/{id}")
     }
 
-    /// The names and addresses that the server's certificate is for. Of other clusters too, as the
-    /// service's is: a client that asks for one hears that this is another.
-    pub fn host_names(&self) -> Vec<String> {
-        vec![
-            "localhost".into(),
-            "127.0.0.1".into(),
-            "::1".into(),
-            format!("*.dsql.{}.on.aws", self.region),
-            self.private_link(),
-        ]
+    /// The names and addresses that the server's certificate is for, if it stands for the linked clusters as
+    /// well. Of other clusters too, as the service's is: a client that asks for one hears that this is another.
+    pub fn host_names(&self, linked: &[Linked]) -> Vec<String> {
+        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+        let linked = linked.iter().map(|linked| self.at(linked));
+        for cluster in std::iter::once(self.clone()).chain(linked) {
+            names.push(format!("*.dsql.{}.on.aws", cluster.region));
+            names.push(cluster.private_link());
+        }
+        names
+    }
+
+    /// The linked cluster, of the same account.
+    pub fn at(&self, linked: &Linked) -> Self {
+        Self {
+            account_id: self.account_id.clone(),
+            region: linked.region.clone(),
+            id: linked.id.clone(),
+        }
     }
 
     /// One for tests.
@@ -66,6 +75,36 @@ impl Cluster {
             region: region(),
             id: "abcdefghijklmnopqrstuvwxyz".into(),
         }
+    }
+}
+
+/// A cluster of another region that is the same database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Linked {
+    /// Its id.
+    #[serde(rename = "cluster_id")]
+    pub id: String,
+    /// Its region.
+    pub region: String,
+}
+
+impl std::fmt::Display for Linked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.id, self.region)
+    }
+}
+
+impl std::str::FromStr for Linked {
+    type Err = String;
+
+    /// Takes `ID@REGION`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('@');
+        let (id, region) = parts.ok_or("a linked cluster looks like ID@REGION")?;
+        Ok(Self {
+            id: parse_cluster_id(id)?,
+            region: parse_region(region)?,
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 
 use crate::account::{Account, without_pg_variables};
 use crate::certificates::{self, Certificates};
-use crate::cluster::{ACCOUNT_ID, Cluster, REGION};
+use crate::cluster::{ACCOUNT_ID, Cluster, Linked, REGION};
 use crate::directory::Directory;
 use crate::environment::Environment;
 use crate::postgres::{Postgres, SUPPORTED};
@@ -60,6 +60,8 @@ pub struct Options {
     pub region: Option<String>,
     /// The cluster's id; nothing means the one of last time, else a random one.
     pub cluster_id: Option<String>,
+    /// The clusters linked with it; none means those of last time.
+    pub linked: Vec<Linked>,
 }
 
 /// What has to be the same at the next `up`.
@@ -68,6 +70,9 @@ struct State {
     /// The cluster that it stands for.
     #[serde(flatten)]
     cluster: Cluster,
+    /// The clusters linked with it.
+    #[serde(default)]
+    linked: Vec<Linked>,
     /// The TCP port.
     port: u16,
     /// The port of `dsql-iam sts`, if that runs beside it.
@@ -127,6 +132,7 @@ impl Server {
         let running = running(&directory);
 
         let cluster = choose_cluster(options, before.as_ref(), &directory)?;
+        let linked = choose_linked(options, before.as_ref(), &cluster)?;
         let occupied = before.as_ref().map(|state| state.port);
         // Before anything is changed: a server that runs may have to stay as it is.
         let port = choose_port(options.port, occupied, running)?;
@@ -135,8 +141,8 @@ impl Server {
 
         let now = OffsetDateTime::now_utc();
         let installed = mirror::install(&postgres, &library, &directory.installation())?;
-        let certificates =
-            certificates::prepare(&directory.tls(), &account, &cluster.host_names(), now)?;
+        let names = cluster.host_names(&linked);
+        let certificates = certificates::prepare(&directory.tls(), &account, &names, now)?;
         let program = command.join("dsql-iam");
         samples::prepare(&directory.iam(), &account, &cluster.account_id, &program)?;
         samples::write_profiles(&directory.aws(), &directory.iam(), &program, &cluster)?;
@@ -153,6 +159,7 @@ impl Server {
             port,
             sts,
             cluster,
+            linked,
             bin: postgres.bin,
             checkout: Some(workspace::root().to_owned()),
         };
@@ -194,6 +201,7 @@ impl Server {
             sockets: &sockets,
             certificates,
             cluster: &self.state.cluster,
+            linked: &self.state.linked,
             iam: &directory.iam(),
             plain,
         };
@@ -220,9 +228,13 @@ impl Server {
         self.state.port
     }
 
-    /// The cluster that it stands for.
-    pub fn cluster(&self) -> &Cluster {
-        &self.state.cluster
+    /// The cluster's public name, and those of the clusters linked with it.
+    pub fn endpoints(&self) -> Vec<String> {
+        let State {
+            cluster, linked, ..
+        } = &self.state;
+        let linked = linked.iter().map(|linked| cluster.at(linked).endpoint());
+        std::iter::once(cluster.endpoint()).chain(linked).collect()
     }
 
     /// The port of `dsql-iam sts`, if that runs beside it.
@@ -458,6 +470,32 @@ fn choose_cluster(
         region: choose(&options.region, last.map(|last| &last.region), REGION),
         id: choose(&options.cluster_id, last.map(|last| &last.id), &random),
     })
+}
+
+/// Settles which clusters are linked with it: those asked for, else last time's.
+fn choose_linked(
+    options: &Options,
+    before: Option<&State>,
+    cluster: &Cluster,
+) -> Result<Vec<Linked>> {
+    let mut linked = options.linked.clone();
+    if linked.is_empty() {
+        linked = before.map_or_else(Vec::new, |state| state.linked.clone());
+    }
+    let mut taken = vec![(&cluster.id, &cluster.region)];
+    for Linked { id, region } in &linked {
+        if taken
+            .iter()
+            .any(|(other, there)| *other == id || *there == region)
+        {
+            bail!(
+                "--linked {id}@{region} has the id or the region of another cluster of this server: each has \
+                 its own"
+            );
+        }
+        taken.push((id, region));
+    }
+    Ok(linked)
 }
 
 /// Settles the port: the one asked for, else last time's, else one that is free.

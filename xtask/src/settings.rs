@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::certificates::Certificates;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Linked};
 
 /// The name of our own file, which `postgresql.conf` includes.
 pub const FILE: &str = "dsql_iam.conf";
@@ -21,6 +21,8 @@ pub struct Settings<'a> {
     pub certificates: Option<&'a Certificates>,
     /// The cluster that the server stands for.
     pub cluster: &'a Cluster,
+    /// The clusters linked with it.
+    pub linked: &'a [Linked],
     /// The folder of the IAM documents.
     pub iam: &'a Path,
     /// Whether to leave out what only makes the server more like Aurora DSQL's.
@@ -57,7 +59,10 @@ impl Settings<'_> {
             set("TimeZone", "UTC");
             set("log_timezone", "UTC");
             set("dsql_iam.async_indexes", "on");
-            set("dsql_iam.endpoints", &self.cluster.private_link());
+            let linked = self.linked.iter().map(|linked| self.cluster.at(linked));
+            let mut names = vec![self.cluster.private_link()];
+            names.extend(linked.map(|cluster| cluster.private_link()));
+            set("dsql_iam.endpoints", &names.join(", "));
             if memory().is_some_and(|memory| memory >= ENOUGH_MEMORY) {
                 set("max_connections", MAX_CONNECTIONS);
             }
@@ -76,6 +81,10 @@ impl Settings<'_> {
         set("dsql_iam.account_id", &self.cluster.account_id);
         set("dsql_iam.region", &self.cluster.region);
         set("dsql_iam.cluster_id", &self.cluster.id);
+        if !self.linked.is_empty() {
+            let linked: Vec<String> = self.linked.iter().map(Linked::to_string).collect();
+            set("dsql_iam.linked_clusters", &linked.join(", "));
+        }
         set("dsql_iam.iam_directory", &self.iam.to_string_lossy());
         text
     }
@@ -145,6 +154,7 @@ mod tests {
             sockets: Path::new("/run"),
             certificates: None,
             cluster: &Cluster::sample(),
+            linked: &[],
             iam: Path::new("/iam"),
             plain: false,
         };

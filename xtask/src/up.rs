@@ -8,6 +8,7 @@ use clap::Args;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::cluster::Linked;
 use crate::postgres::SUPPORTED;
 use crate::server::{self, Options, Server};
 use crate::{cluster, hosts};
@@ -54,6 +55,11 @@ pub struct Arguments {
     #[arg(long, value_name = "ID", value_parser = cluster::parse_account_id)]
     account_id: Option<String>,
 
+    /// A cluster of another region that is the same database, as of a multi-Region cluster; may be given
+    /// more than once [default: those of last time]
+    #[arg(long, value_name = "ID@REGION")]
+    linked: Vec<Linked>,
+
     /// Run `dsql-iam sts` beside the server; env.sh then leads SDKs there for sessions of roles
     #[arg(long)]
     sts: bool,
@@ -98,6 +104,7 @@ pub fn up(arguments: &Arguments) -> Result<()> {
         account_id: arguments.account_id.clone(),
         region: arguments.region.clone(),
         cluster_id: arguments.cluster_id.clone(),
+        linked: arguments.linked.clone(),
         hosts: arguments.hosts,
     };
     if arguments.detach {
@@ -210,24 +217,30 @@ fn explain(server: &Server, options: &Options) -> Result<()> {
         Some(dir) => format!(" --dir {}", shlex::try_quote(&dir.to_string_lossy())?),
         None => String::new(),
     };
-    let name = server.cluster().endpoint();
     let file = Path::new(hosts::FILE);
+    let names = server.endpoints();
     if options.hosts {
-        hosts::add(file, &name)?;
+        names.iter().try_for_each(|name| hosts::add(file, name))?;
     }
-    let name = if hosts::has(file, &name) {
-        format!("\nThe cluster's own name leads here too: {name}\n")
-    } else {
-        format!(
+    let (here, missing): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| hosts::has(file, name));
+    let mut names = String::new();
+    if !here.is_empty() {
+        let here = here.join(", ");
+        names = format!("\nThe cluster's own name leads here too: {here}\n");
+    }
+    if !missing.is_empty() {
+        let missing: Vec<String> = missing.iter().map(|name| hosts::line(name)).collect();
+        names += &format!(
             "
 For programs that want the cluster's own name, a line for {} (up --hosts adds it):
 
   {}
 ",
             hosts::FILE,
-            hosts::line(&name)
-        )
-    };
+            missing.join("\n  ")
+        );
+    }
     let sts = match server.sts() {
         Some(port) => format!("\nSessions of roles begin at http://127.0.0.1:{port}\n"),
         None => String::new(),
@@ -238,7 +251,7 @@ The server listens on port {}. To connect:
 
   source {}
   PGPASSWORD=$(AWS_PROFILE=admin dsql-iam token --admin --hostname localhost) psql
-{name}{sts}
+{names}{sts}
 To stop it: ./x down{dir}
 ",
         server.port(),

@@ -53,6 +53,10 @@ pub struct Arguments {
     #[arg(long, value_name = "HOSTS", default_value = "")]
     endpoint: String,
 
+    /// The clusters that are linked with it, ID@REGION, separated by commas, as in dsql_iam.linked_clusters
+    #[arg(long, value_name = "CLUSTERS", default_value = "")]
+    linked: String,
+
     /// The client's address, for policies that ask for aws:SourceIp
     #[arg(long, value_name = "ADDRESS")]
     source_ip: Option<IpAddr>,
@@ -79,6 +83,9 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
         Some(arn) => cluster::with_arn(arn, region, endpoints)?,
         None => cluster::derived(region, endpoints, &identities)?,
     };
+    let cluster = cluster
+        .with_linked(&arguments.linked)
+        .map_err(|fault| fault.to_string())?;
     let environment = LoginEnvironment {
         now: arguments.at.unwrap_or_else(UtcDateTime::now),
         cluster: &cluster,

@@ -72,6 +72,7 @@ fn decision<T>(
         session: session.as_ref().map(|policy| vec![sourced(policy)]),
         resource: resource.as_ref().map(sourced),
         resource_must_allow: setup.must,
+        resource_only_denies: false,
         service_control: service_control.iter().map(|p| vec![sourced(p)]).collect(),
     };
     let request = Request {

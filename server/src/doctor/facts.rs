@@ -121,8 +121,8 @@ pub struct Library {
     pub version: &'static str,
     /// whether the parser takes an `AWS IAM GRANT` now
     pub understands_syntax: bool,
-    /// the cluster's ARN, or which setting is wrong
-    pub cluster: Result<String, String>,
+    /// the cluster's ARN and those of the clusters linked with it, or which setting is wrong
+    pub cluster: Result<(String, Vec<String>), String>,
     /// the hba file that the server would have without the library, if the library brings its own
     pub users_hba: Option<UsersHba>,
     /// the user that the server runs as

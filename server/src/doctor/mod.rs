@@ -166,7 +166,8 @@ fn preloaded(facts: &Facts, library: Option<&Library>) -> Finding {
 fn cluster(library: &Library) -> Finding {
     const CHECK: &str = "cluster";
     match &library.cluster {
-        Ok(arn) => fine(CHECK, arn),
+        Ok((arn, linked)) if linked.is_empty() => fine(CHECK, arn),
+        Ok((arn, linked)) => fine(CHECK, format!("{arn}, linked with {}", linked.join(", "))),
         Err(fault) => {
             let setting = fault.split_whitespace().next().unwrap_or_default();
             bad(

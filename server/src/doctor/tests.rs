@@ -114,7 +114,7 @@ fn library() -> Library {
     Library {
         version: "1",
         understands_syntax: true,
-        cluster: Ok("arn".into()),
+        cluster: Ok(("arn".into(), Vec::new())),
         users_hba: Some(UsersHba {
             file: "/etc/pg_hba.conf".into(),
             lines_before: 4,
