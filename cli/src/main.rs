@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use command::{
     Report, assume_role, check, completions, create_access_key, doctor, explain, import, install,
-    man, sample_identities, setup, simulate, sts, token,
+    man, mappings, sample_identities, setup, simulate, sts, token,
 };
 
 /// Tools for Aurora DSQL authentication, on AWS or on a PostgreSQL with dsql_iam.
@@ -51,6 +51,8 @@ enum Command {
     Check(check::Arguments),
     /// Explain why the token on standard input is accepted or refused
     Explain(explain::Arguments),
+    /// Print the statements that make a local server's mappings those of a real cluster
+    Mappings(mappings::Arguments),
     /// Simulate requests against given policies, like `aws iam simulate-custom-policy`
     SimulateCustomPolicy(simulate::Custom),
     /// Simulate requests of a user or role, like `aws iam simulate-principal-policy`
@@ -78,6 +80,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "import",
             "check",
             "explain",
+            "mappings",
             "simulate-custom-policy",
             "simulate-principal-policy",
         ],
@@ -135,6 +138,7 @@ async fn run(command: Command) -> Result<Report, String> {
         Command::Import(arguments) => import::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Mappings(arguments) => mappings::run(&arguments),
         Command::SimulateCustomPolicy(arguments) => simulate::run_custom(arguments),
         Command::SimulatePrincipalPolicy(arguments) => simulate::run_principal(arguments),
         Command::Install(arguments) => install::run(&arguments),

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod import;
 pub mod install;
 pub mod man;
+pub mod mappings;
 pub mod sample_identities;
 pub mod setup;
 pub mod simulate;

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod conninfo;
 pub mod file_argument;
 pub mod iam_directory;
+pub mod mappings;
 pub mod offline;
 pub mod owner;
 pub mod postgres;
