@@ -1,6 +1,7 @@
 """What the tests share: servers, tokens, a client that speaks the protocol byte by byte."""
 
 import asyncio
+import atexit
 import contextlib
 import datetime
 import functools
@@ -12,10 +13,12 @@ import pathlib
 import pty
 import re
 import shlex
+import shutil
 import socket
 import ssl
 import struct
 import subprocess
+import tempfile
 import time
 import urllib.parse
 
@@ -41,6 +44,15 @@ def until(condition, what, seconds=20):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.02)  # between two looks, not instead of one
     return found
+
+
+@functools.cache
+def for_anyone(program):
+    """A copy of a program for another user to run: a checkout may lie in a home that is closed to others."""
+    folder = tempfile.mkdtemp(prefix="dsql-iam-")
+    atexit.register(shutil.rmtree, folder)
+    os.chmod(folder, 0o755)
+    return shutil.copy2(program, folder)
 
 
 def on_a_terminal(command, **options):

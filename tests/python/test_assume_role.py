@@ -14,7 +14,7 @@ from botocore.exceptions import CredentialRetrievalError
 from assumable import (ALICE, BOB, CHAINED, OTHER_ACCOUNT, OVER, PREFIX, STRANGER, end_session,
                        five_minutes_before_the_end, frozen_key, identities, role_arn, session_key,
                        stored, token, trust, with_roles)
-from support import ACCOUNT, EXAMPLE_ARN, Key, policy
+from support import ACCOUNT, EXAMPLE_ARN, Key, for_anyone, policy
 
 @pytest.fixture(scope="module")
 def iam(own):
@@ -32,7 +32,8 @@ def environment(server, key=None):
 
 
 def run(server, key, *arguments, role="delegating", name="s1", **more):
-    command = [server.command, "assume-role", "--role-arn",
+    program = for_anyone(server.command) if "user" in more else server.command
+    command = [program, "assume-role", "--role-arn",
                role if role.startswith("arn:") else role_arn(role),
                "--role-session-name", name, *arguments]
     done = subprocess.run(command, env=environment(server, key), text=True, capture_output=True,

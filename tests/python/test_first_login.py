@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from support import ACCOUNT, Key, sign
+from support import ACCOUNT, Key, for_anyone, sign
 
 
 def run(server, *arguments):
@@ -86,8 +86,8 @@ def test_an_ordinary_user_is_told_who_can(own, directory, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else")
     directory.chmod(0o777)
-    done = subprocess.run([own.command, "sample-identities", directory, "--account-id", ACCOUNT], text=True,
-                          capture_output=True, user=65534, group=65534, extra_groups=[])
+    done = subprocess.run([for_anyone(own.command), "sample-identities", directory, "--account-id", ACCOUNT],
+                          text=True, capture_output=True, user=65534, group=65534, extra_groups=[])
     directory.chmod(0o700)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

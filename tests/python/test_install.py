@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from support import on_a_terminal
+from support import for_anyone, on_a_terminal
 
 WORKSPACE = pathlib.Path(os.environ["WORKSPACE"])
 CLUSTER = ("--account-id", "012345678912", "--region", "us-east-1")
@@ -24,7 +24,10 @@ def command(server):
 def run(command, *arguments, user=None, **environment):
     variables = {name: value for name, value in os.environ.items()
                  if not name.startswith(("PG", "AWS", "DSQL"))} | environment
-    switch = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    switch = {}
+    if user is not None:
+        command = for_anyone(command)
+        switch = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     return subprocess.run([command, *arguments], text=True, capture_output=True, env=variables,
                           stdin=subprocess.DEVNULL, timeout=60, cwd=WORKSPACE, **switch)
 
@@ -287,9 +290,8 @@ def test_install_builds_as_oneself_and_says_the_line_for_root(command, library, 
         folder.mkdir()
     config = pg_config(passable, PKGLIBDIR=lib, SHAREDIR=share)
     built = checkout.put_library(library, config)
-    own_command = passable / "dsql-iam"
-    shutil.copy(command, own_command)
-    done = told(run(own_command, "install", "--pg-config", config, "--source", checkout.path,
+    own_command = for_anyone(command)
+    done = told(run(command, "install", "--pg-config", config, "--source", checkout.path,
                     user=ordinary, CARGO=str(checkout.cargo))).splitlines()
     assert done[0] == f"built       {built}"
     assert done[1] == f"nothing is installed yet, since {lib} is not yours to write; next, as root:"
