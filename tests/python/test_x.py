@@ -20,7 +20,7 @@ class Machine:
         self.checkout = folder / "a b" / "checkout"
         for path in (self.bin, self.home, self.checkout):
             path.mkdir(parents=True)
-        for program in ("sh", "readlink", "env"):
+        for program in ("sh", "readlink", "env", "sed", "head"):
             (self.bin / program).symlink_to(shutil.which(program))
         shutil.copy(WORKSPACE / "x", self.checkout)
         self.has("id", "echo 1000")
@@ -110,16 +110,42 @@ def test_rustup_has_no_toolchain(machine):
     assert said.endswith("With rustup:\n\n  rustup default stable\n\n")
 
 
+NO_COMPILER = ("error: there is no C compiler (cc), or it lacks the headers of the C library. To install what is "
+               "missing:\n\n")
+
+
+@pytest.mark.parametrize(("node", "with_node", "depends", "server"), [
+    ("18.20.4+dfsg-1~deb12u1", "", "Depends: postgresql-15", "postgresql-15 postgresql-server-dev-15"),
+    ("20.19.2+dfsg-1", "nodejs npm ", "Depends: postgresql-17", "postgresql-17 postgresql-server-dev-17"),
+    (None, "", "", "postgresql postgresql-server-dev-all"),
+])
+def test_a_user_is_asked_once_for_all_that_the_tests_need(machine, node, with_node, depends, server):
+    machine.lacks("cc")
+    machine.has("apt-get")
+    machine.has("apt-cache", f"""
+        case $2 in
+            nodejs) {f"echo 'Version: {node}'" if node else "exit 100"} ;;
+            postgresql) printf '%s\\n' 'Package: postgresql' '{depends}' ;;
+        esac""")
+    assert machine.run("test") == (1, "", f"""{NO_COMPILER}\
+  sudo mkdir -p /etc/postgresql-common/createcluster.d
+  echo 'create_main_cluster = false' | sudo tee /etc/postgresql-common/createcluster.d/no-server-on-5432.conf
+  sudo apt-get install gcc libc6-dev clang libclang-dev python3 python3-venv default-jdk-headless \
+libpostgresql-jdbc-java valgrind bzip2 xz-utils dpkg-dev {with_node}{server}
+
+""")
+
+
 def test_a_user_is_told_the_line_for_a_compiler(machine):
     machine.has("cc", "exit 1")
     machine.has("apt-get", "echo apt-get was run; exit 1")
-    said = ("error: there is no C compiler (cc), or it lacks the headers of the C library. To install them:\n\n"
-            "  sudo apt-get install gcc libc6-dev{}\n\n")
-    assert machine.run("up") == (1, "", said.format(" clang libclang-dev"))
+    said = f"{NO_COMPILER}  sudo apt-get install gcc libc6-dev{{}}\n\n"
+    assert machine.run("up", "--detach") == (1, "", said.format(" clang libclang-dev python3 python3-venv"))
+    assert machine.run("lint") == (1, "", said.format(" clang libclang-dev"))
     # A sudo that would ask for a password, and a machine that has libclang.
     machine.has("sudo", "exit 1")
     machine.has("clang")
-    assert machine.run("up") == (1, "", said.format(""))
+    assert machine.run("down") == (1, "", said.format(""))
     machine.lacks("apt-get")
     status, _, said = machine.run("up")
     assert status == 1

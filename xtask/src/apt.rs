@@ -31,15 +31,86 @@ apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $packa
 /// The oldest node that runs the tests: `engines` of their `package.json`.
 const NODE: u32 = 20;
 
+/// Programs, and the packages that have them.
+pub struct Need {
+    programs: &'static [&'static str],
+    packages: &'static [&'static str],
+}
+
+/// valgrind, for the test of the library's memory.
+pub const VALGRIND: Need = Need {
+    programs: &["valgrind"],
+    packages: &["valgrind"],
+};
+/// debootstrap, which makes a Debian in a folder.
+pub const DEBOOTSTRAP: Need = Need {
+    programs: &["debootstrap"],
+    packages: &["debootstrap"],
+};
+/// patchelf, which tells a program where its libraries are.
+pub const PATCHELF: Need = Need {
+    programs: &["patchelf"],
+    packages: &["patchelf"],
+};
+/// What unpacks the sources of Debian's packages.
+pub const UNPACKERS: Need = Need {
+    programs: &["bzip2", "xz"],
+    packages: &["bzip2", "xz-utils"],
+};
+/// Debian's tools that make packages.
+pub const PACKAGE_TOOLS: Need = Need {
+    programs: &["dpkg-shlibdeps", "strip", "gzip"],
+    packages: &["dpkg-dev"],
+};
+const C_COMPILER: Need = Need {
+    programs: &["cc"],
+    packages: &["gcc", "libc6-dev"],
+};
+const LIBCLANG: Need = Need {
+    programs: &["clang"],
+    packages: &["clang", "libclang-dev"],
+};
+const NODEJS: Need = Need {
+    programs: &["node"],
+    packages: &["nodejs", "npm"],
+};
+const NPM: Need = Need {
+    programs: &["npm"],
+    packages: &["npm"],
+};
+/// `java` runs a program from its source only where the compiler is there too.
+const JDK: Need = Need {
+    programs: &["javac"],
+    packages: &["default-jdk-headless"],
+};
+const PYTHON: [&str; 2] = ["python3", "python3-venv"];
+/// The package of pgjdbc, and where it has the jar.
+const PGJDBC: [&str; 2] = ["libpostgresql-jdbc-java", "/usr/share/java/postgresql.jar"];
+
+impl Need {
+    /// The packages, if one of the programs is not there.
+    pub fn missing(&self) -> BTreeSet<String> {
+        if self.programs.iter().all(|program| in_path(program)) {
+            return BTreeSet::new();
+        }
+        self.packages.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    /// Installs them if one of the programs is not there.
+    ///
+    /// # Errors
+    /// As of [`install`].
+    pub fn install(&self) -> Result<()> {
+        install(&self.missing())
+    }
+}
+
 /// The packages of the compilers that are not there: pgrx reads the server's headers with libclang,
 /// and a C compiler builds the shim.
 pub fn compilers() -> BTreeSet<String> {
-    let mut packages = BTreeSet::new();
-    if !in_path("cc") {
-        packages.extend(["gcc".to_owned(), "libc6-dev".to_owned()]);
-    }
-    if !in_path("clang") && std::env::var_os("LIBCLANG_PATH").is_none() {
-        packages.extend(["clang".to_owned(), "libclang-dev".to_owned()]);
+    let mut packages = C_COMPILER.missing();
+    if std::env::var_os("LIBCLANG_PATH").is_none() {
+        packages.extend(LIBCLANG.missing());
     }
     packages
 }
@@ -50,7 +121,7 @@ pub fn python_packages() -> BTreeSet<String> {
     if run::succeeds(check.args(["-c", "import venv, ensurepip"])) {
         return BTreeSet::new();
     }
-    BTreeSet::from(["python3".into(), "python3-venv".into()])
+    BTreeSet::from(PYTHON.map(str::to_owned))
 }
 
 /// Installs Python with its venv module.
@@ -61,19 +132,28 @@ pub fn python() -> Result<()> {
 /// Installs node and npm, for the tests. Gives a sentence instead if what there is, or could be installed,
 /// is too old for them.
 pub fn node() -> Result<Option<String>> {
-    if !in_path("node") {
-        let fault = candidate("nodejs").and_then(|version| too_old("apt's node", &version));
-        if fault.is_some() {
-            return Ok(fault);
-        }
-        install(&BTreeSet::from(["nodejs".into(), "npm".into()]))?;
-    }
-    let version = run::output(Command::new("node").arg("--version"))?;
-    let fault = too_old("node", &version);
+    let fault = node_fault();
     if fault.is_none() {
-        need(&["npm"], &["npm"])?;
+        install(&node_packages())?;
     }
     Ok(fault)
+}
+
+/// The packages of node and npm, as far as they are not there and the tests could use them.
+pub fn node_packages() -> BTreeSet<String> {
+    match node_fault() {
+        Some(_) => BTreeSet::new(),
+        None => &NODEJS.missing() | &NPM.missing(),
+    }
+}
+
+/// A sentence if the node that there is, or else apt's, is too old for the tests.
+fn node_fault() -> Option<String> {
+    if in_path("node") {
+        let version = run::output(Command::new("node").arg("--version")).unwrap_or_default();
+        return too_old("node", &version);
+    }
+    candidate("nodejs").and_then(|version| too_old("apt's node", &version))
 }
 
 /// A sentence if a version of node, such as `v20.11.1` or Debian's `18.20.4+dfsg-1`, is too old.
@@ -85,57 +165,39 @@ fn too_old(name: &str, version: &str) -> Option<String> {
     })
 }
 
-/// Installs valgrind, for the test of the library's memory.
-pub fn valgrind() -> Result<()> {
-    need(&["valgrind"], &["valgrind"])
-}
-
-/// Installs debootstrap, which makes a Debian in a folder.
-pub fn debootstrap() -> Result<()> {
-    need(&["debootstrap"], &["debootstrap"])
-}
-
-/// Installs patchelf, which tells a program where its libraries are.
-pub fn patchelf() -> Result<()> {
-    need(&["patchelf"], &["patchelf"])
-}
-
-/// Installs what unpacks the sources of Debian's packages.
-pub fn unpackers() -> Result<()> {
-    need(&["bzip2", "xz"], &["bzip2", "xz-utils"])
-}
-
-/// Installs Debian's tools that make packages. They are asked for before anything is built.
+/// Says if this is no Debian, where no package can be made; installs Debian's tools that make them.
+/// They are asked for before anything is built.
 pub fn package_tools() -> Result<()> {
     if !in_path("dpkg-deb") {
         bail!(
             "dpkg-deb, which makes the package, is missing: this needs Debian, or what is like it"
         );
     }
-    need(&["dpkg-shlibdeps", "strip", "gzip"], &["dpkg-dev"])
+    PACKAGE_TOOLS.install()
+}
+
+/// The jar of pgjdbc that `PGJDBC_JAR` names, else where Debian has it.
+fn pgjdbc() -> (PathBuf, bool) {
+    match std::env::var_os("PGJDBC_JAR") {
+        Some(named) => (named.into(), true),
+        None => (PGJDBC[1].into(), false),
+    }
+}
+
+/// The packages of a JDK and of pgjdbc, as far as they are not there.
+pub fn java_packages() -> BTreeSet<String> {
+    let mut packages = JDK.missing();
+    let (driver, is_named) = pgjdbc();
+    if !is_named && !driver.exists() {
+        packages.insert(PGJDBC[0].to_owned());
+    }
+    packages
 }
 
 /// Installs a JDK and pgjdbc, for the tests; gives pgjdbc's jar.
-///
-/// That is the one that `PGJDBC_JAR` names, else where Debian has it.
 pub fn java() -> Result<PathBuf> {
-    let mut packages = BTreeSet::new();
-    // `java` runs a program from its source only where the compiler is there too.
-    if !in_path("javac") {
-        packages.insert("default-jdk-headless".to_owned());
-    }
-    let named = std::env::var_os("PGJDBC_JAR").map(PathBuf::from);
-    let driver = match named {
-        Some(named) => named,
-        None => {
-            let debian = PathBuf::from("/usr/share/java/postgresql.jar");
-            if !debian.exists() {
-                packages.insert("libpostgresql-jdbc-java".to_owned());
-            }
-            debian
-        }
-    };
-    install(&packages).context("to use another pgjdbc, name its jar with PGJDBC_JAR")?;
+    install(&java_packages()).context("to use another pgjdbc, name its jar with PGJDBC_JAR")?;
+    let (driver, _) = pgjdbc();
     if !driver.exists() {
         bail!(
             "PGJDBC_JAR has to name the jar of pgjdbc: {} is not there",
@@ -143,14 +205,6 @@ pub fn java() -> Result<PathBuf> {
         );
     }
     Ok(driver)
-}
-
-/// Installs `packages` if one of the `programs` is missing.
-fn need(programs: &[&str], packages: &[&str]) -> Result<()> {
-    if programs.iter().all(|program| in_path(program)) {
-        return Ok(());
-    }
-    install(&packages.iter().map(|&package| package.to_owned()).collect())
 }
 
 /// Installs packages as root, or through a sudo that asks for no password; else says what to
@@ -262,6 +316,31 @@ mod tests {
             "these packages of Debian are missing, or what is like them on this system: \
              clang libclang-dev"
         );
+    }
+
+    /// It asks for all packages before this program can be compiled.
+    #[test]
+    fn x_asks_for_the_same_packages() {
+        let script = std::fs::read_to_string(crate::workspace::root().join("x")).unwrap();
+        let words: Vec<&str> = script
+            .split(|c: char| c.is_whitespace() || "'\"$".contains(c))
+            .collect();
+        let needs = [
+            C_COMPILER,
+            LIBCLANG,
+            NODEJS,
+            NPM,
+            JDK,
+            VALGRIND,
+            UNPACKERS,
+            PACKAGE_TOOLS,
+        ];
+        let packages = needs.iter().flat_map(|need| need.packages).copied();
+        for package in packages.chain(PYTHON).chain([PGJDBC[0]]) {
+            assert!(words.contains(&package), "{package}");
+        }
+        let oldest_node = format!("[ \"${{node:-0}}\" -lt {NODE} ]");
+        assert!(script.contains(&oldest_node));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn test(majors: &[u32]) -> Result<()> {
         geteuid().is_root(),
         "only root can make a Debian of its own and have the kernel run programs for Arm by qemu"
     );
-    apt::debootstrap()?;
+    apt::DEBOOTSTRAP.install()?;
     let root = workspace::target_directory()?.join("arm64-root");
     for major in majors {
         let mut tests = Command::new("bash");

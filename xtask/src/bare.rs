@@ -137,7 +137,7 @@ fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
     if root.is_dir() {
         return Ok(root);
     }
-    apt::debootstrap()?;
+    apt::DEBOOTSTRAP.install()?;
     let new = folder.join(format!("{release}.new"));
     let _ = fs::remove_dir_all(&new);
     println!("making a Debian, once, which takes some minutes");

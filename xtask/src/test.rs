@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use packages::Packages;
 
 use crate::directory::Directory;
 use crate::postgres::{Postgres, SUPPORTED};
@@ -17,6 +18,8 @@ use crate::server::{self, Options};
 use crate::{
     apt, arm64, core, environment, in_server, package, prerequisites, readme, run, up, workspace,
 };
+
+mod packages;
 
 /// What `test` takes.
 #[derive(Args)]
@@ -176,6 +179,10 @@ impl Name {
         )
     }
 
+    fn needs_postgres(self) -> bool {
+        !matches!(self, Self::Unit)
+    }
+
     /// Whether it connects as clients of Aurora DSQL do, which is with TLS.
     fn needs_tls(self) -> bool {
         matches!(
@@ -227,6 +234,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         majors if majors.is_empty() => vec![Source::Found(arguments.pg_config.clone())],
         majors => majors.into_iter().map(Source::Major).collect(),
     };
+
+    Packages::of(&steps, &sources)?.install()?;
 
     let mut lines = Vec::new();
     for (number, source) in sources.into_iter().enumerate() {
@@ -426,7 +435,7 @@ impl Suite {
     fn python(&self) -> Result<()> {
         let without_node = Self::node_modules()?.err();
         apt::java()?;
-        if let Err(error) = apt::valgrind() {
+        if let Err(error) = apt::VALGRIND.install() {
             println!("the test of the library's memory is skipped: {error:#}");
         }
         let folder = workspace::root().join("tests/python");
