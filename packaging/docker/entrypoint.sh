@@ -2,7 +2,8 @@
 # Starts the official image's server with dsql_iam. It needs nothing but the IAM documents in /iam;
 # what else it has to know it finds there, or makes up. Each of these says otherwise:
 #   DSQL_IAM_ACCOUNT_ID, AWS_REGION (us-east-1), DSQL_IAM_CLUSTER_ID (kept beside the data),
-#   DSQL_IAM_DIRECTORY (/iam), DSQL_IAM_TLS (a folder with server.crt and server.key)
+#   DSQL_IAM_DIRECTORY (/iam), DSQL_IAM_TLS (a folder with server.crt and server.key),
+#   DSQL_IAM_PLAIN (if not empty, the server is not made more like Aurora DSQL's)
 set -euo pipefail
 
 say() { echo "dsql-iam: $*" >&2; }
@@ -88,6 +89,18 @@ if [ -z "${DSQL_IAM_TLS:-}" ] && ! as_server test -s "$tls/server.key"; then
         -keyout "$tls/server.key" -out "$tls/server.crt" 2>/dev/null
 fi
 
+# As on Aurora DSQL, where it costs nothing; what the command says counts more.
+like_dsql=()
+if [ -z "${DSQL_IAM_PLAIN:-}" ]; then
+    like_dsql=(-c "default_transaction_isolation=repeatable read" -c TimeZone=UTC -c log_timezone=UTC
+        -c dsql_iam.async_indexes=on)
+    # In kB; the container may have less than the machine.
+    memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
+    limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || echo max)
+    [ "$limit" = max ] || [ $((limit / 1024)) -ge "$memory" ] || memory=$((limit / 1024))
+    [ "$memory" -lt 1000000 ] || like_dsql+=(-c max_connections=1000)
+fi
+
 # Nobody uses it: a superuser comes in over the socket only, as the user postgres.
 : "${POSTGRES_PASSWORD:=$(openssl rand -hex 32)}"
 : "${POSTGRES_INITDB_ARGS:=--auth-local=peer}"
@@ -98,4 +111,5 @@ exec docker-entrypoint.sh postgres \
     -c shared_preload_libraries=dsql_iam \
     -c ssl=on -c "ssl_cert_file=$tls/server.crt" -c "ssl_key_file=$tls/server.key" \
     -c "dsql_iam.account_id=$account" -c "dsql_iam.region=$region" \
-    -c "dsql_iam.cluster_id=$cluster" -c "dsql_iam.iam_directory=$iam" "$@"
+    -c "dsql_iam.cluster_id=$cluster" -c "dsql_iam.iam_directory=$iam" \
+    "${like_dsql[@]}" "$@"

@@ -88,6 +88,8 @@ login() {
 cp /var/lib/dsql-iam/tls/server.crt /tmp/server.crt
 [ "$(login /tmp/server.crt)" = arn:aws:iam::012345678912:user/dba ] || fail "login"
 cluster=$(cat /var/lib/dsql-iam/cluster_id)
+shown=$(gosu postgres psql -XAtqc "SHOW default_transaction_isolation" -c "SHOW dsql_iam.async_indexes")
+[ "$shown" = $'repeatable read\non' ] || fail "$shown"
 
 step "a second start keeps the cluster, and takes documents that it can read as they are"
 end

@@ -962,6 +962,39 @@ def test_setup_with_exempt_roles(own, cluster):
     assert cluster.state() == before
 
 
+LIKE_DSQL = {"default_transaction_isolation": "repeatable read", "TimeZone": "UTC", "log_timezone": "UTC",
+             "dsql_iam.async_indexes": "on", "max_connections": "1000"}
+
+
+def test_setup_like_dsql(own, cluster):
+    auto = cluster.path / "postgresql.auto.conf"
+    own.write(auto, auto.read_text() + "timezone = 'Europe/Zurich'\n")
+    before = cluster.state()
+    shown = told(setup(own, "--data", cluster.path, *CLUSTER, "--like-dsql", "--yes"))
+    for name, value in LIKE_DSQL.items():
+        assert f"  + {name} = '{value}'\n" in shown
+    assert "  - timezone = 'Europe/Zurich'\n  + TimeZone = 'UTC'\n" in shown
+    # Asked for once, it stays.
+    for more in ((), ("--like-dsql",)):
+        assert "nothing to change" in told(setup(own, "--data", cluster.path, *CLUSTER, *more, "--yes"))
+    cluster.pg_ctl("start")
+    for name, value in LIKE_DSQL.items():
+        assert cluster.query(f"SHOW {name}") == value
+    assert "nothing to change" in told(setup(own, cluster.conninfo, "--yes"))
+    cluster.query("CREATE EXTENSION dsql_iam")
+    cluster.query("CREATE TABLE t (n int)")
+    assert len(cluster.query("CREATE INDEX ASYNC ON t (n)").splitlines()[0]) == 26
+    cluster.pg_ctl("stop", "-m", "fast")
+    told(setup(own, "--data", cluster.path, "--undo", "--yes"))
+    assert cluster.state() == before
+
+
+def test_setup_like_dsql_leaves_more_connections(own, cluster):
+    auto = cluster.path / "postgresql.auto.conf"
+    own.write(auto, auto.read_text() + "max_connections = 2000\n")
+    assert "max_connections" not in told(setup(own, "--data", cluster.path, *CLUSTER, "--like-dsql"))
+
+
 def test_setup_starts_postgres_where_its_user_gets(own, cluster, tmp_path):
     """It says so otherwise, where only what counts should stand."""
     if os.geteuid() != 0:

@@ -106,13 +106,13 @@ class Container:
         self.document.chmod(0o600)
         self.user = pwd.getpwnam("postgres")
 
-    def start(self):
+    def start(self, **environment):
         """What the server would be started with, and what was said."""
         done = subprocess.run(
             [WORKSPACE / "packaging/docker/entrypoint.sh", "postgres"], text=True, capture_output=True,
             stdin=subprocess.DEVNULL, timeout=60, cwd="/", env={
                 "PATH": f"{self.programs}:/usr/bin:/bin", "DSQL_IAM_STATE": str(self.state),
-                "DSQL_IAM_DIRECTORY": str(self.documents), "AWS_REGION": "us-east-1"})
+                "DSQL_IAM_DIRECTORY": str(self.documents), "AWS_REGION": "us-east-1"} | environment)
         return done.returncode, done.stdout.splitlines(), done.stderr
 
     def by_the_server(self, path, target):
@@ -156,6 +156,16 @@ def test_the_container_keeps_what_it_made(container):
     assert re.fullmatch("[a-z2-7]{26}", cluster)
     assert f"dsql_iam.cluster_id={cluster}" in started
     assert container.start()[:2] == (0, started)
+
+
+def test_the_container_is_like_aurora_dsql_unless_told_not_to_be(container):
+    like_dsql = {"default_transaction_isolation=repeatable read", "TimeZone=UTC", "log_timezone=UTC",
+                 "dsql_iam.async_indexes=on", "max_connections=1000"}
+    _, started, said = container.start()
+    assert like_dsql <= set(started), said
+    _, plain, _ = container.start(DSQL_IAM_PLAIN="1")
+    assert [word for word in started if word not in like_dsql and word != "-c"] == [
+        word for word in plain if word != "-c"]
 
 
 @pytest.mark.parametrize("name", ["tls", "iam", "cluster_id", "tls/server.key", "iam/account.json"])

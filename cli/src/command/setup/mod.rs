@@ -21,6 +21,24 @@ const EXEMPT_ROLES: &str = "dsql_iam.exempt_roles";
 /// What setup always sets, behind `dsql_iam.`.
 const SETTINGS: [&str; 4] = ["account_id", "region", "cluster_id", "iam_directory"];
 
+/// What `--like-dsql` sets, where it costs nothing: isolation, time zone, `CREATE INDEX ASYNC`, and the connections
+/// that programs for Aurora DSQL count on.
+const LIKE_DSQL: [(&str, &str); 5] = [
+    ("default_transaction_isolation", "repeatable read"),
+    ("TimeZone", "UTC"),
+    ("log_timezone", "UTC"),
+    ("dsql_iam.async_indexes", "on"),
+    (MAX_CONNECTIONS, "1000"),
+];
+const MAX_CONNECTIONS: &str = "max_connections";
+/// The memory in kB that a server with so many connections needs to be at ease.
+const ENOUGH_MEMORY: u64 = 1_000_000;
+
+/// The names of what is set only where it is asked for; once set, it stays until the undo.
+fn optional_settings() -> impl Iterator<Item = &'static str> {
+    std::iter::once(EXEMPT_ROLES).chain(LIKE_DSQL.map(|(name, _)| name))
+}
+
 /// The arguments of `dsql-iam setup`.
 #[derive(Args)]
 #[command(after_help = "\
@@ -59,6 +77,11 @@ pub struct Arguments {
     /// Roles that go on logging in with their passwords, separated by commas [default: as it is set]
     #[arg(long, value_name = "ROLES")]
     exempt_roles: Option<String>,
+
+    /// Set what programs for Aurora DSQL expect of a server: repeatable read, UTC, 1,000 connections where
+    /// memory allows, and CREATE INDEX ASYNC [default: as it is set]
+    #[arg(long)]
+    like_dsql: bool,
 
     /// The pg_config of the server's PostgreSQL [default: found by its version]
     #[arg(long, value_name = "PATH")]

@@ -10,7 +10,10 @@ use super::conf_file::{
     value_in, without_us,
 };
 use super::locate::Server;
-use super::{Arguments, EXEMPT_ROLES, PRELOAD, SETTINGS};
+use super::{
+    Arguments, ENOUGH_MEMORY, EXEMPT_ROLES, LIKE_DSQL, MAX_CONNECTIONS, PRELOAD, SETTINGS,
+    optional_settings,
+};
 use crate::shared::random;
 
 /// What to write: a file, and its whole content.
@@ -80,6 +83,9 @@ impl Wanted {
         if let Some(roles) = &arguments.exempt_roles {
             settings.push((EXEMPT_ROLES.into(), roles.clone()));
         }
+        if arguments.like_dsql {
+            settings.extend(like_dsql(server));
+        }
         Ok(Self {
             preload: match preload.trim() {
                 _ if preloads(preload) => preload.to_owned(),
@@ -93,6 +99,27 @@ impl Wanted {
     }
 }
 
+/// What `--like-dsql` sets on this server: more connections only where there is memory for them, and never fewer
+/// than it has.
+fn like_dsql(server: &Server) -> impl Iterator<Item = (String, String)> {
+    let number = |text: &str| text.trim().parse::<u64>().unwrap_or(0);
+    let connections = server.setting(MAX_CONNECTIONS).unwrap_or_default();
+    let has_memory = memory().is_some_and(|memory| memory >= ENOUGH_MEMORY);
+    let is_wanted = move |(name, value): &(&str, &str)| {
+        *name != MAX_CONNECTIONS || (has_memory && number(&connections) <= number(value))
+    };
+    let wanted = LIKE_DSQL.into_iter().filter(is_wanted);
+    wanted.map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
+/// How much memory the machine has, in kB, if it says so.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let mut lines = text.lines();
+    let total = lines.find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix(" kB")?.parse().ok()
+}
+
 /// What has to be changed, in words and in files, and the folder to make.
 pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     server.check_installed()?;
@@ -102,8 +129,12 @@ pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
     // Before the others, whose absence is no fault.
     let preload = server.setting(PRELOAD)?;
     let mut wanted = Wanted::of(server, arguments, &preload)?;
-    if let (None, Some(roles)) = (&arguments.exempt_roles, value_in(&block, EXEMPT_ROLES)) {
-        wanted.settings.push((EXEMPT_ROLES.into(), roles));
+    for name in optional_settings() {
+        let is_wanted = wanted.settings.iter().any(|(wanted, _)| wanted == name);
+        let kept = value_in(&block, name).filter(|_| !is_wanted);
+        wanted
+            .settings
+            .extend(kept.map(|value| (name.to_owned(), value)));
     }
     let is_missing = !wanted.folder.is_dir();
     let auto = server.auto()?;
@@ -241,7 +272,10 @@ pub fn undo(server: &Server) -> Result<Plan, String> {
     let content = server.auto()?;
     let (mut better, mut replaced) = without_us(&content, replaced_line(&block, PRELOAD));
     let names = SETTINGS.map(|name| format!("dsql_iam.{name}"));
-    for name in names.into_iter().chain([EXEMPT_ROLES.to_owned()]) {
+    for name in names
+        .into_iter()
+        .chain(optional_settings().map(str::to_owned))
+    {
         // What somebody else has set since then stays.
         if let Some(had) = replaced_line(&block, &name)
             && value_in(&better, &name) == value_in(&block, &name)
