@@ -6,6 +6,9 @@
 
 use serde::de::{self, Deserialize, Deserializer};
 
+/// Why a member is refused that is null.
+const NULL: &str = "a member is null; it has a value, or is not there";
+
 /// Lets structs be read from JSON objects only. Each has `#[serde(remote = "Self")]`, and is named in words
 /// that whoever wrote the JSON knows.
 #[macro_export]
@@ -48,7 +51,7 @@ where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    let null = || de::Error::custom("a member is null; it has a value, or is not there");
+    let null = || de::Error::custom(NULL);
     Option::deserialize(deserializer)?
         .map(Some)
         .ok_or_else(null)
@@ -100,13 +103,49 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
+/// A text of a policy.
+pub(crate) struct Text(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Text;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.to_owned()))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Text, A::Error> {
+                Err(not_text(map, &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Why an object cannot stand where a policy has a text; a template's function is called by its name.
+fn not_text<'de, A: de::MapAccess<'de>>(mut map: A, expected: &dyn de::Expected) -> A::Error {
+    match map.next_key::<String>() {
+        Ok(Some(name)) if name == "Ref" || name.starts_with("Fn::") => {
+            de::Error::custom(format_args!(
+                "\"{name}\" is a function of a template, which was not evaluated; dsql-iam import \
+                 reads templates"
+            ))
+        }
+        Ok(_) => de::Error::invalid_type(de::Unexpected::Map, expected),
+        Err(fault) => fault,
+    }
+}
+
 /// A value in a condition. AWS takes numbers and booleans without quotation marks too.
 pub(crate) struct Scalar(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Scalar {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
-        impl de::Visitor<'_> for Visitor {
+        impl<'de> de::Visitor<'de> for Visitor {
             type Value = Scalar;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("text, a number or a boolean")
@@ -125,6 +164,9 @@ impl<'de> Deserialize<'de> for Scalar {
             }
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scalar, E> {
                 Ok(Scalar(value.to_string()))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Scalar, A::Error> {
+                Err(not_text(map, &self))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -167,9 +209,14 @@ pub fn from_str<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
         );
     }
     serde_json::from_str(text).map_err(|fault| {
-        // serde's word for what JSON calls an array.
-        fault
-            .to_string()
-            .replace("invalid type: sequence", "invalid type: array")
+        // serde's words for what JSON calls an array and an object.
+        let words = [
+            ("invalid type: null, expected a sequence", NULL),
+            ("invalid type: sequence", "invalid type: array"),
+            ("invalid type: map", "invalid type: object"),
+            ("expected a sequence", "expected an array"),
+        ];
+        let replace = |text: String, (word, json): (&str, &str)| text.replace(word, json);
+        words.into_iter().fold(fault.to_string(), replace)
     })
 }

@@ -277,7 +277,8 @@ WARNINGS = {
         with_role({"Version": "2012-10-17", "Statement": TRUST["Statement"] | {
             "Principal": {"Service": "lambda.amazonaws.com"}}}, session=False),
         "role", "account.json", APP, "nobody in the documents may assume it, and it has no session",
-        "aws sts assume-role"),
+        "write a session of it into a document, in the form that aws sts assume-role prints: only "
+        "lambda.amazonaws.com may begin one on AWS"),
     "a role for SAML": (
         with_role({"Version": "2012-10-17", "Statement": {
             "Effect": "Allow", "Action": ["sts:AssumeRoleWithSAML", "sts:TagSession"],

@@ -252,6 +252,11 @@ fn unknown_key(key: &str) -> Fault {
         "aws:vpcsourceip" => "ask for aws:SourceIp, or name aws:SourceVpc or aws:SourceVpce in a \
              document of ContextEntries"
             .to_owned(),
+        key if !key.contains(':') => {
+            "fill it in: it is a variable of a template; a condition key has a \
+             prefix, such as aws:"
+                .to_owned()
+        }
         _ => "give the key a value in a document of ContextEntries, if it is to count".to_owned(),
     };
     Fault {

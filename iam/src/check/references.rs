@@ -87,12 +87,18 @@ impl Checker {
         };
         let trust_policy = role.trust_policy.as_ref();
         let federated = trust_policy.map_or(Vec::new(), Policy::federated_commands);
+        let services = trust_policy.map_or(Vec::new(), Policy::trusted_services);
         let arn = &role.arn;
         let remedy = if arn.contains(IDENTITY_CENTER) {
             // Nobody gets at the assertion with which IAM Identity Center begins its sessions.
             "write a session of it into a document, in the form that aws sts assume-role-with-saml \
              prints; aws sso get-role-credentials prints another"
                 .to_owned()
+        } else if let (true, [service, ..]) = (federated.is_empty(), &services[..]) {
+            format!(
+                "write a session of it into a document, in the form that aws sts assume-role prints: only \
+                 {service} may begin one on AWS"
+            )
         } else if federated.is_empty() {
             format!(
                 "name a user in its trust policy, or add the output of aws sts assume-role \

@@ -26,19 +26,32 @@ pub(crate) enum Trusted<'p> {
 impl Policy {
     /// Those whom its statements name that may allow `sts:AssumeRole`.
     pub(crate) fn trusted(&self) -> impl Iterator<Item = Trusted<'_>> {
+        self.listed().map(|listed| match listed {
+            Listed::Everybody => Trusted::Everybody,
+            Listed::Account(account) => Trusted::Account(account),
+            Listed::Arn(arn) => Trusted::Arn(arn),
+            Listed::UniqueId(id) => Trusted::UniqueId(id),
+            Listed::Federated | Listed::Service(_) | Listed::NoCaller => Trusted::Other,
+        })
+    }
+
+    /// The entries of the Principal elements of its statements that may allow `sts:AssumeRole`.
+    fn listed(&self) -> impl Iterator<Item = &Listed> {
         let allowing = self.statements.iter().filter(|statement| {
             statement.effect == Effect::Allow && statement.has_action(ASSUME_ROLE)
         });
         let lists = allowing.filter_map(|statement| statement.principals.as_ref());
-        lists
-            .flat_map(|principals| &principals.listed)
-            .map(|listed| match listed {
-                Listed::Everybody => Trusted::Everybody,
-                Listed::Account(account) => Trusted::Account(account),
-                Listed::Arn(arn) => Trusted::Arn(arn),
-                Listed::UniqueId(id) => Trusted::UniqueId(id),
-                Listed::Federated | Listed::NoCaller => Trusted::Other,
+        lists.flat_map(|principals| &principals.listed)
+    }
+
+    /// The services that its statements let assume the role.
+    pub(crate) fn trusted_services(&self) -> Vec<&str> {
+        self.listed()
+            .filter_map(|one| match one {
+                Listed::Service(name) => Some(name.as_str()),
+                _ => None,
             })
+            .collect()
     }
 
     /// The commands by which whom an identity provider vouches for may begin a session, if there are any.

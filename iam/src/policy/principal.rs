@@ -3,8 +3,9 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>.
 
+use super::variable::refuse_template_variable;
 use crate::arn::{Arn, SessionArn, account_of, is_account_id};
-use crate::json::{OneOrMany, given};
+use crate::json::{OneOrMany, Text, given};
 use serde::de::{self, Deserialize, Deserializer};
 
 /// Who makes a request: a user or a role session.
@@ -65,7 +66,9 @@ pub(crate) enum Listed {
     UniqueId(String),
     /// An identity provider: whoever it vouches for may be given a session.
     Federated,
-    /// A service or a canonical user: nobody who can log in.
+    /// A service, such as `lambda.amazonaws.com`.
+    Service(String),
+    /// A canonical user: nobody who can log in.
     NoCaller,
 }
 
@@ -132,13 +135,13 @@ pub(crate) struct RawPrincipals(pub(crate) Vec<Listed>);
 #[serde(deny_unknown_fields)]
 struct ByKind {
     #[serde(default, rename = "AWS", deserialize_with = "given")]
-    aws: Option<OneOrMany<String>>,
+    aws: Option<OneOrMany<Text>>,
     #[serde(default, rename = "Service", deserialize_with = "given")]
-    service: Option<OneOrMany<String>>,
+    service: Option<OneOrMany<Text>>,
     #[serde(default, rename = "Federated", deserialize_with = "given")]
-    federated: Option<OneOrMany<String>>,
+    federated: Option<OneOrMany<Text>>,
     #[serde(default, rename = "CanonicalUser", deserialize_with = "given")]
-    canonical_user: Option<OneOrMany<String>>,
+    canonical_user: Option<OneOrMany<Text>>,
 }
 
 impl<'de> Deserialize<'de> for RawPrincipals {
@@ -160,22 +163,24 @@ impl<'de> Deserialize<'de> for RawPrincipals {
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 let kinds = ByKind::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 let mut listed = Vec::new();
-                for text in kinds.aws.into_iter().flat_map(|list| list.0) {
+                for Text(text) in kinds.aws.into_iter().flat_map(|list| list.0) {
+                    refuse_template_variable("Principal", &text).map_err(de::Error::custom)?;
                     let one = aws_principal(&text).ok_or_else(|| {
                         de::Error::custom(format_args!("\"{text}\" is no principal of AWS"))
                     })?;
                     listed.push(one);
                 }
-                for (list, one) in [
-                    (kinds.service, Listed::NoCaller),
-                    (kinds.federated, Listed::Federated),
-                    (kinds.canonical_user, Listed::NoCaller),
-                ] {
-                    for text in list.into_iter().flat_map(|list| list.0) {
+                let kinds: [(_, fn(String) -> Listed); 3] = [
+                    (kinds.service, Listed::Service),
+                    (kinds.federated, |_| Listed::Federated),
+                    (kinds.canonical_user, |_| Listed::NoCaller),
+                ];
+                for (list, kind) in kinds {
+                    for Text(text) in list.into_iter().flat_map(|list| list.0) {
                         if text.is_empty() {
                             return Err(de::Error::custom("a principal is empty"));
                         }
-                        listed.push(one.clone());
+                        listed.push(kind(text));
                     }
                 }
                 if listed.is_empty() {
@@ -409,6 +414,8 @@ mod tests {
             json!({"AWS": "arn:aws:iam::012345678912:user/*"}),
             json!({"AWS": "arn:aws:sts::012345678912:assumed-role/App"}),
             json!({"AWS": "arn:aws:s3:::bucket"}),
+            json!({"AWS": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}),
+            json!({"AWS": {"Fn::GetAtt": ["Role", "Arn"]}}),
             json!({"Aws": "*"}),
             json!({"Service": ""}),
             json!(["*"]),

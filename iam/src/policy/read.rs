@@ -3,9 +3,9 @@
 use super::condition::{Condition, Operator};
 use super::pattern::{ARN_COLONS, is_anything, tokens};
 use super::principal::{Principals, RawPrincipals};
-use super::variable::Template;
+use super::variable::{Template, refuse_template_variable};
 use super::{ActionPattern, Effect, Elements, Kind, Policy, Statement};
-use crate::json::{self, Entries, OneOrMany, Scalar, given};
+use crate::json::{self, Entries, OneOrMany, Scalar, Text, given};
 use crate::objects_only;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -42,13 +42,13 @@ struct RawStatement {
     #[serde(default, deserialize_with = "given")]
     not_principal: Option<RawPrincipals>,
     #[serde(default, deserialize_with = "given")]
-    action: Option<OneOrMany<String>>,
+    action: Option<OneOrMany<Text>>,
     #[serde(default, deserialize_with = "given")]
-    not_action: Option<OneOrMany<String>>,
+    not_action: Option<OneOrMany<Text>>,
     #[serde(default, deserialize_with = "given")]
-    resource: Option<OneOrMany<String>>,
+    resource: Option<OneOrMany<Text>>,
     #[serde(default, deserialize_with = "given")]
-    not_resource: Option<OneOrMany<String>>,
+    not_resource: Option<OneOrMany<Text>>,
     #[serde(default, deserialize_with = "given")]
     condition: Option<Entries<Entries<OneOrMany<Scalar>>>>,
 }
@@ -266,6 +266,7 @@ fn resource(text: &str, has_variables: bool) -> Result<Vec<Template>, String> {
     if is_anything(&tokens(text)) {
         return Ok(vec![Template::fixed(text, true)]);
     }
+    refuse_template_variable("Resource", text)?;
     if !text.starts_with("arn:") {
         return Err(no_arn());
     }
@@ -311,6 +312,7 @@ fn conditions(
             let mut texts = Vec::with_capacity(values.0.len());
             for Scalar(text) in values.0 {
                 spend(&mut budget.conditions, "a condition", &text)?;
+                refuse_template_variable("a condition", &text)?;
                 // An empty one takes room, and a step, as well.
                 budget.conditions = budget.conditions.saturating_sub(1);
                 texts.push(text);
@@ -323,10 +325,10 @@ fn conditions(
 
 fn one_of(
     name: &str,
-    plain: Option<OneOrMany<String>>,
+    plain: Option<OneOrMany<Text>>,
     not_name: &str,
-    not: Option<OneOrMany<String>>,
-) -> Result<Elements<String>, String> {
+    not: Option<OneOrMany<Text>>,
+) -> Result<Elements<Text>, String> {
     let (any_of, is_negated) = match (plain, not) {
         (Some(plain), None) => (plain.0, false),
         (None, Some(not)) => (not.0, true),
@@ -341,14 +343,14 @@ fn one_of(
     Ok(Elements { any_of, is_negated })
 }
 
-impl Elements<String> {
+impl Elements<Text> {
     /// Reads each of them, as one pattern or several.
     fn read<T, L: IntoIterator<Item = T>>(
         self,
         mut read: impl FnMut(&str) -> Result<L, String>,
     ) -> Result<Elements<T>, String> {
         let mut any_of = Vec::with_capacity(self.any_of.len());
-        for text in &self.any_of {
+        for Text(text) in &self.any_of {
             any_of.extend(read(text)?);
         }
         Ok(Elements {

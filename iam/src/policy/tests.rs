@@ -305,7 +305,42 @@ fn what_no_grammar_of_policies_has_is_refused_in_words_that_are_not_rusts() {
         ),
         (
             r#"{"Statement":{"Effect":{"Allow":null},"Action":"*","Resource":"*"}}"#,
-            "invalid type: map, expected a string",
+            "invalid type: object, expected a string",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":{"Fn::Sub":"arn:aws:dsql:*"}}}"#,
+            "\"Fn::Sub\" is a function of a template, which was not evaluated; dsql-iam import reads",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":[{"Ref":"Cluster"}]}}"#,
+            "\"Ref\" is a function of a template",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":{"a":1}}}"#,
+            "invalid type: object, expected a string",
+        ),
+        (
+            &in_statement(r#","Condition":{"StringEquals":{"a":{"Fn::Join":["",[]]}}}"#),
+            "\"Fn::Join\" is a function of a template",
+        ),
+        (
+            &in_statement(r#","Condition":{"StringEquals":{"a":"${AWS::AccountId}"}}"#),
+            "a condition \"${AWS::AccountId}\" holds ${AWS::AccountId}, a variable of a template",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"arn:${AWS::Partition}:dsql:*"}}"#,
+            "Resource \"arn:${AWS::Partition}:dsql:*\" holds ${AWS::Partition}, a variable of a \
+             template, which was not filled in; dsql-iam import reads templates",
+        ),
+        (
+            r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*",
+                "NotResource":["*","arn:aws:dsql:*:*:cluster/${aws_dsql_cluster.main.identifier}"]}}"#,
+            "Resource \"arn:aws:dsql:*:*:cluster/${aws_dsql_cluster.main.identifier}\" holds \
+             ${aws_dsql_cluster.main.identifier}, a variable of a template",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"${aws_dsql_cluster.main.arn}"}}"#,
+            "Resource \"${aws_dsql_cluster.main.arn}\" holds ${aws_dsql_cluster.main.arn}, a variable",
         ),
         (
             &in_statement(r#","Condition":[["StringEquals",{"a":"b"}]]"#),

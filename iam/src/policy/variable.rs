@@ -133,6 +133,30 @@ impl Template {
     }
 }
 
+/// Refuses a text with a variable of a template, CloudFormation's `${AWS::Region}` or Terraform's
+/// `${aws_dsql_cluster.main.arn}`: it was to be filled in before AWS sees it, which takes no policy with the former.
+/// No condition key is written like either, whatever the version of the policy.
+///
+/// # Errors
+/// A sentence with the variable; `name` is what the text is.
+pub(crate) fn refuse_template_variable(name: &str, text: &str) -> Result<(), String> {
+    let variables = text.match_indices("${").filter_map(|(at, _)| {
+        let length = text[at..].find('}')?;
+        Some(&text[at..=at + length])
+    });
+    let mut of_templates = variables.filter(|variable| {
+        let key = variable.split(',').next().unwrap_or_default();
+        key.contains("::") || !key.contains(':') && key.contains(['.', '(', '['])
+    });
+    match of_templates.next() {
+        None => Ok(()),
+        Some(variable) => Err(format!(
+            "{name} \"{text}\" holds {variable}, a variable of a template, which was not filled in; \
+             dsql-iam import reads templates"
+        )),
+    }
+}
+
 fn piece(text: &str, has_wildcards: bool) -> Vec<Token> {
     if has_wildcards {
         tokens(text)
@@ -231,6 +255,35 @@ mod tests {
             "${**}",
         ] {
             assert!(Template::parse(text, true).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_of_templates_are_told_from_those_of_policies() {
+        for text in [
+            "${aws:username}",
+            "${aws:PrincipalTag/a.b, 'x::y'}",
+            "${saml:sub}${accounts.google.com:aud}",
+            "${oidc.eks.us-east-1.amazonaws.com/id/EXAMPLE:sub}",
+            "${*}${$}{AWS::Region}",
+            "${Cluster}",
+            "AWS::Region}",
+            "${",
+        ] {
+            assert_eq!(refuse_template_variable("Resource", text), Ok(()), "{text}");
+        }
+        for text in [
+            "${aws:username}${AWS::Region}",
+            "${ AWS::Region }",
+            "${aws_dsql_cluster.main[0].arn}",
+            "${var.cluster}",
+            "${Cluster.Identifier}",
+            "${element(split(\"/\", 1), 2)}",
+        ] {
+            assert!(
+                refuse_template_variable("Resource", text).is_err(),
+                "{text}"
+            );
         }
     }
 
