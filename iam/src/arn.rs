@@ -48,6 +48,13 @@ pub fn account_in(arn: &str) -> Option<&str> {
     Some(account_of(arn)).filter(|account| !account.is_empty() && *account != "*")
 }
 
+/// Whether it is the ARN of a managed policy of AWS's own, which every account has.
+pub(crate) fn is_aws_managed(arn: &str) -> bool {
+    Arn::parse(arn).is_some_and(|arn| {
+        arn.service == "iam" && arn.account == "aws" && arn.resource.starts_with("policy/")
+    })
+}
+
 /// What kind of IAM resource an [`IamArn`] names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IamKind {

@@ -199,10 +199,10 @@ impl StoredDocument {
         let mut limited = (&mut file).take(MAX_DOCUMENT);
         limited.read_to_end(&mut bytes).map_err(unreadable)?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let valid = error.utf8_error().valid_up_to();
             LoadError::Broken {
                 path: listing.path_of(name),
-                error: BadDocument::not_utf8(valid),
+                error: BadDocument::not_utf8(error.as_bytes(), valid),
             }
         })?;
         // Of another type on another system.

@@ -70,6 +70,9 @@ struct Export<'t> {
 #[serde(rename_all = "PascalCase")]
 struct Named {
     arn: String,
+    /// Of a policy.
+    #[serde(default)]
+    default_version_id: String,
 }
 
 /// Writes the documents, each the name of a file and its text, from which the `identities` were read.
@@ -133,6 +136,8 @@ struct Writer<'n> {
     keys: HashMap<String, (Place, &'n str)>,
     /// By kind and ARN.
     parts: HashMap<(u8, String), (Place, &'n str)>,
+    /// The versions of the policies among them, by ARN.
+    versions: HashMap<String, String>,
 }
 
 impl<'n> Writer<'n> {
@@ -147,6 +152,18 @@ impl<'n> Writer<'n> {
         Ok(self.append(&bytes))
     }
 
+    /// Notes the version of a policy, unless a newer one is there already.
+    fn is_newest(&mut self, policy: &Named) -> bool {
+        let (arn, version) = (&policy.arn, &policy.default_version_id);
+        let known = self.versions.get(arn);
+        let is_older = |known: &String| documents::is_newer(known, version) == Some(true);
+        if known.is_some_and(is_older) {
+            return false;
+        }
+        self.versions.insert(arn.clone(), version.clone());
+        true
+    }
+
     fn export(&mut self, text: &str, file: &'n str) -> io::Result<()> {
         let export: Export<'_> = serde_json::from_str(text)?;
         for (kind, members) in [
@@ -156,7 +173,11 @@ impl<'n> Writer<'n> {
             (Kind::Policy, export.policies),
         ] {
             for member in members {
-                let Named { arn } = serde_json::from_str(member.get())?;
+                let named: Named = serde_json::from_str(member.get())?;
+                if matches!(kind, Kind::Policy) && !self.is_newest(&named) {
+                    continue;
+                }
+                let arn = named.arn;
                 let place = self.append(member.get().as_bytes());
                 self.parts.insert((kind as u8, arn), (place, file));
             }

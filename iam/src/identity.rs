@@ -160,6 +160,8 @@ pub struct Identities {
     pub(crate) groups: HashMap<(String, String), Group>,
     /// Managed policies by ARN: the default version of each.
     pub(crate) policies: HashMap<String, Policy>,
+    /// The ids of these versions, by ARN.
+    pub(crate) policy_versions: HashMap<String, String>,
     /// Access keys by id.
     pub(crate) access_keys: HashMap<String, AccessKey>,
     /// ARNs by name, since sessions and keys show no path.

@@ -222,6 +222,30 @@ fn an_excerpt_answers_as_the_whole_does() {
     }
 }
 
+/// Of a policy of AWS's own that changed between two exports, in whatever order they are read.
+#[test]
+fn an_excerpt_has_the_newest_version_of_a_policy() {
+    let export = |account: &str, name: &str, version: &str| {
+        let arn = "arn:aws:iam::aws:policy/Changed";
+        let attached = json!({"AttachedManagedPolicies": [{"PolicyArn": arn}]});
+        let policy = json!({"Arn": arn, "DefaultVersionId": version, "PolicyVersionList":
+            [{"VersionId": version, "Document": allow(&format!("x:{version}"))}]});
+        json!({"UserDetailList": [user(account, name, attached)], "Policies": [policy]}).to_string()
+    };
+    let key = key("alice", "AKIAALICE").to_string();
+    for (first, second) in [("v9", "v10"), ("v10", "v9")] {
+        let documents = [
+            export(ACCOUNT, "alice", first),
+            export(OTHER, "bob", second),
+            key.clone(),
+        ];
+        let part = excerpt(&written(&documents), "AKIAALICE").unwrap();
+        let answers_of_part = answers(&part, "AKIAALICE");
+        assert_eq!(answers_of_part, answers(&load(&documents), "AKIAALICE"));
+        assert!(answers_of_part.concat().contains("x:v10"), "{first}");
+    }
+}
+
 #[test]
 fn an_excerpt_holds_nothing_of_others() {
     let bytes = written(&documents());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dsql_iam_core::Cluster;
-use dsql_iam_core::check::{self, Finding, IdentityReport};
+use dsql_iam_core::check::{self, Finding, IdentityReport, Severity};
 use time::UtcDateTime;
 
 use super::Report;
@@ -148,7 +148,11 @@ fn text(report: &check::Report) -> String {
 
 fn line(finding: &Finding) -> String {
     let word = finding.severity.word();
-    let colour = if word == "error" { 31 } else { 33 };
+    let colour = match finding.severity {
+        Severity::Error => 31,
+        Severity::Warning => 33,
+        Severity::Note => 36,
+    };
     let place = [&finding.file, &finding.subject];
     let place: Vec<&str> = place.into_iter().flatten().map(String::as_str).collect();
     let place = match place.join(": ") {

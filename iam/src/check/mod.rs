@@ -55,6 +55,7 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
         all: Identities::default(),
         files: HashMap::new(),
         uses: HashMap::new(),
+        versions: HashMap::new(),
         cluster: cluster.cloned(),
         now,
     };
@@ -69,6 +70,7 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
     checker.identities();
     checker.keys();
     checker.policies();
+    checker.superseded();
     let (errors, _) = checker.report.counts();
     if errors == 0 {
         checker.references();
@@ -91,6 +93,8 @@ struct Checker {
     files: HashMap<String, String>,
     /// How often each managed policy is attached.
     uses: HashMap<String, usize>,
+    /// The version of each managed policy, and the file that brings it.
+    versions: HashMap<String, Vec<(String, String)>>,
     cluster: Option<Cluster>,
     now: UtcDateTime,
 }
@@ -237,6 +241,10 @@ impl Checker {
         };
         match document {
             Document::Account(details) => {
+                for (arn, version) in details.managed() {
+                    let versions = self.versions.entry(arn.to_owned()).or_default();
+                    versions.push((version.to_owned(), file.to_owned()));
+                }
                 let contents = details.contents();
                 let lists = [
                     (&contents.users, "user"),
@@ -371,10 +379,34 @@ impl Checker {
         key.expiration.is_some_and(|end| self.now >= end)
     }
 
+    /// Tells which versions of managed policies are not in force, since another document brings a newer one.
+    fn superseded(&mut self) {
+        for (arn, versions) in std::mem::take(&mut self.versions) {
+            let in_force = self.all.policy_versions.get(&arn);
+            let Some(in_force) = in_force.cloned() else {
+                continue;
+            };
+            for (version, file) in versions {
+                if documents::is_newer(&in_force, &version) == Some(true) {
+                    let place = Place {
+                        file: Some(&file),
+                        subject: Some(arn.clone()),
+                    };
+                    let found =
+                        format!("{version} is not in force: another document has {in_force}");
+                    let remedy = "export the account again, if it is to have the same".to_owned();
+                    self.report(Severity::Note, place, "managed_policy", found, remedy);
+                }
+            }
+        }
+    }
+
     fn policies(&mut self) {
         let row = |name: &str, policy: &Policy| PolicyReport {
             name: name.to_owned(),
-            file: self.file_of(name),
+            file: policy
+                .file()
+                .map_or_else(|| self.file_of(name), str::to_owned),
             statements: policy.statements().len(),
             attachments: self.uses.get(name).copied().unwrap_or(0),
         };
@@ -502,6 +534,32 @@ mod tests {
         );
         assert_eq!(report.cluster.as_deref(), Some(typo.as_str()));
         assert_eq!(about_clusters(&report), [no_cluster(&own)]);
+    }
+
+    #[test]
+    fn a_policy_of_aws_is_not_linted_and_the_newest_version_is_in_force() {
+        let directory = tempfile::tempdir().unwrap();
+        for (account, version, action) in [
+            ("111111111111", "v1", "dsql:DbConnect"),
+            ("222222222222", "v2", "dsql:OfTomorrow"),
+        ] {
+            let document = json!({"UserDetailList": [{"UserName": "u",
+                "Arn": format!("arn:aws:iam::{account}:user/u")}],
+                "Policies": [{"Arn": "arn:aws:iam::aws:policy/P", "DefaultVersionId": version,
+                    "PolicyVersionList": [{"VersionId": version, "Document": {"Statement":
+                        {"Effect": "Allow", "Action": action, "Resource": "*"}}}]}]});
+            let path = directory.path().join(format!("{account}.json"));
+            std::fs::write(path, document.to_string()).unwrap();
+        }
+        let report = check(directory.path(), None, utc_datetime!(2024-11-25 00:00:00));
+        assert_eq!(report.counts(), (0, 0), "{:?}", report.findings);
+        let [note] = &report.findings[..] else {
+            panic!("{:?}", report.findings)
+        };
+        assert_eq!(note.file.as_deref(), Some("111111111111.json"));
+        assert_eq!(note.subject.as_deref(), Some("arn:aws:iam::aws:policy/P"));
+        assert_eq!(note.found, "v1 is not in force: another document has v2");
+        assert_eq!(report.policies[0].file, "222222222222.json");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Report {
     pub sessions: Vec<SessionReport>,
     /// Each policy that is no part of an identity: managed, of the cluster, of the organization.
     pub policies: Vec<PolicyReport>,
-    /// What is wrong: errors first, then warnings.
+    /// What is wrong: errors first, then warnings, then what is worth to know.
     pub findings: Vec<Finding>,
     /// What could not be looked at, a sentence each.
     pub not_checked: Vec<String>,
@@ -108,6 +108,8 @@ pub enum Severity {
     Error,
     /// It does, but something in it does not do what it seems to.
     Warning,
+    /// It is as it should be, and worth to know.
+    Note,
 }
 
 impl Severity {
@@ -116,6 +118,7 @@ impl Severity {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Note => "note",
         }
     }
 }
@@ -140,8 +143,10 @@ pub struct Finding {
 impl Report {
     /// How many findings are errors, and how many warnings.
     pub fn counts(&self) -> (usize, usize) {
-        let is_error = |finding: &&Finding| finding.severity == Severity::Error;
-        let errors = self.findings.iter().filter(is_error).count();
-        (errors, self.findings.len() - errors)
+        let count = |severity| {
+            let findings = self.findings.iter();
+            findings.filter(|one| one.severity == severity).count()
+        };
+        (count(Severity::Error), count(Severity::Warning))
     }
 }

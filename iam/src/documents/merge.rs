@@ -5,7 +5,7 @@ use super::{
     BadDocument, Document, MAX_ATTACHED, MAX_CONTEXT, MAX_GROUPS, MAX_INLINE, MAX_SESSION,
     check_count, distinct, tags,
 };
-use crate::arn::{IamArn, account_of, is_account_id};
+use crate::arn::{IamArn, account_of, is_account_id, is_aws_managed};
 use crate::identity::{Group, Identities, InlinePolicy, Owner, Principal};
 use crate::policy::Policy;
 use std::path::Path;
@@ -214,15 +214,44 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
                 "{arn} does not hold its version {default_version_id} once"
             ));
         };
-        // Exports of several accounts each bring the policies of AWS itself.
-        match all.policies.get(&arn) {
-            Some(known) if *known != default.document => {
-                return Err(format!("{arn} is there twice, with different documents"));
-            }
-            _ => all.policies.insert(arn, default.document),
-        };
+        add_managed(all, arn, default.version_id, default.document)?;
     }
     Ok(())
+}
+
+/// Adds the default version of a managed policy. Exports of several accounts each bring the policies of AWS itself,
+/// which may have changed from one export to the next: AWS has one version in force, the newest.
+fn add_managed(
+    all: &mut Identities,
+    arn: String,
+    version: String,
+    policy: Policy,
+) -> Result<(), String> {
+    if let Some(known) = all.policies.get(&arn) {
+        let known_version = all.policy_versions.get(&arn).map_or("", String::as_str);
+        let is_newer = match is_aws_managed(&arn) {
+            true => is_newer(&version, known_version),
+            false => None,
+        };
+        match is_newer {
+            Some(false) => return Ok(()),
+            None if *known != policy => {
+                return Err(format!("{arn} is there twice, with different documents"));
+            }
+            Some(true) | None => {}
+        }
+    }
+    all.policy_versions.insert(arn.clone(), version);
+    all.policies.insert(arn, policy);
+    Ok(())
+}
+
+/// Whether a version of a policy is newer than another one, by their ids; `None` if neither is: they are equal, or
+/// not written as AWS writes them.
+pub(crate) fn is_newer(version: &str, other: &str) -> Option<bool> {
+    let number = |id: &str| id.strip_prefix('v')?.parse::<u32>().ok();
+    let (version, other) = (number(version)?, number(other)?);
+    (version != other).then_some(version > other)
 }
 
 fn check_name(arn: &str, name: &str) -> Result<(), String> {

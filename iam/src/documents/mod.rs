@@ -27,7 +27,7 @@ mod shapes;
 pub use merge::merge;
 pub use shapes::AccountDetails;
 
-pub(crate) use merge::{add, file_name};
+pub(crate) use merge::{add, file_name, is_newer};
 pub(crate) use session::MAX_SESSION;
 
 use crate::arn::{Arn, is_account_id};
@@ -72,7 +72,11 @@ pub struct BadDocument(String);
 
 impl BadDocument {
     /// The document is not in UTF-8: only its first `valid` bytes are.
-    pub(crate) fn not_utf8(valid: &[u8]) -> Self {
+    pub(crate) fn not_utf8(bytes: &[u8], valid: usize) -> Self {
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return Self(UTF_16.into());
+        }
+        let valid = &bytes[..valid];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         let column = valid
             .iter()
@@ -84,12 +88,31 @@ impl BadDocument {
     }
 }
 
+/// Why a document in UTF-16 is refused.
+const UTF_16: &str = "it is in UTF-16, as > of Windows PowerShell writes it; save it as UTF-8";
+
+/// Why a text that is not JSON is not: [`None`] if it may be JSON that has a fault.
+fn why_not_json(text: &str) -> Option<&'static str> {
+    if text.contains('\0') {
+        return Some(UTF_16);
+    }
+    let start = text.trim_start_matches('\u{feff}').trim_start();
+    let is_other = !start.is_empty() && !start.starts_with(['{', '[']);
+    let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    (is_other && !is_json()).then_some(
+        "it is not JSON; run the AWS CLI's command with --output json, whatever the profile has as output",
+    )
+}
+
 /// Parses one document, as the AWS CLI printed it.
 ///
 /// # Errors
 /// [`BadDocument`] with line and column, or with what the document lacks. Never holds a value
 /// of the document that could be a secret.
 pub fn parse(text: &str) -> Result<Document, BadDocument> {
+    if let Some(why) = why_not_json(text) {
+        return Err(BadDocument(why.into()));
+    }
     let shape: Shape = from_json(text)?;
     // Only one of them would be read, and the others could deny.
     if shape.count() > 1 {
@@ -135,6 +158,12 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
         service_control_policy(from_json(text)?)
     } else if shape.context_entries.is_some() {
         context_entries(from_json(text)?)
+    } else if shape.is_credentials() {
+        Err(
+            "credentials, without whose they are: write them as aws sts assume-role prints them, with the \
+             Arn of aws sts get-caller-identity in AssumedRoleUser"
+                .into(),
+        )
     } else {
         Err(
             "not the output of get-account-authorization-details, create-access-key, \

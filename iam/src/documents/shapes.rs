@@ -303,6 +303,15 @@ pub(super) struct Shape {
     pub(super) cluster_policy: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "given", rename = "identifier")]
     pub(super) cluster_identifier: Option<IgnoredAny>,
+    /// `aws sts get-session-token`, `get-federation-token`, and the AWS CLI's cache.
+    #[serde(default, deserialize_with = "given")]
+    pub(super) credentials: Option<IgnoredAny>,
+    /// `aws sso get-role-credentials`
+    #[serde(default, deserialize_with = "given", rename = "roleCredentials")]
+    pub(super) role_credentials: Option<IgnoredAny>,
+    /// `aws configure export-credentials`, and what containers and instances are given.
+    #[serde(default, deserialize_with = "given")]
+    pub(super) access_key_id: Option<IgnoredAny>,
 }
 
 objects_only! {
@@ -338,6 +347,16 @@ impl Shape {
         self.user_detail_list.is_some() || self.role_detail_list.is_some()
     }
 
+    /// Whether it is credentials that do not say whose they are.
+    pub(super) fn is_credentials(&self) -> bool {
+        let forms = [
+            &self.credentials,
+            &self.role_credentials,
+            &self.access_key_id,
+        ];
+        forms.into_iter().any(Option::is_some)
+    }
+
     /// How many kinds of documents it is at once.
     pub(super) fn count(&self) -> usize {
         let kinds = [
@@ -362,6 +381,12 @@ pub(crate) struct Contents<'d> {
 }
 
 impl AccountDetails {
+    /// The ARN and the default version of each of its managed policies.
+    pub(crate) fn managed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let policies = self.policies.iter();
+        policies.map(|policy| (policy.arn.as_str(), policy.default_version_id.as_str()))
+    }
+
     /// What it brings.
     pub(crate) fn contents(&self) -> Contents<'_> {
         let users = self.user_detail_list.iter();

@@ -46,6 +46,23 @@ fn faults_are_named() {
     for (document, expected) in [
         (json!({}), "not the output of"),
         (
+            json!({"Version": 1, "AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t"}),
+            "credentials, without whose they are: write them as aws sts assume-role prints them, with the \
+             Arn of aws sts get-caller-identity in AssumedRoleUser",
+        ),
+        (
+            json!({"roleCredentials": {"accessKeyId": "ASIA"}}),
+            "credentials, without whose they are",
+        ),
+        (
+            json!({"Credentials": {"AccessKeyId": "ASIA"}, "FederatedUser": {"Arn": "a"}}),
+            "credentials, without whose they are",
+        ),
+        (
+            json!({"UserDetailList": [{"UserName": "a", "Arn": "a", "Tags": null}]}),
+            "a member is null; it has a value, or is not there",
+        ),
+        (
             json!({"UserDetailList": [], "IsTruncated": true}),
             "IsTruncated is true: the export is incomplete",
         ),
@@ -521,6 +538,74 @@ fn the_default_version_counts_wherever_it_stands() {
         policy.statements()[0].effect(),
         crate::policy::Effect::Allow
     );
+}
+
+#[test]
+fn of_aws_s_own_policies_the_newest_version_is_in_force() {
+    let export = |account: &str, owner: &str, version: &str, action: &str| {
+        let arn = format!("arn:aws:iam::{account}:user/u");
+        let document = json!({"UserDetailList": [{"UserName": "u", "Arn": arn}], "Policies": [{
+            "Arn": format!("arn:aws:iam::{owner}:policy/P"), "DefaultVersionId": version,
+            "PolicyVersionList": [{"VersionId": version, "Document":
+                {"Statement": {"Effect": "Allow", "Action": action, "Resource": "*"}}}]}]});
+        parse(&document.to_string()).ok().unwrap()
+    };
+    let merged = |owner: &str, versions: [(&str, &str); 2]| {
+        let [one, two] = versions;
+        let one = export("111111111111", owner, one.0, one.1);
+        let two = export("222222222222", owner, two.0, two.1);
+        let all = merge([("a.json", one), ("b.json", two)]);
+        let all = all.map_err(|(name, fault)| format!("{name}: {fault}"))?;
+        let policy = &all.policies[&format!("arn:aws:iam::{owner}:policy/P")];
+        Ok(policy.file().unwrap().to_owned())
+    };
+    let differs = |owner: &str| {
+        Err(format!(
+            "b.json: arn:aws:iam::{owner}:policy/P is there twice, with different documents"
+        ))
+    };
+    for (owner, versions, expected) in [
+        ("aws", [("v2", "s3:a"), ("v3", "s3:b")], Ok("b.json".into())),
+        (
+            "aws",
+            [("v10", "s3:a"), ("v9", "s3:b")],
+            Ok("a.json".into()),
+        ),
+        ("aws", [("v2", "s3:a"), ("v2", "s3:a")], Ok("b.json".into())),
+        ("aws", [("v2", "s3:a"), ("v2", "s3:b")], differs("aws")),
+        ("aws", [("2", "s3:a"), ("v3", "s3:b")], differs("aws")),
+        // Of an account there is one export.
+        (
+            "111111111111",
+            [("v2", "s3:a"), ("v3", "s3:b")],
+            differs("111111111111"),
+        ),
+    ] {
+        assert_eq!(merged(owner, versions), expected, "{versions:?}");
+    }
+}
+
+#[test]
+fn what_is_not_json_is_said_to_be_that() {
+    let other = "it is not JSON; run the AWS CLI's command with --output json";
+    for (text, fault) in [
+        ("GroupDetailList: []\nPolicies:\n- Arn: a\n", other),
+        ("USERDETAILLIST\tarn:aws:iam::012345678912:user/a\n", other),
+        ("-----------\n|  GetAccountAuthorizationDetails  |\n", other),
+        ("\n\n---\nGroupDetailList: []\n", other),
+        (
+            "{\0\"\0",
+            "it is in UTF-16, as > of Windows PowerShell writes it",
+        ),
+        ("", "EOF while parsing"),
+        ("{\"UserDetailList\":", "EOF while parsing"),
+        ("7", "invalid type: integer"),
+    ] {
+        let said = refused(text);
+        assert!(said.starts_with(fault), "{text:?}: {said}");
+    }
+    let said = BadDocument::not_utf8(b"\xff\xfe{\0", 0).to_string();
+    assert!(said.starts_with("it is in UTF-16"), "{said}");
 }
 
 #[test]
