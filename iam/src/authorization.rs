@@ -109,6 +109,22 @@ pub struct Policies<'p> {
     pub service_control: Vec<Vec<Sourced<'p>>>,
 }
 
+impl Policies<'_> {
+    /// The condition keys that the policies name, but for service control policies, and of which the context has no
+    /// value: whatever their statements are about, as AWS's simulator tells it.
+    pub fn missing_keys(&self, context: &Context) -> Vec<String> {
+        let session = self.session.iter().flatten();
+        let all = self.identity.iter().chain(&self.boundary).chain(session);
+        let policies = all.chain(&self.resource).map(|sourced| sourced.policy);
+        let keys = policies.flat_map(Policy::context_keys);
+        let missing = keys.filter(|key| context.values(key).is_none_or(<[String]>::is_empty));
+        // By name; where it is written in several ways, in any one of them.
+        let missing: BTreeMap<String, &str> =
+            missing.map(|key| (key.to_ascii_lowercase(), key)).collect();
+        missing.into_values().map(str::to_owned).collect()
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'r> {
@@ -205,8 +221,6 @@ pub struct Decision<'p> {
     pub matched: Vec<Matched<'p>>,
     /// Condition keys that were asked for and are not in the context.
     pub missing_context: Vec<String>,
-    /// Those of them that others than service control policies asked for.
-    pub missing_in_account: Vec<String>,
     /// What the policies of each kind say by themselves; a kind of which there are none is not in it,
     /// but for the identity-based ones.
     said: Vec<(PolicyType, DecisionKind)>,
@@ -270,7 +284,6 @@ pub fn authorize<'p, 'r>(
             policies.boundary.is_some(),
         ),
         evaluation: Evaluation::default(),
-        missing_in_organization: BTreeMap::new(),
         matched: Vec::new(),
     };
     match evaluator.decide(policies, caller, request) {
@@ -281,7 +294,6 @@ pub fn authorize<'p, 'r>(
             refused_by: None,
             is_unfinished: true,
             missing_context: evaluator.missing_context(),
-            missing_in_account: Vec::new(),
             matched: evaluator.matched,
             said: Vec::new(),
         },
@@ -310,7 +322,6 @@ impl<'p> Evaluator<'_, 'p> {
         }
         let service_control = levels.into_iter().reduce(PolicyResult::and);
         let service_control = service_control.unwrap_or(PolicyResult::NOTHING);
-        self.missing_in_organization = self.evaluation.take_missing();
         let mut resource = self.ask(ResourceBased, policies.resource.as_slice())?;
         if policies.resource_only_denies {
             resource.allowed = PrincipalMatch::None;
@@ -362,16 +373,12 @@ impl<'p> Evaluator<'_, 'p> {
             };
         }
         let are_there = all.into_iter().filter(|(_, is_there, _)| *is_there);
-        let missing_in_account = self.evaluation.take_missing();
-        let mut missing_context = std::mem::take(&mut self.missing_in_organization);
-        missing_context.extend(missing_in_account.clone());
         Ok(Decision {
             kind,
             refused_by,
             is_unfinished: false,
             matched: std::mem::take(&mut self.matched),
-            missing_context: missing_context.into_values().collect(),
-            missing_in_account: missing_in_account.into_values().collect(),
+            missing_context: self.missing_context(),
             said: are_there
                 .map(|(policy_type, _, said)| (policy_type, said.kind()))
                 .collect(),
@@ -422,17 +429,13 @@ impl PolicyResult {
 struct Evaluator<'q, 'p> {
     request: EvaluationRequest<'q>,
     evaluation: Evaluation,
-    /// Condition keys that service control policies asked for and the context does not have.
-    missing_in_organization: BTreeMap<String, String>,
     matched: Vec<Matched<'p>>,
 }
 
 impl<'p> Evaluator<'_, 'p> {
     /// The keys that are missing by now, whoever asked for them.
     fn missing_context(&mut self) -> Vec<String> {
-        let mut missing = std::mem::take(&mut self.missing_in_organization);
-        missing.extend(self.evaluation.take_missing());
-        missing.into_values().collect()
+        self.evaluation.take_missing().into_values().collect()
     }
 
     fn ask(

@@ -46,8 +46,14 @@ impl Outcome {
         }
     }
 
-    /// Of a decision; `is_cross_account` if the resource is another account's.
-    pub fn of(decision: &Decision<'_>, is_cross_account: bool, given: &Given) -> Self {
+    /// Of a decision; `missing` are the keys that the policies name and the request does not have,
+    /// `is_cross_account` if the resource is another account's.
+    pub fn of(
+        decision: &Decision<'_>,
+        missing: Vec<String>,
+        is_cross_account: bool,
+        given: &Given,
+    ) -> Self {
         let allows = |policy_type| {
             decision
                 .says(policy_type)
@@ -67,7 +73,7 @@ impl Outcome {
                 .filter(|matched| matched.policy_type != PolicyType::ServiceControl)
                 .map(|matched| statement(matched, given))
                 .collect(),
-            missing: decision.missing_in_account.clone(),
+            missing,
             boundary: allows(PolicyType::PermissionsBoundary),
             organizations,
             details: has_details.then(|| details.collect()),

@@ -310,7 +310,13 @@ impl<'s> Simulation<'s> {
             )));
         }
         let is_cross_account = resource_account != caller.account();
-        Ok(Outcome::of(&decision, is_cross_account, self.given))
+        let missing = policies.missing_keys(context);
+        Ok(Outcome::of(
+            &decision,
+            missing,
+            is_cross_account,
+            self.given,
+        ))
     }
 
     /// The trust policy of a role, if it is known, and whether it has to allow the action: it is the

@@ -271,6 +271,17 @@ fn what_is_known_of_the_caller_is_in_the_context() {
     }));
     let missing = json!(["aws:PrincipalTag/a", "aws:username"]);
     assert_eq!(results.unwrap()[0]["MissingContextValues"], missing);
+    // So is what a statement on another action names, as AWS tells it.
+    let statement = |action: &str, resource: &str| json!({"Effect": "Allow", "Action": action, "Resource": resource});
+    let both = json!({"Version": "2012-10-17", "Statement": [
+        statement("s3:ListBucket", "arn:aws:s3:::${aws:PrincipalTag/allowed_service}"),
+        statement("s3:GetObject", "arn:aws:s3:::example-bucket/${aws:username}/*"),
+    ]});
+    let results = simulate(json!({"PolicyInputList": [both.to_string()],
+        "ActionNames": ["s3:ListBucket"], "ResourceArns": ["arn:aws:s3:::example-bucket"]}));
+    let missing = json!(["aws:PrincipalTag/allowed_service", "aws:username"]);
+    let specific = &results.unwrap()[0]["ResourceSpecificResults"][0];
+    assert_eq!(specific["MissingContextValues"], missing);
     // A role is no user.
     let results = simulate_of(ROLE, asked("aws:username", "App")).unwrap();
     assert_eq!(results[0]["EvalDecision"], "implicitDeny");
