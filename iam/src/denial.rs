@@ -123,6 +123,11 @@ pub enum Denial {
     /// The signature is not the one that the secret access key makes.
     #[error("the signature does not verify with the secret of access key {0}")]
     WrongSignature(String),
+    /// The signature is right for the host in lower case, and the token has it in capitals.
+    #[error(
+        "the signature of access key {0} is for the host in lower case, and the token has it in capitals"
+    )]
+    HostInCapitals(String),
     /// The principal belongs to another account than the cluster.
     #[error("{0} belongs to another account than the cluster")]
     OtherAccount(String),
@@ -189,6 +194,7 @@ impl Denial {
                 seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
                     .into()
             }
+            Self::Malformed(Malformed::OtherService(_)) => wrong_service(SERVICE),
             Self::Malformed(_) => "AWS query-string parameters must include 'X-Amz-Algorithm', \
                 'X-Amz-Credential', 'X-Amz-Signature', 'X-Amz-SignedHeaders' and 'X-Amz-Date' \
                 in valid form."
@@ -226,7 +232,9 @@ impl Denial {
             | Self::UnknownPrincipal { .. }
             | Self::WrongSessionToken(_) => credentials::INVALID.into(),
             Self::SessionOver { .. } => credentials::EXPIRED.into(),
-            Self::WrongHost(_) | Self::WrongSignature(_) => credentials::WRONG_SIGNATURE.into(),
+            Self::WrongHost(_) | Self::WrongSignature(_) | Self::HostInCapitals(_) => {
+                credentials::WRONG_SIGNATURE.into()
+            }
             Self::OtherAccount(principal) => {
                 format!("User: {principal} is not authorized to access this resource")
             }
@@ -261,7 +269,7 @@ impl Denial {
             | Self::InactiveAccessKey(_)
             | Self::UnknownPrincipal { .. } => "access_key",
             Self::WrongSessionToken(_) | Self::SessionOver { .. } => "session",
-            Self::WrongSignature(_) => "signature",
+            Self::WrongSignature(_) | Self::HostInCapitals(_) => "signature",
             Self::OtherAccount(_) => "account",
             Self::NotAuthorized { .. } => "policy",
         }

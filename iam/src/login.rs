@@ -21,7 +21,7 @@ use crate::authorization::{Decision, Request, authorize};
 use crate::cluster::{Cluster, SERVICE};
 use crate::credentials::{self, Authenticated, Fault, PresentedCredentials};
 use crate::denial::{Denial, DenyReason};
-use crate::identity::{Identities, Principal, RoleSession};
+use crate::identity::{AccessKey, Identities, Principal, RoleSession};
 use crate::policy::RequestPrincipal;
 use crate::request_context::{LoginEnvironment, request_context};
 use crate::sigv4::ScopeFault;
@@ -247,8 +247,16 @@ fn authenticate<'i>(
         now, identities, ..
     } = *environment;
     let is_proven = |secret: &str| token.is_signed_with(secret);
-    credentials::authenticate(presented, identities, now, is_proven)
-        .map_err(|fault| denial(fault, id))
+    credentials::authenticate(presented, identities, now, is_proven).map_err(|fault| {
+        let key = identities.access_key(id);
+        let is_in_lower_case = |key: &AccessKey| token.is_signed_in_lower_case_with(&key.secret);
+        match fault {
+            Fault::WrongSignature if key.is_some_and(is_in_lower_case) => {
+                Denial::HostInCapitals(id.to_owned())
+            }
+            fault => denial(fault, id),
+        }
+    })
 }
 
 fn denial(fault: Fault, access_key_id: &str) -> Denial {

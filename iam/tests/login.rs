@@ -480,6 +480,15 @@ fn malformed_cases() -> Vec<Case> {
             Login::edited("&X-Amz-Date", "&X-Amz-Nonsense=hunter2&X-Amz-Date"),
             Malformed::Unknown.into(),
         ),
+        (
+            Login {
+                service: "rds-db",
+                ..Login::edited("&X-Amz-Date", "&DBUser=hunter2&X-Amz-Date")
+            },
+            Malformed::OtherService("rds-db".into()).into(),
+            "Credential should be scoped to correct service: 'dsql'.".to_owned(),
+            "token",
+        ),
         malformed(
             Login::edited("&X-Amz-Signature=", "&X-Amz-Signature=hunter2"),
             Malformed::Value("X-Amz-Signature").into(),
@@ -652,6 +661,13 @@ fn key_cases() -> Vec<Case> {
                 ..Login::user("alice")
             },
             Denial::WrongSignature("AKIAALICE".into()),
+            MISMATCH.into(),
+            "signature",
+        ),
+        // As botocore makes it of a host in capitals.
+        (
+            Login::edited(".on.aws", ".ON.AWS"),
+            Denial::HostInCapitals("AKIAALICE".into()),
             MISMATCH.into(),
             "signature",
         ),
@@ -885,6 +901,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
             Malformed::Twice(_) => "Malformed::Twice",
             Malformed::Missing(_) => "Malformed::Missing",
             Malformed::Unknown => "Malformed::Unknown",
+            Malformed::OtherService(_) => "Malformed::OtherService",
             Malformed::LifeTooLong => "Malformed::LifeTooLong",
             Malformed::Value(_) => "Malformed::Value",
         },
@@ -902,6 +919,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         Denial::WrongSessionToken(_) => "WrongSessionToken",
         Denial::SessionOver { .. } => "SessionOver",
         Denial::WrongSignature(_) => "WrongSignature",
+        Denial::HostInCapitals(_) => "HostInCapitals",
         Denial::OtherAccount(_) => "OtherAccount",
         Denial::NotAuthorized { why, .. } => match why {
             DenyReason::NotAllowedBy(PolicyType::IdentityBased) => {
@@ -942,7 +960,7 @@ fn no_denial_lacks_a_case() {
         .map(|(_, denial, ..)| judged(denial).unwrap())
         .collect();
     // As many as `judged` names.
-    assert_eq!(covered.len(), 34, "{covered:#?}");
+    assert_eq!(covered.len(), 36, "{covered:#?}");
 }
 
 #[test]
@@ -1141,7 +1159,7 @@ type Fault = (&'static str, bool, bool, fn(&mut World));
 const FAULTS: [Fault; 17] = [
     // 1. form
     ("Malformed::Unknown", true, true, |w| {
-        w.login.edits.push(("/?", "/?x=y&"));
+        w.login.edits.push(("/?", "/?x&"));
     }),
     // 2. scope
     ("ScopeDate", true, true, |w| {

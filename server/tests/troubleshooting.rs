@@ -68,7 +68,8 @@ fn next_denial(denial: &Denial) -> Option<Denial> {
             Malformed::Host => Denial::Malformed(Malformed::Twice("PARAMETER")),
             Malformed::Twice(_) => Denial::Malformed(Malformed::Missing("PARAMETER")),
             Malformed::Missing(_) => Denial::Malformed(Malformed::Unknown),
-            Malformed::Unknown => Denial::Malformed(Malformed::LifeTooLong),
+            Malformed::Unknown => Denial::Malformed(Malformed::OtherService("SERVICE".into())),
+            Malformed::OtherService(_) => Denial::Malformed(Malformed::LifeTooLong),
             Malformed::LifeTooLong => Denial::Malformed(Malformed::Value("PARAMETER")),
             Malformed::Value(_) => Denial::ScopeDate {
                 scope: "DAY".into(),
@@ -109,7 +110,8 @@ fn next_denial(denial: &Denial) -> Option<Denial> {
             ended: "DATE".into(),
         },
         Denial::SessionOver { .. } => Denial::WrongSignature("KEY".into()),
-        Denial::WrongSignature(_) => Denial::OtherAccount("PRINCIPAL".into()),
+        Denial::WrongSignature(_) => Denial::HostInCapitals("KEY".into()),
+        Denial::HostInCapitals(_) => Denial::OtherAccount("PRINCIPAL".into()),
         Denial::OtherAccount(_) => {
             not_authorized(DenyReason::NotAllowedBy(PolicyType::IdentityBased))
         }

@@ -8,6 +8,7 @@
 use super::ALGORITHM;
 use super::scope::Credential;
 use super::signature::{CanonicalRequest, payload_hash, signature};
+use crate::cluster::SERVICE;
 use crate::credentials::is_same_secret;
 use crate::time::parse_amz_date;
 use percent_encoding::percent_decode_str;
@@ -67,6 +68,9 @@ pub enum Malformed {
     /// A parameter that no token has.
     #[error("the token holds a parameter that is none of a token's")]
     Unknown,
+    /// A presigned request for another service, with parameters that no token has.
+    #[error("the password is a presigned request for the service {0}, not a token for dsql")]
+    OtherService(String),
     /// A life of more than [`MAX_EXPIRES`].
     #[error("X-Amz-Expires is more than 604800 seconds")]
     LifeTooLong,
@@ -129,7 +133,7 @@ impl<'a> Token<'a> {
             let at = PARAMETERS
                 .iter()
                 .position(|known| *known == name)
-                .ok_or(Malformed::Unknown)?;
+                .ok_or_else(|| unknown_parameter(query))?;
             if raw[at].replace(value).is_some() {
                 return Err(Malformed::Twice(PARAMETERS[at]));
             }
@@ -203,12 +207,16 @@ impl<'a> Token<'a> {
 
     /// The canonical request that the token's signer made: GET, path `/`, the one header `host`.
     pub fn canonical_request(&self) -> String {
+        self.canonical_request_for(self.host)
+    }
+
+    fn canonical_request_for(&self, host: &str) -> String {
         CanonicalRequest {
             method: "GET",
             path: "/",
             normalize_path: true,
             query: self.signed_parameters().collect(),
-            headers: vec![("host", self.host)],
+            headers: vec![("host", host)],
             payload_hash: &payload_hash(b""),
         }
         .text()
@@ -216,9 +224,21 @@ impl<'a> Token<'a> {
 
     /// Whether the token was signed with `secret_access_key`. Compares in constant time.
     pub fn is_signed_with(&self, secret_access_key: &str) -> bool {
-        let request = self.canonical_request();
+        self.is_signature_of(&self.canonical_request(), secret_access_key)
+    }
+
+    /// Whether the token has a host in capitals, and was signed for the same in lower case: botocore signs it so, and
+    /// writes it as it was given. It is no good token all the same, but whoever made it looks for another fault.
+    /// Compares in constant time.
+    pub fn is_signed_in_lower_case_with(&self, secret_access_key: &str) -> bool {
+        let host = self.host.to_ascii_lowercase();
+        host != self.host
+            && self.is_signature_of(&self.canonical_request_for(&host), secret_access_key)
+    }
+
+    fn is_signature_of(&self, request: &str, secret_access_key: &str) -> bool {
         let scope = &self.credential.scope;
-        let expected = signature(&request, self.signed_at, scope, secret_access_key);
+        let expected = signature(request, self.signed_at, scope, secret_access_key);
         is_same_secret(&expected, self.signature)
     }
 
@@ -226,6 +246,21 @@ impl<'a> Token<'a> {
         let mut parameters = self.signed_parameters();
         let found = parameters.find(|(name, _)| *name == PARAMETERS[at]);
         found.map(|(_, value)| value)
+    }
+}
+
+/// What a query with a parameter that no token has is: most often what signers for other services make, such as
+/// `aws rds generate-db-auth-token` with its `DBUser`.
+fn unknown_parameter(query: &str) -> Malformed {
+    let prefix = format!("{}=", PARAMETERS[CREDENTIAL]);
+    let mut pairs = query.split('&');
+    let value = pairs.find_map(|pair| pair.strip_prefix(&prefix));
+    let scope = value
+        .and_then(credential)
+        .map(|credential| credential.scope);
+    match scope.filter(|scope| scope.is_printable() && scope.service != SERVICE) {
+        Some(scope) => Malformed::OtherService(scope.service.into_owned()),
+        None => Malformed::Unknown,
     }
 }
 
