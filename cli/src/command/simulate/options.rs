@@ -274,10 +274,7 @@ mod tests {
             (r#"{"ResourceOwner": null}"#, null),
             (r#"{"CallerArn": null}"#, null),
             (r#"{"PolicySourceArn": null}"#, null),
-            (
-                r#"{"PermissionsBoundaryPolicyInputList": null}"#,
-                "invalid type: null",
-            ),
+            (r#"{"PermissionsBoundaryPolicyInputList": null}"#, null),
             (
                 "[]",
                 "invalid type: array, expected an object: the input of the command",
