@@ -62,6 +62,11 @@ pub const PACKAGE_TOOLS: Need = Need {
     programs: &["dpkg-shlibdeps", "strip", "gzip"],
     packages: &["dpkg-dev"],
 };
+/// Patroni and etcd, for the tests of failover.
+pub const PATRONI: Need = Need {
+    programs: &["patroni", "etcd"],
+    packages: &["patroni", "etcd-server", "etcd-client"],
+};
 const C_COMPILER: Need = Need {
     programs: &["cc"],
     packages: &["gcc", "libc6-dev"],

@@ -116,6 +116,8 @@ enum Name {
     Java,
     /// The commands and programs of README.md and docs/
     Readme,
+    /// Three nodes under Patroni, and a failover; runs only if it is named
+    Ha,
     /// The end of the server
     Down,
     /// PostgreSQL's own regression suite, on servers of its own
@@ -187,8 +189,13 @@ impl Name {
     fn needs_tls(self) -> bool {
         matches!(
             self,
-            Self::Python | Self::Node | Self::Rust | Self::Java | Self::Readme
+            Self::Python | Self::Node | Self::Rust | Self::Java | Self::Readme | Self::Ha
         )
+    }
+
+    /// Whether it runs only if it is named: it needs more packages or time than all tests should.
+    fn is_only_by_name(self) -> bool {
+        matches!(self, Self::Ha)
     }
 
     /// Whether it is about the same whatever the version of PostgreSQL.
@@ -271,11 +278,12 @@ fn majors(versions: &[Version]) -> Vec<u32> {
         .collect()
 }
 
-/// The steps to run for `--only`: those, and the server's start and end if one of them needs it.
+/// The steps to run for `--only`: those, and the server's start and end if one of them needs it. Without names
+/// all but those that have to be named.
 fn chosen(only: &[Name]) -> Vec<Name> {
     let all = Name::value_variants().iter().copied();
     if only.is_empty() {
-        return all.collect();
+        return all.filter(|step| !step.is_only_by_name()).collect();
     }
     let server = only
         .iter()
@@ -352,6 +360,7 @@ impl Suite {
             Name::Rust => self.rust(),
             Name::Java => self.java(),
             Name::Readme => self.readme(),
+            Name::Ha => self.ha(),
             Name::Down => up::stop(&self.directory),
             Name::Core => return self.core(),
             Name::Package => return self.package(),
@@ -447,6 +456,21 @@ impl Suite {
         if let Some(reason) = without_node {
             pytest.env("WITHOUT_NODE", reason);
         }
+        self.pytest(pytest, &tests)
+    }
+
+    /// Runs the tests of failover, for which pytest does not look by itself.
+    fn ha(&self) -> Result<()> {
+        apt::PATRONI.install()?;
+        let mut pytest = self.client(self.python_environment()?);
+        // What was acknowledged before and behind the failover is told.
+        pytest.env("PYTEST_ADDOPTS", "-rP");
+        let tests = workspace::root().join("tests/python/ha.py");
+        self.pytest(pytest, &[tests])
+    }
+
+    /// Runs these files of tests by the Python of `pytest`.
+    fn pytest(&self, mut pytest: Command, tests: &[PathBuf]) -> Result<()> {
         if self.release {
             pytest.env("UP_OPTIONS", "--release");
         }
@@ -456,7 +480,7 @@ impl Suite {
         pytest
             .args(["-m", "pytest", "-q", "-rs", "--basetemp"])
             .arg(folder.path().join("test"))
-            .args(&tests);
+            .args(tests);
         run::run(&mut pytest).inspect_err(|_| {
             println!("what the tests wrote is in {}", folder.keep().display());
         })
@@ -605,7 +629,9 @@ mod tests {
         let words = command.split_whitespace().skip(2);
         let parser = <Parser as clap::Parser>::try_parse_from(words).unwrap();
         assert_eq!(majors(&parser.arguments.pg), [19, 18, 17, 16, 15, 14]);
-        assert!(chosen(&parser.arguments.only) == Name::value_variants());
+        let named = Name::value_variants().iter().copied();
+        let all: Vec<Name> = named.filter(|step| !step.is_only_by_name()).collect();
+        assert!(chosen(&parser.arguments.only) == all);
     }
 
     #[test]
@@ -613,6 +639,7 @@ mod tests {
         assert_eq!(names(&[Name::Unit]), "unit");
         assert_eq!(names(&[Name::Rust]), "server rust down");
         assert_eq!(names(&[Name::Core]), "core");
+        assert_eq!(names(&[Name::Ha]), "server ha down");
         assert_eq!(
             names(&[]),
             "unit build server in-server python node rust java readme down core package"

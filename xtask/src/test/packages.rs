@@ -48,9 +48,10 @@ impl Packages {
                     self.optional.extend(apt::DEBOOTSTRAP.missing());
                 }
             }
+            Name::Ha => self.required.extend(apt::PATRONI.missing()),
             _ => {}
         }
-        if matches!(step, Name::Python | Name::Readme) {
+        if matches!(step, Name::Python | Name::Readme | Name::Ha) {
             self.required.extend(apt::python_packages());
         }
         if matches!(step, Name::Python | Name::Readme | Name::Node) {

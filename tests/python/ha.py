@@ -1,0 +1,331 @@
+"""Three nodes under Patroni, with etcd: tokens are judged on each, and a failover loses no GRANT.
+
+`cargo xtask test --only ha` runs it; it is no part of all tests, since it needs Debian's patroni and etcd.
+"""
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+
+import psycopg
+import pytest
+
+from support import Key, Server, access_key, account, policy, sign, until
+
+NODES = ("one", "two", "three")
+# What an hba file of one's own has for Patroni; the library puts its lines for logins with tokens before them.
+HBA = """\
+local all all peer map=nodes
+local replication all peer map=nodes
+hostssl replication replicator 127.0.0.1/32 scram-sha-256
+hostssl all rewinder 127.0.0.1/32 scram-sha-256
+"""
+
+
+def free_ports(number):
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+class Node(Server):
+    """A node: a server of Patroni's, with documents of its own."""
+
+    def __init__(self, seed, name, port, rest, etcd):
+        super().__init__(seed.variables | {"PGPORT": str(port)})
+        self.name, self.rest, self.seed = name, rest, seed
+        self.dir = seed.folder(name)
+        self.data = self.dir / "data"
+        self.iam = self.dir / "iam"
+        self.conninfo = f"host='{self.dir}' port={port} user=postgres dbname=postgres"
+        shutil.copytree(seed.iam, self.iam)
+        configuration = self.dir / "patroni.json"
+        configuration.write_text(json.dumps(self.configuration(etcd), indent=2))
+        user = seed.iam.stat()
+        for path in [self.iam, *self.iam.iterdir(), configuration]:
+            os.chown(path, user.st_uid, user.st_gid)
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        self.patroni = None
+
+    def configuration(self, etcd):
+        tls = self.seed.dir / "tls"
+        users = {pwd.getpwuid(id).pw_name for id in (os.geteuid(), self.seed.iam.stat().st_uid)}
+        parameters = {
+            "unix_socket_directories": str(self.dir), "timezone": "UTC",
+            "ssl": "on", "ssl_cert_file": str(tls / "server.pem"), "ssl_key_file": str(tls / "server.key"),
+            "shared_preload_libraries": "dsql_iam", "dsql_iam.iam_directory": str(self.iam),
+            "dsql_iam.exempt_roles": "rewinder", "wal_log_hints": "on", "fsync": "off",
+            **{f"dsql_iam.{name}": self.seed.execute(f"SHOW dsql_iam.{name}")[0][0]
+               for name in ("account_id", "region", "cluster_id", "endpoints")},
+        }
+        return {
+            "scope": "ha", "name": self.name,
+            "restapi": {"listen": f"127.0.0.1:{self.rest}", "connect_address": f"127.0.0.1:{self.rest}"},
+            "etcd3": {"host": f"127.0.0.1:{etcd}"},
+            "bootstrap": {
+                "dcs": {"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "synchronous_mode": True,
+                        "synchronous_mode_strict": True,
+                        "postgresql": {"use_pg_rewind": True, "use_slots": True}},
+                "initdb": [{"encoding": "UTF8"}, "data-checksums"],
+            },
+            "postgresql": {
+                "listen": f"127.0.0.1:{self.port}", "connect_address": f"127.0.0.1:{self.port}",
+                "data_dir": str(self.data), "bin_dir": str(self.seed.bin_dir),
+                "pgpass": str(self.dir / "pgpass"), "use_unix_socket": True, "use_unix_socket_repl": True,
+                "authentication": {
+                    "superuser": {"username": "postgres"},
+                    "replication": {"username": "replicator", "password": "of-the-replicator",
+                                    "sslmode": "require"},
+                    "rewind": {"username": "rewinder", "password": "of-the-rewinder", "sslmode": "require"},
+                },
+                "parameters": parameters,
+                "pg_hba": HBA.splitlines(),
+                "pg_ident": [f"nodes {user} {role}" for user in users for role in ("postgres", "replicator")],
+            },
+        }
+
+    def start(self):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        with open(self.dir / "patroni.log", "ab") as log:
+            self.patroni = subprocess.Popen(["patroni", self.dir / "patroni.json"], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, cwd=self.dir,
+                                            env=environment | {"HOME": str(self.dir)}, **self.seed.owner)
+
+    @property
+    def log(self):
+        return (self.dir / "patroni.log").read_text(errors="replace")
+
+    def kill(self):
+        """As a machine that loses its power."""
+        postmaster = self.postmaster()
+        self.patroni.kill()
+        os.kill(postmaster, signal.SIGKILL)
+        self.patroni.wait()
+
+    def state(self):
+        """What Patroni says of itself."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}/patroni", timeout=5) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return json.load(error)
+        except OSError:
+            return {}
+
+    def is_primary(self):
+        return self.state().get("role") in ("master", "primary")
+
+    def is_streaming(self):
+        state = self.state()
+        return state.get("state") == "running" and state.get("role") == "replica" and self.execute(
+            "SELECT status FROM pg_stat_wal_receiver") == [("streaming",)]
+
+    def mappings(self):
+        return {name for (name,) in self.execute("SELECT pg_role_name FROM sys.iam_pg_role_mappings")}
+
+
+class Cluster:
+    def __init__(self, nodes):
+        self.nodes = nodes
+
+    def primary(self):
+        return until(lambda: next((node for node in self.nodes if node.is_primary()), None),
+                     "there is a primary", 90)
+
+    def replicas(self):
+        primary = self.primary()
+        others = [node for node in self.nodes if node is not primary and node.patroni]
+        for node in others:
+            until(node.is_streaming, f"{node.name} follows: {node.log[-2000:]}", 90)
+        return others
+
+    def synchronous(self):
+        """Waits until a replica has to acknowledge each commit."""
+        until(lambda: self.primary().execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"),
+              "a synchronous replica", 60)
+
+
+@pytest.fixture(scope="module")
+def cluster(own):
+    # Patroni wants all programs in one folder: the one with the server that knows the extension.
+    own.bin_dir = own.data.parent / own.program.rpartition("/")[0]
+    for program in ("initdb", "pg_basebackup", "pg_controldata", "pg_ctl", "pg_isready", "pg_rewind"):
+        shutil.copy(own.bin / program, own.bin_dir)
+    client, peer, *ports = free_ports(2 + 2 * len(NODES))
+    folder = own.folder("etcd")
+    with contextlib.ExitStack() as stack:
+        with open(own.dir / "etcd.log", "wb") as log:
+            etcd = subprocess.Popen(
+                ["etcd", "--data-dir", folder, "--listen-client-urls", f"http://127.0.0.1:{client}",
+                 "--advertise-client-urls", f"http://127.0.0.1:{client}",
+                 "--listen-peer-urls", f"http://127.0.0.1:{peer}",
+                 "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}",
+                 "--initial-cluster", f"default=http://127.0.0.1:{peer}", "--unsafe-no-fsync"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **own.owner)
+        stack.callback(etcd.wait)
+        stack.callback(etcd.kill)
+        nodes = [Node(own, name, ports.pop(), ports.pop(), client) for name in NODES]
+        cluster = Cluster(nodes)
+        for node in nodes:
+            stack.callback(end, node)
+            node.start()
+            # The first to come makes the cluster.
+            try:
+                until(lambda node=node: node.state().get("state") == "running", f"{node.name} runs", 120)
+            except AssertionError:
+                print(node.log[-4000:])
+                raise
+        cluster.replicas()
+        cluster.synchronous()
+        cluster.primary().execute("CREATE EXTENSION dsql_iam")
+        yield cluster
+
+
+def end(node):
+    if node.patroni and node.patroni.poll() is None:
+        node.patroni.terminate()
+        try:
+            node.patroni.wait(30)
+        except subprocess.TimeoutExpired:
+            node.kill()
+
+
+def grant(connection, role, arn):
+    connection.execute(f'CREATE ROLE "{role}" LOGIN')
+    connection.execute(f"AWS IAM GRANT \"{role}\" TO '{arn}'")
+
+
+def role_arn(name):
+    return f"arn:aws:iam::012345678912:role/{name}"
+
+
+def test_each_node_judges_tokens(cluster, own):
+    primary, replicas = cluster.primary(), cluster.replicas()
+    with primary.connect() as admin:
+        grant(admin, "everywhere", role_arn("example"))
+    for node in replicas:
+        until(lambda: "everywhere" in node.mappings(), "the mapping is there")
+    for node in cluster.nodes:
+        with node.connect("everywhere", own.token("example")) as connection:
+            assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (node is not primary,)
+        assert node.refusal("everywhere", own.token("denied", admin=False)).sqlstate == "08006"
+        # The exempt role, with which Patroni lets an old primary find out what to undo: its password and no other.
+        with node.connect("rewinder", "of-the-rewinder"):
+            pass
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            node.connect("rewinder", "of-somebody")
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            node.connect("rewinder", own.token("example"))
+
+
+def test_documents_that_differ(cluster):
+    """Each node goes by its own documents: a key that one has opens that one, until the others have it too."""
+    documents = {
+        "differing-account.json": account(users={"late": [policy("dsql:DbConnectAdmin")]}),
+        "differing-key.json": access_key("late", Key("AKIALATELATELATELATE", "secret-of-the-late-key")),
+    }
+    key = Key("AKIALATELATELATELATE", "secret-of-the-late-key")
+    from support import sign
+    first, *others = cluster.nodes
+    place = lambda node: [node.write(node.iam / name, json.dumps(text)) for name, text in documents.items()]
+    place(first)
+    token = lambda: sign(key, "DbConnectAdmin")
+    until(lambda: first.admits("admin", token()), "the first node has the key")
+    for node in others:
+        assert node.refusal("admin", token()).sqlstate == "08006"
+    for node in others:
+        place(node)
+        until(lambda: node.admits("admin", token()), f"{node.name} has the key")
+    for node in cluster.nodes:
+        for name in documents:
+            (node.iam / name).unlink()
+        until(lambda: not node.admits("admin", token()), f"{node.name} has it no longer")
+
+
+class Grants(threading.Thread):
+    """Maps one role after the other on whichever node is the primary, as a migration that starts again does."""
+
+    def __init__(self, cluster, own):
+        super().__init__(daemon=True)
+        self.cluster, self.own = cluster, own
+        self.acknowledged, self.is_over, self.fault = [], threading.Event(), None
+
+    def run(self):
+        number = 0
+        while not self.is_over.is_set():
+            try:
+                primary = next((node for node in self.cluster.nodes if node.is_primary()), None)
+                if primary is None:
+                    time.sleep(0.1)  # between two looks
+                    continue
+                with primary.connect(password=self.own.token("admin")) as admin:
+                    while not self.is_over.is_set():
+                        number += 1
+                        grant(admin, f"role {number}", role_arn(f"number-{number}"))
+                        self.acknowledged.append(f"role {number}")
+            except psycopg.Error:
+                continue
+            except Exception as fault:
+                self.fault = fault
+                return
+
+
+def test_a_failover_loses_no_grant(cluster, own):
+    old = cluster.primary()
+    cluster.replicas()
+    cluster.synchronous()
+    grants = Grants(cluster, own)
+    grants.start()
+    until(lambda: len(grants.acknowledged) >= 20, "grants before")
+    old.kill()
+    survivors = [node for node in cluster.nodes if node is not old]
+    new = until(lambda: next((node for node in survivors if node.is_primary()), None), "another primary", 90)
+    before = len(grants.acknowledged)
+    until(lambda: len(grants.acknowledged) >= before + 20, "grants behind", 90)
+
+    # The old one comes back, with what it had and nobody else: by pg_rewind, whose role is an exempt one.
+    old.start()
+    until(old.is_streaming, "the old primary follows", 120)
+    grants.is_over.set()
+    grants.join(60)
+    assert not grants.fault and not grants.is_alive()
+    assert cluster.primary() is new
+    for node in cluster.nodes:
+        until(lambda: set(grants.acknowledged) <= node.mappings(), f"{node.name} has all of them")
+    assert old.mappings() == new.mappings()
+    for node in cluster.nodes:
+        with node.connect("everywhere", own.token("example")):
+            pass
+    print(f"{len(grants.acknowledged)} GRANTs acknowledged, none lost")
+
+
+def test_a_switchover(cluster, own):
+    """Asked for, as for maintenance: the same tokens log in before and behind."""
+    old = cluster.primary()
+    cluster.replicas()
+    cluster.synchronous()
+    with urllib.request.urlopen(f"http://127.0.0.1:{old.rest}/cluster", timeout=5) as answer:
+        members = json.load(answer)["members"]
+    name = next(member["name"] for member in members if member["role"] == "sync_standby")
+    synchronous = next(node for node in cluster.nodes if node.name == name)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{old.rest}/switchover", method="POST",
+        data=json.dumps({"leader": old.name, "candidate": synchronous.name}).encode())
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+    until(lambda: synchronous.is_primary(), "the other is the primary", 60)
+    cluster.replicas()
+    with synchronous.connect(password=own.token("admin")) as admin:
+        grant(admin, "behind", role_arn("behind"))
+    for node in cluster.nodes:
+        until(lambda: "behind" in node.mappings(), "the mapping is there")
