@@ -9,7 +9,7 @@
 //! | `REASSIGN OWNED BY admin`, `DROP OWNED BY admin` | nobody | the same |
 //! | `REASSIGN OWNED BY … TO admin` | `admin` | it does so before it drops a role |
 //! | `ALTER DEFAULT PRIVILEGES FOR ROLE admin` | `admin` | the same |
-//! | `SET ROLE admin`, in whichever way (`role_setting.c`) | a session of `admin` | only who logs in as `admin` is `admin`, even if a superuser has made somebody a member |
+//! | `SET ROLE admin`, in whichever way (`server_settings.c`) | a session of `admin` | only who logs in as `admin` is `admin`, even if a superuser has made somebody a member |
 //! | make, rename, change, hand out, label or drop a role that `dsql_iam.exempt_roles` lists, or make it a member, whether there is one or not; make a role `admin`, or rename one to that | an exempt role its password, in a session of its own | who logs in under such a name needs no token |
 //! | make anybody a member of a role that reaches more than ordinary roles (`reach.rs`) | nobody | CREATEROLE would be enough before 16, and `pg_execute_server_program` reads the IAM documents |
 //! | rename, label, drop or change such a role | its attributes and settings the role itself, in a session of its own | with a password of one's own it would be one's own |

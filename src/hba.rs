@@ -6,11 +6,12 @@
 //! of `shared_preload_libraries` the user's own file is back.
 //! What it says is in [`dsql_iam_server::hba`].
 
-use crate::settings;
+use crate::{port, settings};
 use dsql_iam_server::hba;
 use pgrx::pg_sys;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -38,7 +39,8 @@ pub fn install() -> Result<(), String> {
     let users_file = USERS_FILE.get_or_init(|| users_file);
     write_if_changed(&ours, &contents(users_file)?)
         .map_err(|error| format!("could not write \"{}\": {error}", ours.display()))?;
-    let path = crate::port::c_string(ours.to_string_lossy().as_bytes());
+    let path = port::c_string(ours.to_string_lossy().as_bytes());
+    let users_path = port::c_string(users_file.as_os_str().as_bytes());
     // SAFETY: two C strings; the value is copied.
     unsafe {
         pg_sys::SetConfigOption(
@@ -47,6 +49,9 @@ pub fn install() -> Result<(), String> {
             pg_sys::GucContext::PGC_POSTMASTER,
             pg_sys::GucSource::PGC_S_OVERRIDE,
         );
+    }
+    if !port::note_users_hba_file(&users_path, &path) {
+        return Err("out of memory".into());
     }
     Ok(())
 }

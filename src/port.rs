@@ -50,6 +50,7 @@ mod c {
         pub fn dsql_iam_has_label(role: pg_sys::Oid, prefix: *const c_char) -> bool;
         pub fn dsql_iam_reached_roles(role: pg_sys::Oid, out: *mut *mut RawReachedRole) -> c_int;
         pub fn dsql_iam_guard_role_setting() -> bool;
+        pub fn dsql_iam_note_users_hba_file(users: *const c_char, own: *const c_char) -> bool;
         pub fn dsql_iam_startup_fault(
             role: pg_sys::Oid,
             database: *const c_char,
@@ -427,10 +428,17 @@ pub fn expect_role(role: pg_sys::Oid, detail: &CStr) {
 }
 
 /// Keeps whoever is not to become `admin` from it, however the setting `role` is set. To be called
-/// once, while the server starts; gives false if there is no such setting. See `role_setting.c`.
+/// once, while the server starts; gives false if there is no such setting. See `server_settings.c`.
 pub fn guard_role_setting() -> bool {
     // SAFETY: puts a function into the server's table of settings, which has one thread.
     unsafe { c::dsql_iam_guard_role_setting() }
+}
+
+/// Has `hba_file`, where `postgresql.conf` sets it to the user's file, be no change while our own file is in force.
+/// To be called once, while the server starts; gives false if there is no memory for it. See `server_settings.c`.
+pub fn note_users_hba_file(users: &CStr, own: &CStr) -> bool {
+    // SAFETY: as above; the two strings are copied.
+    unsafe { c::dsql_iam_note_users_hba_file(users.as_ptr(), own.as_ptr()) }
 }
 
 /// Whether the server's parser takes a text, and its first statement is one that `fits`.

@@ -579,6 +579,28 @@ def test_hba_file_is_ours(world):
         assert "which lets in everybody once the library is not loaded" in line
 
 
+def test_reload_with_the_users_hba_file_by_its_name(world):
+    """As Debian's postgresql.conf has it, which is no change. Another file is one, for a restart."""
+    own, warning = world.own, 'parameter "hba_file" cannot be changed without restarting the server'
+    pending = "SELECT setting, pending_restart FROM pg_settings WHERE name = 'hba_file'"
+    faults = "SELECT name, error FROM pg_file_settings WHERE error IS NOT NULL"
+    world.configure({"hba_file": world.hba})
+    assert world.start()
+    mark = own.log_mark()
+    own.reload()
+    assert own.execute(pending) == [(str(world.ours), False)]
+    assert own.execute(faults) == []
+    own.execute(f"ALTER SYSTEM SET hba_file = '{world.hba}x'")
+    own.reload()
+    own.logged(warning, mark)
+    assert own.execute(pending) == [(str(world.ours), True)]
+    assert own.execute(faults) == [("hba_file", "setting could not be applied")]
+    assert own.log_since(mark).count(warning) == 1
+    own.execute(f"ALTER SYSTEM SET hba_file = '{world.hba}'")
+    own.reload()
+    assert own.execute(pending) == [(str(world.ours), False)]
+
+
 # The library loaded in other ways
 
 @pytest.mark.parametrize("setting", ["session_preload_libraries", "local_preload_libraries"])
