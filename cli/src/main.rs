@@ -13,8 +13,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use command::{
-    Report, assume_role, check, completions, create_access_key, doctor, explain, import, install,
-    man, mappings, sample_identities, setup, simulate, sts, token,
+    Report, access, assume_role, check, completions, create_access_key, doctor, explain, import,
+    install, man, mappings, sample_identities, setup, simulate, sts, token,
 };
 
 /// Tools for Aurora DSQL authentication, on AWS or on a PostgreSQL with dsql_iam.
@@ -51,6 +51,8 @@ enum Command {
     Check(check::Arguments),
     /// Explain why the token on standard input is accepted or refused
     Explain(explain::Arguments),
+    /// Show who may connect as whom, and what decides
+    Access(access::Arguments),
     /// Print the statements that make a local server's mappings those of a real cluster
     Mappings(mappings::Arguments),
     /// Simulate requests against given policies, like `aws iam simulate-custom-policy`
@@ -80,6 +82,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
             "import",
             "check",
             "explain",
+            "access",
             "mappings",
             "simulate-custom-policy",
             "simulate-principal-policy",
@@ -138,6 +141,7 @@ async fn run(command: Command) -> Result<Report, String> {
         Command::Import(arguments) => import::run(arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Access(arguments) => access::run(&arguments),
         Command::Mappings(arguments) => mappings::run(&arguments),
         Command::SimulateCustomPolicy(arguments) => simulate::run_custom(arguments),
         Command::SimulatePrincipalPolicy(arguments) => simulate::run_principal(arguments),

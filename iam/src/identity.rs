@@ -1,10 +1,13 @@
 //! The identities that were loaded: users, groups, roles, their policies, and access keys.
 
-use crate::arn::{IamArn, IamKind, SessionArn};
+use crate::arn::{Arn, IamArn, IamKind, SessionArn};
 use crate::authorization::{DenyReason, Policies, Source, Sourced};
 use crate::policy::Policy;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use time::UtcDateTime;
+
+/// The name of sessions and users that stand for a role or a group, in questions about these.
+pub const SIMULATED: &str = "simulated";
 
 /// A user or a role.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +76,64 @@ pub struct RoleSession {
     pub policies: Option<SessionPolicies>,
     /// Whether the session was narrowed by policies or tags that the document does not show.
     pub has_hidden_policies: bool,
+}
+
+impl RoleSession {
+    /// A session of a role that nothing narrows and nobody began: it stands for the role where somebody asks what
+    /// the role may, since nobody acts as a role but in a session of it.
+    pub fn simulated(role: &Principal, now: UtcDateTime) -> Self {
+        let arn = IamArn::parse(&role.arn).map_or_else(
+            |_| role.arn.clone(),
+            |role| {
+                let (partition, account, name) = (role.partition, role.account, role.name);
+                format!("arn:{partition}:sts::{account}:assumed-role/{name}/{SIMULATED}")
+            },
+        );
+        Self {
+            arn,
+            assumed_role_id: None,
+            issued_at: now,
+            has_mfa: false,
+            source_identity: None,
+            tags: Vec::new(),
+            transitive_tag_keys: Vec::new(),
+            policies: None,
+            has_hidden_policies: false,
+        }
+    }
+}
+
+impl Principal {
+    /// A user that is in one group and has nothing else: it stands for the group where somebody asks what the
+    /// group may. `None` if `group` is not the ARN of one.
+    pub fn simulated_member(group: &str) -> Option<Self> {
+        let arn = Arn::parse(group)?;
+        let path = arn.resource.strip_prefix("group/")?;
+        let name = path.rsplit('/').next()?;
+        let (partition, account) = (arn.partition, arn.account);
+        Some(Self {
+            arn: format!("arn:{partition}:iam::{account}:user/{SIMULATED}"),
+            unique_id: None,
+            tags: Vec::new(),
+            inline: Vec::new(),
+            attached: Vec::new(),
+            groups: vec![name.to_owned()],
+            boundary: None,
+            trust_policy: None,
+            max_session_duration: None,
+        })
+    }
+}
+
+/// A role session of the documents, without its secrets.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownSession<'i> {
+    /// The session.
+    pub session: &'i RoleSession,
+    /// When it ends.
+    pub expiration: Option<UtcDateTime>,
+    /// Whether the status of its access key is `Active`.
+    pub is_active: bool,
 }
 
 /// The session policies of a session.
@@ -222,6 +283,41 @@ impl Identities {
     pub fn role(&self, account: &str, name: &str) -> Option<&Principal> {
         let key = PrincipalName::new(IamKind::Role, account, name);
         self.principals.get(self.by_name.get(&key)?)
+    }
+
+    /// All users and roles, sorted by ARN.
+    pub fn principals(&self) -> Vec<&Principal> {
+        let mut all: Vec<&Principal> = self.principals.values().collect();
+        all.sort_unstable_by(|one, other| one.arn.cmp(&other.arn));
+        all
+    }
+
+    /// All groups, sorted by ARN.
+    pub fn groups(&self) -> Vec<&Group> {
+        let mut all: Vec<&Group> = self.groups.values().collect();
+        all.sort_unstable_by(|one, other| one.arn.cmp(&other.arn));
+        all
+    }
+
+    /// All role sessions, sorted by ARN and by their ends.
+    pub fn sessions(&self) -> Vec<KnownSession<'_>> {
+        let sessions = self
+            .access_keys
+            .values()
+            .filter_map(|key| match &key.owner {
+                Owner::User { .. } => None,
+                Owner::Session(session) => Some(KnownSession {
+                    session,
+                    expiration: key.expiration,
+                    is_active: key.is_active,
+                }),
+            });
+        let mut all: Vec<KnownSession<'_>> = sessions.collect();
+        all.sort_by(|one, other| {
+            let key = |known: &KnownSession<'_>| (known.session.arn.clone(), known.expiration);
+            key(one).cmp(&key(other))
+        });
+        all
     }
 
     /// The group with this ARN. Looks at one after the other.

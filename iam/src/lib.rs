@@ -13,6 +13,7 @@
 // The face of the crate is what this file says, and no more.
 #![warn(unreachable_pub)]
 
+pub mod access;
 mod actions;
 mod arn;
 mod audit;
@@ -48,12 +49,12 @@ pub use credentials::{Authenticated, PresentedCredentials, is_same_secret};
 pub use denial::{Denial, printable};
 pub use explain::{CheckOutcome, Explanation, SignedValue, explain};
 pub use identity::{
-    AccessKey, ClusterDescription, Group, Identities, IdentityCounts, InlinePolicy, Owner,
-    Principal, RoleSession, SessionPolicies, Tag,
+    AccessKey, ClusterDescription, Group, Identities, IdentityCounts, InlinePolicy, KnownSession,
+    Owner, Principal, RoleSession, SIMULATED, SessionPolicies, Tag,
 };
 pub use login::{
-    ADMIN, Admission, Caller, KeyCounts, Refused, Verdict, check_claims, count_keys, judge,
-    judge_token,
+    ADMIN, Access, Admission, Caller, KeyCounts, Refused, Verdict, check_claims, count_keys, judge,
+    judge_token, may_connect,
 };
 pub use request_context::{ConnectionFacts, LoginEnvironment, request_context, simulated_context};
 pub use time::{CLOCK_SKEW, format_amz_date};

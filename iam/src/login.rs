@@ -99,32 +99,59 @@ pub fn judge_token<'i>(
         Ok(authenticated) => authenticated,
         Err(denial) => return Verdict::refused(denial, None, Some(action)),
     };
-    let Authenticated { principal, session } = authenticated;
     let caller = Caller {
         arn: authenticated.arn().to_owned(),
-        mapped_arn: principal.arn.clone(),
+        mapped_arn: authenticated.principal.arn.clone(),
     };
-    if !is_of(principal, cluster.account()) {
-        let denial = Denial::OtherAccount(caller.arn.clone());
-        return Verdict::refused(denial, Some(caller), Some(action));
+    let Access { outcome, decision } = may_connect(&authenticated, action, environment);
+    match outcome {
+        Ok(()) => Verdict {
+            outcome: Ok(Admission { caller, action }),
+            decision,
+        },
+        Err(denial) => Verdict {
+            decision,
+            ..Verdict::refused(denial, Some(caller), Some(action))
+        },
     }
-    let (reason, decision) = match decide(principal, session, action, environment) {
+}
+
+/// What IAM says of a caller who wants to connect, and what that rests on.
+#[derive(Debug)]
+pub struct Access<'i> {
+    /// Yes, or why not.
+    pub outcome: Result<(), Denial>,
+    /// What the policies decided; `None` if they were not asked, or if one that counts is in no document.
+    pub decision: Option<Decision<'i>>,
+}
+
+/// Whether a caller may connect to the cluster, now and from there, as `admin` or as a role that it is mapped
+/// to: all that a login is judged by once its token has been found to be the caller's.
+pub fn may_connect<'i>(
+    caller: &Authenticated<'i>,
+    action: Action,
+    environment: &LoginEnvironment<'i>,
+) -> Access<'i> {
+    let cluster = environment.cluster;
+    if !is_of(caller.principal, cluster.account()) {
+        return Access {
+            outcome: Err(Denial::OtherAccount(caller.arn().to_owned())),
+            decision: None,
+        };
+    }
+    let (reason, decision) = match decide(caller.principal, caller.session, action, environment) {
         Ok(decision) => (DenyReason::of(&decision), Some(decision)),
         Err(reason) => (Some(reason), None),
     };
-    let Some(why) = reason else {
-        let outcome = Ok(Admission { caller, action });
-        return Verdict { outcome, decision };
-    };
-    let denial = Denial::NotAuthorized {
-        principal: caller.arn.clone(),
+    let not_authorized = |why| Denial::NotAuthorized {
+        principal: caller.arn().to_owned(),
         action,
         resource: cluster.arn(),
         why,
     };
-    Verdict {
+    Access {
+        outcome: reason.map_or(Ok(()), |why| Err(not_authorized(why))),
         decision,
-        ..Verdict::refused(denial, Some(caller), Some(action))
     }
 }
 

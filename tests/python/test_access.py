@@ -1,8 +1,23 @@
-"""Who may connect as whom: the mappings of another server."""
+"""Who may connect as whom: `dsql-iam access`, and the mappings of another server."""
 
+import csv
+import io
+import json
+import os
+import random
+import shutil
 import subprocess
+import time
+import xml.etree.ElementTree
 
-from support import ACCOUNT
+import pytest
+
+from support import ACCOUNT, Key, REGION, access_key, account, assumed_role, policy, sign
+
+ID = "abcdefghijklmnopqrstuvwxyz"
+CLUSTER = f"arn:aws:dsql:{REGION}:{ACCOUNT}:cluster/{ID}"
+IAM = f"arn:aws:iam::{ACCOUNT}"
+STS = f"arn:aws:sts::{ACCOUNT}"
 
 APP = f"arn:aws:iam::{ACCOUNT}:role/team's/App"
 MAPPINGS = "SELECT * FROM sys.iam_pg_role_mappings WHERE pg_role_name LIKE 'access%' ORDER BY 1"
@@ -26,13 +41,18 @@ def test_the_mappings_of_another_server(server, role, tmp_path):
     expected = mapped()
     assert len(expected) == 4
     for arguments in FORMATS:
+        creating = ["--create-roles"] if arguments == ["--csv"] else []
         only = "" if arguments in (["--csv"], ["--expanded"]) else " LIMIT 2"  # a bar in a name
         printed = psql(server, *arguments, "--command", MAPPINGS + only)
         path = tmp_path / "mappings.txt"
         path.write_text(printed)
-        done = subprocess.run([server.command, "mappings", "--from", path],
+        done = subprocess.run([server.command, "mappings", "--from", path, *creating],
                               text=True, capture_output=True, timeout=60)
         assert done.returncode == 0, (arguments, done.stderr)
+        assert not creating or 'CREATE ROLE "access_reader" WITH LOGIN;' in done.stdout
+        if creating:
+            for name in names:
+                server.execute(f'DROP OWNED BY "{name}"', f'DROP ROLE "{name}"')
         for arn, name in mapped():
             server.execute(f"""SELECT sys.iam_revoke('{name.replace("'", "''")}', '{arn.replace("'", "''")}')""")
         assert mapped() == set()
@@ -51,3 +71,294 @@ def test_a_mapping_that_cannot_be_told_is_an_error(server, tmp_path):
     assert done.stderr == (
         "dsql-iam: standard input: line 3: it has 3 columns, and the header has 2: "
         "have it printed as CSV (psql --csv)\n")
+
+
+# dsql-iam access
+
+
+def statement(effect, action, **more):
+    return {"Effect": effect, "Action": action, "Resource": CLUSTER} | more
+
+
+def inline(name, *statements):
+    return {"PolicyName": name, "PolicyDocument": {
+        "Version": "2012-10-17", "Statement": list(statements)}}
+
+
+def managed(name, *statements):
+    return {"PolicyName": name, "Arn": f"{IAM}:policy/{name}", "DefaultVersionId": "v1",
+            "PolicyVersionList": [{"VersionId": "v1", "IsDefaultVersion": True, "Document": {
+                "Version": "2012-10-17", "Statement": list(statements)}}]}
+
+
+def documents():
+    """One of each kind, and a reason for each refusal."""
+    details = account(
+        {"alice": [policy("dsql:DbConnect")], "bound": [policy("dsql:*")], "carol": []},
+        {"App": [policy("dsql:DbConnect")],
+         "Office": [inline("office", statement("Allow", "dsql:DbConnect", Sid="Office", Condition={
+             "IpAddress": {"aws:SourceIp": "10.0.0.0/8"},
+             "DateLessThan": {"aws:CurrentTime": "2026-01-01T00:00:00Z"}}))]})
+    app = details["RoleDetailList"][0]
+    app["Path"], app["Arn"] = "/team/", f"{IAM}:role/team/App"
+    users = {user["UserName"]: user for user in details["UserDetailList"]}
+    users["bound"]["PermissionsBoundary"] = {
+        "PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": f"{IAM}:policy/limit"}
+    users["carol"]["GroupList"] = ["dbas"]
+    details["Policies"] = [managed("limit", statement("Allow", "dsql:DbConnect"))]
+    details["GroupDetailList"] = [{
+        "Path": "/", "GroupName": "dbas", "Arn": f"{IAM}:group/dbas", "AttachedManagedPolicies": [],
+        "GroupPolicyList": [inline("dba", statement("Allow", "dsql:DbConnectAdmin", Sid="Dba"))]}]
+    live = Key("ASIAEXAMPLEACCESS001", "the-secret-of-a-session", "its-session-token-1" * 3)
+    over = Key("ASIAEXAMPLEACCESS002", "the-secret-of-an-old-one", "its-session-token-2" * 3)
+    old = assumed_role("Office", over, expiration="2025-01-01T00:00:00+00:00")
+    return {"account.json": details, "session.json": assumed_role("App", live), "old.json": old}
+
+
+MAPPED = "".join(f"{line}\n" for line in [
+    "arn,pg_role_name", f"{IAM}:role/team/App,reader", f"{IAM}:role/Office,reader",
+    f"{IAM}:user/bound,writer", f"{IAM}:user/nobody,writer"])
+
+
+def store(folder, documents):
+    folder.mkdir(exist_ok=True)
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document))
+        (folder / name).chmod(0o600)
+    return folder
+
+
+@pytest.fixture
+def access(server, tmp_path):
+    """Runs the command on `documents`, with the mappings MAPPED."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DSQL_")}
+    (tmp_path / "mappings.csv").write_text(MAPPED)
+
+    def run(*arguments, documents=documents(), mappings=True, command="access", **options):
+        folder = store(tmp_path / "iam", documents)
+        if mappings:
+            arguments = ["--mappings", tmp_path / "mappings.csv", *arguments]
+        if command == "access":
+            arguments = ["--cluster-arn", CLUSTER, *arguments]
+        return subprocess.run([server.command, command, "--iam-directory", folder, *arguments],
+                              text=True, capture_output=True, env=kept, timeout=120, **options)
+
+    return run
+
+
+def cells(done):
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["access"]
+    return {(row["principal"], row["role"]): row for row in rows}
+
+
+def test_each_answer_has_its_reason(access):
+    answers = cells(access("--json"))
+    user, role = f"{IAM}:user/", f"{IAM}:role/"
+    allow = "Allow: identity-based policy inline policy inline of "
+    for principal, name, is_allowed, check, because in [
+        (f"{user}alice", "admin", False, "policy",
+         "because no identity-based policy allows the dsql:DbConnectAdmin action"),
+        (f"{user}alice", "reader", False, "mapping",
+         f"{user}alice is not mapped to role reader (AWS IAM GRANT)"),
+        (f"{user}bound", "admin", False, "policy",
+         "because no permissions boundary allows the dsql:DbConnectAdmin action: "
+         f"{IAM}:policy/limit"),
+        (f"{user}bound", "writer", True, None, None),
+        (f"{user}carol", "admin", True, None, None),
+        (f"{IAM}:group/dbas", "admin", True, None, None),
+        (f"{IAM}:group/dbas", "reader", False, "policy",
+         "because no identity-based policy allows the dsql:DbConnect action"),
+        (f"{role}team/App", "reader", True, None, None),
+        (f"{role}team/App", "writer", False, "mapping",
+         f"{role}team/App is not mapped to role writer (AWS IAM GRANT)"),
+        (f"{role}Office", "reader", False, "policy",
+         "because no identity-based policy allows the dsql:DbConnect action"),
+        (f"{STS}:assumed-role/App/s", "reader", True, None, None),
+        (f"{STS}:assumed-role/Office/s", "reader", False, "session",
+         "it ended at 20250101T000000Z"),
+        (f"{user}nobody", "writer", False, "access_key", f"{user}nobody is in no document"),
+    ]:
+        row = answers[principal, name]
+        assert (row["access"] == "allowed", row["check"], row["reason"]) == (
+            is_allowed, check, because), (principal, name)
+    assert answers[f"{role}team/App", "reader"]["statements"] == [
+        f"{allow}{role}team/App, statement 1, in account.json"]
+    assert answers[f"{IAM}:group/dbas", "admin"]["statements"] == [
+        f"Allow: identity-based policy inline policy dba of {IAM}:group/dbas, statement 1 (Dba), "
+        "in account.json"]
+    assert answers[f"{role}Office", "reader"]["missing_context"] == ["aws:SourceIp"]
+    assert len(answers) == 9 * 3
+    office = cells(access("--json", "--source-ip", "10.1.2.3", "--at", "2025-06-01T00:00:00Z"))
+    assert office[f"{role}Office", "reader"]["access"] == "allowed"
+
+
+def test_as_a_table_and_as_csv(access):
+    answers = cells(access("--json"))
+    rows = list(csv.DictReader(io.StringIO(access("--csv").stdout)))
+    assert {(row["principal"], row["role"]): row["access"] for row in rows} == {
+        key: row["access"] for key, row in answers.items()}
+    done = access()
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["PRINCIPAL", "ROLE", "ACCESS", "DECIDED", "BY"]
+    line = next(line for line in lines if line.startswith(f"{IAM}:user/carol  "))
+    assert "admin   allowed  Allow: identity-based policy inline policy dba of" in line
+    assert lines[-1] == "5 allowed, 22 denied"
+    alone = access("--json", mappings=False)
+    answers = cells(alone)
+    assert {role for _, role in answers} == {"admin", "*"}
+    assert answers[f"{IAM}:user/alice", "*"]["access"] == "if mapped"
+    assert access(mappings=False).stdout.splitlines()[-1] == (
+        "2 allowed, 4 if mapped (give the mappings with --mappings), 10 denied")
+
+
+def test_expectations_are_a_test(access, tmp_path):
+    path, report = tmp_path / "expected.yaml", tmp_path / "report.xml"
+    met = f"""
+- {{principal: '{IAM}:role/team/App', role: reader, access: allowed}}
+- principal: {IAM}:user/alice
+  role: admin
+  access: denied
+- principal: {IAM}:role/Office
+  role: reader
+  access: allowed
+  source_ip: 10.1.2.3
+  at: 2025-06-01T00:00:00Z"""
+    path.write_text(met)
+    done = access("--expect", path, "--junit", report)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.splitlines()[-1] == "3 met, 0 not met"
+    assert xml.etree.ElementTree.parse(report).getroot().get("failures") == "0"
+
+    path.write_text(json.dumps([
+        {"principal": f"{IAM}:role/team/App", "role": "reader", "access": "denied"},
+        {"principal": f"{IAM}:user/al\"<i>&ce", "role": "<b>\u001b", "access": "denied"},
+        {"principal": f"{IAM}:user/carol", "role": "admin", "access": "allowed"},
+    ]))
+    done = access("--expect", path, "--junit", report)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"MISMATCH  {IAM}:role/team/App  reader: denied: expected denied, and it is allowed: Allow: "
+        f"identity-based policy inline policy inline of {IAM}:role/team/App, statement 1, in account.json",
+        f"MISMATCH  {IAM}:user/al\"<i>&ce  <b>\\u{{1b}}: denied: {IAM}:user/al\"<i>&ce is in no document",
+        f"ok        {IAM}:user/carol  admin: allowed",
+        "1 met, 2 not met"]
+    suite = xml.etree.ElementTree.parse(report).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "2")
+    cases = suite.findall("testcase")
+    assert cases[1].get("classname") == f'{IAM}:user/al"<i>&ce'
+    assert [len(case.findall("failure")) for case in cases] == [1, 1, 0]
+    assert "expected denied, and it is allowed" in cases[0].find("failure").get("message")
+
+
+@pytest.mark.parametrize(("text", "fault"), [
+    ("", "the template is empty"),
+    ("[]", "the list is empty"),
+    ("a: b", "it is not a list"),
+    ("- {principal: a, role: b}", "entry 1: missing field `access`"),
+    ("- {principal: a, role: b, access: maybe}", "entry 1: unknown variant `maybe`"),
+    ("- {principal: a, role: b, access: allowed, from: c}", "entry 1: unknown field `from`"),
+    ("- {principal: a, role: b, access: allowed, source_ip: c}", "entry 1: invalid IP address"),
+    ("- {principal: a, role: b, access: allowed, at: c}", "entry 1: it is not a time such as"),
+    ("- {principal: a, principal: a}", "duplicate member"),
+])
+def test_an_expectation_that_cannot_be_read_is_an_error(access, tmp_path, text, fault):
+    path = tmp_path / "expected.yaml"
+    path.write_text(text)
+    done = access("--expect", path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"dsql-iam: {path}: ") and fault in done.stderr, done.stderr
+
+
+def test_what_a_change_opens_and_closes(access, tmp_path):
+    changed = documents()
+    details = changed["account.json"]
+    details["RoleDetailList"][0]["RolePolicyList"] = []
+    details["UserDetailList"][0]["UserPolicyList"] = [policy("dsql:DbConnectAdmin")]
+    del details["UserDetailList"][1]
+    other = store(tmp_path / "changed", changed)
+    done = access("--diff", other)
+    assert done.returncode == 0, done.stderr
+    reason = "because no identity-based policy allows the dsql:DbConnect action"
+    assert done.stdout.splitlines() == [
+        f"closed  {IAM}:role/team/App  reader  {reason}",
+        f"opened  {IAM}:user/alice  admin  Allow: identity-based policy inline policy inline of "
+        f"{IAM}:user/alice, statement 1, in account.json",
+        f"closed  {IAM}:user/bound  writer  {IAM}:user/bound is in no document",
+        f"closed  {STS}:assumed-role/App/s  reader  {reason}",
+        "1 opened, 3 closed"]
+    changes = json.loads(access("--diff", other, "--json").stdout)
+    assert [change["change"] for change in changes] == ["closed", "opened", "closed", "closed"]
+    assert changes[1]["before"]["check"] == "policy"
+    assert access("--diff", store(tmp_path / "iam", documents())).stdout == "0 opened, 0 closed\n"
+
+
+def test_ten_thousand_principals_take_seconds(access):
+    many = account({f"user{number}": [policy("dsql:DbConnect")] for number in range(5_000)},
+                   {f"role{number}": [policy("dsql:*")] for number in range(5_000)})
+    began = time.monotonic()
+    done = access("--csv", documents={"account.json": many})
+    assert done.returncode == 0 and done.stdout.count("\n") > 30_000
+    assert time.monotonic() - began < 60  # of a debug build, beside other tests
+
+
+# The page
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+HOSTILE = "<img src=x onerror=document.title=1>"
+
+
+@pytest.fixture
+def page(access, tmp_path):
+    """The page, with somebody mapped to a role whose name is HTML."""
+    (tmp_path / "mappings.csv").write_text(f'{MAPPED}{IAM}:user/alice,"{HOSTILE}"\n')
+    path = tmp_path / "access.html"
+    done = access("--mappings", tmp_path / "mappings.csv", "--html", path, mappings=False)
+    assert (done.returncode, done.stdout) == (0, f"6 allowed, 30 denied: written to {path}\n")
+    return path
+
+
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+def test_the_page_in_a_browser(page, tmp_path):
+    def browse(*arguments, page=page, fragment=""):
+        done = subprocess.run(
+            [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+             f"--user-data-dir={tmp_path / 'browser'}", *arguments, f"file://{page}{fragment}"],
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120)
+        assert done.returncode == 0
+        return done.stdout
+
+    def shown(dom):
+        rows = dom.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr ")[1:]
+        return [row.partition("</th>")[0].partition('<th scope="row">')[2].partition(" ")[0]
+                for row in rows if "hidden" not in row.partition(">")[0]]
+
+    # Without JavaScript, with which alone the browser can print what it shows, all is there but the filter.
+    without = tmp_path / "without.html"
+    without.write_text(page.read_text().partition("<script>")[0])
+    dom = browse("--dump-dom", page=without)
+    assert '<p id="filter" hidden="">' in dom
+    assert len(shown(dom)) == 9
+    cell = '<td class="allowed"><a href="#r5-0">allowed</a></td>'
+    assert cell in dom.partition("<tbody>")[2]
+    reason = dom.partition('<dt id="r5-0">')[2].partition("<dt ")[0]
+    assert reason.startswith('admin: <b class="allowed">allowed</b>')
+    assert f"inline policy dba of {IAM}:group/dbas, statement 1 (Dba), in account.json" in reason
+    # With it there is a filter, and the name of a role stays a name.
+    dom = browse("--dump-dom")
+    assert '<p id="filter">' in dom and "9 of 9 principals" in dom
+    assert "<img" not in dom and "&lt;img src=x" in dom
+    assert "<title>Who may connect to arn:aws:dsql:" in dom
+    dom = browse("--dump-dom", fragment="#filter=user/CAROL")
+    assert shown(dom) == [f"{IAM}:user/carol"] and "1 of 9 principals" in dom
+    # Printed, it is a document.
+    browse(f"--print-to-pdf={tmp_path / 'access.pdf'}")
+    assert (tmp_path / "access.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_the_page_needs_nothing_beside_it(page):
+    text = page.read_text()
+    assert "default-src 'none'" in text and text.count("<script>") == 1
+    for word in ("http://", "https://", "src=\"", "url(", "@import"):
+        assert word not in text
+    assert HOSTILE not in text

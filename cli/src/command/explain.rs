@@ -131,7 +131,11 @@ fn json(explanation: &Explanation) -> Value {
     })
 }
 
-fn time(text: &str) -> Result<UtcDateTime, String> {
+/// A time as an option takes it.
+///
+/// # Errors
+/// A clause, if it is none.
+pub fn time(text: &str) -> Result<UtcDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339)
         .map(OffsetDateTime::to_utc)
         .map_err(|fault| format!("it is not a time such as 2024-11-25T00:15:00Z: {fault}"))

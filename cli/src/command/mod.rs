@@ -1,6 +1,7 @@
 //! The commands, one file or folder each. Each has its `Arguments` and a `run` that gives a [`Report`];
 //! parts that several of them need are in [`crate::shared`].
 
+pub mod access;
 pub mod assume_role;
 pub mod check;
 pub mod completions;

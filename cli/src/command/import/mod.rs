@@ -32,6 +32,16 @@ use crate::shared::random;
 use account::Account;
 use documents::Output;
 
+/// Reads a document of YAML, or of JSON, which is YAML too: numbers and booleans as the text that they are
+/// written as.
+///
+/// # Errors
+/// A clause, with the line.
+pub fn read_yaml(text: &str) -> Result<serde_json::Value, String> {
+    let value = cloudformation::yaml::read(text)?;
+    value.to_json().ok_or_else(|| "it is no document".into())
+}
+
 /// The longest file that is read, in bytes.
 const MAX_INPUT: u64 = 64 * 1024 * 1024;
 /// The stack of the thread that imports: references lead deep.

@@ -1,12 +1,9 @@
 //! Who asks: the simulated caller, as policies see it.
 
 use dsql_iam_core::policy::RequestPrincipal;
-use dsql_iam_core::{IamArn, IamKind, Identities, SessionArn};
+use dsql_iam_core::{IamArn, IamKind, Identities, SIMULATED, SessionArn};
 
 use super::{Error, error, is_group};
-
-/// The name of the session that stands for a role: nobody acts as a role but in a session of it.
-const SESSION_NAME: &str = "simulated";
 
 /// A user, a session of a role, or a group, which asks for nothing outside of simulations; nobody, if
 /// policies alone are simulated.
@@ -37,9 +34,7 @@ impl Asker {
             Ok(role) => {
                 let (partition, account, name) = (role.partition, role.account, role.name);
                 return Ok(Self {
-                    arn: format!(
-                        "arn:{partition}:sts::{account}:assumed-role/{name}/{SESSION_NAME}"
-                    ),
+                    arn: format!("arn:{partition}:sts::{account}:assumed-role/{name}/{SIMULATED}"),
                     role_arn: Some(arn.to_owned()),
                 });
             }

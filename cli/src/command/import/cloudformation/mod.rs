@@ -12,7 +12,7 @@ mod intrinsics;
 mod resources;
 mod sam;
 mod stack;
-mod yaml;
+pub mod yaml;
 
 use std::path::Path;
 

@@ -1,0 +1,178 @@
+//! `dsql-iam access`: who may connect as whom, and what decides.
+//!
+//! The answers are those of [`dsql_iam_core::access`], which asks the function that each login asks.
+
+mod diff;
+mod expect;
+mod page;
+mod table;
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dsql_iam_core::access::Survey;
+use dsql_iam_core::{Cluster, ConnectionFacts, Identities, LoginEnvironment};
+use time::UtcDateTime;
+
+use super::{Report, explain};
+use crate::shared::cluster;
+use crate::shared::mappings::{self, Mapping};
+
+/// The arguments of `dsql-iam access`.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  dsql-iam access --iam-directory ./iam --cluster-arn arn:aws:dsql:us-east-1:012345678912:cluster/ID
+  dsql-iam access --mappings mappings.txt --expect expected.yaml --junit report.xml
+  dsql-iam access --mappings mappings.txt --diff ./changed-iam
+
+A role's row is what a session of it may that no session policy narrows, and a group's what a user in it may by
+the group alone. Access keys are not looked at, but for those of sessions. The exit status is 1 if an expectation
+is not met.")]
+pub struct Arguments {
+    /// The directory of the IAM documents
+    #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
+    iam_directory: PathBuf,
+
+    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID [default: what the endpoint and the documents
+    /// tell]
+    #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
+    cluster_arn: Option<String>,
+
+    /// The cluster's region, if it is not the one in its ARN
+    #[arg(long)]
+    region: Option<String>,
+
+    /// The cluster's host name, ID.dsql.REGION.on.aws, instead of --cluster-arn
+    #[arg(long, value_name = "HOST", default_value = "")]
+    endpoint: String,
+
+    /// The mappings, as a client printed SELECT * FROM sys.iam_pg_role_mappings; - is standard input
+    #[arg(long, value_name = "FILE")]
+    mappings: Option<PathBuf>,
+
+    /// The time to judge as of, such as 2024-11-25T00:15:00Z [default: now]
+    #[arg(long, value_name = "TIME", value_parser = explain::time)]
+    at: Option<UtcDateTime>,
+
+    /// The client's address, for policies that ask for aws:SourceIp
+    #[arg(long, value_name = "ADDRESS")]
+    source_ip: Option<IpAddr>,
+
+    /// Print a JSON object
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+
+    /// Print CSV
+    #[arg(long)]
+    csv: bool,
+
+    /// Print what the documents of another directory would open and close instead
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["csv", "html", "expect"])]
+    diff: Option<PathBuf>,
+
+    /// Compare with a YAML or JSON list of principal, role, access (allowed or denied), and if need be
+    /// source_ip and at; exit with 1 on a mismatch
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "csv", "html"])]
+    expect: Option<PathBuf>,
+
+    /// Write what came of --expect as JUnit XML
+    #[arg(long, value_name = "FILE", requires = "expect")]
+    junit: Option<PathBuf>,
+
+    /// Write a page for people instead, with the reason behind each answer
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "csv"])]
+    html: Option<PathBuf>,
+}
+
+/// What everybody is judged by.
+struct Question<'q> {
+    cluster: &'q Cluster,
+    mappings: Option<&'q [Mapping]>,
+    now: UtcDateTime,
+    source_ip: Option<IpAddr>,
+}
+
+impl Question<'_> {
+    /// Asks for everybody in these documents, or for one ARN.
+    fn survey(&self, identities: &Identities, only: Option<&str>) -> Survey {
+        let environment = LoginEnvironment {
+            now: self.now,
+            cluster: self.cluster,
+            identities,
+            connection: ConnectionFacts {
+                source_ip: self.source_ip,
+                is_tls: true,
+            },
+        };
+        let pairs = self.mappings.map(|mappings| {
+            let pairs = mappings.iter();
+            pairs.map(|mapping| (mapping.arn.as_str(), mapping.role.as_str()))
+        });
+        match only {
+            None => Survey::new(&environment, pairs),
+            Some(arn) => Survey::of(arn, &environment, pairs),
+        }
+    }
+}
+
+/// Answers for everybody.
+///
+/// # Errors
+/// A sentence, if documents, mappings or expectations cannot be read, or a file cannot be written.
+pub fn run(arguments: &Arguments) -> Result<Report, String> {
+    let identities = load(&arguments.iam_directory)?;
+    let (region, endpoint) = (arguments.region.as_deref(), &arguments.endpoint);
+    let cluster = match &arguments.cluster_arn {
+        Some(arn) => cluster::with_arn(arn, region, endpoint)?,
+        None => cluster::derived(region, endpoint, &identities)?,
+    };
+    let mappings = arguments.mappings.as_deref().map(mappings::from_file);
+    let mappings = mappings.transpose()?;
+    let question = Question {
+        cluster: &cluster,
+        mappings: mappings.as_deref(),
+        now: arguments.at.unwrap_or_else(UtcDateTime::now),
+        source_ip: arguments.source_ip,
+    };
+    if let Some(path) = &arguments.expect {
+        let outcomes = expect::compare(&read(path)?, &question, &identities)
+            .map_err(|fault| format!("{}: {fault}", path.display()))?;
+        if let Some(junit) = &arguments.junit {
+            write(junit, &expect::junit(&outcomes))?;
+        }
+        return Ok(expect::report(&outcomes));
+    }
+    let survey = question.survey(&identities, None);
+    if let Some(directory) = &arguments.diff {
+        let changed = question.survey(&load(directory)?, None);
+        let changes = diff::changes(&survey, &changed);
+        return Ok(diff::text(&changes, arguments.json).into());
+    }
+    if let Some(path) = &arguments.html {
+        write(path, &page::html(&survey, &question))?;
+        let summary = table::summary(&survey);
+        return Ok(format!("{summary}: written to {}", path.display()).into());
+    }
+    if arguments.json {
+        Ok(format!("{:#}", table::json(&survey, &question)).into())
+    } else if arguments.csv {
+        Report::of_bytes(table::csv(&survey)?)
+    } else {
+        Ok(table::text(&survey).into())
+    }
+}
+
+fn load(directory: &Path) -> Result<Identities, String> {
+    Identities::load(directory).map_err(|fault| fault.to_string())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|fault| format!("{}: {fault}", path.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|fault| format!("{}: {fault}", path.display()))
+}

@@ -1,0 +1,143 @@
+//! The answers as a table, as JSON and as CSV.
+
+use std::fmt::Write;
+
+use dsql_iam_core::access::{Cell, Outcome, Survey};
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+
+use super::Question;
+
+/// The columns of CSV.
+const COLUMNS: [&str; 8] = [
+    "principal",
+    "principal_type",
+    "role",
+    "access",
+    "is_mapped",
+    "check",
+    "reason",
+    "statements",
+];
+
+/// For people.
+pub fn text(survey: &Survey) -> String {
+    let head = ["PRINCIPAL", "ROLE", "ACCESS", "DECIDED BY"].map(str::to_owned);
+    let rows = survey.cells().map(|cell| {
+        [
+            shown(cell.principal),
+            shown(cell.role),
+            cell.outcome.word().to_owned(),
+            shown(&because(&cell)),
+        ]
+    });
+    let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
+    let width = |at: usize| {
+        rows.iter()
+            .map(|row| row[at].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let (principal, role, access) = (width(0), width(1), width(2));
+    let mut text = String::new();
+    for [one, two, three, four] in &rows {
+        let line = format!("{one:<principal$}  {two:<role$}  {three:<access$}  {four}");
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let _ = write!(text, "\n{}", summary(survey));
+    text
+}
+
+/// How many are let in.
+pub fn summary(survey: &Survey) -> String {
+    let mut counts = [0_usize; 3];
+    for cell in survey.cells() {
+        counts[match cell.outcome {
+            Outcome::Allowed => 0,
+            Outcome::IfMapped => 1,
+            Outcome::Denied => 2,
+        }] += 1;
+    }
+    let [allowed, if_mapped, denied] = counts;
+    match if_mapped {
+        0 => format!("{allowed} allowed, {denied} denied"),
+        _ => format!(
+            "{allowed} allowed, {if_mapped} if mapped (give the mappings with --mappings), {denied} denied"
+        ),
+    }
+}
+
+/// What decides, in a line.
+pub fn because(cell: &Cell<'_>) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    if !cell.reason.is_empty() {
+        parts.push(&cell.reason);
+    }
+    parts.extend(cell.statements.iter().map(String::as_str));
+    parts.join("; ")
+}
+
+/// A text without control characters, for a terminal.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => shown.extend(char.escape_unicode()),
+            false => shown.push(char),
+        }
+    }
+    shown
+}
+
+/// For scripts.
+pub fn json(survey: &Survey, question: &Question<'_>) -> Value {
+    let cells: Vec<Value> = survey.cells().map(|cell| of_cell(&cell)).collect();
+    json!({
+        "cluster": question.cluster.arn(),
+        "at": question.now.format(&Rfc3339).ok(),
+        "source_ip": question.source_ip.map(|address| address.to_string()),
+        "access": cells,
+    })
+}
+
+/// One answer for scripts.
+pub fn of_cell(cell: &Cell<'_>) -> Value {
+    json!({
+        "principal": cell.principal,
+        "principal_type": cell.principal_type.word(),
+        "role": cell.role,
+        "access": cell.outcome.word(),
+        "is_mapped": cell.is_mapped,
+        "check": cell.check,
+        "reason": (!cell.reason.is_empty()).then_some(&cell.reason),
+        "statements": cell.statements,
+        "missing_context": cell.missing_context,
+    })
+}
+
+/// For spreadsheets.
+///
+/// # Errors
+/// If it cannot be written, which in memory it can.
+pub fn csv(survey: &Survey) -> Result<Vec<u8>, String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let written = (|| {
+        writer.write_record(COLUMNS)?;
+        for cell in survey.cells() {
+            writer.write_record([
+                cell.principal,
+                cell.principal_type.word(),
+                cell.role,
+                cell.outcome.word(),
+                cell.is_mapped
+                    .map_or("", |is| if is { "true" } else { "false" }),
+                cell.check.unwrap_or_default(),
+                &cell.reason,
+                &cell.statements.join("; "),
+            ])?;
+        }
+        Ok::<(), csv::Error>(())
+    })();
+    written.map_err(|fault| fault.to_string())?;
+    writer.into_inner().map_err(|fault| fault.to_string())
+}
