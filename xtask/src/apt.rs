@@ -42,6 +42,10 @@ pub const VALGRIND: Need = Need {
     programs: &["valgrind"],
     packages: &["valgrind"],
 };
+const CHROMIUM: Need = Need {
+    programs: &["chromium"],
+    packages: &["chromium"],
+};
 /// debootstrap, which makes a Debian in a folder.
 pub const DEBOOTSTRAP: Need = Need {
     programs: &["debootstrap"],
@@ -127,6 +131,17 @@ pub fn python_packages() -> BTreeSet<String> {
         return BTreeSet::new();
     }
     BTreeSet::from(PYTHON.map(str::to_owned))
+}
+
+/// The package of a browser, for the test of the page that `dsql-iam access` writes, if there is none and apt
+/// has it: Ubuntu's does not.
+pub fn browser_packages() -> BTreeSet<String> {
+    let others = ["chromium-browser", "google-chrome"].map(in_path);
+    let missing = CHROMIUM.missing();
+    match others.contains(&true) || missing.is_empty() || candidate("chromium").is_none() {
+        true => BTreeSet::new(),
+        false => missing,
+    }
 }
 
 /// Installs Python with its venv module.
@@ -337,6 +352,7 @@ mod tests {
             NPM,
             JDK,
             VALGRIND,
+            CHROMIUM,
             UNPACKERS,
             PACKAGE_TOOLS,
         ];

@@ -444,6 +444,9 @@ impl Suite {
     fn python(&self) -> Result<()> {
         let without_node = Self::node_modules()?.err();
         apt::java()?;
+        if let Err(error) = apt::install(&apt::browser_packages()) {
+            println!("the test of the page of dsql-iam access is skipped: {error:#}");
+        }
         if let Err(error) = apt::VALGRIND.install() {
             println!("the test of the library's memory is skipped: {error:#}");
         }

@@ -40,7 +40,10 @@ impl Packages {
 
     fn add(&mut self, step: Name) {
         match step {
-            Name::Python => self.optional.extend(apt::VALGRIND.missing()),
+            Name::Python => {
+                self.optional.extend(apt::VALGRIND.missing());
+                self.optional.extend(apt::browser_packages());
+            }
             Name::Core => self.optional.extend(apt::UNPACKERS.missing()),
             Name::Package => {
                 self.optional.extend(apt::PACKAGE_TOOLS.missing());
