@@ -57,13 +57,7 @@ fn library() -> Library {
             .err()
             .and_then(|error| access(error.path()).ok()),
         identities: identities.map(count),
-        cluster: cluster
-            .as_ref()
-            .map(|cluster| {
-                let linked = cluster.linked().iter().map(Cluster::arn).collect();
-                (cluster.arn(), linked)
-            })
-            .map_err(ToString::to_string),
+        cluster: cluster.clone().map_err(|fault| fault.to_string()),
         tls: tls(),
         audit_file: settings::audit_file().map(|path| {
             let outcome = audit::try_out(&path);

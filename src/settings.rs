@@ -24,6 +24,7 @@ static CLUSTER_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::
 static ENDPOINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 /// Clusters of other regions that are the same database.
 static LINKED_CLUSTERS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+static LOOPBACK_ENDPOINTS: GucSetting<bool> = GucSetting::<bool>::new(false);
 /// Roles that log in with their SCRAM password.
 static EXEMPT_ROLES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static MANAGE_HBA: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -94,11 +95,18 @@ pub fn register(hooks: AssignHooks) {
     string(
         c"dsql_iam.endpoints",
         c"Further host names that tokens may be signed for, separated by commas.",
-        c"The cluster's own endpoint, localhost and the loopback addresses are always accepted.",
+        c"The cluster's own endpoint, ID.dsql.REGION.on.aws, is always accepted.",
         &ENDPOINTS,
         GucContext::Sighup,
         Some(check_endpoints),
         Some(hooks.other),
+    );
+    boolean(
+        c"dsql_iam.loopback_endpoints",
+        c"Accepts tokens that were signed for localhost, 127.0.0.1 or ::1.",
+        c"For development: every other server that has this on accepts the same tokens.",
+        &LOOPBACK_ENDPOINTS,
+        GucContext::Sighup,
     );
     string(
         c"dsql_iam.linked_clusters",
@@ -432,13 +440,18 @@ pub fn iam_directory() -> PathBuf {
 /// # Errors
 /// [`BadCluster`] names the setting that is missing or malformed.
 pub fn cluster() -> Result<Cluster, BadCluster> {
-    Cluster::new(
+    let cluster = Cluster::new(
         &text(&ACCOUNT_ID),
         &text(&REGION),
         &text(&CLUSTER_ID),
         &text(&ENDPOINTS),
     )?
-    .with_linked(&text(&LINKED_CLUSTERS))
+    .with_linked(&text(&LINKED_CLUSTERS))?;
+    Ok(if LOOPBACK_ENDPOINTS.get() {
+        cluster.with_loopback_endpoints()
+    } else {
+        cluster
+    })
 }
 
 /// `dsql_iam.exempt_roles`, taken apart.

@@ -9,7 +9,8 @@ pub const SERVICE: &str = "dsql";
 /// How many characters the id of a cluster has.
 pub const ID_LEN: usize = 26;
 
-/// The names that every cluster here answers to.
+/// The names of the machine that one is on. Each machine has them, so a token for one of them is for no cluster
+/// in particular.
 const LOOPBACK: [&str; 4] = ["localhost", "127.0.0.1", "[::1]", "::1"];
 
 /// The cluster: what its ARN is made of, the host names a token may be signed for, and the clusters of other
@@ -52,8 +53,7 @@ impl Cluster {
     ///
     /// Takes its account (twelve digits), region, id (26 characters) and `further_endpoints`, a
     /// list separated by commas; a port behind a name is passed over, since a name counts with any. The
-    /// cluster's own name `ID.dsql.REGION.on.aws`, `localhost` and the loopback addresses are endpoints
-    /// without being listed.
+    /// cluster's own name `ID.dsql.REGION.on.aws` is an endpoint without being listed.
     ///
     /// # Errors
     /// [`BadCluster`] names the part that does not fit.
@@ -72,8 +72,7 @@ impl Cluster {
         if !is_id(id) {
             return Err(BadCluster::Id(id.to_owned()));
         }
-        let mut endpoints: Vec<String> = LOOPBACK.map(str::to_owned).to_vec();
-        endpoints.push(endpoint(id, region));
+        let mut endpoints = vec![endpoint(id, region)];
         for endpoint in further_endpoints.split(',').map(str::trim) {
             if endpoint.is_empty() {
                 continue;
@@ -109,7 +108,7 @@ impl Cluster {
             let is_its = |name: &str| id_and_region(name) == Some((id, region));
             let mut peer = self.clone();
             let own = self.endpoints.iter().filter(|name| is_its(name)).cloned();
-            peer.endpoints = LOOPBACK.map(str::to_owned).into_iter().chain(own).collect();
+            peer.endpoints = own.collect();
             peer.endpoints.push(endpoint(id, region));
             self.endpoints.retain(|name| !is_its(name));
             (peer.id, peer.region) = (id.to_owned(), region.to_owned());
@@ -134,6 +133,17 @@ impl Cluster {
         let id = arn.resource.strip_prefix("cluster/").unwrap_or_default();
         let region = region.unwrap_or(arn.region);
         Some(Self::new(arn.account, region, id, further_endpoints))
+    }
+
+    /// The same cluster, which takes tokens for `localhost`, `127.0.0.1` and `::1` too, and so do those that are
+    /// linked with it by now. Every other cluster that does takes the same tokens.
+    #[must_use]
+    pub fn with_loopback_endpoints(mut self) -> Self {
+        self.endpoints.extend(LOOPBACK.map(str::to_owned));
+        for peer in &mut self.linked {
+            peer.endpoints.extend(LOOPBACK.map(str::to_owned));
+        }
+        self
     }
 
     /// The account that owns the cluster.
@@ -215,12 +225,24 @@ impl Cluster {
 
     /// Whether a token signed for `host` (with or without a port) is meant for this cluster.
     pub fn answers_to(&self, host: &str) -> bool {
-        let is = |name: &str| self.endpoints.iter().any(|e| e.eq_ignore_ascii_case(name));
-        is(host)
-            || host
-                .rsplit_once(':')
-                .is_some_and(|(name, port)| is_port(port) && is(name))
+        is_one_of(&self.endpoints, host)
     }
+}
+
+/// Whether a host (with or without a port) is `localhost` or a loopback address, as clusters may take them.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    is_one_of(&LOOPBACK, host)
+}
+
+fn is_one_of(names: &[impl AsRef<str>], host: &str) -> bool {
+    let is = |name: &str| {
+        let mut names = names.iter();
+        names.any(|known| known.as_ref().eq_ignore_ascii_case(name))
+    };
+    is(host)
+        || host
+            .rsplit_once(':')
+            .is_some_and(|(name, port)| is_port(port) && is(name))
 }
 
 /// The id and the region in one of Aurora DSQL's host names, in lower case: `ID.dsql.REGION.on.aws`, or a
@@ -304,7 +326,9 @@ mod tests {
 
     #[test]
     fn endpoints_with_and_without_a_port() {
-        let cluster = Cluster::new("012345678912", "us-east-1", ID, "db.test, Other.Test").unwrap();
+        let cluster = Cluster::new("012345678912", "us-east-1", ID, "db.test, Other.Test")
+            .unwrap()
+            .with_loopback_endpoints();
         for host in [
             "localhost",
             "LOCALHOST",
@@ -329,6 +353,30 @@ mod tests {
             "abcdefghijklmnopqrstuvwxyz.dsql.us-west-2.on.aws",
         ] {
             assert!(!cluster.answers_to(host), "{host}");
+        }
+    }
+
+    /// A token for such a name is good on every cluster that takes it.
+    #[test]
+    fn a_token_is_for_one_cluster_loopback_names_count_only_where_they_are_to() {
+        let closed = Cluster::new("012345678912", "us-east-1", ID, "").unwrap();
+        let open = closed.clone().with_loopback_endpoints();
+        let listed = Cluster::new("012345678912", "us-east-1", ID, "127.0.0.1").unwrap();
+        for (host, is_listed) in [
+            ("localhost", false),
+            ("LocalHost:5432", false),
+            ("127.0.0.1", true),
+            ("127.0.0.1:5432", true),
+            ("::1", false),
+            ("[::1]:5432", false),
+        ] {
+            assert!(is_loopback(host), "{host}");
+            assert!(open.answers_to(host), "{host}");
+            assert!(!closed.answers_to(host), "{host}");
+            assert_eq!(listed.answers_to(host), is_listed, "{host}");
+        }
+        for host in ["", "localhost:", "localhost.test", "127.0.0.2", "db.test"] {
+            assert!(!is_loopback(host) && !open.answers_to(host), "{host}");
         }
     }
 
@@ -362,6 +410,9 @@ mod tests {
         let further = format!("db.test, {peer}.dsql-fnh4.us-west-2.on.aws");
         let cluster = Cluster::new("012345678912", "us-east-1", ID, &further).unwrap();
         let cluster = cluster.with_linked(&format!(" {peer}@us-west-2,")).unwrap();
+        let closed = cluster.of_id(&peer).unwrap();
+        assert!(!closed.answers_to("localhost"));
+        let cluster = cluster.with_loopback_endpoints();
         let own_arn = format!("arn:aws:dsql:us-east-1:012345678912:cluster/{ID}");
         let peers_arn = format!("arn:aws:dsql:us-west-2:012345678912:cluster/{peer}");
         for (host, arn, is_peer, answers) in [

@@ -73,6 +73,11 @@ pub enum Denial {
     /// The token was signed for a host that is not one of the cluster's endpoints.
     #[error("the token was signed for host {0}, which is not an endpoint of the cluster")]
     WrongHost(String),
+    /// The token was signed for a loopback name, and those are not endpoints of the cluster.
+    #[error(
+        "the token was signed for host {0}, a loopback name, which is not an endpoint of the cluster: loopback_endpoints is off"
+    )]
+    LoopbackHost(String),
     /// The token is older than it asked to become.
     #[error("the token expired: signed {signed}, good for {seconds} s, now {now}")]
     Expired {
@@ -232,9 +237,10 @@ impl Denial {
             | Self::UnknownPrincipal { .. }
             | Self::WrongSessionToken(_) => credentials::INVALID.into(),
             Self::SessionOver { .. } => credentials::EXPIRED.into(),
-            Self::WrongHost(_) | Self::WrongSignature(_) | Self::HostInCapitals(_) => {
-                credentials::WRONG_SIGNATURE.into()
-            }
+            Self::WrongHost(_)
+            | Self::LoopbackHost(_)
+            | Self::WrongSignature(_)
+            | Self::HostInCapitals(_) => credentials::WRONG_SIGNATURE.into(),
             Self::OtherAccount(principal) => {
                 format!("User: {principal} is not authorized to access this resource")
             }
@@ -263,7 +269,7 @@ impl Denial {
             | Self::ScopeService(_)
             | Self::ScopeTerminator(_) => "credential_scope",
             Self::WrongAction { .. } => "action",
-            Self::WrongHost(_) => "host",
+            Self::WrongHost(_) | Self::LoopbackHost(_) => "host",
             Self::Expired { .. } | Self::NotYetValid { .. } => "time",
             Self::UnknownAccessKey(_)
             | Self::InactiveAccessKey(_)

@@ -18,7 +18,7 @@
 use crate::actions::Action;
 use crate::arn::IamArn;
 use crate::authorization::{Decision, Request, authorize};
-use crate::cluster::{Cluster, SERVICE};
+use crate::cluster::{Cluster, SERVICE, is_loopback};
 use crate::credentials::{self, Authenticated, Fault, PresentedCredentials};
 use crate::denial::{Denial, DenyReason};
 use crate::identity::{AccessKey, Identities, Principal, RoleSession};
@@ -184,7 +184,11 @@ pub fn check_claims(
     check_scope(token, cluster)?;
     check_action(token, role)?;
     if !cluster.answers_to(token.host) {
-        return Err(Denial::WrongHost(token.host.to_owned()));
+        let host = token.host.to_owned();
+        return Err(match is_loopback(token.host) {
+            true => Denial::LoopbackHost(host),
+            false => Denial::WrongHost(host),
+        });
     }
     check_time(token, now)
 }

@@ -384,7 +384,7 @@ fn users_are_admitted() {
         (Login::user("gina"), user_arn("gina")),
         (
             Login {
-                host: "localhost:5432",
+                host: "db.test:5432",
                 ..Login::user("alice")
             },
             user_arn("alice"),
@@ -566,6 +566,15 @@ fn scope_and_time_cases() -> Vec<Case> {
                 ..Login::user("alice")
             },
             Denial::WrongHost("zbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".into()),
+            MISMATCH.into(),
+            "host",
+        ),
+        (
+            Login {
+                host: "localhost:5432",
+                ..Login::user("alice")
+            },
+            Denial::LoopbackHost("localhost:5432".into()),
             MISMATCH.into(),
             "host",
         ),
@@ -911,6 +920,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         Denial::ScopeTerminator(_) => "ScopeTerminator",
         Denial::WrongAction { .. } => "WrongAction",
         Denial::WrongHost(_) => "WrongHost",
+        Denial::LoopbackHost(_) => "LoopbackHost",
         Denial::Expired { .. } => "Expired",
         Denial::NotYetValid { .. } => "NotYetValid",
         Denial::UnknownAccessKey(_) => "UnknownAccessKey",
@@ -960,7 +970,7 @@ fn no_denial_lacks_a_case() {
         .map(|(_, denial, ..)| judged(denial).unwrap())
         .collect();
     // As many as `judged` names.
-    assert_eq!(covered.len(), 36, "{covered:#?}");
+    assert_eq!(covered.len(), 37, "{covered:#?}");
 }
 
 #[test]
@@ -1077,7 +1087,7 @@ fn a_signature_does_not_last_beyond_its_own_request() {
     let identities = everybody();
     // Each is well formed and differs from a good token in one signed thing.
     for (from, to) in [
-        (HOST, "localhost"),
+        (HOST, "db.test"),
         (
             HOST,
             "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws:5432",

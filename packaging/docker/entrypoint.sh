@@ -111,5 +111,5 @@ exec docker-entrypoint.sh postgres \
     -c shared_preload_libraries=dsql_iam \
     -c ssl=on -c "ssl_cert_file=$tls/server.crt" -c "ssl_key_file=$tls/server.key" \
     -c "dsql_iam.account_id=$account" -c "dsql_iam.region=$region" \
-    -c "dsql_iam.cluster_id=$cluster" -c "dsql_iam.iam_directory=$iam" \
+    -c "dsql_iam.cluster_id=$cluster" -c "dsql_iam.iam_directory=$iam" -c dsql_iam.loopback_endpoints=on \
     "${like_dsql[@]}" "$@"

@@ -87,7 +87,8 @@ fn next_denial(denial: &Denial) -> Option<Denial> {
             action: Action::DbConnect,
         },
         Denial::WrongAction { .. } => Denial::WrongHost("HOST".into()),
-        Denial::WrongHost(_) => Denial::Expired {
+        Denial::WrongHost(_) => Denial::LoopbackHost("HOST".into()),
+        Denial::LoopbackHost(_) => Denial::Expired {
             signed: "SIGNED".into(),
             earliest: "EARLIEST".into(),
             now: "NOW".into(),

@@ -74,14 +74,17 @@ as_postgres dsql-iam doctor >/tmp/doctor || fail "$(cat /tmp/doctor)"
 if grep -v '^ok ' /tmp/doctor; then fail "doctor is not all green"; fi
 
 step "a token opens it, and a wrong one does not"
+host=$(psql_ "SHOW dsql_iam.cluster_id").dsql.us-east-1.on.aws
 login() {
     PGPASSWORD=$(AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$1 dsql-iam token --admin \
-        --region us-east-1 --hostname localhost) \
+        --region us-east-1 --hostname "${2:-$host}") \
         psql -XAtq "host=localhost user=admin dbname=postgres sslmode=require" \
         -c "SELECT sys.iam_session_user()"
 }
 [ "$(login $secret)" = arn:aws:iam::012345678912:user/dba ] || fail "login"
 if login "${secret}x" 2>/tmp/refused; then fail "a wrong signature opens it"; fi
+grep -q "access denied" /tmp/refused || fail "$(cat /tmp/refused)"
+if login $secret localhost 2>/tmp/refused; then fail "a token for any machine opens it"; fi
 grep -q "access denied" /tmp/refused || fail "$(cat /tmp/refused)"
 
 step "setup by connection finds that nothing is to be done"

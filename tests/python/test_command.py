@@ -52,7 +52,7 @@ def test_explain_shows_what_was_signed_and_no_secret(server):
     token = sign(key, "DbConnectAdmin", host="elsewhere.test", region="us-west-2")
     done = explain(server, "admin", token)
     assert "region             us-west-2   (the cluster's: us-east-1)" in done.stdout
-    assert "host               elsewhere.test   (the cluster's: localhost, " in done.stdout
+    assert f"host               elsewhere.test   (the cluster's: {server.variables['DSQL_ENDPOINT']}, " in done.stdout
     wrong = sign(key, "DbConnectAdmin")
     done = explain(server, "admin", wrong)
     assert "signature          FAILED: " in done.stdout
@@ -247,7 +247,7 @@ def test_explain_token(server, role):
         signed = {name: reason for name, outcome, reason in rows if outcome == "signed"}
         assert list(signed) == ["host", "region", "service", "date of the scope", "action",
                                 "signed at", "good for"]
-        assert signed["host"].startswith("elsewhere.test   (the cluster's: localhost, ")
+        assert signed["host"].startswith(f"elsewhere.test   (the cluster's: {server.variables['DSQL_ENDPOINT']}, ")
         assert signed["region"] == "us-west-2   (the cluster's: us-east-1)"
         assert signed["service"] == "dsql" and signed["action"] == "DbConnectAdmin"
         wrong = sign(key, "DbConnectAdmin")

@@ -429,6 +429,14 @@ def test_the_cluster_is_not_described(own):
         assert inside(own) == {}
 
 
+def test_a_token_is_for_one_cluster_and_the_doctor_says_whether_for_localhost_too(own):
+    for value, word in [("on", "accepted, as by every server with dsql_iam.loopback_endpoints"),
+                        ("off", "not accepted")]:
+        with own.settings(dsql_iam__loopback_endpoints=value):
+            rows = own.execute("SELECT status, found FROM sys.doctor() WHERE check_name = 'cluster'")
+            assert rows == [("ok", f"{own.cluster_arn}; tokens for localhost are {word}")]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand files over")
 @pytest.mark.parametrize(("name", "mode", "refused"), [
     ("key.json", 0o600, "could not read "), ("key.json", 0o644, " holds a secret but has mode 0644"),

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 
 import asyncpg
 import psycopg
@@ -246,6 +247,34 @@ def test_expired(server, life, words):
     hint = f"Signature expired: {amz(signed)} is now earlier than {earliest} ({now} - {words})"
     assert_refused(server, error, mark, "08006", hint, "time",
                    f"the token expired: signed {amz(signed)}, good for {life} s, now {now}")
+
+
+@pytest.mark.parametrize("host", ["LOCALHOST:5432", "127.0.0.1", "[::1]:1"])
+def test_a_token_is_for_one_cluster_and_one_for_a_loopback_name_is_for_all(own, host):
+    """Every server that takes such names takes the same token, so they count only where a setting says so."""
+    key = own.key("admin")
+    token = sign(key, "DbConnectAdmin", host)
+    own.connect("admin", token).close()
+    reason = (f"the token was signed for host {host}, a loopback name, which is not an endpoint of the cluster: "
+              "loopback_endpoints is off")
+    with own.settings(dsql_iam__loopback_endpoints="off"):
+        mark = own.log_mark()
+        assert_refused(own, own.refusal("admin", token), mark, "08006", NO_MATCH, "host", reason)
+        # Connected to by the same address, for the cluster's own name; which of them count is said to a superuser.
+        named = sign(key, "DbConnectAdmin", own.variables["DSQL_ENDPOINT"])
+        own.connect("admin", named).close()
+        with own.superuser() as connection:
+            query = "SELECT outcome, reason FROM sys.explain_token('admin', %s) WHERE check_name = 'host'"
+            rows = connection.execute(query, (token,)).fetchall()
+        signed = f"{host}   (the cluster's: {own.variables['DSQL_ENDPOINT']}"
+        assert rows[0] == ("failed", reason)
+        assert rows[1][0] == "signed" and rows[1][1].startswith(signed)
+        environment = own.variables | {"DSQL_LOOPBACK_ENDPOINTS": "off"}
+        done = subprocess.run([own.command, "explain", "--role", "admin"], input=token, text=True,
+                              capture_output=True, env=os.environ | environment, timeout=60)
+        assert done.returncode == 1 and f"host               FAILED: {reason}\n" in done.stdout
+        with own.settings(dsql_iam__endpoints="'127.0.0.1'"):
+            assert own.admits("admin", token) == (host == "127.0.0.1")
 
 
 def test_from_the_future(server):

@@ -79,6 +79,7 @@ impl Environment<'_> {
             ("DSQL_ENDPOINT", cluster.endpoint()),
             ("DSQL_CLUSTER_ARN", cluster.arn()),
             ("DSQL_IAM_DIRECTORY", text(self.iam)),
+            ("DSQL_LOOPBACK_ENDPOINTS", "on".into()),
             (
                 "DSQL_SUPERUSER",
                 format!("host={sockets} port={port} user=postgres dbname=postgres"),

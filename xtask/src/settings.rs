@@ -86,6 +86,7 @@ impl Settings<'_> {
             set("dsql_iam.linked_clusters", &linked.join(", "));
         }
         set("dsql_iam.iam_directory", &self.iam.to_string_lossy());
+        set("dsql_iam.loopback_endpoints", "on");
         text
     }
 }

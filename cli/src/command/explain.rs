@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use dsql_iam_core::{ConnectionFacts, Explanation, Identities, LoginEnvironment, explain};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -20,7 +21,7 @@ const MAX_INPUT: u64 = 65_536 + 2;
 #[derive(Args)]
 #[command(after_help = "\
 Example:
-  dsql-iam token --hostname localhost | dsql-iam explain --role example
+  dsql-iam token --hostname localhost | dsql-iam explain --role example --loopback-endpoints
 
 Without --cluster-arn the cluster is that of the endpoint ID.dsql.REGION.on.aws, in the account that the
 documents are of.
@@ -57,6 +58,10 @@ pub struct Arguments {
     #[arg(long, value_name = "CLUSTERS", default_value = "")]
     linked: String,
 
+    /// Accept tokens for localhost and loopback addresses, as with dsql_iam.loopback_endpoints = on
+    #[arg(long, env = "DSQL_LOOPBACK_ENDPOINTS", value_parser = BoolishValueParser::new())]
+    loopback_endpoints: bool,
+
     /// The client's address, for policies that ask for aws:SourceIp
     #[arg(long, value_name = "ADDRESS")]
     source_ip: Option<IpAddr>,
@@ -86,6 +91,10 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
     let cluster = cluster
         .with_linked(&arguments.linked)
         .map_err(|fault| fault.to_string())?;
+    let cluster = match arguments.loopback_endpoints {
+        true => cluster.with_loopback_endpoints(),
+        false => cluster,
+    };
     let environment = LoginEnvironment {
         now: arguments.at.unwrap_or_else(UtcDateTime::now),
         cluster: &cluster,

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dsql_iam_core::directory::LoadError;
-use dsql_iam_core::{Identities, KeyCounts, count_keys};
+use dsql_iam_core::{Cluster, Identities, KeyCounts, count_keys};
 use serde::Deserialize;
 use time::UtcDateTime;
 
@@ -121,8 +121,8 @@ pub struct Library {
     pub version: &'static str,
     /// whether the parser takes an `AWS IAM GRANT` now
     pub understands_syntax: bool,
-    /// the cluster's ARN and those of the clusters linked with it, or which setting is wrong
-    pub cluster: Result<(String, Vec<String>), String>,
+    /// the cluster, with those linked with it, or which setting is wrong
+    pub cluster: Result<Cluster, String>,
     /// the hba file that the server would have without the library, if the library brings its own
     pub users_hba: Option<UsersHba>,
     /// the user that the server runs as

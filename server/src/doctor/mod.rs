@@ -18,6 +18,7 @@ use self::extension::{extension, syntax};
 use self::hba::{hba, other_logins};
 use self::identities::iam_directory;
 use self::tls::tls;
+use dsql_iam_core::Cluster;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -166,8 +167,21 @@ fn preloaded(facts: &Facts, library: Option<&Library>) -> Finding {
 fn cluster(library: &Library) -> Finding {
     const CHECK: &str = "cluster";
     match &library.cluster {
-        Ok((arn, linked)) if linked.is_empty() => fine(CHECK, arn),
-        Ok((arn, linked)) => fine(CHECK, format!("{arn}, linked with {}", linked.join(", "))),
+        Ok(cluster) => {
+            let mut found = cluster.arn();
+            let linked: Vec<String> = cluster.linked().iter().map(Cluster::arn).collect();
+            if !linked.is_empty() {
+                found += &format!(", linked with {}", linked.join(", "));
+            }
+            let loopback = match cluster.answers_to("localhost") {
+                true => "accepted, as by every server with dsql_iam.loopback_endpoints",
+                false => "not accepted",
+            };
+            fine(
+                CHECK,
+                format!("{found}; tokens for localhost are {loopback}"),
+            )
+        }
         Err(fault) => {
             let setting = fault.split_whitespace().next().unwrap_or_default();
             bad(

@@ -4,8 +4,8 @@ use super::hba::{hba, other_logins, place};
 use super::identities::iam_directory;
 use super::tls::tls;
 use super::*;
-use dsql_iam_core::KeyCounts;
 use dsql_iam_core::directory::LoadError;
+use dsql_iam_core::{Cluster, KeyCounts};
 use std::io;
 use std::path::PathBuf;
 use std::slice::from_ref;
@@ -110,11 +110,15 @@ fn counts(keys: KeyCounts) -> Counts {
     }
 }
 
+fn sample_cluster() -> Cluster {
+    Cluster::new("012345678912", "us-east-1", &"a".repeat(26), "").unwrap()
+}
+
 fn library() -> Library {
     Library {
         version: "1",
         understands_syntax: true,
-        cluster: Ok(("arn".into(), Vec::new())),
+        cluster: Ok(sample_cluster()),
         users_hba: Some(UsersHba {
             file: "/etc/pg_hba.conf".into(),
             lines_before: 4,
