@@ -184,6 +184,32 @@ impl<'a> SessionArn<'a> {
     }
 }
 
+/// Whether an ARN is that of an IAM resource of this kind (`group`, `policy`) and name, path or not, in an
+/// account, or in AWS's own, `aws`.
+pub(crate) fn is_iam_resource(arn: &str, kind: &str, name: &str) -> bool {
+    let is_named = |resource: &str| {
+        let rest = resource.strip_prefix(kind);
+        let rest = rest.and_then(|rest| rest.strip_prefix('/'));
+        rest.is_some_and(|rest| rest.rsplit('/').next() == Some(name))
+    };
+    Arn::parse(arn).is_some_and(|arn| {
+        arn.service == "iam"
+            && arn.region.is_empty()
+            && (is_account_id(arn.account) || arn.account == "aws")
+            && !name.is_empty()
+            && is_named(arn.resource)
+    })
+}
+
+/// Whether it has the form of the unique id of a user or role, `AIDA…` or `AROA…`. IAM gives each out once.
+pub(crate) fn is_unique_id(text: &str) -> bool {
+    text.len() >= 16
+        && (text.starts_with("AIDA") || text.starts_with("AROA"))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
 /// Whether `text` is an AWS account id: twelve digits.
 pub fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())

@@ -87,6 +87,12 @@ pub(crate) enum Fault {
         /// `user NAME`, or the session's ARN.
         owner: String,
     },
+    /// Several accounts have a user of the name, and the document does not say whose it is.
+    #[error("several accounts have the access key's user, and its document does not say which")]
+    AmbiguousOwner {
+        /// `user NAME`
+        owner: String,
+    },
 }
 
 /// Authenticates a caller.
@@ -122,10 +128,16 @@ pub(crate) fn authenticate<'i>(
     if !is_proven {
         return Err(Fault::WrongSignature);
     }
-    owner(key, identities).ok_or_else(|| Fault::UnknownOwner {
-        owner: match &key.owner {
-            Owner::User { name, .. } => format!("user {name}"),
-            Owner::Session(session) => session.arn.clone(),
+    owner(key, identities).ok_or_else(|| match &key.owner {
+        Owner::User { name, account } => {
+            let owner = format!("user {name}");
+            match account.is_none() && identities.is_of_several_accounts(name) {
+                true => Fault::AmbiguousOwner { owner },
+                false => Fault::UnknownOwner { owner },
+            }
+        }
+        Owner::Session(session) => Fault::UnknownOwner {
+            owner: session.arn.clone(),
         },
     })
 }

@@ -114,6 +114,17 @@ pub enum Denial {
         /// the user's name or the session's ARN
         owner: String,
     },
+    /// Several accounts have a user of the access key's name.
+    #[error(
+        "access key {access_key} belongs to {owner}, and several accounts have one: its document has to say \
+         which, with AccountId"
+    )]
+    AmbiguousPrincipal {
+        /// the access key id
+        access_key: String,
+        /// `user NAME`
+        owner: String,
+    },
     /// The session token is missing, wrong, or there where there should be none.
     #[error("the session token is not the one that belongs to access key {0}")]
     WrongSessionToken(String),
@@ -235,6 +246,7 @@ impl Denial {
             Self::UnknownAccessKey(_)
             | Self::InactiveAccessKey(_)
             | Self::UnknownPrincipal { .. }
+            | Self::AmbiguousPrincipal { .. }
             | Self::WrongSessionToken(_) => credentials::INVALID.into(),
             Self::SessionOver { .. } => credentials::EXPIRED.into(),
             Self::WrongHost(_)
@@ -273,7 +285,8 @@ impl Denial {
             Self::Expired { .. } | Self::NotYetValid { .. } => "time",
             Self::UnknownAccessKey(_)
             | Self::InactiveAccessKey(_)
-            | Self::UnknownPrincipal { .. } => "access_key",
+            | Self::UnknownPrincipal { .. }
+            | Self::AmbiguousPrincipal { .. } => "access_key",
             Self::WrongSessionToken(_) | Self::SessionOver { .. } => "session",
             Self::WrongSignature(_) | Self::HostInCapitals(_) => "signature",
             Self::OtherAccount(_) => "account",

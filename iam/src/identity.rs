@@ -1,6 +1,6 @@
 //! The identities that were loaded: users, groups, roles, their policies, and access keys.
 
-use crate::arn::{Arn, IamArn, IamKind, SessionArn};
+use crate::arn::{Arn, IamArn, IamKind, SessionArn, is_unique_id};
 use crate::authorization::{DenyReason, Policies, Source, Sourced};
 use crate::policy::Policy;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -227,6 +227,10 @@ pub struct Identities {
     pub(crate) access_keys: HashMap<String, AccessKey>,
     /// ARNs by name, since sessions and keys show no path.
     pub(crate) by_name: HashMap<PrincipalName, String>,
+    /// ARNs of users, roles and groups by kind, account and name in lower case: IAM has no two that differ by case.
+    pub(crate) by_folded_name: HashMap<(&'static str, String, String), String>,
+    /// ARNs of users and roles by unique id.
+    pub(crate) by_unique_id: HashMap<String, String>,
     /// ARNs of users by name alone, `None` where several accounts have one of that name.
     pub(crate) users_by_name: HashMap<String, Option<String>>,
     /// Service control policies, each with its name.
@@ -343,18 +347,54 @@ impl Identities {
             .map(move |name| self.groups.get(&key(name)))
     }
 
+    /// Whether several accounts have a user of that name.
+    pub(crate) fn is_of_several_accounts(&self, name: &str) -> bool {
+        self.users_by_name.get(name).is_some_and(Option::is_none)
+    }
+
+    /// Takes the name of a user, role or group, of which there is one in an account, in whatever case.
+    ///
+    /// # Errors
+    /// A sentence, if there is one.
+    pub(crate) fn add_name(
+        &mut self,
+        kind: &'static str,
+        account: &str,
+        name: &str,
+        arn: &str,
+    ) -> Result<(), String> {
+        let key = (kind, account.to_owned(), name.to_ascii_lowercase());
+        match self.by_folded_name.insert(key, arn.to_owned()) {
+            None => Ok(()),
+            Some(other) if other.rsplit('/').next() == Some(name) => {
+                Err(format!("{arn} is there twice"))
+            }
+            Some(other) => Err(format!(
+                "{arn} and {other} differ by upper and lower case, and IAM has one {kind} of such a name"
+            )),
+        }
+    }
+
     /// Adds a user or role.
     ///
     /// # Errors
-    /// A sentence, if its ARN is none or is there already.
+    /// A sentence, if its ARN is none, or if it, its name in another case or its unique id is there already.
     pub(crate) fn add_principal(&mut self, principal: Principal) -> Result<(), String> {
         let arn = principal.arn.clone();
         let parsed =
             IamArn::parse(&arn).map_err(|_| format!("\"{arn}\" is no ARN of a user or role"))?;
-        let key = PrincipalName::new(parsed.kind, parsed.account, parsed.name);
-        if self.by_name.insert(key, arn.clone()).is_some() {
-            return Err(format!("{arn} is there twice"));
+        let kind = match parsed.kind {
+            IamKind::User => "user",
+            IamKind::Role => "role",
+        };
+        self.add_name(kind, parsed.account, parsed.name, &arn)?;
+        if let Some(id) = principal.unique_id.as_ref().filter(|id| is_unique_id(id))
+            && let Some(other) = self.by_unique_id.insert(id.clone(), arn.clone())
+        {
+            return Err(format!("{arn} has the unique id {id}, which is {other}'s"));
         }
+        let key = PrincipalName::new(parsed.kind, parsed.account, parsed.name);
+        self.by_name.insert(key, arn.clone());
         if parsed.kind == IamKind::User {
             let named = self.users_by_name.entry(parsed.name.to_owned());
             named

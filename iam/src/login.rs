@@ -17,7 +17,7 @@
 
 use crate::actions::Action;
 use crate::arn::IamArn;
-use crate::authorization::{Decision, Request, authorize};
+use crate::authorization::{Decision, DecisionKind, Request, authorize};
 use crate::cluster::{Cluster, SERVICE, is_loopback};
 use crate::credentials::{self, Authenticated, Fault, PresentedCredentials};
 use crate::denial::{Denial, DenyReason};
@@ -302,6 +302,7 @@ fn denial(fault: Fault, access_key_id: &str) -> Denial {
         },
         Fault::WrongSignature => Denial::WrongSignature(access_key),
         Fault::UnknownOwner { owner } => Denial::UnknownPrincipal { access_key, owner },
+        Fault::AmbiguousOwner { owner } => Denial::AmbiguousPrincipal { access_key, owner },
     }
 }
 
@@ -372,7 +373,20 @@ fn decide<'i>(
         resource_account: None,
         context: &request_context(environment, principal, session),
     };
-    Ok(authorize(&policies, &caller, &request))
+    let decision = authorize(&policies, &caller, &request);
+    if decision.kind == DecisionKind::ExplicitDeny && caller.unique_id.is_none() {
+        // With an id that nobody has: does a Deny decide that names the caller?
+        let other = RequestPrincipal {
+            unique_id: Some(""),
+            ..caller
+        };
+        if authorize(&policies, &other, &request).kind != DecisionKind::ExplicitDeny {
+            let member = session.map_or("UserId", |_| "RoleId");
+            let missing = format!("the {member} of {}, which a Deny may name,", principal.arn);
+            return Err(DenyReason::Incomplete(missing));
+        }
+    }
+    Ok(decision)
 }
 
 #[cfg(test)]

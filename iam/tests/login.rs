@@ -30,9 +30,9 @@ const NOW: UtcDateTime = utc_datetime!(2024-11-25 00:05:00);
 const SESSION_END: &str = "2024-11-25T01:00:00+00:00";
 
 /// Users of `data/account.json`, of `data/other_account.json`, and of none.
-const USERS: [&str; 19] = [
+const USERS: [&str; 20] = [
     "alice", "bob", "carol", "dave", "dora", "erin", "frank", "gina", "hugo", "ivan", "judy",
-    "eve", "mallory", "near", "far", "otto", "paul", "quinn", "rita",
+    "eve", "mallory", "near", "far", "otto", "paul", "quinn", "rita", "twin",
 ];
 /// Sessions: account, role, name, end, and `PackedPolicySize` (0: not printed).
 const SESSIONS: [(&str, &str, &str, &str, u32); 9] = [
@@ -169,6 +169,13 @@ fn service_control_policy() -> Value {
     }})
 }
 
+/// A user whose name two accounts have.
+fn users_of_two_accounts() -> Value {
+    let arn = |account: &str| format!("arn:aws:iam::{account}:user/twin");
+    let user = |account| json!({"UserName": "twin", "Arn": arn(account)});
+    json!({"UserDetailList": [user(ACCOUNT), user(OTHER_ACCOUNT)]})
+}
+
 fn merged(texts: &[String]) -> Identities {
     let parsed = texts.iter().map(|text| {
         let document = documents::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -183,6 +190,7 @@ fn everybody() -> Identities {
         include_str!("data/account.json").to_owned(),
         include_str!("data/other_account.json").to_owned(),
         access_key("alice", "retired", "Inactive").to_string(),
+        users_of_two_accounts().to_string(),
     ];
     texts.extend(USERS.map(|user| access_key(user, user, "Active").to_string()));
     texts.extend(SESSIONS.map(|(a, r, n, e, p)| {
@@ -637,6 +645,15 @@ fn key_cases() -> Vec<Case> {
             "access_key",
         ),
         (
+            Login::user("twin"),
+            Denial::AmbiguousPrincipal {
+                access_key: "AKIATWIN".into(),
+                owner: "user twin".into(),
+            },
+            INVALID.into(),
+            "access_key",
+        ),
+        (
             Login::session("lost"),
             Denial::UnknownPrincipal {
                 access_key: "AKIALOST".into(),
@@ -926,6 +943,7 @@ fn judged(denial: &Denial) -> Option<&'static str> {
         Denial::UnknownAccessKey(_) => "UnknownAccessKey",
         Denial::InactiveAccessKey(_) => "InactiveAccessKey",
         Denial::UnknownPrincipal { .. } => "UnknownPrincipal",
+        Denial::AmbiguousPrincipal { .. } => "AmbiguousPrincipal",
         Denial::WrongSessionToken(_) => "WrongSessionToken",
         Denial::SessionOver { .. } => "SessionOver",
         Denial::WrongSignature(_) => "WrongSignature",
@@ -970,7 +988,7 @@ fn no_denial_lacks_a_case() {
         .map(|(_, denial, ..)| judged(denial).unwrap())
         .collect();
     // As many as `judged` names.
-    assert_eq!(covered.len(), 37, "{covered:#?}");
+    assert_eq!(covered.len(), 38, "{covered:#?}");
 }
 
 #[test]

@@ -105,7 +105,11 @@ fn next_denial(denial: &Denial) -> Option<Denial> {
             access_key: "KEY".into(),
             owner: "OWNER".into(),
         },
-        Denial::UnknownPrincipal { .. } => Denial::WrongSessionToken("KEY".into()),
+        Denial::UnknownPrincipal { .. } => Denial::AmbiguousPrincipal {
+            access_key: "KEY".into(),
+            owner: "OWNER".into(),
+        },
+        Denial::AmbiguousPrincipal { .. } => Denial::WrongSessionToken("KEY".into()),
         Denial::WrongSessionToken(_) => Denial::SessionOver {
             access_key: "KEY".into(),
             ended: "DATE".into(),

@@ -5,6 +5,7 @@
 //! every login; where that cannot be told, nothing is said.
 
 use super::candidates::Candidates;
+use super::counted;
 use crate::actions::{self, Action};
 use crate::cluster::SERVICE;
 use crate::policy::budget::Budget;
@@ -13,6 +14,7 @@ use crate::policy::context::ConditionKey;
 use crate::policy::pattern::{
     ARN_COLONS, Token, is_anything, last_segment, matches, matches_resource, text, tokens,
 };
+use crate::policy::principal::Listed;
 use crate::policy::variable::{Part, Template};
 use crate::policy::{Effect, Policy, Statement};
 use std::collections::{BTreeMap, HashSet};
@@ -31,6 +33,8 @@ pub(crate) struct LoginFacts {
     pub(crate) keys: HashSet<String>,
     /// Those of them that may have several values.
     pub(crate) lists: HashSet<String>,
+    /// How many users and how many roles have no unique id in the documents.
+    pub(crate) without_id: (usize, usize),
     /// The time.
     pub(crate) now: UtcDateTime,
 }
@@ -66,8 +70,40 @@ impl Statement {
         }
         if is_trust || self.may_be_about_connecting() {
             faults.extend(self.contradictions(facts));
+            faults.extend(self.unknown_ids(facts));
         }
         faults
+    }
+
+    /// Which unique ids the statement counts against users or roles for, whose own no document has.
+    fn unknown_ids(&self, facts: &LoginFacts) -> Vec<Fault> {
+        let Some(principals) = &self.principals else {
+            return Vec::new();
+        };
+        // A Deny for whoever has it, or an Allow for all but whoever has it.
+        if (self.effect == Effect::Deny) == principals.is_negated {
+            return Vec::new();
+        }
+        let ids = principals.listed.iter().filter_map(|listed| match listed {
+            Listed::UniqueId(id) => Some(id),
+            _ => None,
+        });
+        let (users, roles) = facts.without_id;
+        let ids = ids.map(|id| match id.starts_with("AROA") {
+            true => (id, roles, "role", "RoleId"),
+            false => (id, users, "user", "UserId"),
+        });
+        let unknown = ids.filter(|(_, count, ..)| *count > 0);
+        let fault = |(id, count, kind, member): (&String, usize, &str, &str)| Fault {
+            check: "unique_id",
+            found: format!(
+                "names the {kind} with the id {id}, and the documents do not have the {member} of {}: it is taken \
+                 to be theirs",
+                counted(count, kind)
+            ),
+            remedy: format!("export the account again, with each {member}"),
+        };
+        unknown.map(fault).collect()
     }
 
     pub(super) fn has_action(&self, action: &str) -> bool {

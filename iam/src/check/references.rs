@@ -129,7 +129,7 @@ impl Checker {
         let account = self.cluster.as_ref().map_or("", Cluster::account);
         let account = account.to_owned();
         match all.user(named_account, name) {
-            None if named_account.is_none() && all.users_by_name.contains_key(name) => {
+            None if named_account.is_none() && all.is_of_several_accounts(name) => {
                 let found = format!("opens nothing: several accounts have a user {name}");
                 let remedy = format!("say whose it is: \"AccountId\": \"NUMBER\" in {file}");
                 self.report(Severity::Error, place(), "access_key", found, remedy);

@@ -1,7 +1,7 @@
 //! What the statements of all policies say, whatever the request.
 
 use super::lint::LoginFacts;
-use super::{CLUSTER_POLICY, Checker, Place};
+use super::{CLUSTER_POLICY, Checker, Place, is_user};
 use crate::arn::is_aws_managed;
 use crate::cluster::Cluster;
 use crate::identity::Owner;
@@ -24,10 +24,14 @@ impl Checker {
                     .into(),
             );
         }
+        let nameless = self.all.principals.values();
+        let nameless = nameless.filter(|principal| principal.unique_id.is_none());
+        let (users, roles): (Vec<_>, Vec<_>) = nameless.partition(|principal| is_user(principal));
         let facts = LoginFacts {
             clusters,
             keys,
             lists,
+            without_id: (users.len(), roles.len()),
             now: self.now,
         };
         let all = std::mem::take(&mut self.all);

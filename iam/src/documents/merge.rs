@@ -5,7 +5,7 @@ use super::{
     BadDocument, Document, MAX_ATTACHED, MAX_CONTEXT, MAX_GROUPS, MAX_INLINE, MAX_SESSION,
     check_count, distinct, tags,
 };
-use crate::arn::{IamArn, account_of, is_account_id, is_aws_managed};
+use crate::arn::{IamArn, account_of, is_account_id, is_aws_managed, is_iam_resource};
 use crate::identity::{Group, Identities, InlinePolicy, Owner, Principal};
 use crate::policy::Policy;
 use std::path::Path;
@@ -186,25 +186,31 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
     }
     for group in details.group_detail_list {
         let account = account_of(&group.arn);
-        if !is_account_id(account) {
-            return Err(format!("\"{}\" is no ARN of a group", group.arn));
+        if !is_account_id(account) || !is_iam_resource(&group.arn, "group", &group.group_name) {
+            let (arn, name) = (&group.arn, &group.group_name);
+            return Err(format!("\"{arn}\" is not the ARN of a group {name}"));
         }
+        all.add_name("group", account, &group.group_name, &group.arn)?;
         let key = (account.to_owned(), group.group_name);
         let value = Group {
             arn: group.arn.clone(),
             inline: documents(&group.arn, group.group_policy_list)?,
             attached: arns(&group.arn, group.attached_managed_policies)?,
         };
-        if all.groups.insert(key, value).is_some() {
-            return Err(format!("{} is there twice", group.arn));
-        }
+        all.groups.insert(key, value);
     }
     for policy in details.policies {
         let ManagedPolicy {
             arn,
+            policy_name,
             default_version_id,
             policy_version_list,
         } = policy;
+        let name = policy_name.as_deref();
+        let name = name.or_else(|| arn.rsplit('/').next()).unwrap_or_default();
+        if !is_iam_resource(&arn, "policy", name) {
+            return Err(format!("\"{arn}\" is not the ARN of a policy {name}"));
+        }
         let mut defaults = policy_version_list
             .into_iter()
             .filter(|version| version.version_id == default_version_id);

@@ -21,6 +21,10 @@ pub(super) fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument
     if assumed.credentials.session_token.is_empty() {
         return Err(bad("SessionToken is empty"));
     }
+    let named = user.assumed_role_id.as_deref().map(|id| id.split_once(':'));
+    if named.is_some_and(|parts| parts.is_none_or(|(_, name)| name != arn.session)) {
+        return Err(bad("AssumedRoleId is that of another session than Arn"));
+    }
     let has_packed = assumed.packed_policy_size.is_some_and(|size| size > 0);
     let mut session = RoleSession {
         arn: user.arn.clone(),

@@ -137,6 +137,8 @@ pub(super) struct Boundary {
 #[serde(remote = "Self", rename_all = "PascalCase")]
 pub(super) struct ManagedPolicy {
     pub(super) arn: String,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) policy_name: Option<String>,
     pub(super) default_version_id: String,
     pub(super) policy_version_list: Vec<PolicyVersion>,
 }

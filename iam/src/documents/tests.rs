@@ -102,6 +102,82 @@ fn faults_are_named() {
     }
 }
 
+/// IAM has each of these once: which of two is meant could not be told.
+#[test]
+fn an_identity_that_is_ambiguous_is_nobodys() {
+    let arn = |rest: &str| format!("arn:aws:iam::012345678912:{rest}");
+    let user = |name: &str, id: &str| json!({"UserName": name, "UserId": id, "Arn": arn(&format!("user/{name}"))});
+    let role = |name: &str, id: &str| json!({"RoleName": name, "RoleId": id, "Arn": arn(&format!("role/{name}"))});
+    let group = |name: &str, rest: &str| json!({"GroupName": name, "Arn": arn(rest)});
+    let policy = |name: &str, arn: &str| {
+        json!({"PolicyName": name, "Arn": arn, "DefaultVersionId": "v1",
+            "PolicyVersionList": [{"VersionId": "v1", "Document": {"Statement": []}}]})
+    };
+    let id = "AIDACKCEVSQ6C2EXAMPLE";
+    let other = "AROACKCEVSQ6C2EXAMPLE";
+    let (users, roles) = ("UserDetailList", "RoleDetailList");
+    let (groups, policies) = ("GroupDetailList", "Policies");
+    let has_id = "arn:aws:iam::012345678912:user/b has the unique id AIDACKCEVSQ6C2EXAMPLE, which is \
+                  arn:aws:iam::012345678912:user/a's";
+    for (document, expected) in [
+        (json!({users: [user("a", id), user("b", id)]}), has_id),
+        (
+            json!({roles: [role("a", other), role("b", other)]}),
+            "which is arn:aws:iam::012345678912:role/a's",
+        ),
+        (
+            json!({users: [user("Alice", id), user("alice", "")]}),
+            "user/alice and arn:aws:iam::012345678912:user/Alice differ by upper and lower case, and IAM has one user",
+        ),
+        (
+            json!({roles: [role("App", other), role("APP", "")]}),
+            "IAM has one role of such a name",
+        ),
+        (
+            json!({users: [], groups: [group("g", "group/g"), group("G", "group/x/G")]}),
+            "IAM has one group of such a name",
+        ),
+        (
+            json!({users: [], groups: [group("g", "group/g"), group("g", "group/x/g")]}),
+            "group/x/g is there twice",
+        ),
+        (
+            json!({users: [], groups: [group("staff", "group/admins")]}),
+            "group/admins\" is not the ARN of a group staff",
+        ),
+        (
+            json!({users: [], groups: [group("g", "user/g")]}),
+            "user/g\" is not the ARN of a group g",
+        ),
+        (
+            json!({users: [], policies: [policy("Deny", "arn:aws:iam::012345678912:policy/x/Allow")]}),
+            "policy/x/Allow\" is not the ARN of a policy Deny",
+        ),
+        (
+            json!({users: [], policies: [policy("P", "arn:aws:s3:::policy/P")]}),
+            "is not the ARN of a policy P",
+        ),
+    ] {
+        let fault = fault(document);
+        assert!(fault.contains(expected), "{fault}");
+    }
+    let mut other_session = session(0, json!(null));
+    for id in ["AROA:another", "AROA", "AROA:web:web"] {
+        other_session["AssumedRoleUser"]["AssumedRoleId"] = json!(id);
+        let fault = refused(&other_session.to_string());
+        assert_eq!(
+            fault, "AssumedRoleId is that of another session than Arn",
+            "{id}"
+        );
+    }
+    // A user and a role may have one name, and so may users of two accounts.
+    let elsewhere = json!({"UserName": "app", "Arn": "arn:aws:iam::999999999999:user/app"});
+    let all = json!({users: [user("App", id), elsewhere], roles: [role("app", other)],
+        groups: [group("APP", "group/y/APP")], policies: [policy("P", "arn:aws:iam::aws:policy/x/P")]});
+    let parsed = parse(&all.to_string()).unwrap_or_else(|fault| panic!("{fault}"));
+    assert!(merge([("a.json", parsed)]).is_ok());
+}
+
 #[test]
 fn who_no_document_can_describe() {
     let account = "arn:aws:iam::012345678912:root";

@@ -206,7 +206,9 @@ impl Statement {
         let listed = self.principals.as_ref().map_or(0, |list| list.listed.len());
         evaluation.budget.spend(1 + listed)?;
         let principal_match = match &self.principals {
-            Some(principals) => principals.apply(&request.caller, request.has_boundary),
+            Some(principals) => {
+                principals.apply(&request.caller, request.has_boundary, self.effect)
+            }
             None => PrincipalMatch::RequestPrincipal,
         };
         let applies = principal_match != PrincipalMatch::None

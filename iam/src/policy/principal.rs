@@ -3,8 +3,9 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>.
 
+use super::Effect;
 use super::variable::refuse_template_variable;
-use crate::arn::{Arn, SessionArn, account_of, is_account_id};
+use crate::arn::{Arn, SessionArn, account_of, is_account_id, is_unique_id};
 use crate::json::{OneOrMany, Text, given};
 use serde::de::{self, Deserialize, Deserializer};
 
@@ -93,14 +94,36 @@ impl Principals {
             .unwrap_or(PrincipalMatch::None)
     }
 
-    /// How closely the statement names the caller; [`PrincipalMatch::None`] if it is not about it.
+    /// Whether the list has a unique id that may be the caller's, whose own no document has.
+    fn may_have_id_of(&self, caller: &RequestPrincipal<'_>) -> bool {
+        let prefix = match caller.role_arn {
+            Some(_) => "AROA",
+            None => "AIDA",
+        };
+        let mut listed = self.listed.iter();
+        caller.unique_id.is_none()
+            && listed.any(|listed| matches!(listed, Listed::UniqueId(id) if id.starts_with(prefix)))
+    }
+
+    /// How closely a statement of this effect names the caller; [`PrincipalMatch::None`] if it is not about it. Where
+    /// it cannot be told, since no document has the caller's unique id, a Deny is about it and an Allow is not.
     pub(crate) fn apply(
         &self,
         caller: &RequestPrincipal<'_>,
         has_boundary: bool,
+        effect: Effect,
     ) -> PrincipalMatch {
+        let cannot_be_told = self.may_have_id_of(caller);
         if !self.is_negated {
-            return self.principal_match(caller);
+            return match self.principal_match(caller) {
+                PrincipalMatch::None if cannot_be_told && effect == Effect::Deny => {
+                    PrincipalMatch::RequestPrincipal
+                }
+                found => found,
+            };
+        }
+        if cannot_be_told && effect == Effect::Allow {
+            return PrincipalMatch::None;
         }
         // AWS: a Deny with NotPrincipal denies whoever has a permissions boundary, always.
         if has_boundary || !self.exempts(caller) {
@@ -204,12 +227,7 @@ fn aws_principal(text: &str) -> Option<Listed> {
     if text.contains(['*', '?']) {
         return None;
     }
-    let is_unique_id = text.len() >= 16
-        && (text.starts_with("AIDA") || text.starts_with("AROA"))
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    if is_unique_id {
+    if is_unique_id(text) {
         return Some(Listed::UniqueId(text.to_owned()));
     }
     let Arn {
@@ -357,8 +375,10 @@ mod tests {
             ),
         ] {
             let named = principals(value.clone(), false);
-            assert_eq!(named.apply(&USER, false), user, "{value}");
-            assert_eq!(named.apply(&SESSION, false), session, "{value}");
+            for effect in [Effect::Allow, Effect::Deny] {
+                assert_eq!(named.apply(&USER, false, effect), user, "{value}");
+                assert_eq!(named.apply(&SESSION, false, effect), session, "{value}");
+            }
         }
     }
 
@@ -387,21 +407,58 @@ mod tests {
         ] {
             let others = principals(value.clone(), true);
             assert_eq!(
-                others.apply(&USER, false) == PrincipalMatch::None,
+                others.apply(&USER, false, Effect::Deny) == PrincipalMatch::None,
                 user_is_out,
                 "{value}"
             );
             assert_eq!(
-                others.apply(&SESSION, false) == PrincipalMatch::None,
+                others.apply(&SESSION, false, Effect::Deny) == PrincipalMatch::None,
                 session_is_out,
                 "{value}"
             );
             assert_eq!(
-                others.apply(&USER, true),
+                others.apply(&USER, true, Effect::Deny),
                 PrincipalMatch::RequestPrincipal,
                 "{value}"
             );
         }
+    }
+
+    /// Where no document has the caller's id, an id in a list may be the caller's: that of a user a user's, that of a
+    /// role a session's.
+    #[test]
+    fn an_identity_that_is_ambiguous_is_nobodys_a_unique_id_that_is_not_known() {
+        let nameless = |caller: RequestPrincipal<'static>| RequestPrincipal {
+            unique_id: None,
+            ..caller
+        };
+        let (user, session) = (nameless(USER), nameless(SESSION));
+        let root = "arn:aws:iam::012345678912:root";
+        for (value, caller, may_be) in [
+            (json!({"AWS": "AIDACKCEVSQ6C2EXAMPLE"}), user, true),
+            (json!({"AWS": "AROACKCEVSQ6C2EXAMPLE"}), user, false),
+            (json!({"AWS": "AIDACKCEVSQ6C2EXAMPLE"}), session, false),
+            (json!({"AWS": "AROACKCEVSQ6C2EXAMPLE"}), session, true),
+            (json!({"AWS": "AIDAOFSOMEBODYDELETED"}), USER, false),
+        ] {
+            let named = principals(value.clone(), false);
+            assert_eq!(
+                named.apply(&caller, false, Effect::Allow),
+                PrincipalMatch::None
+            );
+            let is_denied = named.apply(&caller, false, Effect::Deny) != PrincipalMatch::None;
+            assert_eq!(is_denied, may_be, "{value}");
+            let list = json!({"AWS": [value["AWS"], root, caller.arn]});
+            let others = principals(list, true);
+            let is_allowed = others.apply(&caller, false, Effect::Allow) != PrincipalMatch::None;
+            // A session's role is not in the list.
+            assert_eq!(is_allowed, !may_be && caller.role_arn.is_some(), "{value}");
+        }
+        // One that is named otherwise too is named.
+        let list = json!({"AWS": ["AIDACKCEVSQ6C2EXAMPLE", USER.arn]});
+        let named = principals(list, false);
+        let closely = PrincipalMatch::RequestPrincipal;
+        assert_eq!(named.apply(&user, false, Effect::Allow), closely);
     }
 
     #[test]
