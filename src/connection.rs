@@ -31,7 +31,7 @@ use std::ffi::{CStr, c_int};
 use std::fmt::Write;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use time::UtcDateTime;
 
 static PREVIOUS: OnceLock<libpq::ClientAuthentication_hook_type> = OnceLock::new();
@@ -284,7 +284,7 @@ fn ask_password() -> Result<Password, Refusal> {
 ///
 /// # Errors
 /// If the documents do not allow any login.
-pub fn identities_for(access_key_id: &str) -> Result<Arc<Identities>, Refusal> {
+pub fn identities_for(access_key_id: &str) -> Result<Identities, Refusal> {
     identities::current(&settings::iam_directory(), access_key_id).map_err(Refusal::NoIdentities)
 }
 

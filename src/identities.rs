@@ -1,8 +1,8 @@
 //! The IAM identities by which a login is judged.
 //!
-//! The postmaster has all of them, parsed, and every backend inherits them. As soon as the directory
-//! changes they are worth nothing; a login then reads its own part of what is in force
-//! ([`crate::in_force`]), after loading the directory for everybody if nobody else has or does.
+//! A login reads its own part of what is in force ([`crate::in_force`]), after loading the directory for
+//! everybody if it has changed and nobody else has or does. The postmaster loads it as the server starts, and at
+//! reloads. It keeps no identities: each backend is a copy of it, and would have every secret of the account.
 
 use crate::in_force::{Loader, Record};
 use crate::limits;
@@ -10,7 +10,6 @@ use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
 use dsql_iam_core::{Identities, IdentityCounts};
 use pgrx::{debug1, log, warning};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use time::UtcDateTime;
 
@@ -23,28 +22,13 @@ const MAX_FILES_AT_RELOAD: usize = 500;
 /// All identities of a directory that looked like this.
 struct Loaded {
     fingerprint: Fingerprint,
-    identities: Arc<Identities>,
+    identities: Identities,
 }
 
-/// As the postmaster has them.
-static INHERITED: Mutex<Option<Loaded>> = Mutex::new(None);
-
-fn inherited() -> MutexGuard<'static, Option<Loaded>> {
-    INHERITED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Loads the directory for those that are forked from here on: as the server starts.
+/// Loads the directory for those that are forked from here on: as the server starts. The postmaster keeps
+/// nothing of it in its memory.
 pub fn load_in_postmaster(directory: &Path) {
-    let loaded = bring_up_to_date(directory);
-    let in_force = Record::now().in_force();
-    let mut inherited = inherited();
-    let is_in_force = |loaded: &Loaded| Some(loaded.fingerprint) == in_force;
-    if inherited.as_ref().is_some_and(is_in_force) {
-        return;
-    }
-    // Another process may have put it in force.
-    let load = || load(directory).ok().map(|(_, loaded)| loaded);
-    *inherited = loaded.or_else(load).filter(is_in_force);
+    drop(bring_up_to_date(directory));
 }
 
 /// The same at a reload of the configuration, unless it would take long: then the next login does it.
@@ -145,26 +129,20 @@ fn load(directory: &Path) -> Result<(Snapshot, Loaded), LoadError> {
     let snapshot = Snapshot::read(directory)?;
     let loaded = Loaded {
         fingerprint: snapshot.fingerprint(began),
-        identities: Arc::new(snapshot.identities()?),
+        identities: snapshot.identities()?,
     };
     Ok((snapshot, loaded))
 }
 
-/// The identities in force, or the part of them that concerns this access key.
+/// The part of the identities in force that concerns this access key; all of them in the process that has just
+/// loaded them.
 ///
 /// # Errors
 /// A sentence, if none are in force.
-pub fn current(directory: &Path, access_key_id: &str) -> Result<Arc<Identities>, String> {
+pub fn current(directory: &Path, access_key_id: &str) -> Result<Identities, String> {
     if let Some(loaded) = bring_up_to_date(directory) {
         return Ok(loaded.identities);
     }
-    let in_force = Record::now().in_force();
-    if let Some(loaded) = inherited().as_ref()
-        && Some(loaded.fingerprint) == in_force
-    {
-        return Ok(Arc::clone(&loaded.identities));
-    }
     Record::excerpt(access_key_id)
-        .map(Arc::new)
         .map_err(|fault| format!("{fault}; see the log about \"{}\"", directory.display()))
 }

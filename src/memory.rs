@@ -1,10 +1,15 @@
-//! What happens where there is no memory left.
+//! How the library's memory is given back, and what happens where there is none left.
 //!
-//! Rust then aborts the process. The postmaster takes that for a crash, as which it ends all other
+//! What is given back is overwritten first. Documents, the secrets and session tokens in them, and tokens go through
+//! strings and buffers of many libraries; so none of them leaves anything behind, whichever it is, and a backend has
+//! no secret once its login is decided. That takes as long as to clear the memory that the login itself has used.
+//!
+//! Without memory Rust aborts the process. The postmaster takes that for a crash, as which it ends all other
 //! sessions and starts anew: one login without memory would cost everybody his session. So a backend
 //! ends as PostgreSQL ends one that cannot go on, with FATAL, before Rust hears of it.
 
 use crate::port;
+use nix::libc::explicit_bzero;
 use std::alloc::{GlobalAlloc, Layout, System};
 
 struct Allocator;
@@ -33,13 +38,24 @@ unsafe impl GlobalAlloc for Allocator {
         given(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
+    /// Never by the system's own, which may leave a copy at the old place.
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as above.
-        given(unsafe { System.realloc(memory, layout, size) }, size)
+        // SAFETY: the caller's promise is that the size fits; both are as long as what is copied.
+        unsafe {
+            let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !moved.is_null() {
+                moved.copy_from_nonoverlapping(memory, layout.size().min(size));
+                self.dealloc(memory, layout);
+            }
+            moved
+        }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
+        // SAFETY: as above; the memory is the caller's until here, and no compiler leaves the call out.
+        unsafe {
+            explicit_bzero(memory.cast(), layout.size());
+            System.dealloc(memory, layout);
+        }
     }
 }
