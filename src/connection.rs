@@ -42,6 +42,8 @@ pub struct Session {
     pub id: String,
     /// The principal.
     pub caller: Caller,
+    /// What it has asked for.
+    action: Option<Action>,
 }
 
 static SESSION: OnceLock<Session> = OnceLock::new();
@@ -92,6 +94,32 @@ unsafe extern "C-unwind" fn stand_behind_trust(raw_port: *mut libpq::be::Port) {
         Err(_) => Attempt::new(&connection).refused(&Refusal::Internal("deciding")),
     };
     port::refuse(fatal)
+}
+
+/// Refuses somebody who has been recorded as admitted: PostgreSQL has looked the role's name up again, and it is
+/// another role's by now. That is recorded too, under the same session id.
+#[pg_guard]
+extern "C-unwind" fn refuse_other_role() {
+    let refused = catch_unwind(|| {
+        let (connection, session) = (port::current()?, session()?);
+        let attempt = Attempt {
+            session_id: session.id.clone(),
+            action: session.action,
+            caller: Some(session.caller.clone()),
+            ..Attempt::new(&connection)
+        };
+        let role = connection.user().to_string_lossy().into_owned();
+        let fault = "is another role since the token was judged";
+        Some(attempt.refused(&Refusal::Role { role, fault }))
+    });
+    // Nobody is let in for an error on the way.
+    let internal = Refusal::Internal("refusing");
+    port::refuse(refused.ok().flatten().unwrap_or_else(|| Fatal {
+        sqlstate: c_string(internal.sqlstate()),
+        message: c_string(&*internal.message()),
+        detail: c_string(""),
+        hint: c_string(""),
+    }))
 }
 
 /// One attempt to log in, and what is known of it so far.
@@ -145,10 +173,11 @@ impl<'c> Attempt<'c> {
         self.record(None)
             .map_err(|_| Refusal::Internal("writing the audit file"))?;
         connection.set_principal(&c_string(caller.arn.as_str()));
-        port::expect_role(role, &detail);
+        port::expect_role(role, refuse_other_role);
         let _ = SESSION.set(Session {
             id: self.session_id.clone(),
             caller,
+            action: self.action,
         });
         Ok(())
     }

@@ -56,7 +56,7 @@ mod c {
             database: *const c_char,
             message: *mut *const c_char,
         ) -> *const c_char;
-        pub fn dsql_iam_expect_role(role: pg_sys::Oid, detail: *const c_char);
+        pub fn dsql_iam_expect_role(role: pg_sys::Oid, otherwise: extern "C-unwind" fn());
         pub fn dsql_iam_lexer(word: *const c_char, len: usize, out: *mut RawLexer) -> bool;
         pub fn dsql_iam_lexer_may_follow(
             word: *const c_char,
@@ -420,11 +420,11 @@ pub fn startup_fault(role: pg_sys::Oid, database: &CStr) -> Option<(String, Stri
     }
 }
 
-/// Ends the session that begins if PostgreSQL makes it another role's: it looks the role up again by its name,
-/// which may be another's by then. The client is told `detail`. See `startup.c`.
-pub fn expect_role(role: pg_sys::Oid, detail: &CStr) {
-    // SAFETY: notes a function to be called; the string is copied.
-    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_expect_role(role, detail.as_ptr())) };
+/// Has `otherwise` called, which must end the process, if PostgreSQL makes the session that begins another role's:
+/// it looks the role up again by its name, which may be another's by then. See `startup.c`.
+pub fn expect_role(role: pg_sys::Oid, otherwise: extern "C-unwind" fn()) {
+    // SAFETY: notes a function to be called.
+    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_expect_role(role, otherwise)) };
 }
 
 /// Keeps whoever is not to become `admin` from it, however the setting `role` is set. To be called

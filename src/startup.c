@@ -135,7 +135,7 @@ dsql_iam_startup_fault(Oid role, const char *database, const char **message)
 }
 
 static Oid	judged_role = InvalidOid;
-static char session_detail[64];
+static void (*refuse_other) (void);
 
 /*
  * InitializeSessionUserId() looks the role up a second time, by its name, which may be another role's by
@@ -150,20 +150,17 @@ check_session_role(XactEvent event, void *unused)
 		return;
 	judged_role = InvalidOid;
 	if (GetSessionUserId() != judged)
-		ereport(FATAL,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("unable to accept connection, access denied"),
-				 errdetail_internal("%s", session_detail),
-				 errdetail_log("%s. The role's name has gone to another role since the token was judged: the role "
-							   "was OID %u, the session's would be OID %u.",
-							   session_detail, judged, GetSessionUserId())));
+	{
+		refuse_other();
+		abort();				/* it does not come back */
+	}
 }
 
-/* Has the session that begins be this role's, or none; the client is told `detail` then. */
+/* Has the session that begins be this role's. Calls `otherwise` if it is another's, to end it. */
 void
-dsql_iam_expect_role(Oid role, const char *detail)
+dsql_iam_expect_role(Oid role, void (*otherwise) (void))
 {
 	judged_role = role;
-	strlcpy(session_detail, detail, sizeof(session_detail));
+	refuse_other = otherwise;
 	RegisterXactCallback(check_session_role, NULL);
 }

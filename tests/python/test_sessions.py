@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import pathlib
 import signal
@@ -298,8 +299,14 @@ def test_the_role_that_was_judged_is_the_role_that_logs_in(own, role):
                 pass
             kind, body = received
         own.execute("ALTER ROLE judged RENAME TO victim", "ALTER ROLE moved RENAME TO judged")
+        audit_lines = (own.data / "audit").read_text().splitlines()
     assert kind == b"E"
     error = fields_of(body)
     assert (error["severity"], error["sqlstate"], error["message"], error["hint"]) == ("FATAL", "28000", DENIED, None)
     session = SESSION_ID.fullmatch(error["detail"])[1]
-    assert "The role's name has gone to another role" in own.logged(f"Session Id: {session}. ", mark)
+    # Log and audit file say that somebody was admitted, and then that it came to nothing.
+    reason = "role judged is another role since the token was judged"
+    refused = f'session_id={session} outcome=refused '
+    assert f' check=role reason="{reason}"' in own.logged(refused, mark)
+    lines = [json.loads(line) for line in audit_lines if session in line]
+    assert [line.get("errorMessage") for line in lines] == [None, reason]
