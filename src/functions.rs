@@ -81,7 +81,7 @@ fn explain_token(
         .map(|(check, outcome)| row(check, outcome.word(), outcome.reason().map(str::to_owned)))
         .collect();
     let database = explanation
-        .is_admitted()
+        .has_no_fault()
         .then_some(explanation.mapped_arn.as_deref())
         .flatten()
         .map(|arn| connection::check_role(&port::c_string(role), arn));

@@ -3,9 +3,9 @@
 //! Tells what no client may hear (which access keys and policies there are), and no secret.
 
 use crate::cluster::{Cluster, SERVICE};
-use crate::login::{Verdict, judge};
+use crate::login::{Verdict, judge, judge_without_signature};
 use crate::request_context::LoginEnvironment;
-use crate::sigv4::token::Token;
+use crate::sigv4::token::{Token, with_a_signature};
 use std::fmt;
 
 /// The checks that [`judge`] makes, by the names of [`crate::denial::Denial::check`].
@@ -31,7 +31,12 @@ pub enum CheckOutcome {
     Failed(String),
     /// An earlier one failed.
     NotReached,
+    /// It was left out, since the token was given without its signature.
+    NotLookedAt,
 }
+
+/// What is said of a signature that is not there.
+const NO_SIGNATURE: &str = "the token was given without its signature; a login needs it";
 
 impl CheckOutcome {
     /// The word for it.
@@ -40,13 +45,15 @@ impl CheckOutcome {
             Self::Passed => "passed",
             Self::Failed(_) => "failed",
             Self::NotReached => "not reached",
+            Self::NotLookedAt => "not looked at",
         }
     }
 
-    /// Why it failed, if it did.
+    /// Why it failed or was left out, if so.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Failed(reason) => Some(reason),
+            Self::NotLookedAt => Some(NO_SIGNATURE),
             Self::Passed | Self::NotReached => None,
         }
     }
@@ -92,6 +99,12 @@ pub struct Explanation {
 }
 
 impl Explanation {
+    /// Whether no check has failed: the database would be asked, if the signature were looked at and right.
+    pub fn has_no_fault(&self) -> bool {
+        let mut checks = self.checks.iter();
+        !checks.any(|(_, outcome)| matches!(outcome, CheckOutcome::Failed(_)))
+    }
+
     /// Whether every check was passed.
     pub fn is_admitted(&self) -> bool {
         let mut checks = self.checks.iter();
@@ -99,9 +112,15 @@ impl Explanation {
     }
 }
 
-/// Explains the login that [`judge`] would judge.
+/// Explains the login that [`judge`] would judge. A token may be given without its signature, so that nobody can log
+/// in with what was given: then all other checks are made.
 pub fn explain(password: &str, role: &str, environment: &LoginEnvironment<'_>) -> Explanation {
-    let Verdict { outcome, decision } = judge(password, role, environment);
+    let completed = with_a_signature(password);
+    let password = completed.as_deref().unwrap_or(password);
+    let Verdict { outcome, decision } = match (&completed, Token::parse(password)) {
+        (Some(_), Ok(token)) => judge_without_signature(&token, role, environment),
+        _ => judge(password, role, environment),
+    };
     let (caller, denial) = match outcome {
         Ok(admission) => (Some(admission.caller), None),
         Err(refused) => (refused.caller, Some(refused.denial)),
@@ -115,6 +134,7 @@ pub fn explain(password: &str, role: &str, environment: &LoginEnvironment<'_>) -
             CheckOutcome::Failed(denial.to_string())
         }
         (Some(_), Some(failed_at)) if at > failed_at => CheckOutcome::NotReached,
+        _ if completed.is_some() && CHECKS[at] == "signature" => CheckOutcome::NotLookedAt,
         _ => CheckOutcome::Passed,
     };
     let checks = CHECKS.iter().enumerate();
@@ -179,6 +199,9 @@ impl fmt::Display for Explanation {
         for (name, outcome) in &self.checks {
             match outcome {
                 CheckOutcome::Failed(reason) => writeln!(f, "{name:<18} FAILED: {reason}")?,
+                CheckOutcome::NotLookedAt => {
+                    writeln!(f, "{name:<18} {}: {NO_SIGNATURE}", outcome.word())?;
+                }
                 outcome => writeln!(f, "{name:<18} {}", outcome.word())?,
             }
         }

@@ -86,6 +86,26 @@ pub fn judge_token<'i>(
     role: &str,
     environment: &LoginEnvironment<'i>,
 ) -> Verdict<'i> {
+    judge_with(token, role, environment, |secret| {
+        token.is_signed_with(secret)
+    })
+}
+
+/// What would come of a token if its signature were right: to be explained. Nobody is let in by it.
+pub(crate) fn judge_without_signature<'i>(
+    token: &Token<'_>,
+    role: &str,
+    environment: &LoginEnvironment<'i>,
+) -> Verdict<'i> {
+    judge_with(token, role, environment, |_| true)
+}
+
+fn judge_with<'i>(
+    token: &Token<'_>,
+    role: &str,
+    environment: &LoginEnvironment<'i>,
+    is_proven: impl FnOnce(&str) -> bool,
+) -> Verdict<'i> {
     let cluster = environment.cluster.signed_for(token.host);
     let environment = &LoginEnvironment {
         cluster,
@@ -93,8 +113,8 @@ pub fn judge_token<'i>(
     };
     let now = environment.now;
     let action = token.action;
-    let proven =
-        check_claims(token, role, cluster, now).and_then(|()| authenticate(token, environment));
+    let proven = check_claims(token, role, cluster, now)
+        .and_then(|()| authenticate(token, environment, is_proven));
     let authenticated = match proven {
         Ok(authenticated) => authenticated,
         Err(denial) => return Verdict::refused(denial, None, Some(action)),
@@ -268,6 +288,7 @@ pub(crate) fn shown(id: &str) -> &str {
 fn authenticate<'i>(
     token: &Token<'_>,
     environment: &LoginEnvironment<'i>,
+    is_proven: impl FnOnce(&str) -> bool,
 ) -> Result<Authenticated<'i>, Denial> {
     let id = &*token.credential.access_key_id;
     let presented = PresentedCredentials {
@@ -277,7 +298,6 @@ fn authenticate<'i>(
     let LoginEnvironment {
         now, identities, ..
     } = *environment;
-    let is_proven = |secret: &str| token.is_signed_with(secret);
     credentials::authenticate(presented, identities, now, is_proven).map_err(|fault| {
         let key = identities.access_key(id);
         let is_in_lower_case = |key: &AccessKey| token.is_signed_in_lower_case_with(&key.secret);

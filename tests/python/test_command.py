@@ -9,7 +9,7 @@ import subprocess
 import psycopg
 import pytest
 
-from support import ACCOUNT, EXAMPLE_ARN, Key, access_key, account, assumed_role, sign
+from support import ACCOUNT, DENIED, EXAMPLE_ARN, Key, access_key, account, assumed_role, sign
 
 
 def run(server, *arguments, stdin=""):
@@ -214,6 +214,37 @@ def explained(server, role, token, connection):
     rows = connection.execute("SELECT * FROM sys.explain_token(%s, %s)", (role, token)).fetchall()
     return {name: (outcome, reason) for name, outcome, reason in rows
             if outcome not in ("statement", "signed", "not known here")}
+
+
+def test_secrets_in_passing_a_token_is_explained_without_its_signature(server, role):
+    """Whoever reads the statement somewhere cannot log in with it."""
+    name = role("unsigned")
+    token = server.token("example")
+    whole, _, signature = token.partition("&X-Amz-Signature=")
+    assert len(signature) == 64
+    why = "the token was given without its signature; a login needs it"
+    with server.connect() as admin:
+        admin.execute(f"AWS IAM GRANT unsigned TO '{EXAMPLE_ARN}'")
+        for cut in (whole, f"{whole}&X-Amz-Signature=", f"{token[:-1]}", f"{whole}&"):
+            rows = explained(server, name, cut, admin)
+            assert rows.pop("signature") == ("not looked at", why)
+            assert set(rows.values()) == {("passed", None)} and {"role", "mapping", "policy"} < set(rows)
+            done = explain(server, name, cut)
+            assert done.returncode == 1 and f"signature          not looked at: {why}\n" in done.stdout
+            assert done.stdout.count(" passed\n") == 9
+            answer = explain_json(server, name, cut)
+            assert not answer["is_admitted"] and answer["principal"] is not None
+            # It is for explanations only.
+            error = server.refusal(name, cut)
+            assert (error.sqlstate, error.message, error.hint[:9]) == ("08006", DENIED, "AWS query")
+        admin.execute(f"AWS IAM REVOKE unsigned FROM '{EXAMPLE_ARN}'")
+        assert explained(server, name, whole, admin)["mapping"][0] == "failed"
+        # What fails besides, fails; and a signature that is there is looked at.
+        rows = explained(server, "admin", whole, admin)
+        assert (rows["action"][0], rows["signature"]) == ("failed", ("not reached", None))
+        for other in (f"{whole}&X-Amz-Signature={'0' * 64}", f"{whole}&X-Amz-Signature=nothex"):
+            rows = explained(server, name, other, admin)
+            assert "failed" in {rows[check][0] for check in ("signature", "token")}
 
 
 def test_explain_token(server, role):

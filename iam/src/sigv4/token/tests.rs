@@ -274,3 +274,40 @@ fn no_other_byte_anywhere_makes_a_valid_token() {
     }
     assert!(tried > text.len() * 100);
 }
+
+#[test]
+fn secrets_in_passing_a_signature_that_was_cut_off_is_replaced_and_no_other() {
+    let head = "db.test/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=\
+        AKIAIOSFODNN7EXAMPLE%2F20241125%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20241125T000000Z&X-Amz-Expires=900";
+    let (headers, name) = ("&X-Amz-SignedHeaders=host", "&X-Amz-Signature");
+    let nobodys = "0".repeat(64);
+    let whole = format!("{head}{headers}{name}={nobodys}");
+    for cut in [
+        format!("{head}{headers}"),
+        format!("{head}{headers}&"),
+        format!("{head}{headers}{name}"),
+        format!("{head}{headers}{name}="),
+        format!("{head}{headers}{name}=0123abc"),
+        format!("{head}{headers}{name}={}", "f".repeat(63)),
+    ] {
+        assert_eq!(with_a_signature(&cut).as_ref(), Some(&whole), "{cut}");
+        assert_eq!(access_key_id(&cut), "AKIAIOSFODNN7EXAMPLE", "{cut}");
+    }
+    let in_between = format!("{head}{name}={nobodys}{headers}");
+    let cut = format!("{head}{name}={headers}");
+    assert_eq!(with_a_signature(&cut), Some(in_between.clone()));
+    for other in [
+        whole,
+        in_between,
+        format!("{head}{headers}{name}={}", "f".repeat(65)),
+        format!("{head}{headers}{name}=secret"),
+        format!("{head}{name}=0123abc{headers}"),
+        format!("{head}{headers}{name}={name}="),
+        head.to_owned(),
+        "hunter2".to_owned(),
+        "?".to_owned(),
+        String::new(),
+    ] {
+        assert_eq!(with_a_signature(&other), None, "{other}");
+    }
+}
