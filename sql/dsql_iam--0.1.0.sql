@@ -112,6 +112,14 @@ COMMENT ON FUNCTION sys.explain_token(text, text) IS 'each check that a login wi
 REVOKE ALL ON FUNCTION sys.explain_token(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sys.explain_token(text, text) TO admin;
 
+CREATE FUNCTION sys.iam_access(arns text[], roles text[])
+    RETURNS TABLE (principal text, principal_type text, role_name text, access text, check_name text,
+                   reason text, statements text[])
+    AS 'MODULE_PATHNAME', 'iam_access_wrapper' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION sys.iam_access(text[], text[]) IS 'what sys.iam_access shows';
+-- The documents are for whoever may read the server's files.
+REVOKE ALL ON FUNCTION sys.iam_access(text[], text[]) FROM PUBLIC;
+
 -- What it looks at, the hba file for one, only a superuser may see.
 CREATE FUNCTION sys.doctor()
     RETURNS TABLE (check_name text, status text, found text, remedy text)
@@ -139,6 +147,14 @@ SELECT (mapping.label ->> 'iam_oid')::oid AS iam_oid,
   LEFT JOIN pg_catalog.pg_roles AS by_oid ON by_oid.oid = (mapping.label ->> 'grantor_oid')::oid;
 COMMENT ON VIEW sys.iam_pg_role_mappings IS 'which IAM principal may log in as which role';
 GRANT SELECT ON sys.iam_pg_role_mappings TO PUBLIC;
+
+CREATE VIEW sys.iam_access AS
+SELECT access.*
+  FROM (SELECT coalesce(array_agg(arn), '{}') AS arns, coalesce(array_agg(pg_role_name), '{}') AS roles
+          FROM sys.iam_pg_role_mappings) AS mappings,
+       LATERAL sys.iam_access(mappings.arns, mappings.roles) AS access;
+COMMENT ON VIEW sys.iam_access IS 'who may connect as whom, and what decides';
+REVOKE ALL ON sys.iam_access FROM PUBLIC;
 
 -- The jobs of CREATE INDEX ASYNC. Rows are written by the library alone, and by superusers, who may all. It is
 -- not dumped: what the jobs are about has other OIDs in another server.

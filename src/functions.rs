@@ -1,12 +1,14 @@
 //! The SQL functions; `sql/dsql_iam--*.sql` declares them.
 
 use crate::{connection, doctor, limits, mappings, port, settings};
+use dsql_iam_core::access::{Outcome, Survey};
 use dsql_iam_core::sigv4::access_key_id;
-use dsql_iam_core::{ConnectionFacts, LoginEnvironment, explain};
+use dsql_iam_core::{ConnectionFacts, Identities, LoginEnvironment, explain};
 use dsql_iam_server::Refusal;
 use dsql_iam_server::aws_iam::Verb;
 use pgrx::iter::TableIterator;
-use pgrx::{name, pg_extern};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode, function_name, name, pg_extern};
 use time::UtcDateTime;
 
 /// `sys.iam_grant(role, arn)`: does what `AWS IAM GRANT` does.
@@ -100,6 +102,77 @@ fn explain_token(
     let signed = explanation.signed.iter();
     rows.extend(signed.map(|signed| row(signed.name, "signed", Some(signed.to_string()))));
     TableIterator::new(rows)
+}
+
+/// `sys.iam_access`: who may connect as whom, now and over TLS, by the documents in the directory and the given
+/// mappings, which are those of this server. Every role that is let in is looked at as at a login.
+#[pg_extern(sql = false)]
+fn iam_access(
+    arns: Vec<String>,
+    roles: Vec<String>,
+) -> TableIterator<
+    'static,
+    (
+        name!(principal, String),
+        name!(principal_type, String),
+        name!(role_name, String),
+        name!(access, String),
+        name!(check_name, Option<String>),
+        name!(reason, Option<String>),
+        name!(statements, Vec<String>),
+    ),
+> {
+    let loaded = settings::cluster()
+        .map_err(|fault| fault.to_string())
+        .and_then(|cluster| {
+            let identities = Identities::load(&settings::iam_directory());
+            Ok((cluster, identities.map_err(|fault| fault.to_string())?))
+        });
+    let survey = loaded.map(|(cluster, identities)| {
+        let environment = LoginEnvironment {
+            now: UtcDateTime::now(),
+            cluster: &cluster,
+            identities: &identities,
+            connection: ConnectionFacts {
+                source_ip: None,
+                is_tls: true,
+            },
+        };
+        let pairs = arns.iter().zip(&roles);
+        Survey::new(
+            &environment,
+            Some(pairs.map(|(arn, role)| (arn.as_str(), role.as_str()))),
+        )
+    });
+    let survey = match survey {
+        Ok(survey) => survey,
+        Err(fault) => {
+            let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+            ErrorReport::new(code, fault, function_name!()).report(PgLogLevel::ERROR);
+            unreachable!("an ERROR does not come back")
+        }
+    };
+    let rows = survey.cells().map(|cell| {
+        let (mut outcome, mut check) = (cell.outcome, cell.check);
+        let mut reason = cell.reason;
+        if outcome == Outcome::Allowed
+            && let Some(arn) = cell.mapped_arn
+            && let Err(refusal) = connection::check_role(&port::c_string(cell.role), arn)
+        {
+            (outcome, check) = (Outcome::Denied, Some(refusal.check()));
+            reason = refusal.to_string();
+        }
+        (
+            cell.principal.to_owned(),
+            cell.principal_type.word().to_owned(),
+            cell.role.to_owned(),
+            outcome.word().to_owned(),
+            check.map(str::to_owned),
+            Some(reason).filter(|reason| !reason.is_empty()),
+            cell.statements.to_vec(),
+        )
+    });
+    TableIterator::new(rows.collect::<Vec<_>>())
 }
 
 /// `sys.doctor()`: whether this server is as it should be, and what mends it.

@@ -71,6 +71,8 @@ pub struct Cell<'s> {
     pub principal: &'s str,
     /// What it is.
     pub principal_type: PrincipalType,
+    /// The ARN that a mapping would name: of the user, or of the session's role; a group has none.
+    pub mapped_arn: Option<&'s str>,
     /// The database role, or [`ANY_ROLE`].
     pub role: &'s str,
     /// Yes or no.
@@ -222,6 +224,7 @@ impl Survey {
         Cell {
             principal: &row.arn,
             principal_type: row.principal_type,
+            mapped_arn: row.mapped_arn.as_deref(),
             role,
             outcome,
             check,

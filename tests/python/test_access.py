@@ -10,6 +10,7 @@ import subprocess
 import time
 import xml.etree.ElementTree
 
+import psycopg
 import pytest
 
 from support import ACCOUNT, Key, REGION, access_key, account, assumed_role, policy, sign
@@ -50,12 +51,12 @@ def test_the_mappings_of_another_server(server, role, tmp_path):
                               text=True, capture_output=True, timeout=60)
         assert done.returncode == 0, (arguments, done.stderr)
         assert not creating or 'CREATE ROLE "access_reader" WITH LOGIN;' in done.stdout
-        if creating:
-            for name in names:
-                server.execute(f'DROP OWNED BY "{name}"', f'DROP ROLE "{name}"')
         for arn, name in mapped():
             server.execute(f"""SELECT sys.iam_revoke('{name.replace("'", "''")}', '{arn.replace("'", "''")}')""")
         assert mapped() == set()
+        if creating:
+            for name in names:
+                server.execute(f'DROP ROLE "{name}"')
         psql(server, input=done.stdout)
         wanted = {pair for pair in expected if not only or pair[1] == "access_reader"}
         assert mapped() == wanted, arguments
@@ -362,3 +363,143 @@ def test_the_page_needs_nothing_beside_it(page):
     for word in ("http://", "https://", "src=\"", "url(", "@import"):
         assert word not in text
     assert HOSTILE not in text
+
+
+# sys.iam_access
+
+
+def test_a_server_answers_as_the_command_does(server, role, tmp_path):
+    reader, locked = role("access_reader"), role("access_locked")
+    example = f"{IAM}:role/example"
+    for name in (reader, locked):
+        server.execute(f"AWS IAM GRANT {name} TO '{example}'")
+    server.execute(f"ALTER ROLE {locked} NOLOGIN")
+    told = {(row[0], row[2]): row for row in server.execute("SELECT * FROM sys.iam_access")}
+    printed = psql(server, "--csv", "--command", "SELECT * FROM sys.iam_pg_role_mappings")
+    done = subprocess.run(
+        [server.command, "access", "--json", "--iam-directory", server.iam, "--mappings", "-",
+         "--cluster-arn", server.cluster_arn], input=printed, text=True, capture_output=True, timeout=60)
+    rows = cells(done)
+    assert told.keys() == rows.keys()
+    differing = {key for key, row in rows.items()
+                 if (row["access"], row["check"], row["reason"], row["statements"])
+                 != (told[key][3], told[key][4], told[key][5], told[key][6])}
+    # What only the server knows: who may log in at all.
+    assert (example, locked) in differing and {name for _, name in differing} == {locked}
+    assert told[example, locked][3:6] == ("denied", "role", f"role {locked} is not permitted to log in")
+    assert told[example, reader][3] == "allowed"
+    assert server.admits(reader, server.token("example"))
+    assert not server.admits(locked, server.token("example"))
+    assert told[f"{IAM}:user/visitor", "admin"][3:5] == ("denied", "policy")
+
+
+def test_only_superusers_see_it(server, admin):
+    for statement in ("SELECT * FROM sys.iam_access", "SELECT * FROM sys.iam_access('{}', '{}')"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            admin.execute(statement)
+
+
+def test_documents_that_cannot_be_read_are_an_error(own):
+    path = own.iam / "broken.json"
+    path.write_text("{")
+    try:
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="broken.json"):
+            own.execute("SELECT * FROM sys.iam_access")
+    finally:
+        path.unlink()
+    assert own.execute("SELECT count(*) > 0 FROM sys.iam_access") == [(True,)]
+
+
+# The commands, about accounts made at random from seeds that are always the same
+
+
+def generated(seed):
+    """Documents, with a key for each user and a session for each role."""
+    chance = random.Random(seed)
+
+    def statements():
+        return [statement(
+            chance.choice(["Allow", "Allow", "Allow", "Deny"]),
+            chance.choice(["dsql:DbConnect", "dsql:DbConnectAdmin", "dsql:*", "*", "dsql:DbConect"]),
+            Resource=chance.choice([CLUSTER, "*", CLUSTER[:-1] + "0", f"arn:aws:dsql:*:{ACCOUNT}:cluster/*"]),
+            **chance.choice([{}, {}, {"Condition": {
+                chance.choice(["StringEquals", "StringNotEquals"]): {
+                    chance.choice(["aws:PrincipalTag/team", "aws:PrincipalType", "aws:userid"]):
+                        chance.choice(["a", "User", "AssumedRole", "AIDA"])}}}]),
+        ) for _ in range(chance.randint(1, 2))]
+
+    details = account({f"user{n}": [] for n in range(4)}, {f"role{n}": [] for n in range(3)})
+    details["Policies"] = [managed(f"policy{n}", *statements()) for n in range(3)]
+    attached = lambda: [{"PolicyName": f"policy{n}", "PolicyArn": f"{IAM}:policy/policy{n}"}
+                        for n in range(3) if chance.random() < 0.3]
+    inlined = lambda: [inline("inline", *statements())] if chance.random() < 0.6 else []
+    details["GroupDetailList"] = [{
+        "Path": "/", "GroupName": f"group{n}", "Arn": f"{IAM}:group/group{n}",
+        "GroupPolicyList": inlined(), "AttachedManagedPolicies": attached()} for n in range(2)]
+    documents = {"account.json": details}
+    for number, user in enumerate(details["UserDetailList"]):
+        user |= {"UserPolicyList": inlined(), "AttachedManagedPolicies": attached(),
+                 "GroupList": [f"group{n}" for n in range(2) if chance.random() < 0.4]}
+        documents[f"key{number}.json"] = access_key(
+            user["UserName"], Key(f"AKIAEXAMPLEACCESS{number:03}", f"the-secret-of-user-{number}"))
+    for number, role in enumerate(details["RoleDetailList"]):
+        role |= {"RolePolicyList": inlined(), "AttachedManagedPolicies": attached()}
+        documents[f"session{number}.json"] = assumed_role(role["RoleName"], Key(
+            f"ASIAEXAMPLEACCESS{number:03}", f"the-secret-of-role-{number}", f"session-token-{number}" * 3))
+    for one in details["UserDetailList"] + details["RoleDetailList"]:
+        if chance.random() < 0.4:
+            one["Tags"] = [{"Key": "team", "Value": chance.choice(["a", "b"])}]
+        if chance.random() < 0.3:
+            one["PermissionsBoundary"] = {"PermissionsBoundaryType": "Policy",
+                                          "PermissionsBoundaryArn": f"{IAM}:policy/policy0"}
+    if chance.random() < 0.5:
+        documents["scp.json"] = {"Policy": {
+            "PolicySummary": {"Id": "p-1", "Arn": "arn:aws:organizations::aws:policy/service_control_policy/p-1",
+                              "Name": "limits", "Type": "SERVICE_CONTROL_POLICY"},
+            "Content": json.dumps({"Version": "2012-10-17", "Statement": statements()})}}
+    return documents
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_commands_agree(access, tmp_path, seed):
+    all_documents = generated(seed)
+    ask = lambda *arguments, **options: access(
+        *arguments, documents=all_documents, mappings=False, **options)
+    answers = cells(ask("--json"))
+    assert len(answers) == (4 + 3 + 2 + 3) * 2
+    assert len({row["access"] for row in answers.values()}) > 1
+    actions = {"admin": "DbConnectAdmin", "*": "DbConnect"}
+    for (principal, role), row in answers.items():
+        is_allowed = row["access"] != "denied"
+        if row["principal_type"] in ("user", "role"):
+            done = ask("--policy-source-arn", principal, "--action-names", f"dsql:{actions[role]}",
+                       "--resource-arns", CLUSTER, command="simulate-principal-policy")
+            [result] = json.loads(done.stdout)["EvaluationResults"]
+            assert (result["EvalDecision"] == "allowed") == is_allowed, (principal, role, row, result)
+    keys = {f"{IAM}:user/{document['AccessKey']['UserName']}": document["AccessKey"]
+            for document in all_documents.values() if "AccessKey" in document}
+    keys |= {document["AssumedRoleUser"]["Arn"]: document["Credentials"]
+             for document in all_documents.values() if "Credentials" in document}
+    for principal, key in keys.items():
+        key = Key(key["AccessKeyId"], key["SecretAccessKey"], key.get("SessionToken"))
+        for role, action in actions.items():
+            done = ask("--role", role, "--cluster-arn", CLUSTER, "--json", command="explain",
+                       input=sign(key, action))
+            explained, row = json.loads(done.stdout), answers[principal, role]
+            assert explained["is_admitted"] == (row["access"] != "denied"), (row, explained)
+            failed = [check for check in explained["checks"] if check["outcome"] == "failed"]
+            assert [check["check_name"] for check in failed] == [row["check"]] * len(failed)
+            assert all(check["reason"].endswith(row["reason"].partition(": arn:")[0])
+                       for check in failed)
+            said = {line.removesuffix(": decides") for line in explained["statements"]}
+            assert set(row["statements"]) <= said
+    # A statement that decides is none of those that check says have no effect.
+    checked = json.loads(ask("--cluster-arn", CLUSTER, "--json", command="check").stdout)
+    assert checked["findings"] and {finding["severity"] for finding in checked["findings"]} == {"warning"}
+    decided = "\n".join(line for row in answers.values() for line in row["statements"])
+    assert ", statement 1, in account.json" in decided
+    for finding in checked["findings"]:
+        place, _, number = finding["subject"].rpartition(", statement ")
+        owner, _, name = place.partition(", policy ")
+        source = f"inline policy {name} of {owner}" if name else place
+        assert f"policy {source}, statement {number}, in" not in decided, finding
