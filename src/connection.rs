@@ -314,7 +314,7 @@ fn ask_password() -> Result<Password, Refusal> {
 /// # Errors
 /// If the documents do not allow any login.
 pub fn identities_for(access_key_id: &str) -> Result<Identities, Refusal> {
-    identities::current(&settings::iam_directory(), access_key_id).map_err(Refusal::NoIdentities)
+    identities::current(&settings::iam_directory(), access_key_id)
 }
 
 /// What a policy's conditions can ask about the connection.

@@ -1,6 +1,7 @@
 //! Collects what `sys.doctor()` judges; [`dsql_iam_server::doctor`] judges it.
 
 use crate::{audit, hba, port, settings, syntax};
+use dsql_iam_core::session_store;
 use dsql_iam_core::{Cluster, Identities, directory};
 use dsql_iam_server::doctor::{
     Access, Counts, FACTS_QUERY, Facts, Finding, Library, ServerUser, Tls, TlsFile, UsersHba,
@@ -41,7 +42,12 @@ fn library() -> Library {
     let identities = Identities::load(&path);
     let cluster = settings::cluster();
     let account = cluster.as_ref().ok().map(Cluster::account);
-    let count = |identities: Identities| Counts::of(&identities, account, UtcDateTime::now());
+    let now = UtcDateTime::now();
+    let count = |identities: Identities| {
+        let mut counts = Counts::of(&identities, account, now);
+        counts.keys.usable += session_store::count_lasting(&path, now);
+        counts
+    };
     Library {
         version: env!("CARGO_PKG_VERSION"),
         understands_syntax: syntax::is_understood(),

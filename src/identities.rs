@@ -3,11 +3,14 @@
 //! A login reads its own part of what is in force ([`crate::in_force`]), after loading the directory for
 //! everybody if it has changed and nobody else has or does. The postmaster loads it as the server starts, and at
 //! reloads. It keeps no identities: each backend is a copy of it, and would have every secret of the account.
+//! A session that `dsql-iam` began is in a file of its own ([`session_store`]), which its login alone reads.
 
 use crate::in_force::{Loader, Record};
 use crate::limits;
 use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
+use dsql_iam_core::session_store::{self, SessionFault};
 use dsql_iam_core::{Identities, IdentityCounts};
+use dsql_iam_server::Refusal;
 use pgrx::{debug1, log, warning};
 use std::path::Path;
 use std::time::Instant;
@@ -135,14 +138,23 @@ fn load(directory: &Path) -> Result<(Snapshot, Loaded), LoadError> {
 }
 
 /// The part of the identities in force that concerns this access key; all of them in the process that has just
-/// loaded them.
+/// loaded them. With the session that is stored for the key, if one is.
 ///
 /// # Errors
-/// A sentence, if none are in force.
-pub fn current(directory: &Path, access_key_id: &str) -> Result<Identities, String> {
-    if let Some(loaded) = bring_up_to_date(directory) {
-        return Ok(loaded.identities);
+/// If none are in force, or the stored session is not a good one.
+pub fn current(directory: &Path, access_key_id: &str) -> Result<Identities, Refusal> {
+    let unusable = |fault: SessionFault| Refusal::StoredSession(fault.to_string());
+    let loaded = bring_up_to_date(directory);
+    let stored = session_store::find(directory, access_key_id).map_err(unusable)?;
+    let mut identities = match loaded {
+        Some(loaded) => loaded.identities,
+        None => Record::excerpt(access_key_id, stored.as_ref()).map_err(|fault| {
+            let directory = directory.display();
+            Refusal::NoIdentities(format!("{fault}; see the log about \"{directory}\""))
+        })?,
+    };
+    if let Some(session) = stored {
+        identities.add_stored(session).map_err(unusable)?;
     }
-    Record::excerpt(access_key_id)
-        .map_err(|fault| format!("{fault}; see the log about \"{}\"", directory.display()))
+    Ok(identities)
 }

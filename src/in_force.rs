@@ -17,6 +17,7 @@
 //! force. Nothing older takes its place: it could let in who should stay out.
 
 use dsql_iam_core::directory::{Fingerprint, Snapshot};
+use dsql_iam_core::session_store::StoredSession;
 use dsql_iam_core::{Identities, excerpts};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::{Deserialize, Serialize};
@@ -97,11 +98,15 @@ impl Record {
         (*refused == fingerprint).then_some(fault)
     }
 
-    /// What a login with this access key needs of the documents in force at this moment.
+    /// What a login with this access key needs of the documents in force at this moment; with that of the session
+    /// that is stored for it, if one is.
     ///
     /// # Errors
     /// A sentence, if they cannot be read, or nothing is in force.
-    pub fn excerpt(access_key_id: &str) -> Result<Identities, String> {
+    pub fn excerpt(
+        access_key_id: &str,
+        stored: Option<&StoredSession>,
+    ) -> Result<Identities, String> {
         for _ in 0..ATTEMPTS {
             let record = Self::now();
             let (Some(documents), Some(files)) = (&record.documents, FILES.get()) else {
@@ -114,7 +119,10 @@ impl Record {
                 file.read_exact_at(&mut bytes, offset)?;
                 Ok(bytes)
             };
-            let excerpt = excerpts::read(access_key_id, read);
+            let excerpt = match stored {
+                Some(session) => excerpts::read_for(session, read),
+                None => excerpts::read(access_key_id, read),
+            };
             // They may have been replaced meanwhile; then it is not known what was read.
             if Self::now().documents == record.documents {
                 return excerpt.map_err(|error| error.to_string());

@@ -3,6 +3,7 @@
 
 use crate::arn::account_of;
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
+use crate::session_store::StoredSession;
 use subtle::ConstantTimeEq;
 use time::UtcDateTime;
 
@@ -95,6 +96,36 @@ pub(crate) enum Fault {
     },
 }
 
+/// The access keys that there are.
+#[derive(Clone, Copy)]
+pub(crate) struct KnownKeys<'i> {
+    /// Those in the documents, with whose they are.
+    pub(crate) identities: &'i Identities,
+    /// A session that is stored apart from them.
+    pub(crate) stored: Option<&'i StoredSession>,
+}
+
+impl<'i> KnownKeys<'i> {
+    /// The key with this id; none if both have one, since it is not known then which is meant.
+    fn get(self, id: &str) -> Option<&'i AccessKey> {
+        let stored = self.stored.filter(|stored| stored.access_key_id == id);
+        match (self.identities.access_key(id), stored) {
+            (Some(key), None) => Some(key),
+            (None, Some(stored)) => Some(&stored.key),
+            _ => None,
+        }
+    }
+}
+
+impl<'i> From<&'i Identities> for KnownKeys<'i> {
+    fn from(identities: &'i Identities) -> Self {
+        Self {
+            identities,
+            stored: None,
+        }
+    }
+}
+
 /// Authenticates a caller.
 ///
 /// `is_proven` says whether the caller knows the secret access key that it is given; it is
@@ -105,11 +136,12 @@ pub(crate) enum Fault {
 /// The first [`Fault`], in the order in which they are declared.
 pub(crate) fn authenticate<'i>(
     presented: PresentedCredentials<'_>,
-    identities: &'i Identities,
+    keys: impl Into<KnownKeys<'i>>,
     now: UtcDateTime,
     is_proven: impl FnOnce(&str) -> bool,
 ) -> Result<Authenticated<'i>, Fault> {
-    let Some(key) = identities.access_key(presented.access_key_id) else {
+    let keys = keys.into();
+    let Some(key) = keys.get(presented.access_key_id) else {
         let _ = is_proven("no secret access key is this one");
         return Err(Fault::UnknownAccessKey);
     };
@@ -128,10 +160,10 @@ pub(crate) fn authenticate<'i>(
     if !is_proven {
         return Err(Fault::WrongSignature);
     }
-    owner(key, identities).ok_or_else(|| match &key.owner {
+    owner(key, keys.identities).ok_or_else(|| match &key.owner {
         Owner::User { name, account } => {
             let owner = format!("user {name}");
-            match account.is_none() && identities.is_of_several_accounts(name) {
+            match account.is_none() && keys.identities.is_of_several_accounts(name) {
                 true => Fault::AmbiguousOwner { owner },
                 false => Fault::UnknownOwner { owner },
             }

@@ -549,12 +549,12 @@ fn is_document(name: &CStr) -> bool {
     name.ends_with(b".json") && !name.starts_with(b".")
 }
 
-fn is_file(stat: &Stat) -> bool {
+pub(crate) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 /// The length of a file in bytes.
-fn length(stat: &Stat) -> u64 {
+pub(crate) fn length(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(u64::MAX)
 }
 

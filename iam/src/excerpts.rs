@@ -6,22 +6,25 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | 8 bytes | how many entries there are |
-//! | 48 bytes each | the entries, sorted: SHA-256 of an access key id, then where its list is |
+//! | 8 bytes | how many entries the index of access keys has |
+//! | 48 bytes each | its entries, sorted: SHA-256 of an access key id, then where its list is |
+//! | 8 bytes, 48 bytes each | the same for users and roles, by account and name, and for managed policies, by ARN |
 //! | behind them | lists, and the texts of the documents' parts, each text once |
 //!
 //! A place is an offset from the start and a length. Numbers are little-endian. A list is JSON: which
 //! texts belong to the access key, what they are, and the names of the files they came from. The entry of
-//! the empty id, which no key has, lists what concerns everybody.
+//! the empty id, which no key has, lists what concerns everybody. By the second index a session is judged that
+//! is stored apart from the documents ([`crate::session_store`]).
 
-use crate::arn::IamKind;
+use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::documents::{self, Document};
 use crate::identity::{AccessKey, Identities, Owner};
+use crate::session_store::StoredSession;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
 const COUNT_LEN: usize = 8;
@@ -84,9 +87,11 @@ pub fn write<'t>(
     identities: &Identities,
 ) -> io::Result<Vec<u8>> {
     let keys: Vec<&String> = identities.access_keys.keys().collect();
-    let entries = keys.len() + 1;
+    let owners = owners(identities);
+    let tables = [keys.len() + 1, owners.len()];
+    let room = tables.map(|entries| COUNT_LEN + entries * ENTRY_LEN);
     let mut writer = Writer {
-        bytes: vec![0; COUNT_LEN + entries * ENTRY_LEN],
+        bytes: vec![0; room.iter().sum()],
         ..Writer::default()
     };
     for (path, text) in documents {
@@ -101,32 +106,40 @@ pub fn write<'t>(
             _ => writer.everybodys.push((Kind::Whole, place, file.into())),
         }
     }
-    let mut index = Vec::with_capacity(entries);
+    let mut index = Vec::with_capacity(tables[0]);
     let everybodys = writer.everybodys.clone();
     index.push((hash(EVERYBODY), writer.list(&everybodys)?));
-    let users = users_by_name(identities);
     for id in keys {
         let mut list = everybodys.clone();
         let (place, file) = writer.keys.get(id).ok_or_else(|| invalid("a key"))?;
         list.push((Kind::Whole, *place, (*file).into()));
         let key = &identities.access_keys[id];
-        for (kind, arn) in concerned(identities, &users, key) {
-            // What is in no document is missed by the excerpt as it is by the whole.
-            let part = writer.parts.get(&(kind as u8, arn.to_owned()));
-            list.extend(part.map(|(place, file)| (kind, *place, (*file).into())));
-        }
+        let concerned = owners_of(key).flat_map(|owner| owners.get(&owner).into_iter().flatten());
+        list.extend(writer.parts_of(concerned));
         index.push((hash(id), writer.list(&list)?));
     }
-    index.sort_unstable();
+    let mut index_of_owners = Vec::with_capacity(tables[1]);
+    for (owner, concerned) in &owners {
+        let list = writer.parts_of(concerned);
+        index_of_owners.push((hash(owner), writer.list(&list)?));
+    }
     let mut bytes = writer.bytes;
-    bytes[..COUNT_LEN].copy_from_slice(&(entries as u64).to_le_bytes());
-    let table = bytes[COUNT_LEN..].chunks_exact_mut(ENTRY_LEN);
+    let (first, rest) = bytes.split_at_mut(room[0]);
+    write_index(first, index);
+    write_index(&mut rest[..room[1]], index_of_owners);
+    Ok(bytes)
+}
+
+/// Writes an index into the room for it.
+fn write_index(room: &mut [u8], mut index: Vec<([u8; HASH_LEN], Place)>) {
+    index.sort_unstable();
+    room[..COUNT_LEN].copy_from_slice(&(index.len() as u64).to_le_bytes());
+    let table = room[COUNT_LEN..].chunks_exact_mut(ENTRY_LEN);
     for (entry, (hash, (offset, len))) in table.zip(index) {
         entry[..HASH_LEN].copy_from_slice(&hash);
         entry[HASH_LEN..HASH_LEN + 8].copy_from_slice(&offset.to_le_bytes());
         entry[HASH_LEN + 8..].copy_from_slice(&len.to_le_bytes());
     }
-    Ok(bytes)
 }
 
 #[derive(Default)]
@@ -164,6 +177,19 @@ impl<'n> Writer<'n> {
         true
     }
 
+    /// Those of these parts that a document has, each once: what is in none is missed by the excerpt as it is by the
+    /// whole.
+    fn parts_of<'i>(&self, concerned: impl IntoIterator<Item = &'i (Kind, &'i str)>) -> List<'n> {
+        let mut concerned: Vec<_> = concerned.into_iter().collect();
+        concerned.sort_unstable_by_key(|(kind, arn)| (*kind as u8, *arn));
+        concerned.dedup();
+        let part = |(kind, arn): &(Kind, &str)| {
+            let (place, file) = self.parts.get(&(*kind as u8, (*arn).to_owned()))?;
+            Some((*kind, *place, (*file).into()))
+        };
+        concerned.into_iter().filter_map(part).collect()
+    }
+
     fn export(&mut self, text: &str, file: &'n str) -> io::Result<()> {
         let export: Export<'_> = serde_json::from_str(text)?;
         for (kind, members) in [
@@ -186,54 +212,70 @@ impl<'n> Writer<'n> {
     }
 }
 
-/// The ARNs of all users of a name, whichever account they are of.
-type UsersByName<'i> = HashMap<&'i str, Vec<&'i str>>;
+/// What the second index has entries for, each with the parts of documents that it needs, by kind and ARN.
+type Owners<'i> = BTreeMap<String, Vec<(Kind, &'i str)>>;
 
-fn users_by_name(identities: &Identities) -> UsersByName<'_> {
-    let mut users = UsersByName::new();
-    for (key, arn) in &identities.by_name {
-        if key.kind == IamKind::User {
-            users.entry(&key.name).or_default().push(arn);
-        }
+fn owners(identities: &Identities) -> Owners<'_> {
+    let mut owners = Owners::new();
+    for (name, arn) in &identities.by_name {
+        // Of all accounts: which is meant where several have a user of one name, the login finds out.
+        let owner = match name.kind {
+            IamKind::User => user(&name.name),
+            IamKind::Role => role(&name.account, &name.name),
+        };
+        owners
+            .entry(owner)
+            .or_default()
+            .extend(concerned(identities, arn));
     }
-    users
+    for arn in identities.policies.keys() {
+        owners.insert(policy(arn), vec![(Kind::Policy, arn)]);
+    }
+    owners
 }
 
-/// What a login with this key may be asked about, by kind and ARN.
-fn concerned<'i>(
-    identities: &'i Identities,
-    users: &UsersByName<'i>,
-    key: &'i AccessKey,
-) -> Vec<(Kind, &'i str)> {
-    let mut list = Vec::new();
-    let (kind, arns, session) = match &key.owner {
-        Owner::User { name, .. } => {
-            let arns = users.get(name.as_str()).cloned().unwrap_or_default();
-            (Kind::User, arns, None)
-        }
+fn user(name: &str) -> String {
+    format!("user {name}")
+}
+
+fn role(account: &str, name: &str) -> String {
+    format!("role {account} {name}")
+}
+
+fn policy(arn: &str) -> String {
+    format!("policy {arn}")
+}
+
+/// The entries of the second index that a login with this key may be asked about.
+fn owners_of(key: &AccessKey) -> impl Iterator<Item = String> {
+    let (owner, session) = match &key.owner {
+        Owner::User { name, .. } => (Some(user(name)), None),
         Owner::Session(session) => {
-            let role = identities.role_of(session);
-            let arns = role.map(|role| role.arn.as_str()).into_iter().collect();
-            (Kind::Role, arns, Some(session))
+            let arn = SessionArn::parse(&session.arn);
+            (arn.map(|arn| role(arn.account, arn.role)), Some(session))
         }
     };
-    for arn in arns {
-        list.push((kind, arn));
-        let Some(principal) = identities.principal(arn) else {
-            continue;
-        };
-        let groups = || identities.groups_of(principal).flatten();
-        list.extend(groups().map(|group| (Kind::Group, group.arn.as_str())));
-        let attached = groups().flat_map(|group| &group.attached);
-        let attached = attached.chain(&principal.attached);
-        let attached = attached.chain(&principal.boundary);
-        list.extend(attached.map(|arn| (Kind::Policy, arn.as_str())));
-    }
     let policies = session.and_then(|session| session.policies.as_ref());
     let attached = policies.into_iter().flat_map(|policies| &policies.attached);
+    owner.into_iter().chain(attached.map(|arn| policy(arn)))
+}
+
+/// What a login as a user, or in a session of a role, may be asked about, by kind and ARN.
+fn concerned<'i>(identities: &'i Identities, arn: &'i str) -> Vec<(Kind, &'i str)> {
+    let Some(principal) = identities.principal(arn) else {
+        return Vec::new();
+    };
+    let kind = match IamArn::parse(arn) {
+        Ok(parsed) if parsed.kind == IamKind::User => Kind::User,
+        _ => Kind::Role,
+    };
+    let mut list = vec![(kind, arn)];
+    let groups = || identities.groups_of(principal).flatten();
+    list.extend(groups().map(|group| (Kind::Group, group.arn.as_str())));
+    let attached = groups().flat_map(|group| &group.attached);
+    let attached = attached.chain(&principal.attached);
+    let attached = attached.chain(&principal.boundary);
     list.extend(attached.map(|arn| (Kind::Policy, arn.as_str())));
-    list.sort_unstable_by_key(|(kind, arn)| (*kind as u8, *arn));
-    list.dedup();
     list
 }
 
@@ -248,16 +290,67 @@ pub fn read(
     access_key_id: &str,
     read: impl Fn(u64, usize) -> io::Result<Vec<u8>>,
 ) -> io::Result<Identities> {
-    let place = match find(access_key_id, &read)? {
+    let (place, _) = find_key(access_key_id, &read)?;
+    identities(list(place, &read)?, &read)
+}
+
+/// As [`read()`], for a login with the access key of a session that is stored apart from the documents. The session
+/// is not in what this gives; a key of the same id is, if a document has one.
+///
+/// # Errors
+/// Those of [`read()`].
+pub fn read_for(
+    session: &StoredSession,
+    read: impl Fn(u64, usize) -> io::Result<Vec<u8>>,
+) -> io::Result<Identities> {
+    let (place, owners) = find_key(&session.access_key_id, &read)?;
+    let mut all = list(place, &read)?;
+    for owner in owners_of(&session.key) {
+        if let Some(place) = find(&owner, owners, &read)?.0 {
+            all.extend(list(place, &read)?);
+        }
+    }
+    // A policy can be the role's and the session's.
+    let mut known = HashSet::new();
+    all.retain(|(_, place, _)| known.insert(*place));
+    identities(all, &read)
+}
+
+/// Where the list of an access key is, or that of what concerns everybody; and where the second index begins.
+fn find_key(
+    access_key_id: &str,
+    read: &impl Fn(u64, usize) -> io::Result<Vec<u8>>,
+) -> io::Result<(Place, u64)> {
+    let (place, owners) = find(access_key_id, 0, read)?;
+    let place = match place {
         Some(place) => place,
-        None => find(EVERYBODY, &read)?.ok_or_else(|| invalid("the index"))?,
+        None => find(EVERYBODY, 0, read)?
+            .0
+            .ok_or_else(|| invalid("the index"))?,
     };
-    let text = |(offset, len): Place| {
-        let len = usize::try_from(len).map_err(|_| invalid("a place"))?;
-        String::from_utf8(read(offset, len)?).map_err(|_| invalid("a text"))
-    };
-    let list = text(place)?;
-    let list: List<'_> = serde_json::from_str(&list)?;
+    Ok((place, owners))
+}
+
+fn text(
+    (offset, len): Place,
+    read: &impl Fn(u64, usize) -> io::Result<Vec<u8>>,
+) -> io::Result<String> {
+    let len = usize::try_from(len).map_err(|_| invalid("a place"))?;
+    String::from_utf8(read(offset, len)?).map_err(|_| invalid("a text"))
+}
+
+fn list(
+    place: Place,
+    read: &impl Fn(u64, usize) -> io::Result<Vec<u8>>,
+) -> io::Result<List<'static>> {
+    Ok(serde_json::from_str(&text(place, read)?)?)
+}
+
+/// The identities in the texts of a list.
+fn identities(
+    list: List<'_>,
+    read: &impl Fn(u64, usize) -> io::Result<Vec<u8>>,
+) -> io::Result<Identities> {
     let mut identities = Identities::default();
     let mut add = |file: &str, text: &str| {
         let document = documents::parse(text).map_err(|_| invalid("a document"))?;
@@ -267,7 +360,7 @@ pub fn read(
     // The members of each export, as one with nothing else in it.
     let mut exports: BTreeMap<Cow<'_, str>, [Vec<String>; 4]> = BTreeMap::new();
     for (kind, place, file) in list {
-        let text = text(place)?;
+        let text = text(place, read)?;
         let list = match kind {
             Kind::Whole => {
                 add(&file, &text)?;
@@ -291,36 +384,43 @@ pub fn read(
     Ok(identities)
 }
 
-/// Looks an entry up.
+/// Looks up an entry of the index that begins at `start`; gives where the index ends as well.
 fn find(
-    access_key_id: &str,
+    name: &str,
+    start: u64,
     read: &impl Fn(u64, usize) -> io::Result<Vec<u8>>,
-) -> io::Result<Option<Place>> {
+) -> io::Result<(Option<Place>, u64)> {
     let number = |bytes: &[u8]| {
         let bytes = bytes.try_into().map_err(|_| invalid("a number"))?;
         Ok::<u64, io::Error>(u64::from_le_bytes(bytes))
     };
-    let wanted = hash(access_key_id);
-    let (mut first, mut end) = (0, number(&read(0, COUNT_LEN)?)?);
+    let offset_of = |entry: u64| {
+        let offset = entry.checked_mul(ENTRY_LEN as u64)?;
+        offset.checked_add(start)?.checked_add(COUNT_LEN as u64)
+    };
+    let wanted = hash(name);
+    let entries = number(&read(start, COUNT_LEN)?)?;
+    let index_end = offset_of(entries).ok_or_else(|| invalid("the index"))?;
+    let (mut first, mut end) = (0, entries);
     while first < end {
         let middle = first + (end - first) / 2;
-        let offset = middle.checked_mul(ENTRY_LEN as u64);
-        let offset = offset.and_then(|offset| offset.checked_add(COUNT_LEN as u64));
-        let entry = read(offset.ok_or_else(|| invalid("the index"))?, ENTRY_LEN)?;
+        let offset = offset_of(middle).ok_or_else(|| invalid("the index"))?;
+        let entry = read(offset, ENTRY_LEN)?;
         let (hash, place) = entry.split_at(HASH_LEN);
         match hash.cmp(&wanted) {
             std::cmp::Ordering::Less => first = middle + 1,
             std::cmp::Ordering::Greater => end = middle,
             std::cmp::Ordering::Equal => {
-                return Ok(Some((number(&place[..8])?, number(&place[8..])?)));
+                let place = (number(&place[..8])?, number(&place[8..])?);
+                return Ok((Some(place), index_end));
             }
         }
     }
-    Ok(None)
+    Ok((None, index_end))
 }
 
-fn hash(access_key_id: &str) -> [u8; HASH_LEN] {
-    Sha256::digest(access_key_id).into()
+fn hash(name: &str) -> [u8; HASH_LEN] {
+    Sha256::digest(name).into()
 }
 
 fn invalid(what: &str) -> io::Error {

@@ -2,8 +2,8 @@
 //!
 //! This crate knows no PostgreSQL. It takes a token, the role it is presented for, the time, the
 //! cluster's description and the IAM identities, and answers with an [`Admission`] or a
-//! [`Denial`]. Time and secrets are arguments; the one place that does I/O is
-//! [`directory`], which reads the IAM documents from disk.
+//! [`Denial`]. Time and secrets are arguments; the places that do I/O are [`directory`],
+//! which reads the IAM documents from disk, and [`session_store`], which reads sessions.
 //!
 //! `docs/architecture.md` says what each module holds. The modules whose functions are called by the
 //! module's name (`documents::parse`, `sigv4::signature`) are public; of the others this file has what
@@ -31,6 +31,7 @@ pub mod json;
 mod login;
 pub mod policy;
 mod request_context;
+pub mod session_store;
 pub mod sigv4;
 pub mod sts;
 mod time;

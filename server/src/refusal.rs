@@ -49,6 +49,9 @@ pub enum Refusal {
     /// No identities could be loaded.
     #[error("no IAM identities are loaded: {0}")]
     NoIdentities(String),
+    /// The session of the access key is stored, and cannot be used.
+    #[error("the stored session of the access key is not used: {0}")]
+    StoredSession(String),
     /// IAM says no.
     #[error("{0}")]
     Iam(#[from] Denial),
@@ -101,6 +104,7 @@ impl Refusal {
             Self::Protocol { .. } => "protocol",
             Self::Unconfigured(_) => "configuration",
             Self::NoIdentities(_) => "identities",
+            Self::StoredSession(_) => "session",
             Self::Iam(denial) => denial.check(),
             Self::Database(_) => "database",
             Self::Role { .. } => "role",
@@ -129,6 +133,7 @@ impl Refusal {
             Self::OtherCluster(_)
             | Self::Unconfigured(_)
             | Self::NoIdentities(_)
+            | Self::StoredSession(_)
             | Self::Iam(_)
             | Self::Database(_)
             | Self::Internal(_) => CONNECTION_FAILURE,
@@ -149,6 +154,7 @@ impl Refusal {
             Self::OtherCluster(_)
             | Self::Unconfigured(_)
             | Self::NoIdentities(_)
+            | Self::StoredSession(_)
             | Self::Iam(_)
             | Self::Database(_)
             | Self::Role { .. }
@@ -244,6 +250,7 @@ mod tests {
                 DENIED,
             ),
             (Refusal::NoIdentities(role()), "identities", "08006", DENIED),
+            (Refusal::StoredSession(role()), "session", "08006", DENIED),
             (Refusal::Internal("deciding"), "internal", "08006", DENIED),
         ] {
             assert_eq!(refusal.check(), check);

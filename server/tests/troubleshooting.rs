@@ -33,6 +33,10 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
             BadCluster::Linked(_) => Refusal::NoIdentities("WHAT IS WRONG".into()),
         },
         Refusal::NoIdentities(_) => Refusal::Iam(Denial::Malformed(Malformed::NoUrl)),
+        Refusal::Iam(Denial::UnknownPrincipal { .. }) => {
+            Refusal::StoredSession("WHAT IS WRONG".into())
+        }
+        Refusal::StoredSession(_) => Refusal::Iam(Denial::WrongSessionToken("KEY".into())),
         Refusal::Iam(denial) => {
             next_denial(denial).map_or_else(|| Refusal::Database("NAME".into()), Refusal::Iam)
         }

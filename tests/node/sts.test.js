@@ -72,7 +72,8 @@ after(async () => {
 
 /** The document of a session that `dsql-iam` began. */
 function documentOf(credentials) {
-  const file = path.join(documents, `dsql-iam-session-${credentials.accessKeyId}.json`);
+  const id = credentials.accessKeyId;
+  const file = path.join(documents, "sessions", id.slice(4, 8), `${id}.json`);
   begun.add(file);
   return file;
 }

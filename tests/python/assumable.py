@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import json
+import shutil
 
 import boto3
 import botocore.credentials
@@ -11,7 +12,6 @@ import pytest
 from support import ACCOUNT, Key, access_key, account, assumed_role, policy
 
 OTHER_ACCOUNT = "210987654321"
-PREFIX = "dsql-iam-session-"
 
 
 def role_arn(name, number=ACCOUNT):
@@ -72,12 +72,17 @@ def identities(server):
                                             expiration="2026-01-01T00:00:00+00:00"),
                           chained=assumed_role("delegating", CHAINED)):
         yield server
-        for path in server.iam.glob(f"{PREFIX}*"):
-            path.unlink()
+        shutil.rmtree(server.iam / "sessions", ignore_errors=True)
 
 
 def stored(server):
-    return {path.name for path in server.iam.glob(f"{PREFIX}*")}
+    """The files of the sessions that `dsql-iam` began."""
+    return set(server.iam.glob("sessions/*/*.json"))
+
+
+def session_path(server, id):
+    """The file that the access key id of a session leads to."""
+    return server.iam / "sessions" / id[4:8] / f"{id}.json"
 
 
 def session_key(credentials):
@@ -97,7 +102,7 @@ def frozen_key(credentials):
 
 def end_session(server, key, age=datetime.timedelta(seconds=1)):
     """Makes a session that was begun here have ended that long ago; gives its document's path."""
-    path = server.iam / f"{PREFIX}{key.id}.json"
+    path = session_path(server, key.id)
     document = json.loads(path.read_text())
     end = datetime.datetime.now(datetime.UTC) - age
     document["Credentials"]["Expiration"] = end.isoformat(timespec="seconds")

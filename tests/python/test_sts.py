@@ -279,29 +279,29 @@ def test_conditions_on_the_connection(iam, sts):
         assert assumes("plain") and not assumes("tls") and not assumes("elsewhere")
 
 
-def test_a_full_directory(iam, sts):
-    """Sessions leave room for other documents: 10,000 is the most that a directory may hold."""
-    there = len(list(iam.iam.glob("*.json")))
-    filling = [iam.iam / f"filling-{number}.json" for number in range(9_000 - there)]
-    client = boto3.client("sts", endpoint_url=sts.url, region_name=REGION,
-                          aws_access_key_id=ALICE.id, aws_secret_access_key=ALICE.secret,
-                          config=boto3.session.Config(retries={"max_attempts": 0}))
-    assume = lambda: client.assume_role(RoleArn=role_arn("delegating"), RoleSessionName="s1")
+def test_a_quota_for_each_principal(iam):
+    limited = Sts(iam, "--session-quota", "1")
+    client = lambda key: boto3.client(
+        "sts", endpoint_url=limited.url, region_name=REGION, aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret, aws_session_token=key.session_token,
+        config=boto3.session.Config(retries={"max_attempts": 0}))
+    assume = lambda key, role: client(key).assume_role(RoleArn=role_arn(role), RoleSessionName="s1")
     try:
-        for number, path in enumerate(filling):
-            path.write_text(json.dumps({"identifier": "a", "tags": {},
-                                        "arn": f"arn:aws:dsql:us-east-1:{ACCOUNT}:cluster/f{number}"}))
+        assume(BOB, "naming")
+        before = stored(iam)
         with pytest.raises(ClientError) as refused:
-            assume()
+            assume(BOB, "naming")
         error = refused.value.response
         assert (error["Error"]["Code"], error["Error"]["Message"]) == ("Throttling", "Rate exceeded")
         assert error["ResponseMetadata"]["HTTPStatusCode"] == 400
-        until(lambda: any("sessions take no more room" in line for line in sts.errors), "it is logged")
-        filling.pop().unlink()
-        assume()
+        line = f"arn:aws:iam::{ACCOUNT}:user/bob has begun 1 sessions that are not over, and 1 is the most"
+        until(lambda: line in "".join(limited.errors), "it is logged")
+        assert stored(iam) == before
+        # What is not a session costs nothing, and others have a quota of their own.
+        client(BOB).get_caller_identity()
+        assume(CHAINED, "delegating")
     finally:
-        for path in filling:
-            path.unlink()
+        limited.end()
 
 
 def test_tags_and_policies_of_a_session(iam, sts):

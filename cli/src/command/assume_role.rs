@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use dsql_iam_core::session_store;
 use dsql_iam_core::sts::{
     AssumeRole, Grant, NewKey, StsEnvironment, StsError, assume_role, caller_with_secret,
 };
@@ -22,6 +23,9 @@ use crate::shared::{file_argument, region};
 
 /// The region that AWS's own service of this kind is in, if none is named.
 pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// How many files of expired sessions are removed each time: several for each that is made, and too few to wait for.
+const MAX_REMOVED: usize = 50;
 
 /// The arguments of `dsql-iam assume-role`.
 #[derive(Args)]
@@ -126,10 +130,13 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
     let request = arguments.request()?;
     let directory = &arguments.place.iam_directory;
     let identities = Identities::load(directory).map_err(|fault| fault.to_string())?;
+    let stored = session_store::find(directory, credentials.access_key_id())
+        .map_err(|fault| fault.to_string())?;
     let now = UtcDateTime::now();
     let environment = StsEnvironment {
         now,
         identities: &identities,
+        stored: stored.as_ref(),
         account: arguments.place.account(),
         region: region.as_ref().map_or(DEFAULT_REGION, AsRef::as_ref),
         // Nothing goes over a network here, so nobody can listen.
@@ -146,10 +153,13 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
         .map_err(|refusal| sentence(&refusal))?;
     let grant =
         assume_role(&caller, &request, &environment).map_err(|refusal| sentence(&refusal))?;
-    let key = sessions::begin(&grant, directory, now).map_err(|fault| match fault {
+    let owner = &caller.principal.arn;
+    let begun = sessions::begin(&grant, owner, sessions::DEFAULT_QUOTA, directory, now);
+    let key = begun.map_err(|fault| match fault {
         NotBegun::Refused(refusal) => sentence(&refusal),
         NotBegun::Failed(fault) => fault,
     })?;
+    sessions::remove_expired(directory, MAX_REMOVED, now);
     let printed = match arguments.format {
         Format::Json => grant.response(&key),
         Format::CredentialProcess => for_credential_process(&grant, &key),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use dsql_iam_core::session_store;
+use dsql_iam_core::sigv4::access_key_id;
 use dsql_iam_core::{ConnectionFacts, Explanation, Identities, LoginEnvironment, explain};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
@@ -82,8 +84,15 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
     input
         .read_to_string(&mut token)
         .map_err(|fault| format!("the token could not be read: {fault}"))?;
-    let identities =
-        Identities::load(&arguments.iam_directory).map_err(|fault| fault.to_string())?;
+    let directory = &arguments.iam_directory;
+    let mut identities = Identities::load(directory).map_err(|fault| fault.to_string())?;
+    let stored = session_store::find(directory, &access_key_id(&token))
+        .map_err(|fault| fault.to_string())?;
+    if let Some(session) = stored {
+        identities
+            .add_stored(session)
+            .map_err(|fault| fault.to_string())?;
+    }
     let (region, endpoints) = (arguments.region.as_deref(), &arguments.endpoint);
     let cluster = match &arguments.cluster_arn {
         Some(arn) => cluster::with_arn(arn, region, endpoints)?,

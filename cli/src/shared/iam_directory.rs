@@ -2,28 +2,29 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dsql_iam_core::directory::{self, LoadError};
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, linkat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, linkat, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
 
 use super::owner;
 
 /// An IAM directory, which stays open: files are made, given to its owner and removed by their names in
 /// it. Its owner may lead the path elsewhere meanwhile, and whoever runs this may be root.
-pub struct IamDirectory<'d> {
-    path: &'d Path,
+pub struct IamDirectory {
+    path: PathBuf,
     directory: OwnedFd,
 }
 
-impl<'d> IamDirectory<'d> {
+impl IamDirectory {
     /// Opens the directory. Where root has a directory of its own, nobody else may have led there.
     ///
     /// # Errors
     /// A sentence that names the directory.
-    pub fn open(path: &'d Path) -> Result<Self, String> {
+    pub fn open(path: &Path) -> Result<Self, String> {
         let failed = |error: std::io::Error| {
             let path = path.to_owned();
             LoadError::Directory { path, error }.to_string()
@@ -41,7 +42,78 @@ impl<'d> IamDirectory<'d> {
                 ));
             }
         }
+        let path = path.to_owned();
         Ok(Self { path, directory })
+    }
+
+    /// The folder of this name in it, which is made if it is not there: private, and its owner's.
+    ///
+    /// # Errors
+    /// A sentence, if it cannot be made or opened, is another user's, or others can write it.
+    pub fn folder(&self, name: &str) -> Result<Self, String> {
+        let path = self.path.join(name);
+        let failed =
+            |error: Errno| format!("the folder {} cannot be used: {error}", path.display());
+        let is_new = match mkdirat(&self.directory, name, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(failed(error)),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = openat(&self.directory, name, flags, Mode::empty()).map_err(failed)?;
+        let owner = fstat(&self.directory).map_err(failed)?;
+        if is_new {
+            self.give_to_owner(&directory, &owner)?;
+        }
+        let found = fstat(&directory).map_err(failed)?;
+        if found.st_uid != owner.st_uid {
+            return Err(format!(
+                "the folder {} belongs to the user with id {}, and the one that it is in to {}",
+                path.display(),
+                found.st_uid,
+                owner.st_uid
+            ));
+        }
+        if found.st_mode & 0o022 != 0 {
+            return Err(format!(
+                "the folder {} can be written by others: chmod go-w {0}",
+                path.display()
+            ));
+        }
+        Ok(Self { path, directory })
+    }
+
+    /// Gives what this has made to the directory's owner.
+    fn give_to_owner(&self, file: impl AsFd, owner: &Stat) -> Result<(), String> {
+        let own = fstat(&file).map_err(|error| error.to_string())?;
+        if own.st_uid == owner.st_uid {
+            return Ok(());
+        }
+        fchown(&file, Some(owner.st_uid), Some(owner.st_gid)).map_err(|_| {
+            format!(
+                "the IAM directory {} belongs to the user with id {}, who has to be able to read \
+                 its documents: run this as that user, or as root",
+                self.path.display(),
+                owner.st_uid
+            )
+        })
+    }
+
+    /// Adds a byte to a file of the directory's owner, which is made if it is not there.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn count(&self, name: &str) -> Result<(), String> {
+        let not_stored = |error: Errno| self.not_stored(name, &error.into());
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&self.directory, name, flags, mode).map_err(not_stored)?;
+        let owner = fstat(&self.directory).map_err(not_stored)?;
+        self.give_to_owner(&file, &owner)?;
+        File::from(file)
+            .write_all(b".")
+            .map_err(|error| self.not_stored(name, &error))
     }
 
     /// The open directory.
@@ -94,17 +166,7 @@ impl<'d> IamDirectory<'d> {
     fn fill(&self, mut file: File, name: &str, document: &str) -> Result<(), String> {
         let not_stored = |error| self.not_stored(name, &error);
         let owner = fstat(&self.directory).map_err(|error| not_stored(error.into()))?;
-        let own = file.metadata().map_err(not_stored)?;
-        if own.uid() != owner.st_uid {
-            fchown(&file, Some(owner.st_uid), Some(owner.st_gid)).map_err(|_| {
-                format!(
-                    "the IAM directory {} belongs to the user with id {}, who has to be able to read \
-                     its documents: run this as that user, or as root",
-                    self.path.display(),
-                    owner.st_uid
-                )
-            })?;
-        }
+        self.give_to_owner(&file, &owner)?;
         file.write_all(document.as_bytes()).map_err(not_stored)?;
         file.sync_all().map_err(not_stored)
     }
@@ -118,6 +180,7 @@ impl<'d> IamDirectory<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_document_is_private_and_replaces_nothing_unless_asked() {
@@ -136,5 +199,36 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "[]");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_is_private_and_no_link_leads_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = IamDirectory::open(directory.path()).unwrap();
+        let folder = opened.folder("a").unwrap();
+        folder.store("b.json", "{}").unwrap();
+        let path = directory.path().join("a");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
+        assert!(path.join("b.json").is_file());
+        for _ in 0..3 {
+            opened.folder("a").unwrap().count(".n").unwrap();
+        }
+        let counted = fs::metadata(path.join(".n")).unwrap();
+        assert_eq!((counted.len(), counted.mode() & 0o7777), (3, 0o600));
+        std::os::unix::fs::symlink(&path, directory.path().join("link")).unwrap();
+        fs::write(directory.path().join("file"), "").unwrap();
+        for name in ["link", "file"] {
+            let fault = opened.folder(name).err().unwrap();
+            assert!(
+                fault.contains(&format!("/{name} cannot be used: ")),
+                "{fault}"
+            );
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
+        let fault = opened.folder("a").err().unwrap();
+        assert!(
+            fault.contains("can be written by others: chmod go-w "),
+            "{fault}"
+        );
     }
 }

@@ -1,33 +1,49 @@
-//! Role sessions as documents in the IAM directory, where the server finds them.
+//! Role sessions in the IAM directory, each where the server finds it by its access key id
+//! ([`dsql_iam_core::session_store`]).
+//!
+//! How many there are is counted as they begin, in files beside them: one byte for each, in the folder of the hour
+//! in which it ends, once for all and once for the principal that began it. So nobody looks through a folder to begin
+//! a session, and what is over is no longer counted as soon as its hour is.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use dsql_iam_core::directory::{self, LoadError, MAX_DOCUMENTS};
+use data_encoding::HEXLOWER;
+use dsql_iam_core::session_store::{EndingHour, FOLDER, RANDOM_LEN, file_name};
 use dsql_iam_core::sts::{Code, Grant, NewKey, StsError};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat,
+};
+use rustix::io::Errno;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, UtcDateTime};
 
 use super::iam_directory::IamDirectory;
 use super::random;
 
-/// How the names of our own documents start; nothing else is ever removed.
-const PREFIX: &str = "dsql-iam-session-";
+/// How many sessions there may be that are not over, whoever began them.
+const MAX_SESSIONS: u64 = 100_000;
+/// How many of these one user or role may have begun, unless something else is said.
+pub const DEFAULT_QUOTA: u64 = 5_000;
 
-/// How long a session that is over keeps its document, so that whoever still uses it hears that it
-/// is over, and not that nobody knows it.
+/// How long a session that is over is kept, so that whoever still uses it hears that it is over, and not
+/// that nobody knows it.
 const KEPT: Duration = Duration::hours(1);
 
-/// How many documents sessions leave room for. A directory with more than [`MAX_DOCUMENTS`] is refused
-/// whole, so that whoever may begin sessions could otherwise keep every later change out of force.
-const RESERVED: usize = 1_000;
+/// How many hours ahead a session can end: 36 hours last those of `GetSessionToken`.
+const HOURS: u32 = 37;
 
-/// How much of a document is read to see whether its session is over, in bytes: more than one has.
+/// The file that counts the sessions which end in an hour.
+const COUNT: &str = ".count";
+
+/// How the names of sessions began that were documents, before they had a folder of their own.
+const OLD_PREFIX: &str = "dsql-iam-session-";
+/// How much of such a document is read to see whether its session is over, in bytes: more than one has.
 const MAX_SESSION: u64 = 1024 * 1024;
 
 /// Why no session was begun.
@@ -45,47 +61,142 @@ impl From<String> for NotBegun {
     }
 }
 
-/// Begins the session: removes what expired long enough before `now`, makes an access key, and
-/// stores the session in `directory`.
+/// Begins the session: makes an access key, and stores the session in `directory`. `owner` is the ARN of the user or
+/// role that it counts for, of which there may be `quota` that are not over.
 ///
 /// # Errors
-/// [`NotBegun`]. Nothing is left behind then.
-pub fn begin(grant: &Grant, directory: &Path, now: UtcDateTime) -> Result<NewKey, NotBegun> {
-    let opened = IamDirectory::open(directory)?;
-    remove_expired(opened.descriptor(), now);
-    check_room(directory, MAX_DOCUMENTS - RESERVED)?;
-    let key = new_key()?;
+/// [`NotBegun`]. No session is left behind then.
+pub fn begin(
+    grant: &Grant,
+    owner: &str,
+    quota: u64,
+    directory: &Path,
+    now: UtcDateTime,
+) -> Result<NewKey, NotBegun> {
+    let folder = IamDirectory::open(directory)?.folder(FOLDER)?;
+    let hours = EndingHour::of(now).zip(EndingHour::of(grant.expiration));
+    let (now, end) = hours.ok_or_else(|| "the time is out of range".to_owned())?;
+    let of_hour = folder.folder(&end.folder())?;
+    {
+        let _lock = Lock::on(&folder)?;
+        let of_owner = count_file(owner);
+        check_room(
+            &folder,
+            now,
+            (COUNT, MAX_SESSIONS),
+            "the IAM directory holds",
+        )?;
+        check_room(
+            &folder,
+            now,
+            (&of_owner, quota),
+            &format!("{owner} has begun"),
+        )?;
+        // Before there is a session: none is there that is not counted.
+        of_hour.count(COUNT)?;
+        of_hour.count(&of_owner)?;
+    }
+    let key = NewKey {
+        id: end.access_key_id(&random::capitals_and_digits(RANDOM_LEN)?),
+        secret: random::base64(30)?,
+        session_token: random::base64(300)?,
+    };
     let document = format!("{:#}\n", grant.document(&key));
-    opened.store(&format!("{PREFIX}{}.json", key.id), &document)?;
+    of_hour.store(&file_name(&key.id), &document)?;
     Ok(key)
 }
 
-/// Whether the directory holds fewer than `most` documents.
-fn check_room(directory: &Path, most: usize) -> Result<(), NotBegun> {
-    match directory::count(directory) {
-        Ok(count) if count < most => Ok(()),
-        Ok(_) | Err(LoadError::TooMany(_)) => {
-            let reason = format!(
-                "the IAM directory {} holds {most} documents or more: sessions take no more room",
-                directory.display()
-            );
-            let refusal = StsError::new(Code::Throttling, "Rate exceeded");
-            Err(NotBegun::Refused(refusal.because(reason)))
+/// The file that counts the sessions of a principal which end in an hour.
+fn count_file(owner: &str) -> String {
+    let hash = HEXLOWER.encode(&Sha256::digest(owner)[..16]);
+    format!("{COUNT}-{hash}")
+}
+
+/// Whether there are fewer sessions than `most` that are not over, by the files of this name that count them.
+fn check_room(
+    folder: &IamDirectory,
+    now: EndingHour,
+    (name, most): (&str, u64),
+    whose: &str,
+) -> Result<(), NotBegun> {
+    let mut count = 0;
+    for hour in now.onwards(HOURS) {
+        let path = format!("{}/{name}", hour.folder());
+        match statat(folder.descriptor(), path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => count += u64::try_from(found.st_size).unwrap_or(u64::MAX),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(format!("sessions cannot be counted: {error}").into()),
         }
-        Err(fault) => Err(NotBegun::Failed(fault.to_string())),
+    }
+    if count < most {
+        return Ok(());
+    }
+    let reason = format!("{whose} {count} sessions that are not over, and {most} is the most");
+    let refusal = StsError::new(Code::Throttling, "Rate exceeded");
+    Err(NotBegun::Refused(refusal.because(reason)))
+}
+
+/// The right to begin a session, which one process has at a time.
+struct Lock<'f>(&'f IamDirectory);
+
+impl<'f> Lock<'f> {
+    fn on(folder: &'f IamDirectory) -> Result<Self, String> {
+        let locked = flock(folder.descriptor(), FlockOperation::LockExclusive);
+        locked.map_err(|error| format!("the folder of sessions cannot be locked: {error}"))?;
+        Ok(Self(folder))
     }
 }
 
-/// A temporary access key from the system's source of random bytes.
-fn new_key() -> Result<NewKey, String> {
-    Ok(NewKey {
-        id: format!("ASIA{}", random::capitals_and_digits(16)?),
-        secret: random::base64(30)?,
-        session_token: random::base64(300)?,
-    })
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let _ = flock(self.0.descriptor(), FlockOperation::Unlock);
+    }
 }
 
-/// The part of a stored session that says how long it lasts.
+/// Removes sessions that have been over for a while, `most` files at the most; also those that are documents, from
+/// before there was a folder of sessions. What cannot be removed now can be later.
+pub fn remove_expired(directory: &Path, most: usize, now: UtcDateTime) {
+    let Ok(opened) = IamDirectory::open(directory) else {
+        return;
+    };
+    remove_old_documents(opened.descriptor(), now);
+    // It is not made for this.
+    if statat(opened.descriptor(), FOLDER, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+        return;
+    }
+    let Ok(sessions) = opened.folder(FOLDER) else {
+        return;
+    };
+    let mut left = most;
+    for name in names(sessions.descriptor()) {
+        let hour = name.to_str().ok().and_then(EndingHour::of_folder);
+        let is_over = |hour: EndingHour| hour.end() + KEPT.whole_seconds() <= now.unix_timestamp();
+        let Some(hour) = hour.filter(|hour| is_over(*hour)) else {
+            continue;
+        };
+        let Ok(of_hour) = sessions.folder(&hour.folder()) else {
+            continue;
+        };
+        for name in names(of_hour.descriptor()) {
+            if left == 0 {
+                return;
+            }
+            left -= 1;
+            let _ = unlinkat(of_hour.descriptor(), &*name, AtFlags::empty());
+        }
+        let _ = unlinkat(sessions.descriptor(), &*name, AtFlags::REMOVEDIR);
+    }
+}
+
+/// The names in a folder, but its own and its parent's.
+fn names(folder: &OwnedFd) -> Vec<CString> {
+    let entries = Dir::read_from(folder).into_iter().flatten();
+    let names = entries.flatten().map(|entry| entry.file_name().to_owned());
+    let is_itself = |name: &CString| matches!(name.to_bytes(), b"." | b"..");
+    names.filter(|name| !is_itself(name)).collect()
+}
+
+/// The part of such a document that says how long it lasts.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Stored {
@@ -98,12 +209,9 @@ struct StoredCredentials {
     expiration: String,
 }
 
-/// Removes our sessions that have been over for a while. What cannot be removed now can be later.
-fn remove_expired(directory: &OwnedFd, now: UtcDateTime) {
-    let entries = Dir::read_from(directory).into_iter().flatten();
-    let names = entries.flatten().map(|entry| entry.file_name().to_owned());
-    let is_ours = |name: &str| name.starts_with(PREFIX) && name.ends_with(".json");
-    for name in names {
+fn remove_old_documents(directory: &OwnedFd, now: UtcDateTime) {
+    let is_ours = |name: &str| name.starts_with(OLD_PREFIX) && name.ends_with(".json");
+    for name in names(directory) {
         if name.to_str().is_ok_and(is_ours) && is_over(directory, &name, now) == Some(true) {
             let _ = unlinkat(directory, &*name, AtFlags::empty());
         }
@@ -128,107 +236,4 @@ fn is_over(directory: &OwnedFd, name: &CStr, now: UtcDateTime) -> Option<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rustix::fs::{CWD, mkfifoat};
-    use serde_json::json;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn keys_are_new_and_look_like_aws_s() {
-        let (one, two) = (new_key().unwrap(), new_key().unwrap());
-        assert!(one.id != two.id && one.secret != two.secret);
-        assert!(one.session_token != two.session_token);
-        assert_eq!(
-            (one.id.len(), &one.id[..4], one.secret.len()),
-            (20, "ASIA", 40)
-        );
-    }
-
-    /// Otherwise the directory's owner would have root make, give away and remove files elsewhere.
-    #[test]
-    fn a_session_stays_with_its_directory_when_the_path_leads_elsewhere() {
-        let parent = tempfile::tempdir().unwrap();
-        let link = parent.path().join("iam");
-        let [old, new] = ["old", "new"].map(|name| parent.path().join(name));
-        let over = json!({"Credentials": {"Expiration": "2025-01-01T00:00:00+00:00"}}).to_string();
-        for directory in [&old, &new] {
-            fs::create_dir(directory).unwrap();
-            fs::write(directory.join("dsql-iam-session-A.json"), &over).unwrap();
-        }
-        symlink(&old, &link).unwrap();
-        let opened = IamDirectory::open(&link).unwrap();
-        fs::remove_file(&link).unwrap();
-        symlink(&new, &link).unwrap();
-        remove_expired(
-            opened.descriptor(),
-            time::macros::utc_datetime!(2026-01-01 12:00),
-        );
-        opened.store("dsql-iam-session-ASIAX.json", "{}").unwrap();
-        let names = |directory| -> Vec<_> {
-            let entries = fs::read_dir(directory).unwrap();
-            entries.map(|entry| entry.unwrap().file_name()).collect()
-        };
-        assert_eq!(names(&old), ["dsql-iam-session-ASIAX.json"]);
-        assert_eq!(names(&new), ["dsql-iam-session-A.json"]);
-    }
-
-    #[test]
-    fn sessions_leave_room_for_other_documents() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["a.json", "b.json", "c.txt", ".d.json"] {
-            fs::write(directory.path().join(name), "{}").unwrap();
-        }
-        check_room(directory.path(), 3).unwrap();
-        let Err(NotBegun::Refused(refusal)) = check_room(directory.path(), 2) else {
-            panic!("there is no room")
-        };
-        assert_eq!(refusal.to_string(), "Throttling: Rate exceeded");
-        assert_eq!(refusal.code.status(), 400);
-        let reason = refusal.reason.unwrap();
-        assert!(reason.ends_with("holds 2 documents or more: sessions take no more room"));
-        let missing = check_room(&directory.path().join("missing"), 2);
-        assert!(matches!(missing, Err(NotBegun::Failed(_))));
-    }
-
-    #[test]
-    fn only_our_own_that_are_long_over_are_removed() {
-        let directory = tempfile::tempdir().unwrap();
-        let now = time::macros::utc_datetime!(2026-01-01 12:00);
-        let session = |end: &str| json!({"Credentials": {"Expiration": end}}).to_string();
-        let over = session("2026-01-01T10:59:59+00:00");
-        for (name, text) in [
-            ("dsql-iam-session-A.json", &over),
-            (
-                "dsql-iam-session-B.json",
-                &session("2026-01-01T11:00:01+00:00"),
-            ),
-            ("dsql-iam-session-C.json", &"nonsense".to_owned()),
-            ("mine.json", &over),
-        ] {
-            fs::write(directory.path().join(name), text).unwrap();
-        }
-        // What a link leads to is not looked at, and nobody waits for a pipe's other end.
-        let elsewhere = tempfile::NamedTempFile::new().unwrap();
-        fs::write(&elsewhere, &over).unwrap();
-        symlink(&elsewhere, directory.path().join("dsql-iam-session-D.json")).unwrap();
-        let pipe = "dsql-iam-session-E.json";
-        mkfifoat(CWD, directory.path().join(pipe), Mode::RUSR).unwrap();
-        let opened = IamDirectory::open(directory.path()).unwrap();
-        remove_expired(opened.descriptor(), now);
-        let left = fs::read_dir(directory.path()).unwrap();
-        let mut left: Vec<_> = left
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        let expected = [
-            "dsql-iam-session-B.json",
-            "dsql-iam-session-C.json",
-            "dsql-iam-session-D.json",
-            "dsql-iam-session-E.json",
-            "mine.json",
-        ];
-        assert_eq!(left, expected);
-    }
-}
+mod tests;

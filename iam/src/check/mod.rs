@@ -23,6 +23,7 @@ use crate::documents::{self, Document};
 use crate::identity::{AccessKey, Identities, Owner, Principal};
 use crate::login::shown;
 use crate::policy::Policy;
+use crate::session_store;
 use crate::time::rfc3339;
 use std::collections::HashMap;
 use std::path::Path;
@@ -65,6 +66,9 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
     }
     for entry in contents.documents {
         checker.document(&entry.path, entry.mode, entry.outcome);
+    }
+    for entry in session_store::all(directory) {
+        checker.stored_session(entry);
     }
     checker.described_cluster();
     checker.identities();
@@ -156,8 +160,7 @@ impl Checker {
 
     fn ignored(&mut self, other: &OtherEntry) {
         let name = name_of(&other.path);
-        // Written to by `dsql-iam assume-role` before it becomes a document.
-        if name.starts_with(".dsql-iam-session-") {
+        if other.is_folder && name == session_store::FOLDER {
             return;
         }
         let why = if name.starts_with('.') {
@@ -173,6 +176,26 @@ impl Checker {
             format!("it is ignored, since {why}"),
             "give it a name that counts, or keep it elsewhere".into(),
         );
+    }
+
+    /// Takes a stored session in. A bad one keeps the server from nothing but that session's logins.
+    fn stored_session(&mut self, entry: session_store::Entry) {
+        let file = entry.file;
+        let added = entry.outcome.and_then(|session| {
+            self.files
+                .insert(session.access_key_id.clone(), file.clone());
+            self.all.add_stored(session)
+        });
+        if let Err(fault) = added {
+            self.report.findings.push(Finding {
+                severity: Severity::Error,
+                file: Some(file.clone()),
+                subject: None,
+                check: "session",
+                found: fault.to_string(),
+                remedy: Some(format!("rm {}/{file}", self.report.directory)),
+            });
+        }
     }
 
     /// Takes a document in.

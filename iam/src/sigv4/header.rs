@@ -134,6 +134,11 @@ impl<'r> SignedRequest<'r> {
         &self.credential.scope.region
     }
 
+    /// The id of the access key that it says it is signed with.
+    pub fn access_key_id(&self) -> &str {
+        &self.credential.access_key_id
+    }
+
     /// Who signed the request, if it was signed for `service` by somebody who is known. Compares in
     /// constant time.
     ///

@@ -21,11 +21,14 @@ pub use request::AssumeRole;
 use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
 use crate::arn::account_of;
 use crate::authorization::{Request, Source, Sourced, authorize};
-use crate::credentials::{self, Authenticated, Fault, PresentedCredentials, is_same_secret};
+use crate::credentials::{
+    self, Authenticated, Fault, KnownKeys, PresentedCredentials, is_same_secret,
+};
 use crate::denial::{DenyReason, trust_reason};
 use crate::identity::{Identities, Principal, Tag};
 use crate::policy::{Context, RequestPrincipal};
 use crate::request_context::{ConnectionFacts, add_principal, request_facts};
+use crate::session_store::StoredSession;
 use grant::effective_request;
 use refusal::invalid;
 use request::{all_tags, check_form, check_session_policies, duration, source_identity};
@@ -38,6 +41,8 @@ pub struct StsEnvironment<'c> {
     pub now: UtcDateTime,
     /// What the documents say.
     pub identities: &'c Identities,
+    /// The session of the caller's access key, if one is stored apart from the documents.
+    pub stored: Option<&'c StoredSession>,
     /// The account whose user it is if several have one of the name that a key's document gives.
     pub account: Option<&'c str>,
     /// The region that was asked.
@@ -67,9 +72,13 @@ pub(crate) fn authenticate<'i>(
     is_proven: impl FnOnce(&str) -> bool,
 ) -> Result<Authenticated<'i>, StsError> {
     let StsEnvironment {
-        now, identities, ..
+        now,
+        identities,
+        stored,
+        ..
     } = *environment;
-    credentials::authenticate(presented, identities, now, is_proven).map_err(refusal)
+    let keys = KnownKeys { identities, stored };
+    credentials::authenticate(presented, keys, now, is_proven).map_err(refusal)
 }
 
 fn refusal(fault: Fault) -> StsError {

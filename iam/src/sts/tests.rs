@@ -80,6 +80,7 @@ fn environment(identities: &Identities) -> StsEnvironment<'_> {
     StsEnvironment {
         now: NOW,
         identities,
+        stored: None,
         account: Some("012345678912"),
         region: "us-east-1",
         connection: ConnectionFacts {

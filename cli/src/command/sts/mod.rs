@@ -15,12 +15,14 @@ mod query;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use data_encoding::HEXLOWER;
 use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
+use dsql_iam_core::session_store::{self, StoredSession};
 use dsql_iam_core::sigv4::{ReceivedRequest, SignedRequest};
 use dsql_iam_core::sts::{AssumeRole, Grant, NewKey, StsEnvironment, StsError, caller_with_secret};
 use dsql_iam_core::{
@@ -53,6 +55,8 @@ const SERVICE: &str = "sts";
 const MAX_BODY: usize = 64 * 1024;
 /// How long a request may take to arrive, head and body each.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often expired sessions are removed.
+const CLEANUP: Duration = Duration::from_secs(60);
 /// How many connections there may be at a time; others wait.
 const MAX_CONNECTIONS: usize = 64;
 /// The shortest token for container credentials: whoever has it gets the role.
@@ -81,6 +85,10 @@ pub struct Arguments {
 
     #[command(flatten)]
     place: Place,
+
+    /// How many sessions a user or role may have begun that are not over
+    #[arg(long, value_name = "NUMBER", default_value_t = sessions::DEFAULT_QUOTA)]
+    session_quota: u64,
 
     /// The role that container credentials are for
     #[arg(long, value_name = "ARN")]
@@ -150,6 +158,7 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
              TLS: whoever can read along sees the sessions that begin"
         );
     }
+    tokio::spawn(keep_removing(state.arguments.place.iam_directory.clone()));
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
@@ -169,6 +178,19 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
             serve(stream, peer, state).await;
             drop(permit);
         });
+    }
+}
+
+/// Removes expired sessions from time to time, beside the requests: none of them waits for it.
+async fn keep_removing(directory: PathBuf) {
+    let mut interval = tokio::time::interval(CLEANUP);
+    loop {
+        interval.tick().await;
+        let directory = directory.clone();
+        let removed = spawn_blocking(move || {
+            sessions::remove_expired(&directory, usize::MAX, UtcDateTime::now());
+        });
+        let _ = removed.await;
     }
 }
 
@@ -300,7 +322,11 @@ impl State {
             return Err(refusal.into());
         }
         let signed = SignedRequest::parse(received)?;
-        let environment = self.environment(identities, signed.region(), peer);
+        let stored = self.stored(signed.access_key_id())?;
+        let environment = StsEnvironment {
+            stored: stored.as_ref(),
+            ..self.environment(identities, signed.region(), peer)
+        };
         let caller = signed.caller(SERVICE, &environment)?;
         match query::parse(&received)? {
             Action::GetCallerIdentity => Ok(query::caller_identity(&caller)),
@@ -309,6 +335,12 @@ impl State {
                 Ok(query::assumed_role(&grant, &key))
             }
         }
+    }
+
+    /// The session of an access key that was begun here.
+    fn stored(&self, access_key_id: &str) -> Result<Option<StoredSession>, Fault> {
+        session_store::find(&self.arguments.place.iam_directory, access_key_id)
+            .map_err(|fault| Fault::Failed(fault.to_string()))
     }
 
     fn environment<'s>(
@@ -320,6 +352,7 @@ impl State {
         StsEnvironment {
             now: UtcDateTime::now(),
             identities,
+            stored: None,
             account: self.arguments.place.account(),
             region,
             connection: ConnectionFacts {
@@ -337,7 +370,9 @@ impl State {
     ) -> Result<(Grant, NewKey), Fault> {
         let grant = dsql_iam_core::sts::assume_role(caller, request, environment)?;
         let directory = &self.arguments.place.iam_directory;
-        let key = sessions::begin(&grant, directory, environment.now)?;
+        let owner = &caller.principal.arn;
+        let quota = self.arguments.session_quota;
+        let key = sessions::begin(&grant, owner, quota, directory, environment.now)?;
         let end = grant.expiration_text();
         eprintln!("dsql-iam: {} began {} until {end}", caller.arn(), grant.arn);
         Ok((grant, key))
@@ -421,7 +456,11 @@ async fn container_credentials(state: Arc<State>, peer: SocketAddr, parts: Parts
     let begun = spawn_blocking(move || -> Result<_, Fault> {
         let identities = state.identities().map_err(Fault::Failed)?;
         let region = region.as_ref().map_or(DEFAULT_REGION, AsRef::as_ref);
-        let environment = state.environment(&identities, region, peer);
+        let stored = state.stored(credentials.access_key_id())?;
+        let environment = StsEnvironment {
+            stored: stored.as_ref(),
+            ..state.environment(&identities, region, peer)
+        };
         let presented = PresentedCredentials {
             access_key_id: credentials.access_key_id(),
             session_token: credentials.session_token(),

@@ -29,6 +29,7 @@ fn environment(identities: &Identities) -> StsEnvironment<'_> {
     StsEnvironment {
         now: NOW,
         identities,
+        stored: None,
         account: None,
         region: "us-east-1",
         connection: ConnectionFacts {
