@@ -31,6 +31,9 @@ apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends $packa
 /// The oldest node that runs the tests: `engines` of their `package.json`.
 const NODE: u32 = 20;
 
+/// The oldest Go that runs the tests: `go` of their `go.mod`.
+const GO: (u32, u32) = (1, 24);
+
 /// Programs, and the packages that have them.
 pub struct Need {
     programs: &'static [&'static str],
@@ -182,6 +185,26 @@ fn too_old(name: &str, version: &str) -> Option<String> {
     let major = version.split('.').next()?.parse().unwrap_or(0);
     (major < NODE).then(|| {
         format!("{name} is of version {version}, and the tests need {NODE} or newer in PATH")
+    })
+}
+
+/// Why the tests in Go cannot run, if so. Debian's Go is older than AWS's SDK needs, so none is installed.
+pub fn go_fault() -> Option<String> {
+    if !in_path("go") {
+        return Some("go is not in PATH".into());
+    }
+    let version = run::output(Command::new("go").args(["env", "GOVERSION"])).unwrap_or_default();
+    too_old_go(version.trim())
+}
+
+/// A sentence if a version of Go, such as `go1.24.3`, is too old.
+fn too_old_go(version: &str) -> Option<String> {
+    let mut parts = version.trim_start_matches("go").split('.');
+    let mut number = || parts.next()?.parse().ok();
+    let found: (u32, u32) = (number().unwrap_or(0), number().unwrap_or(0));
+    (found < GO).then(|| {
+        let (major, minor) = GO;
+        format!("go is {version}, and the tests need {major}.{minor} or newer in PATH")
     })
 }
 

@@ -2,7 +2,7 @@
 //! test runs.
 //!
 //! Code blocks whose info string says `run` are run here, as they stand, with the server's
-//! environment: `sh`, and programs in `python`, `js`, `rust` and `java`, which have to print the ARN of the
+//! environment: `sh`, and programs in `python`, `js`, `rust`, `java` and `go`, which have to print the ARN of the
 //! profile `admin`, to show that they connected. `since=17` after it leaves a block out on an older
 //! PostgreSQL. A program in Rust is built with the dependencies of the last `toml` block before it.
 //!
@@ -32,6 +32,8 @@ pub struct Tools {
     pub python: PathBuf,
     /// Why node cannot run its programs, if it cannot.
     pub without_node: Option<String>,
+    /// Why Go cannot run its programs, if it cannot.
+    pub without_go: Option<String>,
     /// pgjdbc.
     pub jdbc_driver: PathBuf,
     /// Where the programs in Rust are built.
@@ -88,7 +90,12 @@ pub fn run(variables: &BTreeMap<String, OsString>, tools: &Tools) -> Result<()> 
             println!("skipped, since it needs PostgreSQL {}", block.since);
             continue;
         }
-        if let (Some(reason), "js") = (&tools.without_node, &*block.language) {
+        let without = match &*block.language {
+            "js" => &tools.without_node,
+            "go" => &tools.without_go,
+            _ => &None,
+        };
+        if let Some(reason) = without {
             println!("skipped: {reason}");
             continue;
         }
@@ -162,6 +169,14 @@ fn run_block(block: &Block, variables: &BTreeMap<String, OsString>, tools: &Tool
             java.arg("--class-path").arg(&tools.jdbc_driver).arg(source);
             java.env("PGPASSWORD", admin_token(variables)?);
             java
+        }
+        "go" => {
+            let source = folder.path().join("main.go");
+            fs::write(&source, &block.code)?;
+            let mut go = Command::new("go");
+            // With the modules of the tests.
+            go.arg("run").arg(source).current_dir(root.join("tests/go"));
+            go
         }
         other => bail!("nothing here runs blocks of the language {other:?}"),
     };

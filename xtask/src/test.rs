@@ -114,6 +114,8 @@ enum Name {
     Rust,
     /// End to end, with Java's client
     Java,
+    /// End to end, with Go's client and AWS's signer
+    Go,
     /// The commands and programs of README.md and docs/
     Readme,
     /// Three nodes under Patroni, and a failover; runs only if it is named
@@ -189,7 +191,13 @@ impl Name {
     fn needs_tls(self) -> bool {
         matches!(
             self,
-            Self::Python | Self::Node | Self::Rust | Self::Java | Self::Readme | Self::Ha
+            Self::Python
+                | Self::Node
+                | Self::Rust
+                | Self::Java
+                | Self::Go
+                | Self::Readme
+                | Self::Ha
         )
     }
 
@@ -359,6 +367,7 @@ impl Suite {
             Name::Node => return self.node(),
             Name::Rust => self.rust(),
             Name::Java => self.java(),
+            Name::Go => return self.go(),
             Name::Readme => self.readme(),
             Name::Ha => self.ha(),
             Name::Down => up::stop(&self.directory),
@@ -547,6 +556,7 @@ impl Suite {
         let tools = readme::Tools {
             without_node: Self::node_modules()?.err(),
             python: self.python_environment()?,
+            without_go: apt::go_fault(),
             jdbc_driver: apt::java()?,
             target: self.target.clone(),
             major: self.postgres()?.major,
@@ -571,6 +581,18 @@ impl Suite {
                 .arg(driver)
                 .arg(tests),
         )
+    }
+
+    /// Runs the tests in Go, where there is one.
+    fn go(&self) -> Result<Outcome> {
+        if let Some(reason) = apt::go_fault() {
+            return Ok(Outcome::Skipped(reason));
+        }
+        let tests = workspace::root().join("tests/go");
+        // Each login anew: no result of an earlier run counts.
+        let mut test = self.client("go");
+        run::run(test.args(["test", "-count=1", "./..."]).current_dir(tests))?;
+        Ok(Outcome::Passed)
     }
 
     /// A command that knows the server, and that ends as failed if it hangs.
@@ -645,7 +667,7 @@ mod tests {
         assert_eq!(names(&[Name::Ha]), "server ha down");
         assert_eq!(
             names(&[]),
-            "unit build server in-server python node rust java readme down core package"
+            "unit build server in-server python node rust java go readme down core package"
         );
     }
 }
