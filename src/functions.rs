@@ -169,7 +169,7 @@ fn iam_access(
             outcome.word().to_owned(),
             check.map(str::to_owned),
             Some(reason).filter(|reason| !reason.is_empty()),
-            cell.statements.to_vec(),
+            cell.statements.iter().map(|one| one.text.clone()).collect(),
         )
     });
     TableIterator::new(rows.collect::<Vec<_>>())

@@ -5,7 +5,7 @@
 
 use crate::actions::Action;
 use crate::arn::{IamArn, IamKind};
-use crate::authorization::{DecisionKind, DenyReason, PolicyType};
+use crate::authorization::{DecisionKind, DenyReason, Matched, PolicyType};
 use crate::credentials::Authenticated;
 use crate::denial::{self, Denial};
 use crate::identity::{KnownSession, Principal, RoleSession};
@@ -64,6 +64,19 @@ impl Outcome {
     }
 }
 
+/// A statement that an answer rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// Its effect, its policy, its place and its file, in words.
+    pub text: String,
+    /// The policy that it is in, as [`crate::Source`] shows it.
+    pub policy: String,
+    /// The file that the policy is in.
+    pub file: Option<String>,
+    /// Its place in the policy, from 0.
+    pub index: usize,
+}
+
 /// One principal, one database role, and the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell<'s> {
@@ -82,7 +95,7 @@ pub struct Cell<'s> {
     /// Why it is refused; empty if it is not.
     pub reason: String,
     /// The statements that decide, each with its policy and file; where nothing allows it, none.
-    pub statements: &'s [String],
+    pub statements: &'s [Statement],
     /// Condition keys that policies ask for and that are not known here.
     pub missing_context: &'s [String],
     /// Whether the principal is mapped to the role; `None` where no mapping counts or is known.
@@ -94,7 +107,7 @@ pub struct Cell<'s> {
 struct Answer {
     /// The failed check, and why.
     denial: Option<(&'static str, String)>,
-    statements: Vec<String>,
+    statements: Vec<Statement>,
     missing_context: Vec<String>,
 }
 
@@ -304,6 +317,17 @@ impl Row {
     }
 }
 
+impl Statement {
+    fn of(matched: &Matched<'_>) -> Self {
+        Self {
+            text: matched.to_string().trim_end_matches(": decides").to_owned(),
+            policy: matched.source.to_string(),
+            file: matched.file.map(str::to_owned),
+            index: matched.index,
+        }
+    }
+}
+
 impl Answer {
     fn no(check: &'static str, reason: String) -> Self {
         Self {
@@ -322,9 +346,7 @@ impl Answer {
         let denial = access.outcome.as_ref().err();
         Self {
             denial: denial.map(|denial| (denial.check(), reason(denial, caller))),
-            statements: statements
-                .map(|matched| matched.to_string().trim_end_matches(": decides").to_owned())
-                .collect(),
+            statements: statements.map(Statement::of).collect(),
             missing_context: decision.map_or_else(Vec::new, |d| d.missing_context.clone()),
         }
     }
@@ -388,4 +410,95 @@ fn rows(environment: &LoginEnvironment<'_>, is_asked: &dyn Fn(&str) -> bool) -> 
     let sessions = sessions.filter(|known| is_asked(&known.session.arn));
     rows.extend(sessions.map(|known| Row::of_session(&known, environment)));
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::documents;
+    use crate::identity::Identities;
+    use crate::request_context::ConnectionFacts;
+    use time::macros::utc_datetime;
+
+    const ALICE: &str = "arn:aws:iam::012345678912:user/alice";
+    const GUEST: &str = "arn:aws:iam::999999999999:user/guest";
+    const APP: &str = "arn:aws:iam::012345678912:role/x/app";
+    const STAFF: &str = "arn:aws:iam::012345678912:group/staff";
+    const SESSION: &str = "arn:aws:sts::012345678912:assumed-role/app/s";
+
+    fn identities() -> Identities {
+        let policy = r#"[{"PolicyName": "p", "PolicyDocument": {"Version": "2012-10-17", "Statement":
+            {"Effect": "Allow", "Action": "dsql:DbConnect", "Resource": "*",
+             "Condition": {"StringEquals": {"aws:PrincipalType": ["User", "AssumedRole"]}}}}}]"#;
+        let export = format!(
+            r#"{{"UserDetailList": [{{"UserName": "alice", "Arn": "{ALICE}", "GroupList": ["staff"]}},
+                {{"UserName": "guest", "Arn": "{GUEST}", "UserPolicyList": {policy}}}],
+                "GroupDetailList": [{{"GroupName": "staff", "Arn": "{STAFF}", "GroupPolicyList": {policy}}}],
+                "RoleDetailList": [{{"RoleName": "app", "Arn": "{APP}", "RolePolicyList": {policy}}}]}}"#
+        );
+        let session = |key: &str, end: &str| {
+            format!(
+                r#"{{"Credentials": {{"AccessKeyId": "{key}", "SecretAccessKey": "s",
+                    "SessionToken": "t", "Expiration": "{end}"}},
+                    "AssumedRoleUser": {{"AssumedRoleId": "AROA:s", "Arn": "{SESSION}"}}}}"#
+            )
+        };
+        let texts = [
+            export,
+            session("ASIAOVER", "2025-01-01T00:00:00Z"),
+            session("ASIALIVE", "2027-01-01T00:00:00Z"),
+        ];
+        let parsed = texts.iter().map(|text| {
+            let document = documents::parse(text).unwrap_or_else(|fault| panic!("{fault}"));
+            ("a.json", document)
+        });
+        documents::merge(parsed).unwrap_or_else(|(_, fault)| panic!("{fault}"))
+    }
+
+    #[test]
+    fn everybody_is_asked_once_and_one_alone_as_among_all() {
+        let identities = identities();
+        let id = "abcdefghijklmnopqrstuvwxyz";
+        let cluster = Cluster::new("012345678912", "us-east-1", id, "").unwrap();
+        let environment = LoginEnvironment {
+            now: utc_datetime!(2026-01-01 12:00),
+            cluster: &cluster,
+            identities: &identities,
+            connection: ConnectionFacts {
+                source_ip: None,
+                is_tls: true,
+            },
+        };
+        let mappings = [(APP, "reader"), (GUEST, "reader"), (ALICE, ADMIN)];
+        let survey = Survey::new(&environment, Some(mappings.into_iter()));
+        assert_eq!(survey.roles(), [ADMIN, "reader"]);
+        let told: Vec<_> = survey
+            .cells()
+            .filter(|cell| cell.role == "reader")
+            .map(|cell| (cell.principal, cell.outcome, cell.check, cell.is_mapped))
+            .collect();
+        use Outcome::{Allowed, Denied, IfMapped};
+        assert_eq!(
+            told,
+            [
+                (STAFF, IfMapped, None, None),
+                (APP, Allowed, None, Some(true)),
+                (ALICE, Denied, Some("mapping"), Some(false)),
+                (GUEST, Denied, Some("account"), Some(true)),
+                (SESSION, Denied, Some("session"), Some(true)),
+                (SESSION, Allowed, None, Some(true)),
+            ]
+        );
+        for arn in [STAFF, APP, ALICE, GUEST, SESSION] {
+            let alone = Survey::of(arn, &environment, Some(mappings.into_iter()));
+            assert_eq!(alone.answer(arn, "reader"), survey.answer(arn, "reader"));
+            assert_eq!(
+                alone.answer("arn:aws:iam::012345678912:user/x", ADMIN),
+                None
+            );
+        }
+        // Of the sessions of one ARN, the one that gets in.
+        assert_eq!(survey.answer(SESSION, "reader").unwrap().outcome, Allowed);
+    }
 }

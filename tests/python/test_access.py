@@ -1,6 +1,7 @@
 """Who may connect as whom: `dsql-iam access`, and the mappings of another server."""
 
 import csv
+import html
 import io
 import json
 import os
@@ -253,7 +254,7 @@ def test_expectations_are_a_test(access, tmp_path):
 
 
 @pytest.mark.parametrize(("text", "fault"), [
-    ("", "the template is empty"),
+    ("", "the list is empty"),
     ("[]", "the list is empty"),
     ("a: b", "it is not a list"),
     ("- {principal: a, role: b}", "entry 1: missing field `access`"),
@@ -345,6 +346,8 @@ def test_the_page_in_a_browser(page, tmp_path):
     reason = dom.partition('<dt id="r5-0">')[2].partition("<dt ")[0]
     assert reason.startswith('admin: <b class="allowed">allowed</b>')
     assert f"inline policy dba of {IAM}:group/dbas, statement 1 (Dba), in account.json" in reason
+    text = html.unescape(reason.partition("<pre>")[2].partition("</pre>")[0])
+    assert json.loads(text) == statement("Allow", "dsql:DbConnectAdmin", Sid="Dba")
     # With it there is a filter, and the name of a role stays a name.
     dom = browse("--dump-dom")
     assert '<p id="filter">' in dom and "9 of 9 principals" in dom
@@ -484,7 +487,7 @@ def test_the_commands_agree(access, tmp_path, seed):
         key = Key(key["AccessKeyId"], key["SecretAccessKey"], key.get("SessionToken"))
         for role, action in actions.items():
             done = ask("--role", role, "--cluster-arn", CLUSTER, "--json", command="explain",
-                       input=sign(key, action))
+                       input=sign(key, action, host=f"{ID}.dsql.{REGION}.on.aws"))
             explained, row = json.loads(done.stdout), answers[principal, role]
             assert explained["is_admitted"] == (row["access"] != "denied"), (row, explained)
             failed = [check for check in explained["checks"] if check["outcome"] == "failed"]

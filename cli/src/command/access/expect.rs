@@ -55,6 +55,9 @@ pub fn compare(
     question: &Question<'_>,
     identities: &Identities,
 ) -> Result<Vec<Compared>, String> {
+    if text.trim().is_empty() {
+        return Err("the list is empty".into());
+    }
     let list = import::read_yaml(text)?;
     let serde_json::Value::Array(list) = list else {
         return Err("it is not a list".into());

@@ -5,6 +5,7 @@
 mod diff;
 mod expect;
 mod page;
+mod source;
 mod table;
 
 use std::fs;
@@ -16,6 +17,7 @@ use dsql_iam_core::access::Survey;
 use dsql_iam_core::{Cluster, ConnectionFacts, Identities, LoginEnvironment};
 use time::UtcDateTime;
 
+use self::source::Sources;
 use super::{Report, explain};
 use crate::shared::cluster;
 use crate::shared::mappings::{self, Mapping};
@@ -152,7 +154,10 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
         return Ok(diff::text(&changes, arguments.json).into());
     }
     if let Some(path) = &arguments.html {
-        write(path, &page::html(&survey, &question))?;
+        write(
+            path,
+            &page::html(&survey, &question, &Sources::read(&arguments.iam_directory)),
+        )?;
         let summary = table::summary(&survey);
         return Ok(format!("{summary}: written to {}", path.display()).into());
     }

@@ -9,13 +9,14 @@ use data_encoding::BASE64;
 use dsql_iam_core::access::{Cell, Outcome, Survey};
 use sha2::{Digest, Sha256};
 
+use super::source::Sources;
 use super::{Question, table};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The page.
-pub fn html(survey: &Survey, question: &Question<'_>) -> String {
+pub fn html(survey: &Survey, question: &Question<'_>, sources: &Sources) -> String {
     let hash = BASE64.encode(&Sha256::digest(SCRIPT));
     let cluster = escaped(&question.cluster.arn());
     let at = escaped(&dsql_iam_core::format_amz_date(question.now));
@@ -70,7 +71,7 @@ pub fn html(survey: &Survey, question: &Question<'_>) -> String {
             escaped(row[0].principal)
         );
         for (at, cell) in row.iter().enumerate() {
-            reason(&mut page, &format!("r{number}-{at}"), cell);
+            reason(&mut page, &format!("r{number}-{at}"), cell, sources);
         }
         page.push_str("</dl></section>\n");
     }
@@ -87,7 +88,7 @@ fn class(outcome: Outcome) -> &'static str {
 }
 
 /// The reason and the statements behind one cell.
-fn reason(page: &mut String, id: &str, cell: &Cell<'_>) {
+fn reason(page: &mut String, id: &str, cell: &Cell<'_>, sources: &Sources) {
     let _ = write!(
         page,
         "<dt id=\"{id}\">{}: <b class=\"{}\">{}</b>\n<dd>",
@@ -99,7 +100,11 @@ fn reason(page: &mut String, id: &str, cell: &Cell<'_>) {
         let _ = write!(page, "<p>{}", escaped(&cell.reason));
     }
     for statement in cell.statements {
-        let _ = write!(page, "<p class=\"statement\">{}", escaped(statement));
+        let _ = write!(page, "<p>{}", escaped(&statement.text));
+        if let Some(text) = sources.text(statement) {
+            let lines: Vec<String> = text.lines().map(escaped).collect();
+            let _ = write!(page, "<pre>{}</pre>", lines.join("\n"));
+        }
     }
     for key in cell.missing_context {
         let _ = write!(page, "<p>Condition key not known here: {}", escaped(key));

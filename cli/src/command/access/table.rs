@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use dsql_iam_core::access::{Cell, Outcome, Survey};
+use dsql_iam_core::access::{ANY_ROLE, Cell, Outcome, Survey};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
@@ -59,11 +59,13 @@ pub fn summary(survey: &Survey) -> String {
         }] += 1;
     }
     let [allowed, if_mapped, denied] = counts;
+    let hint = match survey.roles().contains(&ANY_ROLE) {
+        true => " (give the mappings with --mappings)",
+        false => "",
+    };
     match if_mapped {
         0 => format!("{allowed} allowed, {denied} denied"),
-        _ => format!(
-            "{allowed} allowed, {if_mapped} if mapped (give the mappings with --mappings), {denied} denied"
-        ),
+        _ => format!("{allowed} allowed, {if_mapped} if mapped{hint}, {denied} denied"),
     }
 }
 
@@ -73,8 +75,16 @@ pub fn because(cell: &Cell<'_>) -> String {
     if !cell.reason.is_empty() {
         parts.push(&cell.reason);
     }
-    parts.extend(cell.statements.iter().map(String::as_str));
+    parts.extend(cell.statements.iter().map(|one| one.text.as_str()));
     parts.join("; ")
+}
+
+/// The statements in words.
+fn statements<'s>(cell: &Cell<'s>) -> Vec<&'s str> {
+    cell.statements
+        .iter()
+        .map(|one| one.text.as_str())
+        .collect()
 }
 
 /// A text without control characters, for a terminal.
@@ -110,7 +120,7 @@ pub fn of_cell(cell: &Cell<'_>) -> Value {
         "is_mapped": cell.is_mapped,
         "check": cell.check,
         "reason": (!cell.reason.is_empty()).then_some(&cell.reason),
-        "statements": cell.statements,
+        "statements": statements(cell),
         "missing_context": cell.missing_context,
     })
 }
@@ -133,7 +143,7 @@ pub fn csv(survey: &Survey) -> Result<Vec<u8>, String> {
                     .map_or("", |is| if is { "true" } else { "false" }),
                 cell.check.unwrap_or_default(),
                 &cell.reason,
-                &cell.statements.join("; "),
+                &statements(&cell).join("; "),
             ])?;
         }
         Ok::<(), csv::Error>(())
