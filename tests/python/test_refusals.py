@@ -733,6 +733,50 @@ def test_key_of_a_user_that_is_not_there(own):
     refused_with(own, {"k": access_key("tester", KEY)}, KEY, INVALID, "access_key", None)
 
 
+def test_an_identity_that_is_ambiguous_is_nobodys_a_key_of_two_users(own):
+    """A user of that name in another account takes the key away, and AccountId gives it back."""
+    both = {"a": account(users={"tester": [policy("dsql:*")]}),
+            "b": account(users={"tester": [policy("dsql:*")]}, number="999999999999")}
+    key = access_key("tester", KEY)
+    reason = (f"access key {KEY.id} belongs to user tester, and several accounts have one: its document has to say "
+              "which, with AccountId")
+    token = sign(KEY, "DbConnectAdmin")
+    with own.documents(**both, k=key):
+        mark = own.log_mark()
+        assert_refused(own, own.refusal("admin", token), mark, "08006", INVALID, "access_key", reason)
+    with own.documents(**both, k={"AccessKey": key["AccessKey"] | {"AccountId": ACCOUNT}}):
+        own.connect("admin", token).close()
+
+
+def test_an_identity_that_is_ambiguous_is_nobodys_a_unique_id_in_a_deny(own):
+    """A Deny for somebody's unique id counts for whoever may have it."""
+    known, other = "AIDACKCEVSQ6C2EXAMPLE", "AIDAOFSOMEBODYDELETED"
+    arn = f"arn:aws:iam::{ACCOUNT}:user/tester"
+    token = sign(KEY, "DbConnectAdmin")
+    hint = (f"User: {arn} is not authorized to perform: dsql:DbConnectAdmin on resource: {own.cluster_arn} because no "
+            "identity-based policy allows the dsql:DbConnectAdmin action")
+    denied = hint.partition(" because ")[0] + " with an explicit deny in a resource-based policy"
+    missing = hint.partition(" because ")[0] + f" because the UserId of {arn}, which a Deny may name, is in no document"
+    for unique_id, listed, expected in [
+            (known, known, (denied, denied)), (known, other, None), (None, other, (hint, missing))]:
+        user = account(users={"tester": [policy("dsql:*")]})
+        user["UserDetailList"][0].pop("UserId")
+        if unique_id:
+            user["UserDetailList"][0]["UserId"] = unique_id
+        statement = {"Effect": "Deny", "Principal": {"AWS": listed}, "Action": "dsql:*", "Resource": "*"}
+        based = {"policy": json.dumps({"Version": "2012-10-17", "Statement": [statement]}), "policyVersion": "1"}
+        with own.documents(a=user, k=access_key("tester", KEY), p=based):
+            checked = subprocess.run([own.command, "check"], text=True, capture_output=True, timeout=60,
+                                     env=os.environ | own.variables).stdout
+            assert (f"names the user with the id {listed}, and the documents do not have the UserId of " in checked) == (
+                unique_id is None), checked
+            if expected is None:
+                own.connect("admin", token).close()
+                continue
+            mark = own.log_mark()
+            assert_refused(own, own.refusal("admin", token), mark, "08006", expected[0], "policy", expected[1], arn)
+
+
 def test_opaque_to_the_client_unless_told_otherwise(own):
     assert own.refusal("nobody", own.token("example")).detail.count("\n") == 0
     with own.settings(dsql_iam__explain_denials="on"):
