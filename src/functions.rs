@@ -106,6 +106,10 @@ fn explain_token(
 
 /// `sys.iam_access`: who may connect as whom, now and over TLS, by the documents in the directory and the given
 /// mappings, which are those of this server. Every role that is let in is looked at as at a login.
+#[expect(
+    clippy::type_complexity,
+    reason = "pgrx reads the columns from the type"
+)]
 #[pg_extern(sql = false)]
 fn iam_access(
     arns: Vec<String>,

@@ -151,6 +151,9 @@ impl Principals {
     }
 }
 
+/// What one of the lists makes of a principal.
+type Kind = fn(String) -> Listed;
+
 /// The element as it is written: `"*"`, or lists by kind.
 pub(crate) struct RawPrincipals(pub(crate) Vec<Listed>);
 
@@ -193,7 +196,7 @@ impl<'de> Deserialize<'de> for RawPrincipals {
                     })?;
                     listed.push(one);
                 }
-                let kinds: [(_, fn(String) -> Listed); 3] = [
+                let kinds: [(_, Kind); 3] = [
                     (kinds.service, Listed::Service),
                     (kinds.federated, |_| Listed::Federated),
                     (kinds.canonical_user, |_| Listed::NoCaller),
