@@ -129,7 +129,7 @@ fn iam_access(
     let loaded = settings::cluster()
         .map_err(|fault| fault.to_string())
         .and_then(|cluster| {
-            let identities = Identities::load(&settings::iam_directory());
+            let identities = Identities::load_with_sessions(&settings::iam_directory());
             Ok((cluster, identities.map_err(|fault| fault.to_string())?))
         });
     let survey = loaded.map(|(cluster, identities)| {

@@ -14,7 +14,7 @@
 //! Such a file counts if it is private, belongs to the owner of the IAM directory, is not reached by a symbolic link,
 //! and holds the session that its name says.
 
-use crate::directory::{is_file, length};
+use crate::directory::{LoadError, is_file, length};
 use crate::documents::{self, BadDocument, Document};
 use crate::identity::{AccessKey, Identities, Owner};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat};
@@ -262,11 +262,34 @@ impl Identities {
     /// Adds a stored session.
     ///
     /// # Errors
-    /// If a document has its access key: it is not known then which of the two is meant.
+    /// If a document has its access key: it is not known then which of the two is meant, and it is nobody's.
     pub fn add_stored(&mut self, session: StoredSession) -> Result<(), SessionFault> {
-        let StoredSession { path, document, .. } = session;
+        let StoredSession {
+            path,
+            document,
+            access_key_id,
+            ..
+        } = session;
         let file = path.to_string_lossy().into_owned();
-        documents::add(self, &file, document).map_err(|error| SessionFault::Broken { path, error })
+        documents::add(self, &file, document).map_err(|error| {
+            self.access_keys.remove(&access_key_id);
+            SessionFault::Broken { path, error }
+        })
+    }
+
+    /// What the documents of a directory say, with all sessions stored there that somebody can log in with. For those
+    /// who ask about everything: it takes as long as there are many.
+    ///
+    /// # Errors
+    /// Whatever keeps the server from loading the documents.
+    pub fn load_with_sessions(directory: &Path) -> Result<Self, LoadError> {
+        let mut identities = Self::load(directory)?;
+        let sessions = all(directory).into_iter();
+        for session in sessions.filter_map(|entry| entry.outcome.ok()) {
+            // One whose key a document has is nobody's.
+            let _ = identities.add_stored(session);
+        }
+        Ok(identities)
     }
 }
 

@@ -132,6 +132,10 @@ def test_who_explains_and_checks_sees_it(iam, reader, key):
     assert json.loads(done.stdout)["is_admitted"], done.stdout + done.stderr
     rows = iam.execute(f"SELECT check_name, outcome FROM sys.explain_token('{reader}', '{token(key)}')")
     assert ("mapping", "passed") in rows
+    arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/delegating/s1"
+    rows = iam.execute(f"SELECT access FROM sys.iam_access WHERE principal = '{arn}' "
+                       f"AND role_name = '{reader}'")
+    assert rows and set(rows) == {("allowed",)}
     found = "SELECT found FROM sys.doctor() WHERE check_name = 'iam_directory'"
     usable = lambda: int(iam.execute(found)[0][0].split(" access keys")[0].split()[-1])
     before = usable()

@@ -113,6 +113,13 @@ fn a_session_is_found_by_its_id_alone() {
         twice.ends_with(&format!("access key {} is there twice", id())),
         "{twice}"
     );
+    assert!(identities.access_key(&id()).is_none());
+    let with_sessions = || Identities::load_with_sessions(directory.path()).unwrap();
+    assert!(with_sessions().access_key(&id()).is_some());
+    let copy = directory.path().join("copy.json");
+    write(&copy, &session(&id()).to_string(), 0o600);
+    assert!(with_sessions().access_key(&id()).is_none());
+    fs::remove_file(&copy).unwrap();
 
     let names: Vec<_> = all(directory.path())
         .into_iter()

@@ -171,7 +171,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
 }
 
 fn load(directory: &Path) -> Result<Identities, String> {
-    Identities::load(directory).map_err(|fault| fault.to_string())
+    Identities::load_with_sessions(directory).map_err(|fault| fault.to_string())
 }
 
 fn read(path: &Path) -> Result<String, String> {
