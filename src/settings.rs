@@ -117,6 +117,23 @@ pub fn register(hooks: AssignHooks) {
         Some(check_linked_clusters),
         Some(hooks.other),
     );
+    register_behaviour();
+    register_limits();
+    // From here on a misspelled dsql_iam setting is reported instead of silently kept.
+    #[cfg(feature = "pg14")]
+    // SAFETY: the argument is a C string.
+    unsafe {
+        pgrx::pg_sys::EmitWarningsOnPlaceholders(c"dsql_iam".as_ptr());
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: the argument is a C string.
+    unsafe {
+        pgrx::pg_sys::MarkGUCPrefixReserved(c"dsql_iam".as_ptr());
+    }
+}
+
+/// The settings of how logins and statements are treated.
+fn register_behaviour() {
     string(
         c"dsql_iam.exempt_roles",
         c"Roles that log in over TCP with their SCRAM password and never with a token.",
@@ -177,6 +194,10 @@ pub fn register(hooks: AssignHooks) {
         None,
         None,
     );
+}
+
+/// The settings of how many connections there may be, and how long.
+fn register_limits() {
     number(
         c"dsql_iam.max_connections",
         c"How many connections with a token there may be at a time; 0 for no limit of its own.",
@@ -221,17 +242,6 @@ pub fn register(hooks: AssignHooks) {
         None,
         None,
     );
-    // From here on a misspelled dsql_iam setting is reported instead of silently kept.
-    #[cfg(feature = "pg14")]
-    // SAFETY: the argument is a C string.
-    unsafe {
-        pgrx::pg_sys::EmitWarningsOnPlaceholders(c"dsql_iam".as_ptr());
-    }
-    #[cfg(not(feature = "pg14"))]
-    // SAFETY: the argument is a C string.
-    unsafe {
-        pgrx::pg_sys::MarkGUCPrefixReserved(c"dsql_iam".as_ptr());
-    }
 }
 
 fn string(

@@ -17,7 +17,7 @@ use crate::account::Account;
 use crate::directory::Directory;
 use crate::postgres::Postgres;
 use crate::server::{self, Options, Server};
-use crate::{apt, run, workspace};
+use crate::{apt, ports, run, workspace};
 
 /// The port of the server, which only its socket is used of.
 const FIRST_PORT: u16 = 16432;
@@ -176,7 +176,7 @@ impl Suite {
         self.remove_server()?;
         let server = Server::prepare(&Options {
             dir: Some(self.directory.clone()),
-            port: Some(server::free_port(FIRST_PORT)?),
+            port: Some(ports::free(FIRST_PORT)?),
             pg_config: Some(self.postgres.pg_config.clone()),
             plain: true,
             ..Options::default()

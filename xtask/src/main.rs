@@ -29,6 +29,7 @@ mod links;
 mod lint;
 mod mirror;
 mod package;
+mod ports;
 mod postgres;
 mod prerequisites;
 mod random;

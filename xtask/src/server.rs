@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -23,16 +22,13 @@ use crate::directory::Directory;
 use crate::environment::Environment;
 use crate::postgres::{Postgres, SUPPORTED};
 use crate::settings::{self, Settings};
-use crate::{mirror, prerequisites, random, run, samples, sts, workspace};
+use crate::{mirror, ports, prerequisites, random, run, samples, sts, workspace};
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often to look whether it has.
 const POLL: Duration = Duration::from_millis(20);
-
-/// The port to try first.
-const DEFAULT_PORT: u16 = 5432;
 
 /// Which server is wanted.
 #[derive(Debug, Default)]
@@ -135,7 +131,7 @@ impl Server {
         let linked = choose_linked(options, before.as_ref(), &cluster)?;
         let occupied = before.as_ref().map(|state| state.port);
         // Before anything is changed: a server that runs may have to stay as it is.
-        let port = choose_port(options.port, occupied, running)?;
+        let port = ports::choose(options.port, occupied, running)?;
         // What runs beside it holds no connections, and is started anew.
         sts::stop(&directory)?;
 
@@ -152,8 +148,8 @@ impl Server {
 
         let sts = match (options.sts, before.and_then(|state| state.sts)) {
             (false, _) => None,
-            (true, Some(last)) if is_free(last) => Some(last),
-            (true, _) => Some(free_port(sts::DEFAULT_PORT)?),
+            (true, Some(last)) if ports::is_free(last) => Some(last),
+            (true, _) => Some(ports::free(sts::DEFAULT_PORT)?),
         };
         let state = State {
             port,
@@ -432,13 +428,6 @@ pub fn default_directory() -> Result<PathBuf> {
     Ok(workspace::target_directory()?.join("dsql-iam"))
 }
 
-/// A port that nothing listens on, at or after `from`.
-pub fn free_port(from: u16) -> Result<u16> {
-    (from..=u16::MAX)
-        .find(|port| is_free(*port))
-        .with_context(|| format!("no port from {from} on is free"))
-}
-
 /// Settles which cluster it stands for.
 fn choose_cluster(
     options: &Options,
@@ -496,54 +485,6 @@ fn choose_linked(
         taken.push((id, region));
     }
     Ok(linked)
-}
-
-/// Settles the port: the one asked for, else last time's, else one that is free.
-fn choose_port(asked: Option<u16>, last: Option<u16>, running: bool) -> Result<u16> {
-    if let (true, Some(last)) = (running, last) {
-        if asked.is_some_and(|asked| asked != last) {
-            bail!(
-                "the server of this folder runs on port {last}, and another port would cut its \
-                 connections: stop it first (./x down)"
-            );
-        }
-        return Ok(last);
-    }
-    match (asked, last) {
-        (Some(port), _) if is_free(port) => Ok(port),
-        (Some(port), _) if listens(port) => {
-            bail!("something else listens on port {port}: give another --port")
-        }
-        (Some(port), _) => bail!(
-            "port {port} is taken by a connection, open or ended within the last minute: give \
-             another --port, or wait"
-        ),
-        (None, Some(port)) if is_free(port) => Ok(port),
-        (None, _) => free_port(DEFAULT_PORT),
-    }
-}
-
-fn listens(port: u16) -> bool {
-    let addresses = [
-        IpAddr::from(Ipv4Addr::LOCALHOST),
-        Ipv6Addr::LOCALHOST.into(),
-    ];
-    addresses
-        .into_iter()
-        .any(|address| TcpStream::connect((address, port)).is_ok())
-}
-
-fn is_free(port: u16) -> bool {
-    [
-        IpAddr::from(Ipv4Addr::LOCALHOST),
-        Ipv6Addr::LOCALHOST.into(),
-    ]
-    .into_iter()
-    .all(|address| match TcpListener::bind((address, port)) {
-        Ok(_) => true,
-        // A machine without IPv6 is no reason to refuse a port.
-        Err(error) => error.kind() == ErrorKind::AddrNotAvailable,
-    })
 }
 
 /// The major version that made the cluster in a folder, if there is one.
@@ -670,37 +611,4 @@ fn running(directory: &Directory) -> bool {
 /// Whether the system shows its processes as files.
 fn has_proc() -> bool {
     Path::new("/proc/self").exists()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_that_is_asked_for_and_taken_is_an_error() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port();
-        assert!(choose_port(Some(port), None, false).is_err());
-        assert_ne!(choose_port(None, Some(port), false).unwrap(), port);
-        // A server of our own has taken it.
-        assert_eq!(choose_port(None, Some(port), true).unwrap(), port);
-        assert_eq!(choose_port(Some(port), Some(port), true).unwrap(), port);
-        // It has connections.
-        assert!(choose_port(Some(port + 1), Some(port), true).is_err());
-    }
-
-    #[test]
-    fn a_port_of_a_connection_is_told_from_one_that_is_listened_on() {
-        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        let of_client = client.local_addr().unwrap().port();
-        let said = |port| {
-            choose_port(Some(port), None, false)
-                .unwrap_err()
-                .to_string()
-        };
-        assert!(said(of_client).starts_with(&format!("port {of_client} is taken by a connection")));
-        let of_server = server.local_addr().unwrap().port();
-        assert!(said(of_server).starts_with("something else listens on port "));
-    }
 }

@@ -14,9 +14,10 @@ use packages::Packages;
 
 use crate::directory::Directory;
 use crate::postgres::{Postgres, SUPPORTED};
-use crate::server::{self, Options};
+use crate::server::Options;
 use crate::{
-    apt, arm64, core, environment, in_server, package, prerequisites, readme, run, up, workspace,
+    apt, arm64, core, environment, in_server, package, ports, prerequisites, readme, run, up,
+    workspace,
 };
 
 mod packages;
@@ -429,7 +430,7 @@ impl Suite {
         let postgres = self.postgres()?;
         up::start_detached(&Options {
             dir: Some(self.directory.clone()),
-            port: Some(server::free_port(FIRST_PORT)?),
+            port: Some(ports::free(FIRST_PORT)?),
             pg_config: Some(postgres.pg_config.clone()),
             release: self.release,
             ..Options::default()

@@ -5,8 +5,9 @@
 //! what counts is the ratio, not the number. The parts of a login are measured by Criterion, in
 //! `iam/benches` and `server/benches`.
 
+mod report;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +21,8 @@ use crate::account::{Account, without_pg_variables};
 use crate::cluster::{ACCOUNT_ID, REGION};
 use crate::directory::Directory;
 use crate::server::{self, Options, Server};
-use crate::{environment, mirror, run, workspace};
+use crate::{environment, mirror, ports, prerequisites, run, workspace};
+use report::{Figures, WORDS, median};
 
 /// What `bench` takes.
 #[derive(Args)]
@@ -59,74 +61,11 @@ const WORDY: &str = "SELECT relname AS aws, relkind AS iam, relpages AS pages, r
     relnatts AS attributes, relchecks AS checks, relowner AS owner, reltype AS type_of \
     FROM pg_class AS aws WHERE relname = 'pg_class' AND relkind = 'r' AND relnatts > 0;\n";
 
-/// How many words the lexer is asked about in the queries that measure what one costs.
-const WORDS: usize = 200;
-
 /// What stands behind a word at the end of a line: the hook looks past it for `IAM`.
 const INDENT: &str = "\n            ";
 
 /// How many sessions are idle at once while their memory is measured.
 const IDLE_SESSIONS: usize = 5;
-
-/// What Criterion measures in `iam/benches` and `server/benches`: its name there, what it is, and the target if there is one.
-const PARTS: [(&str, &str, &str); 16] = [
-    ("parse", "a token is taken apart", ""),
-    ("canonical request", "its canonical request", ""),
-    (
-        "signature",
-        "its signature, the canonical request included",
-        "",
-    ),
-    (
-        "login/small account",
-        "a login's own work: token and policies",
-        "≤ 15 µs",
-    ),
-    (
-        "login/large account",
-        "the same, of 5,000 roles and policies",
-        "≤ 15 µs",
-    ),
-    (
-        "login/small account, by an excerpt",
-        "after a change, until a reload",
-        "≤ 15 µs",
-    ),
-    (
-        "login/large account, by an excerpt",
-        "the same, of 5,000 roles and policies",
-        "≤ 15 µs",
-    ),
-    ("policy/1", "a policy of 1 statement decides", ""),
-    ("policy/10", "of 10 statements", ""),
-    ("policy/100", "of 100 statements", ""),
-    ("policy/1000", "of 1,000 statements", ""),
-    (
-        "documents/load a large account",
-        "5,000 roles and policies are loaded",
-        "",
-    ),
-    (
-        "documents/write its excerpts",
-        "and written for other processes",
-        "",
-    ),
-    (
-        "documents/look at many",
-        "5,000 documents are looked at, whether one has changed",
-        "",
-    ),
-    (
-        "statement/AWS IAM GRANT",
-        "a statement is found and rewritten, once its place is known",
-        "",
-    ),
-    (
-        "statement/a column aws",
-        "a word `aws` that is none, the same",
-        "",
-    ),
-];
 
 /// Runs it all and prints the table.
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -136,7 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Directory::remove(&dir)?;
     let server = Server::prepare(&Options {
         dir: Some(dir.clone()),
-        port: Some(server::free_port(FIRST_PORT)?),
+        port: Some(ports::free(FIRST_PORT)?),
         pg_config: arguments.pg_config.clone(),
         release: true,
         plain: true,
@@ -150,18 +89,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let figures = bench.measure();
     bench.server.stop()?;
-    let table = report(&figures?, arguments) + &parts(&target)?;
+    let table = report::of_logins(&figures?, arguments.rounds, arguments.seconds)
+        + &report::of_parts(&target)?;
     println!("\n{table}");
     if arguments.write {
         let path = workspace::root().join("docs/performance.md");
-        fs::write(&path, page(&table, arguments)?)?;
+        let page = fs::read_to_string(&path)?;
+        fs::write(&path, report::page(&page, &table, &machine(arguments)?)?)?;
         println!("written to docs/performance.md");
     }
     Ok(())
 }
-
-/// What was measured, by name: one value for each round.
-type Figures = BTreeMap<&'static str, Vec<f64>>;
 
 struct Bench<'a> {
     server: Server,
@@ -617,119 +555,9 @@ fn tps(printed: &str) -> Result<f64> {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        sorted[middle]
-    } else {
-        (sorted[middle - 1] + sorted[middle]) / 2.0
-    }
-}
-
-/// The table: what, its median, against what, the ratio, and the target for it.
-fn report(figures: &Figures, arguments: &Arguments) -> String {
-    let of = |name: &str| figures.get(name).map_or(f64::NAN, |values| median(values));
-    let mut table = String::from(
-        "| figure | median | against | its median | ratio | target |\n|---|---:|---|---:|---:|---|\n",
-    );
-    for (name, base, target) in [
-        ("IAM, TLS", "trust, TLS", "≥ 0.97"),
-        ("IAM", "trust", "≥ 0.97"),
-        ("IAM, TLS", "SCRAM, TLS", "≥ 2"),
-        ("IAM", "SCRAM", "≥ 2"),
-        ("password", "trust", ""),
-        ("IAM", "password", ""),
-        ("IAM, long session token", "IAM", ""),
-        ("IAM, 10,000 mappings", "IAM", ""),
-        ("IAM, after a change", "IAM", ""),
-        ("IAM, large directory", "IAM", ""),
-        ("IAM, a session", "IAM", ""),
-        ("IAM, one of 50,000 sessions", "IAM, a session", "≥ 0.97"),
-        ("pgbench -S with", "pgbench -S without", "≥ 0.99"),
-        ("words with", "words without", "≥ 0.99"),
-        ("identifiers with", "identifiers without", ""),
-        ("aws with", "aws without", ""),
-        ("indented with", "indented without", ""),
-    ] {
-        let (value, against) = (of(name), of(base));
-        let _ = writeln!(
-            table,
-            "| {name} | {value:.0}/s | {base} | {against:.0}/s | {:.3} | {target} |",
-            value / against
-        );
-    }
-    // Two clients at a time: a query takes as long as two queries of one of them.
-    let per_word = |with, without| 2e9 * (1.0 / of(with) - 1.0 / of(without)) / WORDS as f64;
-    for (name, cost) in [
-        (
-            "an identifier costs",
-            per_word("identifiers with", "identifiers without"),
-        ),
-        (
-            "an identifier `aws` costs",
-            per_word("aws with", "aws without"),
-        ),
-        (
-            "one at the end of a line costs",
-            per_word("indented with", "indented without"),
-        ),
-    ] {
-        let _ = writeln!(table, "| {name} | {cost:.0} ns more | | | | |");
-    }
-    let (with, without) = (of("memory with"), of("memory without"));
-    let _ = writeln!(
-        table,
-        "| memory with | {with:.0} KiB | memory without | {without:.0} KiB | +{:.0} KiB | ≤ +64 KiB |",
-        with - without
-    );
-    let _ = writeln!(
-        table,
-        "\nMedians of {} rounds of {} s.",
-        arguments.rounds, arguments.seconds
-    );
-    table
-}
-
-/// Has Criterion measure the parts of a login, and gives the table of its medians.
-fn parts(target: &Path) -> Result<String> {
-    #[derive(serde::Deserialize)]
-    struct Estimates {
-        median: Estimate,
-    }
-    #[derive(serde::Deserialize)]
-    struct Estimate {
-        /// In nanoseconds.
-        point_estimate: f64,
-    }
-
-    let mut bench = workspace::cargo();
-    bench.args(["bench", "--package", "dsql-iam-core", "--bench", "login"]);
-    bench.args(["--package", "dsql-iam-server", "--bench", "statement"]);
-    run::run(bench.args(["--", "--noplot"]))?;
-    let mut table = String::from("\n| part, in one process | median | target |\n|---|---:|---|\n");
-    for (name, what, limit) in PARTS {
-        // Criterion makes one folder of a name, and one of each part of a group's.
-        let folder = target.join("criterion").join(name);
-        let path = folder.join("new/estimates.json");
-        let text = fs::read(&path).with_context(|| format!("Criterion did not measure {name}"))?;
-        let nanoseconds = serde_json::from_slice::<Estimates>(&text)?
-            .median
-            .point_estimate;
-        let median = match nanoseconds {
-            long if long >= 1e6 => format!("{:.1} ms", long / 1e6),
-            middle if middle >= 1e3 => format!("{:.1} µs", middle / 1e3),
-            short => format!("{short:.0} ns"),
-        };
-        let _ = writeln!(table, "| {what} | {median} | {limit} |");
-    }
-    Ok(table)
-}
-
-/// The page around the table.
-fn page(table: &str, arguments: &Arguments) -> Result<String> {
-    let postgres = crate::prerequisites::postgres(arguments.pg_config.as_deref())?;
+/// The machine and the PostgreSQL that are measured.
+fn machine(arguments: &Arguments) -> Result<String> {
+    let postgres = prerequisites::postgres(arguments.pg_config.as_deref())?;
     let version = run::output(Command::new(&postgres.pg_config).arg("--version"))?;
     let cores = std::thread::available_parallelism()?;
     let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -737,23 +565,7 @@ fn page(table: &str, arguments: &Arguments) -> Result<String> {
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown", |(_, name)| name);
-    Ok(format!(
-        "# Performance\n\nWritten by `cargo xtask bench --write`, on a machine with {cores} cores ({processor}),\n\
-         {}. Client and server share them. Numbers differ from machine to machine; the ratios\n\
-         were taken side by side, in alternating rounds on one cluster.\n\n\
-         `IAM` is a login with a token, `trust` and `SCRAM` PostgreSQL's own methods without the library;\n\
-         each in new connections a second, by `pgbench --connect` with four clients. `password` is\n\
-         PostgreSQL's method of that name, with an MD5 secret: what it costs to be asked for one. The large directory\n\
-         holds {ENTITIES} roles and as many managed policies, the long session token {LONG_TOKEN} characters.\n\
-         After a change the postmaster has not been told to reload, and so each login reads its own part of the\n\
-         documents; the large directory is read like this too. `a session` is one that `dsql-iam` began, alone in the\n\
-         small directory, and then one of {SESSIONS} beside the large one.\n\n\
-         `pgbench -S`, `words` (a short query of ordinary names), `identifiers` and `aws` ({WORDS} times the same\n\
-         name in a condition that is never looked at) are queries a second with and without the library, `indented`\n\
-         those with `aws` at the end of a line, before an indented one;\n\
-         memory is what an idle backend has for itself.\n\n{table}",
-        version.trim()
-    ))
+    Ok(format!(version.trim()))
 }
 
 #[cfg(test)]
@@ -765,11 +577,5 @@ mod tests {
         let printed = "latency average = 9.1 ms\ntps = 438.25 (including reconnection times)\n";
         assert_eq!(tps(printed).unwrap(), 438.25);
         assert!(tps("pgbench: error").is_err());
-    }
-
-    #[test]
-    fn the_middle_of_a_list() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
     }
 }
