@@ -1,10 +1,11 @@
 //! Several documents, as one set of identities.
 
-use super::shapes::{AccountDetails, AttachedPolicy, ManagedPolicy, RawInlinePolicy};
-use super::{
-    BadDocument, Document, MAX_ATTACHED, MAX_CONTEXT, MAX_GROUPS, MAX_INLINE, MAX_SESSION,
-    check_count, distinct, tags,
+use super::document::{
+    BadDocument, Document, MAX_ATTACHED, MAX_CONTEXT, MAX_GROUPS, MAX_INLINE, check_count,
+    distinct, tags,
 };
+use super::session::MAX_SESSION;
+use super::shapes::{AccountDetails, AttachedPolicy, ManagedPolicy, RawInlinePolicy};
 use crate::arn::{IamArn, account_of, is_account_id, is_aws_managed, is_iam_resource};
 use crate::identity::{Group, Identities, InlinePolicy, Owner, Principal};
 use crate::policy::Policy;

@@ -20,10 +20,12 @@
 //! strictly, in [`crate::policy`]. What is read is null nowhere but in `NextToken` and `Marker`, which say
 //! then what their absence says: AWS prints no other null, and one could hide a limit.
 
+mod document;
 mod merge;
 mod session;
 mod shapes;
 
+pub use document::{BadDocument, Document};
 pub use merge::merge;
 pub use shapes::AccountDetails;
 
@@ -32,64 +34,15 @@ pub(crate) use session::MAX_SESSION;
 
 use crate::arn::{Arn, is_account_id};
 use crate::cluster::SERVICE;
-use crate::identity::{AccessKey, ClusterDescription, Owner, Tag};
+use crate::identity::{AccessKey, ClusterDescription, Owner};
 use crate::json;
 use crate::policy::{Kind, Policy, check_context_entry};
+use document::{UTF_16, checked_key, tags};
 use serde::Deserialize;
 use session::assumed_role;
 use shapes::{
     ContextEntries, CreatedKey, DescribePolicy, GetCluster, GetClusterPolicy, RawTag, Shape,
 };
-use std::collections::HashSet;
-
-/// One parsed document.
-pub enum Document {
-    /// The account's users, groups, roles and policies.
-    Account(Box<AccountDetails>),
-    /// An access key, with its id.
-    Key(String, Box<AccessKey>),
-    /// The resource-based policy of the cluster.
-    ClusterPolicy(Box<Policy>),
-    /// A cluster, with its ARN.
-    Cluster(String, ClusterDescription),
-    /// A service control policy, with its ARN.
-    ServiceControlPolicy(String, Box<Policy>),
-    /// Condition keys for the request context, with their values.
-    ContextEntries(Vec<(String, Vec<String>)>),
-}
-
-impl Document {
-    /// Whether the file holds a secret, and so must be private.
-    pub(crate) fn has_secret(&self) -> bool {
-        matches!(self, Self::Key(..))
-    }
-}
-
-/// Why a document was refused: a sentence, with line and column where there is one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadDocument(String);
-
-impl BadDocument {
-    /// The document is not in UTF-8: only its first `valid` bytes are.
-    pub(crate) fn not_utf8(bytes: &[u8], valid: usize) -> Self {
-        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-            return Self(UTF_16.into());
-        }
-        let valid = &bytes[..valid];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = valid
-            .iter()
-            .rev()
-            .take_while(|byte| **byte != b'\n')
-            .count()
-            + 1;
-        Self(format!("not in UTF-8 at line {line} column {column}"))
-    }
-}
-
-/// Why a document in UTF-16 is refused.
-const UTF_16: &str = "it is in UTF-16, as > of Windows PowerShell writes it; save it as UTF-8";
 
 /// Why a text that is not JSON is not: [`None`] if it may be JSON that has a fault.
 fn why_not_json(text: &str) -> Option<&'static str> {
@@ -174,13 +127,6 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
     parsed.map_err(BadDocument)
 }
 
-/// The most managed policies of one user, group, role or session; AWS allows up to 25.
-const MAX_ATTACHED: usize = 100;
-/// The most groups that one user is in; AWS allows 10.
-const MAX_GROUPS: usize = 50;
-/// The most inline policies of one user, group or role. AWS limits their characters, to 10,240 at the most.
-const MAX_INLINE: usize = 500;
-
 /// Whether a document is an account's export; nothing else in it is looked at.
 pub(crate) fn is_export(text: &str) -> bool {
     from_json::<Shape>(text).is_ok_and(|shape| shape.is_export())
@@ -212,10 +158,6 @@ fn service_control_policy(raw: DescribePolicy) -> Result<Document, String> {
     ))
 }
 
-/// The most characters of all keys and values that documents may add to the request context. Each
-/// login copies them, and conditions may be asked about all of them.
-const MAX_CONTEXT: usize = 16 * 1024;
-
 fn context_entries(raw: ContextEntries) -> Result<Document, String> {
     let mut entries = Vec::new();
     for entry in raw.context_entries {
@@ -224,34 +166,6 @@ fn context_entries(raw: ContextEntries) -> Result<Document, String> {
         entries.push((name, values));
     }
     Ok(Document::ContextEntries(entries))
-}
-
-/// Tags as IAM has them: no key twice, whatever the case of its letters.
-fn tags(list: Vec<RawTag>) -> Result<Vec<Tag>, String> {
-    let mut keys = HashSet::new();
-    let mut tags = Vec::with_capacity(list.len());
-    for RawTag { key, value } in list {
-        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
-            return Err(format!("tag \"{key}\" is empty or longer than AWS allows"));
-        }
-        if !keys.insert(key.to_lowercase()) {
-            return Err(format!("tag \"{key}\" is there twice"));
-        }
-        tags.push((key, value));
-    }
-    Ok(tags)
-}
-
-fn checked_key(id: String, key: AccessKey) -> Result<Document, BadDocument> {
-    if id.is_empty() {
-        return Err(BadDocument("AccessKeyId is empty".into()));
-    }
-    if key.secret.is_empty() {
-        return Err(BadDocument(
-            "SecretAccessKey is missing or empty; AWS prints it once, when a key is made".into(),
-        ));
-    }
-    Ok(Document::Key(id, Box::new(key)))
 }
 
 /// serde_json quotes the offending value in some of its errors; that value could be a secret.
@@ -266,28 +180,6 @@ fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadDocument> {
             None => BadDocument(message),
         },
     )
-}
-
-/// The list without what is there again.
-fn distinct(
-    owner: &str,
-    what: &str,
-    most: usize,
-    mut list: Vec<String>,
-) -> Result<Vec<String>, String> {
-    let mut known = HashSet::new();
-    list.retain(|one| known.insert(one.clone()));
-    check_count(owner, what, most, list.len())?;
-    Ok(list)
-}
-
-fn check_count(owner: &str, what: &str, most: usize, count: usize) -> Result<(), String> {
-    if count > most {
-        return Err(format!(
-            "{owner} has more {what} than {most}, which is several times as many as AWS allows"
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A role session, with what it was narrowed by.
 
+use super::document::{BadDocument, Document, MAX_ATTACHED, checked_key, distinct, tags};
 use super::shapes::AssumedRole;
-use super::{BadDocument, Document, MAX_ATTACHED, checked_key, distinct, tags};
 use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::identity::{AccessKey, Owner, RoleSession, SessionPolicies};
 use crate::time::parse_rfc3339;

@@ -1,6 +1,7 @@
 //! The extension in the database, and the statements that it adds.
 
-use super::{Facts, Finding, Library, Status, bad, fine};
+use super::facts::{Facts, Library};
+use super::finding::{Finding, Status, bad, fine};
 
 pub(super) fn extension(facts: &Facts, library: Option<&Library>) -> Finding {
     const CHECK: &str = "extension";

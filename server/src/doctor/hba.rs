@@ -1,6 +1,7 @@
 //! The hba file in force, and every way in that it leaves beside the token.
 
-use super::{Facts, Finding, HbaLine, Library, Role, Status, bad, fine};
+use super::facts::{Facts, HbaLine, Library, Role};
+use super::finding::{Finding, Status, bad, fine};
 use std::fmt;
 use std::path::{Path, PathBuf};
 

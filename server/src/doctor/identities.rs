@@ -1,6 +1,7 @@
 //! The IAM directory, its documents, and their access keys.
 
-use super::{Counts, Finding, Library, Status, bad, fine};
+use super::facts::{Counts, Library};
+use super::finding::{Finding, Status, bad, fine};
 use dsql_iam_core::KeyCounts;
 use dsql_iam_core::directory::LoadError;
 use std::io;

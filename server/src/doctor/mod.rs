@@ -7,6 +7,7 @@
 
 mod extension;
 mod facts;
+mod finding;
 mod hba;
 mod identities;
 mod tls;
@@ -19,82 +20,20 @@ use self::hba::{hba, other_logins};
 use self::identities::iam_directory;
 use self::tls::tls;
 use dsql_iam_core::Cluster;
-use serde::{Deserialize, Serialize};
+use finding::{bad, fine};
 use std::path::Path;
 
 pub use facts::{
     Access, Admin, Counts, FACTS_QUERY, Facts, HbaLine, Library, Role, ServerUser, Tls, TlsFile,
     UsersHba,
 };
+pub use finding::{Finding, Status};
 
 /// How far a clock may be off before tokens are refused for it, in seconds: as at a login.
 pub const CLOCK_SKEW: f64 = dsql_iam_core::CLOCK_SKEW.as_seconds_f64();
 /// The day on which Aurora DSQL was announced, 2024-12-03, in seconds since 1970: no clock that is
 /// right shows an earlier time.
 const ANNOUNCED: f64 = 1_733_184_000.0;
-
-/// The status of one check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// as it should be
-    Ok,
-    /// it works, but somebody should know
-    Warning,
-    /// it has to be mended
-    Fault,
-    /// it could not be looked at
-    #[serde(other)]
-    Unknown,
-}
-
-impl Status {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Fault => "fault",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// One thing that has to be right.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// its name
-    pub check: &'static str,
-    /// how well it is
-    pub status: Status,
-    /// what was found
-    pub found: String,
-    /// the line that mends it, unless it is fine
-    pub remedy: Option<String>,
-}
-
-fn fine(check: &'static str, found: impl Into<String>) -> Finding {
-    Finding {
-        check,
-        status: Status::Ok,
-        found: found.into(),
-        remedy: None,
-    }
-}
-
-fn bad(
-    check: &'static str,
-    status: Status,
-    found: impl Into<String>,
-    remedy: impl Into<String>,
-) -> Finding {
-    Finding {
-        check,
-        status,
-        found: found.into(),
-        remedy: Some(remedy.into()),
-    }
-}
 
 /// Judges a server. `library` is `None` where it is not loaded.
 pub fn examine(facts: &Facts, library: Option<&Library>) -> Vec<Finding> {

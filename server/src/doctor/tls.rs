@@ -1,6 +1,7 @@
 //! Whether there is TLS, and whether it is asked for.
 
-use super::{Facts, Finding, Library, ServerUser, Status, Tls, bad, fine};
+use super::facts::{Facts, Library, ServerUser, Tls};
+use super::finding::{Finding, Status, bad, fine};
 use std::io;
 
 pub(super) fn tls(facts: &Facts, library: Option<&Library>) -> Finding {

@@ -8,6 +8,8 @@
 mod account;
 mod cloudformation;
 mod documents;
+mod facts;
+mod input;
 mod managed_policies;
 mod policy;
 mod progress;
@@ -18,8 +20,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,8 @@ use crate::shared::iam_directory::IamDirectory;
 use crate::shared::random;
 use account::Account;
 use documents::Output;
+use facts::Facts;
+use input::read;
 
 /// Reads a document of YAML, or of JSON, which is YAML too: numbers and booleans as the text that they are
 /// written as.
@@ -42,13 +45,8 @@ pub fn read_yaml(text: &str) -> Result<serde_json::Value, String> {
     value.to_json().ok_or_else(|| "it is no document".into())
 }
 
-/// The longest file that is read, in bytes.
-const MAX_INPUT: u64 = 64 * 1024 * 1024;
 /// The stack of the thread that imports: references lead deep.
 const STACK: usize = 512 * 1024 * 1024;
-
-/// What is said where the account is not known.
-const NO_ACCOUNT: &str = "the account is not in the input: give --account-id";
 
 /// The arguments of `dsql-iam import`.
 #[derive(Args)]
@@ -142,29 +140,6 @@ struct Common {
     /// Exit with 1 if something is unknown or left out
     #[arg(long)]
     strict: bool,
-}
-
-/// What the command was told about the account.
-#[derive(Default, Clone)]
-pub struct Facts {
-    /// the id of the account
-    pub account: Option<String>,
-    /// the region
-    pub region: Option<String>,
-    /// ids of clusters, each for the resource of that address, or for the only one
-    pub cluster_ids: Vec<(Option<String>, String)>,
-}
-
-impl Facts {
-    /// The id of the cluster that is at this address in the input, which has `count` of them.
-    pub fn cluster_id(&self, address: &str, count: usize) -> Option<&str> {
-        let ids = self.cluster_ids.iter();
-        let mut ids = ids.filter(|(of, _)| match of {
-            Some(of) => of == address,
-            None => count == 1,
-        });
-        ids.next().map(|(_, id)| id.as_str())
-    }
 }
 
 /// Imports.
@@ -286,39 +261,6 @@ fn make_keys(account: &mut Account) -> Result<(), String> {
             .fill_in(format!("access key {id} of user {user} (made up)"));
     }
     Ok(())
-}
-
-/// The text of a file, or of standard input.
-fn read(path: &Path) -> Result<String, String> {
-    if path == Path::new("-") {
-        return bounded(std::io::stdin().lock(), "standard input", MAX_INPUT);
-    }
-    read_bounded(path, MAX_INPUT)
-}
-
-/// The text of a file of at most so many bytes.
-///
-/// # Errors
-/// A sentence, if it is larger, cannot be read, or is not UTF-8.
-fn read_bounded(path: &Path, most: u64) -> Result<String, String> {
-    let name = path.display().to_string();
-    let file = File::open(path).map_err(|fault| format!("could not read {name}: {fault}"))?;
-    bounded(file, &name, most)
-}
-
-fn bounded(reader: impl Read, name: &str, most: u64) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let mut reader = reader.take(most + 1);
-    reader
-        .read_to_end(&mut bytes)
-        .map_err(|fault| format!("could not read {name}: {fault}"))?;
-    if bytes.len() as u64 > most {
-        return Err(format!(
-            "{name} is longer than {} MiB",
-            most / (1024 * 1024)
-        ));
-    }
-    String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8"))
 }
 
 /// Writes the documents into a directory that has none yet: an old one beside them would be loaded too.

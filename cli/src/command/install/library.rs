@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::shared::postgres::Installation;
 
-use super::VERSION;
+/// The version of the extension, which is the command's own.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the text in a library of ours begins with.
 const MARK: &[u8] = b"dsql_iam library, version ";

@@ -12,9 +12,7 @@ use clap::Args;
 
 use super::Report;
 use crate::shared::postgres::Installation;
-
-/// The version of the extension, which is the command's own.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+use library::VERSION;
 
 /// The arguments of `dsql-iam install`.
 #[derive(Args)]

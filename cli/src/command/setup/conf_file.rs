@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use dsql_iam_server::doctor::preloads;
 
-use super::PRELOAD;
+use super::arguments::PRELOAD;
 
 const BEGIN: &str =
     "# BEGIN dsql_iam, written by dsql-iam setup; dsql-iam setup --undo takes it out\n";

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use dsql_iam_server::doctor::preloads;
 use dsql_iam_server::hba;
 
+use super::arguments::{Arguments, PRELOAD};
 use super::conf_file::{cannot, lines_of, own_settings, read};
-use super::{Arguments, PRELOAD};
 use crate::shared::owner;
 use crate::shared::postgres::{
     self, SUPPORTED, major, output, output_or_all, program, psql, without_prefix,

@@ -1,100 +1,19 @@
 //! `dsql-iam setup`: configures a server to load the library, and undoes that.
 
+mod arguments;
 mod conf_file;
 mod locate;
 mod plan;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-
-use clap::Args;
+use std::path::Path;
 
 use super::Report;
+pub use arguments::Arguments;
 use conf_file::{cannot, replace};
 use locate::Server;
 use plan::{Plan, plan, undo};
-
-const PRELOAD: &str = "shared_preload_libraries";
-/// The roles that keep their passwords.
-const EXEMPT_ROLES: &str = "dsql_iam.exempt_roles";
-/// What setup always sets, behind `dsql_iam.`.
-const SETTINGS: [&str; 4] = ["account_id", "region", "cluster_id", "iam_directory"];
-
-/// What `--like-dsql` sets, where it costs nothing: isolation, time zone, `CREATE INDEX ASYNC`, and the connections
-/// that programs for Aurora DSQL count on.
-const LIKE_DSQL: [(&str, &str); 5] = [
-    ("default_transaction_isolation", "repeatable read"),
-    ("TimeZone", "UTC"),
-    ("log_timezone", "UTC"),
-    ("dsql_iam.async_indexes", "on"),
-    (MAX_CONNECTIONS, "1000"),
-];
-const MAX_CONNECTIONS: &str = "max_connections";
-/// The memory in kB that a server with so many connections needs to be at ease.
-const ENOUGH_MEMORY: u64 = 1_000_000;
-
-/// The names of what is set only where it is asked for; once set, it stays until the undo.
-fn optional_settings() -> impl Iterator<Item = &'static str> {
-    std::iter::once(EXEMPT_ROLES).chain(LIKE_DSQL.map(|(name, _)| name))
-}
-
-/// The arguments of `dsql-iam setup`.
-#[derive(Args)]
-#[command(after_help = "\
-Example:
-  dsql-iam setup --data /var/lib/postgresql/15/main --account-id 012345678912 --region us-east-1
-  dsql-iam setup --data /var/lib/postgresql/15/main --account-id 012345678912 --region us-east-1 --yes
-
-The first shows what would be changed, the second does it. Neither restarts the server.
-Take care that you can get in over the Unix socket: over TCP only tokens count from then on.")]
-pub struct Arguments {
-    /// Connection string of a superuser, to learn from the running server where its files are
-    #[arg(conflicts_with = "data")]
-    connection: Option<String>,
-
-    /// The data directory, or on Debian the folder of the cluster's postgresql.conf
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-
-    /// The AWS account of the cluster [default: as it is set]
-    #[arg(long, value_name = "NUMBER")]
-    account_id: Option<String>,
-
-    /// The cluster's region [default: as it is set]
-    #[arg(long, env = "AWS_REGION")]
-    region: Option<String>,
-
-    /// The cluster's id, 26 characters [default: as it is set, else a new one]
-    #[arg(long, value_name = "ID")]
-    cluster_id: Option<String>,
-
-    /// The folder for the IAM documents [default: as it is set, else dsql_iam beside
-    /// postgresql.conf or, where that is in the data directory, a folder beside that directory]
-    #[arg(long, value_name = "DIR")]
-    iam_directory: Option<PathBuf>,
-
-    /// Roles that go on logging in with their passwords, separated by commas [default: as it is set]
-    #[arg(long, value_name = "ROLES")]
-    exempt_roles: Option<String>,
-
-    /// Set what programs for Aurora DSQL expect of a server: repeatable read, UTC, 1,000 connections where
-    /// memory allows, and CREATE INDEX ASYNC [default: as it is set]
-    #[arg(long)]
-    like_dsql: bool,
-
-    /// The pg_config of the server's PostgreSQL [default: found by its version]
-    #[arg(long, value_name = "PATH")]
-    pg_config: Option<PathBuf>,
-
-    /// Make the changes, rather than show them
-    #[arg(long)]
-    yes: bool,
-
-    /// Undo what setup did
-    #[arg(long)]
-    undo: bool,
-}
 
 /// Shows or does it, gives the lines to print.
 ///

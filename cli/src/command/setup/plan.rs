@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use dsql_iam_core::{Cluster, ID_LEN};
 use dsql_iam_server::doctor::preloads;
 
+use super::arguments::{
+    Arguments, ENOUGH_MEMORY, EXEMPT_ROLES, LIKE_DSQL, MAX_CONNECTIONS, PRELOAD, SETTINGS,
+    optional_settings,
+};
 use super::conf_file::{
     MADE, REPLACED, change_last, join, lines_of, notes, quote, read, replaced_line, split,
     value_in, without_us,
 };
 use super::locate::Server;
-use super::{
-    Arguments, ENOUGH_MEMORY, EXEMPT_ROLES, LIKE_DSQL, MAX_CONNECTIONS, PRELOAD, SETTINGS,
-    optional_settings,
-};
 use crate::shared::random;
 
 /// What to write: a file, and its whole content.

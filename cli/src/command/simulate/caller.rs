@@ -1,9 +1,9 @@
 //! Who asks: the simulated caller, as policies see it.
 
 use dsql_iam_core::policy::RequestPrincipal;
-use dsql_iam_core::{IamArn, IamKind, Identities, SIMULATED, SessionArn};
+use dsql_iam_core::{Arn, IamArn, IamKind, Identities, SIMULATED, SessionArn, is_account_id};
 
-use super::{Error, error, is_group};
+use super::error::{Error, error};
 
 /// A user, a session of a role, or a group, which asks for nothing outside of simulations; nobody, if
 /// policies alone are simulated.
@@ -91,6 +91,16 @@ impl Asker {
             unique_id: known.and_then(|principal| principal.unique_id.as_deref()),
         }
     }
+}
+
+/// Whether it is the ARN of a group, path included.
+pub fn is_group(arn: &str) -> bool {
+    Arn::parse(arn).is_some_and(|arn| {
+        let name = arn.resource.strip_prefix("group/").unwrap_or_default();
+        let is_named = !name.is_empty() && !name.ends_with('/') && !name.contains(['*', '?']);
+        let is_iam = arn.service == "iam" && arn.region.is_empty();
+        is_iam && !arn.partition.is_empty() && is_account_id(arn.account) && is_named
+    })
 }
 
 #[cfg(test)]

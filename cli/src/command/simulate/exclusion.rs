@@ -7,8 +7,8 @@
 use dsql_iam_core::policy::fits_wildcards;
 use dsql_iam_core::{Arn, Policies, Source, account_of, is_account_id};
 
+use super::error::{Error, error, invalid};
 use super::structures::{InlinePolicyIdentifier, PolicyIdentifier};
-use super::{Error, error, invalid};
 
 /// The most that AWS takes.
 const MAX_EXCLUSIONS: usize = 256;

@@ -5,9 +5,10 @@ use dsql_iam_core::{Policies, Source, Sourced};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::error::{Error, error, invalid};
 use super::options::Input;
-use super::{Error, error, invalid, is_about_trust};
 use crate::shared::file_argument;
+use dsql_iam_core::is_about_trust;
 
 /// The most levels of an organization that AWS takes.
 const MAX_LEVELS: usize = 7;

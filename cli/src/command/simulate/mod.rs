@@ -8,6 +8,7 @@
 
 mod answer;
 mod caller;
+mod error;
 mod exclusion;
 mod given;
 mod options;
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use clap::Args;
 use dsql_iam_core::policy::Context;
 use dsql_iam_core::{
-    Arn, DenyReason, IamArn, Identities, Policies, Request, Source, Sourced, account_in, authorize,
+    DenyReason, IamArn, Identities, Policies, Request, Source, Sourced, account_in, authorize,
     is_about_trust, is_account_id, simulated_context,
 };
 use serde_json::{Value, json};
@@ -28,7 +29,8 @@ use serde_json::{Value, json};
 use super::Report;
 
 use answer::Outcome;
-use caller::Asker;
+use caller::{Asker, is_group};
+use error::{Error, error};
 use exclusion::Exclusions;
 use given::Given;
 use options::{Input, Options};
@@ -76,26 +78,6 @@ pub struct Principal {
     // The last of its headings would count for what follows.
     #[command(flatten)]
     options: Options,
-}
-
-/// Why nothing was simulated: one sentence.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(String);
-
-impl From<String> for Error {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-fn error(text: impl Into<String>) -> Error {
-    Error(text.into())
-}
-
-/// What AWS refuses before it looks at a policy, by its name for that.
-fn invalid(text: impl std::fmt::Display) -> Error {
-    Error(format!("InvalidInput: {text}"))
 }
 
 /// Runs `simulate-custom-policy`.
@@ -210,16 +192,6 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
         identities: Some(&identities),
     };
     simulation.answer()
-}
-
-/// Whether it is the ARN of a group, path included.
-fn is_group(arn: &str) -> bool {
-    Arn::parse(arn).is_some_and(|arn| {
-        let name = arn.resource.strip_prefix("group/").unwrap_or_default();
-        let is_named = !name.is_empty() && !name.ends_with('/') && !name.contains(['*', '?']);
-        let is_iam = arn.service == "iam" && arn.region.is_empty();
-        is_iam && !arn.partition.is_empty() && is_account_id(arn.account) && is_named
-    })
 }
 
 /// AWS: no permissions are required, and an explicit deny changes nothing.

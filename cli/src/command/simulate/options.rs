@@ -6,8 +6,8 @@ use dsql_iam_core::policy::check_context_entry;
 use dsql_iam_core::{Arn, objects_only};
 use serde::Deserialize;
 
+use super::error::{Error, error, invalid};
 use super::structures::{ContextEntry, OrganizationLevel, PolicyIdentifier, context_entries};
-use super::{Error, error, invalid};
 use crate::shared::file_argument;
 
 /// What both commands take.

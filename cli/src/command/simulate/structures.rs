@@ -5,7 +5,7 @@ use dsql_iam_core::objects_only;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Error, error};
+use super::error::{Error, error};
 use crate::shared::file_argument;
 use crate::shared::shorthand::Fields;
 

@@ -11,6 +11,7 @@
 //! connections. Each refusal is a line on standard error with the reason that the documents give;
 //! whoever asked hears AWS's words. No secret is ever part of either.
 
+mod answer;
 mod query;
 
 use std::convert::Infallible;
@@ -20,7 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use data_encoding::HEXLOWER;
 use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
 use dsql_iam_core::session_store::{self, StoredSession};
 use dsql_iam_core::sigv4::{ReceivedRequest, SignedRequest};
@@ -47,6 +47,7 @@ use super::assume_role::{self, DEFAULT_REGION, Place};
 use super::{Report, token};
 use crate::shared::region;
 use crate::shared::sessions::{self, NotBegun};
+use answer::Answer;
 use query::Action;
 
 /// The service that requests are signed for.
@@ -208,19 +209,6 @@ async fn serve(stream: TcpStream, peer: SocketAddr, state: Arc<State>) {
     // One request; a client that goes away, breaks the protocol or does not read its answer is its
     // own affair.
     let _ = timeout(PATIENCE * 4, connection).await;
-}
-
-/// An answer: its status, the type of its content, and that.
-struct Answer(u16, &'static str, String);
-
-impl Answer {
-    fn xml(status: u16, text: String) -> Self {
-        Self(status, "text/xml", text)
-    }
-
-    fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self(status, "application/json", value.to_string())
-    }
 }
 
 async fn answer(
@@ -495,15 +483,5 @@ async fn container_credentials(state: Arc<State>, peer: SocketAddr, parts: Parts
             failed(500, "InternalFailure", "The session could not be begun.")
         }
         Err(_) => failed(500, "InternalFailure", "The session could not be begun."),
-    }
-}
-
-/// The id of a request, for its answer.
-fn request_id() -> String {
-    let mut bytes = [0; 16];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => HEXLOWER.encode(&bytes),
-        // It is there to be told apart, and nothing rests on it.
-        Err(_) => String::new(),
     }
 }

@@ -10,7 +10,7 @@ use dsql_iam_core::Authenticated;
 use dsql_iam_core::sigv4::ReceivedRequest;
 use dsql_iam_core::sts::{AssumeRole, Code, Grant, NewKey, StsError};
 
-use super::{Answer, request_id};
+use super::answer::{Answer, request_id};
 
 /// The version of the interface, which requests name.
 const VERSION: &str = "2011-06-15";

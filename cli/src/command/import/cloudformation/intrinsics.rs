@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use data_encoding::BASE64;
 
 use super::stack::Stack;
-use crate::command::import::Facts;
 use crate::command::import::account::partition;
+use crate::command::import::facts::Facts;
 use crate::command::import::progress::Progress;
 use crate::command::import::value::Value;
 

@@ -17,8 +17,8 @@ pub mod yaml;
 use std::path::Path;
 
 use super::account::Account;
+use super::facts::{Facts, NO_ACCOUNT};
 use super::value::Value;
-use super::{Facts, NO_ACCOUNT};
 use intrinsics::Stacks;
 use stack::Stack;
 

@@ -15,7 +15,7 @@ use super::address::{Step, apply};
 use super::functions;
 use super::hcl::attribute;
 use super::resolve::{Program, Scope};
-use crate::command::import::read_bounded;
+use crate::command::import::input::read_bounded;
 use crate::command::import::value::{Value, from_json};
 
 /// The most elements of a list that is made, and the most blocks of one name.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hcl::{Block, Body, Expression};
 
-use crate::command::import::{MAX_INPUT, read_bounded};
+use crate::command::import::input::{MAX_INPUT, read_bounded};
 
 /// The most files of a module.
 const MAX_FILES: usize = 1000;

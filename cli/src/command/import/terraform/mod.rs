@@ -24,8 +24,8 @@ use std::path::Path;
 use dsql_iam_core::is_account_id;
 
 use super::account::Account;
+use super::facts::{Facts, NO_ACCOUNT};
 use super::value::{Value, from_json};
-use super::{Facts, NO_ACCOUNT};
 use plan::Plan;
 use resolve::Program;
 

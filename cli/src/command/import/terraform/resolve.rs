@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::address::{self, Step, apply};
 use super::hcl::{Module, Source};
 use super::plan::Plan;
-use crate::command::import::Facts;
+use crate::command::import::facts::Facts;
 use crate::command::import::progress::Progress;
 use crate::command::import::value::Value;
 
