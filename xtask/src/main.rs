@@ -31,6 +31,7 @@ mod mirror;
 mod package;
 mod ports;
 mod postgres;
+mod postmaster;
 mod prerequisites;
 mod random;
 mod readme;

@@ -6,12 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -21,14 +18,9 @@ use crate::cluster::{ACCOUNT_ID, Cluster, Linked, REGION};
 use crate::directory::Directory;
 use crate::environment::Environment;
 use crate::postgres::{Postgres, SUPPORTED};
+use crate::postmaster::{self, PATIENCE, POLL};
 use crate::settings::{self, Settings};
 use crate::{mirror, ports, prerequisites, random, run, samples, sts, workspace};
-
-/// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often to look whether it has.
-const POLL: Duration = Duration::from_millis(20);
 
 /// Which server is wanted.
 #[derive(Debug, Default)]
@@ -122,10 +114,10 @@ impl Server {
             .as_ref()
             .is_some_and(|state| state.bin != postgres.bin)
         {
-            stop(&directory)?;
+            postmaster::stop(&directory)?;
             fs::remove_dir_all(directory.installation())?;
         }
-        let running = running(&directory);
+        let running = postmaster::running(&directory);
 
         let cluster = choose_cluster(options, before.as_ref(), &directory)?;
         let linked = choose_linked(options, before.as_ref(), &cluster)?;
@@ -245,7 +237,7 @@ impl Server {
 
     /// Whether it is running.
     pub fn is_running(&self) -> bool {
-        running(&self.directory)
+        postmaster::running(&self.directory)
     }
 
     /// Starts it in the background, its log in a file, and waits until it accepts connections.
@@ -295,7 +287,7 @@ impl Server {
             .spawn()
             .context("the server could not be started")?;
         let deadline = Instant::now() + PATIENCE;
-        while !ready(&self.directory, &child) {
+        while !postmaster::ready(&self.directory, &child) {
             if let Some(status) = child.try_wait()? {
                 bail!("the server did not start ({status}); its log is above");
             }
@@ -313,7 +305,7 @@ impl Server {
 
     /// Stops it, closing the connections it has, and waits until it is gone.
     pub fn stop(&self) -> Result<()> {
-        stop(&self.directory)
+        postmaster::stop(&self.directory)
     }
 
     /// Stops what runs beside it.
@@ -378,8 +370,8 @@ pub fn stop_in(dir: &Path) -> Result<bool> {
     };
     check_same_checkout(dir, Some(&state))?;
     let _lock = directory.lock()?;
-    let ran = running(&directory);
-    stop(&directory)?;
+    let ran = postmaster::running(&directory);
+    postmaster::stop(&directory)?;
     sts::stop(&directory)?;
     Ok(ran)
 }
@@ -558,57 +550,4 @@ fn create_cluster(directory: &Directory, account: &Account, bin: &Path) -> Resul
     }
     fs::rename(&unfinished, &data)?;
     Ok(())
-}
-
-/// Asks the server on the data directory, if one runs, to close its connections and end, and waits
-/// until it is gone.
-fn stop(directory: &Directory) -> Result<()> {
-    let Some((pid, _)) = pid_file(directory).filter(|_| running(directory)) else {
-        return Ok(());
-    };
-    kill(pid, Signal::SIGINT).context("the server could not be told to stop")?;
-    let deadline = Instant::now() + PATIENCE;
-    while running(directory) {
-        if Instant::now() > deadline {
-            bail!("the server still ran after {} seconds", PATIENCE.as_secs());
-        }
-        thread::sleep(POLL);
-    }
-    Ok(())
-}
-
-/// The lines of the file in which a server says who and how far it is.
-fn pid_file(directory: &Directory) -> Option<(Pid, Vec<String>)> {
-    let text = fs::read_to_string(directory.data().join("postmaster.pid")).ok()?;
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let pid = lines.first()?.trim().parse().ok()?;
-    Some((Pid::from_raw(pid), lines))
-}
-
-/// Whether the server with this process id says that it accepts connections.
-fn ready(directory: &Directory, process: &Child) -> bool {
-    let Some((pid, lines)) = pid_file(directory) else {
-        return false;
-    };
-    u32::try_from(pid.as_raw()) == Ok(process.id())
-        && lines.get(7).is_some_and(|status| status.trim() == "ready")
-}
-
-/// Whether a server runs on the data directory. A server works in its data directory, which tells
-/// it from a stranger that has got the process id of one that died.
-fn running(directory: &Directory) -> bool {
-    let Some((pid, _)) = pid_file(directory) else {
-        return false;
-    };
-    let alive = matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM));
-    alive
-        && match fs::read_link(format!("/proc/{pid}/cwd")) {
-            Ok(works_in) => works_in == directory.data(),
-            Err(error) => error.kind() == ErrorKind::PermissionDenied || !has_proc(),
-        }
-}
-
-/// Whether the system shows its processes as files.
-fn has_proc() -> bool {
-    Path::new("/proc/self").exists()
 }

@@ -1,0 +1,74 @@
+//! The postmaster of a data directory: whether it runs, and how it is stopped.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::directory::Directory;
+
+/// How long a server may take to start or to stop.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often to look whether it has.
+pub const POLL: Duration = Duration::from_millis(20);
+
+/// Asks the server on the data directory, if one runs, to close its connections and end, and waits
+/// until it is gone.
+pub fn stop(directory: &Directory) -> Result<()> {
+    let Some((pid, _)) = pid_file(directory).filter(|_| running(directory)) else {
+        return Ok(());
+    };
+    kill(pid, Signal::SIGINT).context("the server could not be told to stop")?;
+    let deadline = Instant::now() + PATIENCE;
+    while running(directory) {
+        if Instant::now() > deadline {
+            bail!("the server still ran after {} seconds", PATIENCE.as_secs());
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// The lines of the file in which a server says who and how far it is.
+fn pid_file(directory: &Directory) -> Option<(Pid, Vec<String>)> {
+    let text = fs::read_to_string(directory.data().join("postmaster.pid")).ok()?;
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let pid = lines.first()?.trim().parse().ok()?;
+    Some((Pid::from_raw(pid), lines))
+}
+
+/// Whether the server with this process id says that it accepts connections.
+pub fn ready(directory: &Directory, process: &Child) -> bool {
+    let Some((pid, lines)) = pid_file(directory) else {
+        return false;
+    };
+    u32::try_from(pid.as_raw()) == Ok(process.id())
+        && lines.get(7).is_some_and(|status| status.trim() == "ready")
+}
+
+/// Whether a server runs on the data directory. A server works in its data directory, which tells
+/// it from a stranger that has got the process id of one that died.
+pub fn running(directory: &Directory) -> bool {
+    let Some((pid, _)) = pid_file(directory) else {
+        return false;
+    };
+    let alive = matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM));
+    alive
+        && match fs::read_link(format!("/proc/{pid}/cwd")) {
+            Ok(works_in) => works_in == directory.data(),
+            Err(error) => error.kind() == ErrorKind::PermissionDenied || !has_proc(),
+        }
+}
+
+/// Whether the system shows its processes as files.
+fn has_proc() -> bool {
+    Path::new("/proc/self").exists()
+}
