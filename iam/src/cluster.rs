@@ -162,7 +162,7 @@ impl Cluster {
     }
 
     /// Whether this is one of another cluster's [`linked`](Self::linked): no document has its policy.
-    pub fn is_peer(&self) -> bool {
+    pub(crate) fn is_peer(&self) -> bool {
         self.is_peer
     }
 

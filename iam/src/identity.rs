@@ -81,7 +81,7 @@ pub struct RoleSession {
 impl RoleSession {
     /// A session of a role that nothing narrows and nobody began: it stands for the role where somebody asks what
     /// the role may, since nobody acts as a role but in a session of it.
-    pub fn simulated(role: &Principal, now: UtcDateTime) -> Self {
+    pub(crate) fn simulated(role: &Principal, now: UtcDateTime) -> Self {
         let arn = IamArn::parse(&role.arn).map_or_else(
             |_| role.arn.clone(),
             |role| {
@@ -106,7 +106,7 @@ impl RoleSession {
 impl Principal {
     /// A user that is in one group and has nothing else: it stands for the group where somebody asks what the
     /// group may. `None` if `group` is not the ARN of one.
-    pub fn simulated_member(group: &str) -> Option<Self> {
+    pub(crate) fn simulated_member(group: &str) -> Option<Self> {
         let arn = Arn::parse(group)?;
         let path = arn.resource.strip_prefix("group/")?;
         let name = path.rsplit('/').next()?;

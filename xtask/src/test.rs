@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use packages::Packages;
+use step::{Name, Source};
 
 use crate::directory::Directory;
 use crate::postgres::{Postgres, SUPPORTED};
@@ -21,6 +22,7 @@ use crate::{
 };
 
 mod packages;
+mod step;
 
 /// What `test` takes.
 #[derive(Args)]
@@ -88,47 +90,6 @@ impl FromStr for Version {
     }
 }
 
-/// The PostgreSQL to test with.
-enum Source {
-    /// The one of this `pg_config`, else one that is found.
-    Found(Option<PathBuf>),
-    /// One of this major version.
-    Major(u32),
-}
-
-/// The steps, in the order in which they run.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Name {
-    /// The unit tests of the crates that need no server
-    Unit,
-    /// The extension, built and no more: for versions that nothing else runs on
-    Build,
-    /// A fresh server for the steps that follow
-    Server,
-    /// SQL run by the superuser, compared with what it should print
-    InServer,
-    /// End to end, with Python's clients and signer
-    Python,
-    /// End to end, with node's clients and signer
-    Node,
-    /// End to end, with Rust's clients and signer
-    Rust,
-    /// End to end, with Java's client
-    Java,
-    /// End to end, with Go's client and AWS's signer
-    Go,
-    /// The commands and programs of README.md and docs/
-    Readme,
-    /// Three nodes under Patroni, and a failover; runs only if it is named
-    Ha,
-    /// The end of the server
-    Down,
-    /// PostgreSQL's own regression suite, on servers of its own
-    Core,
-    /// The Debian package, in a Debian of its own
-    Package,
-}
-
 /// The ports of the test server: away from where people have theirs.
 const FIRST_PORT: u16 = 15432;
 
@@ -174,43 +135,6 @@ struct Line {
     step: String,
     time: Duration,
     outcome: Outcome,
-}
-
-impl Name {
-    fn needs_server(self) -> bool {
-        !matches!(
-            self,
-            Self::Unit | Self::Build | Self::Server | Self::Down | Self::Core | Self::Package
-        )
-    }
-
-    fn needs_postgres(self) -> bool {
-        !matches!(self, Self::Unit)
-    }
-
-    /// Whether it connects as clients of Aurora DSQL do, which is with TLS.
-    fn needs_tls(self) -> bool {
-        matches!(
-            self,
-            Self::Python
-                | Self::Node
-                | Self::Rust
-                | Self::Java
-                | Self::Go
-                | Self::Readme
-                | Self::Ha
-        )
-    }
-
-    /// Whether it runs only if it is named: it needs more packages or time than all tests should.
-    fn is_only_by_name(self) -> bool {
-        matches!(self, Self::Ha)
-    }
-
-    /// Whether it is about the same whatever the version of PostgreSQL.
-    fn is_for_one_version(self) -> bool {
-        matches!(self, Self::Unit | Self::Readme)
-    }
 }
 
 impl fmt::Display for Name {

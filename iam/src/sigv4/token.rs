@@ -258,7 +258,7 @@ impl<'a> Token<'a> {
     /// Whether the token has a host in capitals, and was signed for the same in lower case: botocore signs it so, and
     /// writes it as it was given. It is no good token all the same, but whoever made it looks for another fault.
     /// Compares in constant time.
-    pub fn is_signed_in_lower_case_with(&self, secret_access_key: &str) -> bool {
+    pub(crate) fn is_signed_in_lower_case_with(&self, secret_access_key: &str) -> bool {
         let host = self.host.to_ascii_lowercase();
         host != self.host
             && self.is_signature_of(&self.canonical_request_for(&host), secret_access_key)

@@ -565,7 +565,10 @@ fn machine(arguments: &Arguments) -> Result<String> {
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown", |(_, name)| name);
-    Ok(format!(version.trim()))
+    Ok(format!(
+        "Taken on a machine with {cores} cores ({processor}), {}.",
+        version.trim()
+    ))
 }
 
 #[cfg(test)]

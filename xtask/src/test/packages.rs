@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use nix::unistd::geteuid;
 
-use super::{Name, Source};
+use super::step::{Name, Source};
 use crate::{apt, prerequisites};
 
 /// Packages that are missing.

@@ -7,7 +7,8 @@ use dsql_iam_core::Identities;
 use dsql_iam_core::access::Outcome;
 use serde::Deserialize;
 
-use super::{Question, table};
+use super::question::Question;
+use super::table;
 use crate::command::{Report, explain, import};
 
 /// One entry of the list.

@@ -5,6 +5,7 @@
 mod diff;
 mod expect;
 mod page;
+mod question;
 mod source;
 mod table;
 
@@ -13,14 +14,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use dsql_iam_core::access::Survey;
-use dsql_iam_core::{Cluster, ConnectionFacts, Identities, LoginEnvironment};
+use dsql_iam_core::Identities;
 use time::UtcDateTime;
 
 use self::source::Sources;
 use super::{Report, explain};
 use crate::shared::cluster;
-use crate::shared::mappings::{self, Mapping};
+use crate::shared::mappings;
+use question::Question;
 
 /// The arguments of `dsql-iam access`.
 #[derive(Args)]
@@ -87,37 +88,6 @@ pub struct Arguments {
     /// Write a page for people instead, with the reason behind each answer
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "csv"])]
     html: Option<PathBuf>,
-}
-
-/// What everybody is judged by.
-struct Question<'q> {
-    cluster: &'q Cluster,
-    mappings: Option<&'q [Mapping]>,
-    now: UtcDateTime,
-    source_ip: Option<IpAddr>,
-}
-
-impl Question<'_> {
-    /// Asks for everybody in these documents, or for one ARN.
-    fn survey(&self, identities: &Identities, only: Option<&str>) -> Survey {
-        let environment = LoginEnvironment {
-            now: self.now,
-            cluster: self.cluster,
-            identities,
-            connection: ConnectionFacts {
-                source_ip: self.source_ip,
-                is_tls: true,
-            },
-        };
-        let pairs = self.mappings.map(|mappings| {
-            let pairs = mappings.iter();
-            pairs.map(|mapping| (mapping.arn.as_str(), mapping.role.as_str()))
-        });
-        match only {
-            None => Survey::new(&environment, pairs),
-            Some(arn) => Survey::of(arn, &environment, pairs),
-        }
-    }
 }
 
 /// Answers for everybody.

@@ -9,8 +9,9 @@ use data_encoding::BASE64;
 use dsql_iam_core::access::{Cell, Outcome, Survey};
 use sha2::{Digest, Sha256};
 
+use super::question::Question;
 use super::source::Sources;
-use super::{Question, table};
+use super::table;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");

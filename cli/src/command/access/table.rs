@@ -6,7 +6,7 @@ use dsql_iam_core::access::{ANY_ROLE, Cell, Outcome, Survey};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
-use super::Question;
+use super::question::Question;
 
 /// The columns of CSV.
 const COLUMNS: [&str; 8] = [
