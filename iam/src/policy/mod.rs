@@ -25,6 +25,7 @@
 pub(crate) mod budget;
 pub(crate) mod condition;
 pub(crate) mod context;
+mod effect;
 pub(crate) mod pattern;
 pub(crate) mod principal;
 mod read;
@@ -32,6 +33,7 @@ pub(crate) mod variable;
 
 pub use condition::check_context_entry;
 pub use context::Context;
+pub use effect::Effect;
 pub use principal::RequestPrincipal;
 
 pub(crate) use context::Evaluation;
@@ -70,15 +72,6 @@ pub enum Kind {
     ResourceBased,
     /// The trust policy of a role: a Principal in each statement, and no Resource.
     Trust,
-}
-
-/// Whether a statement allows or denies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// `Allow`
-    Allow,
-    /// `Deny`
-    Deny,
 }
 
 /// One statement of a policy.

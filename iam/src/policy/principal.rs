@@ -3,7 +3,7 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>.
 
-use super::Effect;
+use super::effect::Effect;
 use super::variable::refuse_template_variable;
 use crate::arn::{Arn, SessionArn, account_of, is_account_id, is_unique_id};
 use crate::json::{OneOrMany, Text, given};
