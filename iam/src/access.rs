@@ -15,7 +15,7 @@ use crate::time::format_amz_date;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The role that stands for each role that a principal may be mapped to, where no mapping is known.
-pub(crate) const ANY_ROLE: &str = "*";
+pub const ANY_ROLE: &str = "*";
 
 /// What kind of principal a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
