@@ -221,6 +221,8 @@ pub struct Decision<'p> {
     pub matched: Vec<Matched<'p>>,
     /// Condition keys that were asked for and are not in the context.
     pub missing_context: Vec<String>,
+    /// Every reason why it is a no, as if each were the only one; none if it is a yes.
+    refused_for: Vec<DenyReason>,
     /// What the policies of each kind say by themselves; a kind of which there are none is not in it,
     /// but for the identity-based ones.
     said: Vec<(PolicyType, DecisionKind)>,
@@ -254,6 +256,16 @@ pub enum DenyReason {
 }
 
 impl DenyReason {
+    /// Every reason why a decision is a no: also those that do not decide, since another kind of policies is asked
+    /// before. None if it is a yes.
+    pub(crate) fn all_of(decision: &Decision<'_>) -> Vec<Self> {
+        match Self::of(decision) {
+            None => Vec::new(),
+            Some(only) if decision.refused_for.is_empty() => vec![only],
+            Some(_) => decision.refused_for.clone(),
+        }
+    }
+
     /// Why a decision is a no; `None` if it is a yes.
     pub fn of(decision: &Decision<'_>) -> Option<Self> {
         if decision.is_unfinished {
@@ -295,6 +307,7 @@ pub fn authorize<'p, 'r>(
             is_unfinished: true,
             missing_context: evaluator.missing_context(),
             matched: evaluator.matched,
+            refused_for: Vec::new(),
             said: Vec::new(),
         },
     }
@@ -372,6 +385,13 @@ impl<'p> Evaluator<'_, 'p> {
                 }
             };
         }
+        let denied = all.iter().filter(|(_, _, said)| said.is_denied);
+        let denied = denied.map(|(policy_type, ..)| DenyReason::DeniedBy(*policy_type));
+        let lacking = all.iter().filter(|(policy_type, is_there, said)| {
+            has_to_allow(*policy_type, *is_there) && !said.allows()
+        });
+        let lacking = lacking.map(|(policy_type, ..)| DenyReason::NotAllowedBy(*policy_type));
+        let refused_for = denied.chain(lacking).collect();
         let are_there = all.into_iter().filter(|(_, is_there, _)| *is_there);
         Ok(Decision {
             kind,
@@ -379,6 +399,7 @@ impl<'p> Evaluator<'_, 'p> {
             is_unfinished: false,
             matched: std::mem::take(&mut self.matched),
             missing_context: self.missing_context(),
+            refused_for,
             said: are_there
                 .map(|(policy_type, _, said)| (policy_type, said.kind()))
                 .collect(),

@@ -151,6 +151,11 @@ impl Cluster {
         &self.account
     }
 
+    /// Its own name, `ID.dsql.REGION.on.aws`.
+    pub fn own_name(&self) -> String {
+        endpoint(&self.id, &self.region)
+    }
+
     /// The host names that tokens may be signed for, but for those of linked clusters.
     pub fn endpoints(&self) -> &[String] {
         &self.endpoints
@@ -223,9 +228,11 @@ impl Cluster {
         id_and_region(&host.to_ascii_lowercase()).is_some() && self.of_name(host).is_none()
     }
 
-    /// Whether a token signed for `host` (with or without a port) is meant for this cluster.
+    /// Whether a token signed for `host` (with or without a port) is meant for this cluster: it is one of the
+    /// endpoints, or has the cluster's id and region in a name of PrivateLink, `ID.dsql-….REGION.on.aws`.
     pub fn answers_to(&self, host: &str) -> bool {
-        is_one_of(&self.endpoints, host)
+        let name = without_port(host).to_ascii_lowercase();
+        is_one_of(&self.endpoints, host) || id_and_region(&name) == Some((&self.id, &self.region))
     }
 }
 
@@ -249,8 +256,12 @@ fn is_one_of(names: &[impl AsRef<str>], host: &str) -> bool {
 /// PrivateLink name, `ID.dsql-….REGION.on.aws`.
 pub fn id_and_region(host: &str) -> Option<(&str, &str)> {
     let labels: Vec<&str> = host.split('.').collect();
+    let is_service = |label: &str| {
+        let rest = label.strip_prefix(SERVICE);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
     match labels[..] {
-        [id, service, region, "on", "aws"] if service.starts_with(SERVICE) => Some((id, region)),
+        [id, service, region, "on", "aws"] if is_service(service) => Some((id, region)),
         _ => None,
     }
 }
@@ -336,6 +347,8 @@ mod tests {
             "127.0.0.1:5432",
             "[::1]:5432",
             "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws",
+            "abcdefghijklmnopqrstuvwxyz.dsql-fnh4.us-east-1.on.aws",
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZ.dsql-fnh4.us-east-1.on.aws:5432",
             "db.test",
             "other.test:1",
         ] {
@@ -351,6 +364,10 @@ mod tests {
             "xlocalhost",
             "bbcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws",
             "abcdefghijklmnopqrstuvwxyz.dsql.us-west-2.on.aws",
+            "bbcdefghijklmnopqrstuvwxyz.dsql-fnh4.us-east-1.on.aws",
+            "abcdefghijklmnopqrstuvwxyz.dsql-fnh4.us-west-2.on.aws",
+            "abcdefghijklmnopqrstuvwxyz.dsqlx.us-east-1.on.aws",
+            "abcdefghijklmnopqrstuvwxyz.dsql-fnh4.us-east-1.on.aws.test",
         ] {
             assert!(!cluster.answers_to(host), "{host}");
         }

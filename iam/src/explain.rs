@@ -33,6 +33,8 @@ pub enum CheckOutcome {
     NotReached,
     /// It was left out, since the token was given without its signature.
     NotLookedAt,
+    /// It cannot be made here, for this reason.
+    NotChecked(String),
 }
 
 /// What is said of a signature that is not there.
@@ -46,13 +48,14 @@ impl CheckOutcome {
             Self::Failed(_) => "failed",
             Self::NotReached => "not reached",
             Self::NotLookedAt => "not looked at",
+            Self::NotChecked(_) => "not checked",
         }
     }
 
-    /// Why it failed or was left out, if so.
+    /// Why it failed, was left out or cannot be made, if so.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Failed(reason) => Some(reason),
+            Self::Failed(reason) | Self::NotChecked(reason) => Some(reason),
             Self::NotLookedAt => Some(NO_SIGNATURE),
             Self::Passed | Self::NotReached => None,
         }
@@ -152,7 +155,7 @@ pub fn explain(password: &str, role: &str, environment: &LoginEnvironment<'_>) -
     }
 }
 
-fn signed(token: &Token<'_>, environment: &LoginEnvironment<'_>) -> Vec<SignedValue> {
+pub(crate) fn signed(token: &Token<'_>, environment: &LoginEnvironment<'_>) -> Vec<SignedValue> {
     let scope = &token.credential.scope;
     let cluster = environment.cluster.signed_for(token.host);
     let date = token.date.get(..8).unwrap_or_default();
@@ -167,6 +170,10 @@ fn signed(token: &Token<'_>, environment: &LoginEnvironment<'_>) -> Vec<SignedVa
         if !endpoints.contains(name) {
             endpoints.push(name.clone());
         }
+    }
+    // With a port, in capitals or by PrivateLink's name, it is not written like one of these.
+    if cluster.answers_to(token.host) && !endpoints.iter().any(|name| name == token.host) {
+        endpoints.push(token.host.to_owned());
     }
     let endpoints = endpoints.join(", ");
     let values = [
@@ -187,24 +194,20 @@ fn signed(token: &Token<'_>, environment: &LoginEnvironment<'_>) -> Vec<SignedVa
         .into()
 }
 
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Explanation {
+    /// What was signed, and by whom.
+    pub(crate) fn write_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for signed in &self.signed {
             writeln!(f, "{:<18} {signed}", signed.name)?;
         }
         if let Some(principal) = &self.principal {
             writeln!(f, "{:<18} {principal}", "principal")?;
         }
-        writeln!(f)?;
-        for (name, outcome) in &self.checks {
-            match outcome {
-                CheckOutcome::Failed(reason) => writeln!(f, "{name:<18} FAILED: {reason}")?,
-                CheckOutcome::NotLookedAt => {
-                    writeln!(f, "{name:<18} {}: {NO_SIGNATURE}", outcome.word())?;
-                }
-                outcome => writeln!(f, "{name:<18} {}", outcome.word())?,
-            }
-        }
+        writeln!(f)
+    }
+
+    /// What the decision rests on.
+    pub(crate) fn write_statements(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for statement in &self.statements {
             writeln!(f, "{:<18} {statement}", "statement")?;
         }
@@ -212,5 +215,21 @@ impl fmt::Display for Explanation {
             writeln!(f, "{:<18} {key}", "not known here")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_head(f)?;
+        for (name, outcome) in &self.checks {
+            match outcome {
+                CheckOutcome::Failed(reason) => writeln!(f, "{name:<18} FAILED: {reason}")?,
+                outcome => match outcome.reason() {
+                    Some(why) => writeln!(f, "{name:<18} {}: {why}", outcome.word())?,
+                    None => writeln!(f, "{name:<18} {}", outcome.word())?,
+                },
+            }
+        }
+        self.write_statements(f)
     }
 }

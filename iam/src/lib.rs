@@ -22,6 +22,7 @@ pub mod check;
 mod cluster;
 mod credentials;
 mod denial;
+mod diagnosis;
 pub mod directory;
 pub mod documents;
 pub mod excerpts;
@@ -48,6 +49,7 @@ pub use authorization::{
 pub use cluster::{BadCluster, Cluster, ID_LEN, SERVICE, id_and_region, parse_linked};
 pub use credentials::{Authenticated, PresentedCredentials, is_same_secret};
 pub use denial::{Denial, printable};
+pub use diagnosis::{Attempt, Diagnosed, Diagnosis, diagnose};
 pub use explain::{CheckOutcome, Explanation, SignedValue, explain};
 pub use identity::{
     AccessKey, ClusterDescription, Group, Identities, IdentityCounts, InlinePolicy, KnownSession,

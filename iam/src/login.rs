@@ -201,43 +201,59 @@ pub fn check_claims(
     now: UtcDateTime,
 ) -> Result<(), Denial> {
     let cluster = cluster.signed_for(token.host);
-    check_scope(token, cluster)?;
-    check_action(token, role)?;
-    if !cluster.answers_to(token.host) {
-        let host = token.host.to_owned();
-        return Err(match is_loopback(token.host) {
-            true => Denial::LoopbackHost(host),
-            false => Denial::WrongHost(host),
-        });
-    }
-    check_time(token, now)
+    claims(token, role, cluster, now).next().map_or(Ok(()), Err)
 }
 
-fn check_scope(token: &Token<'_>, cluster: &Cluster) -> Result<(), Denial> {
-    let scope = &token.credential.scope;
-    scope
-        .check(token.date, Some(cluster.region()), SERVICE)
-        .map_err(|fault| match fault {
-            ScopeFault::Date => Denial::ScopeDate {
-                scope: scope.date.to_string(),
-                date: token.date.to_owned(),
-            },
-            ScopeFault::Region => Denial::ScopeRegion {
-                signed: scope.region.to_string(),
-                cluster: cluster.region().to_owned(),
-            },
-            ScopeFault::Service => Denial::ScopeService(scope.service.to_string()),
-            ScopeFault::Terminator => Denial::ScopeTerminator(scope.terminator.to_string()),
+/// Each of these checks that fails, in their order.
+pub(crate) fn claims<'t>(
+    token: &'t Token<'t>,
+    role: &'t str,
+    cluster: &'t Cluster,
+    now: UtcDateTime,
+) -> impl Iterator<Item = Denial> + 't {
+    let host = move || {
+        let host = token.host.to_owned();
+        (!cluster.answers_to(token.host)).then(|| match is_loopback(token.host) {
+            true => Denial::LoopbackHost(host),
+            false => Denial::WrongHost(host),
         })
+    };
+    scope_faults(token, cluster)
+        .chain(std::iter::once_with(move || check_action(token, role).err()).flatten())
+        .chain(std::iter::once_with(host).flatten())
+        .chain(std::iter::once_with(move || check_time(token, now).err()).flatten())
+}
+
+fn scope_faults<'t>(
+    token: &'t Token<'t>,
+    cluster: &'t Cluster,
+) -> impl Iterator<Item = Denial> + 't {
+    let scope = &token.credential.scope;
+    let faults = scope.faults(token.date, Some(cluster.region()), SERVICE);
+    faults.map(move |fault| match fault {
+        ScopeFault::Date => Denial::ScopeDate {
+            scope: scope.date.to_string(),
+            date: token.date.to_owned(),
+        },
+        ScopeFault::Region => Denial::ScopeRegion {
+            signed: scope.region.to_string(),
+            cluster: cluster.region().to_owned(),
+        },
+        ScopeFault::Service => Denial::ScopeService(scope.service.to_string()),
+        ScopeFault::Terminator => Denial::ScopeTerminator(scope.terminator.to_string()),
+    })
+}
+
+/// What a login as this role has to ask for.
+pub(crate) fn action_for(role: &str) -> Action {
+    match role {
+        ADMIN => Action::DbConnectAdmin,
+        _ => Action::DbConnect,
+    }
 }
 
 fn check_action(token: &Token<'_>, role: &str) -> Result<(), Denial> {
-    let wanted = if role == ADMIN {
-        Action::DbConnectAdmin
-    } else {
-        Action::DbConnect
-    };
-    if token.action == wanted {
+    if token.action == action_for(role) {
         return Ok(());
     }
     Err(Denial::WrongAction {
@@ -326,7 +342,7 @@ fn denial(fault: Fault, access_key_id: &str) -> Denial {
     }
 }
 
-fn is_of(principal: &Principal, account: &str) -> bool {
+pub(crate) fn is_of(principal: &Principal, account: &str) -> bool {
     IamArn::parse(&principal.arn).is_ok_and(|arn| arn.account == account)
 }
 
@@ -372,7 +388,7 @@ pub fn count_keys(identities: &Identities, account: Option<&str>, now: UtcDateTi
 ///
 /// # Errors
 /// [`DenyReason::Incomplete`] if a policy that counts is in no document.
-fn decide<'i>(
+pub(crate) fn decide<'i>(
     principal: &'i Principal,
     session: Option<&'i RoleSession>,
     action: Action,

@@ -10,8 +10,8 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use dsql_iam_core::sigv4::{Malformed, Token};
 use dsql_iam_core::{
-    Action, Cluster, ConnectionFacts, Denial, DenyReason, Identities, LoginEnvironment, PolicyType,
-    Refused, Verdict, check_claims, documents, judge,
+    Action, Attempt, Cluster, ConnectionFacts, Denial, DenyReason, Diagnosis, Identities,
+    LoginEnvironment, PolicyType, Refused, Verdict, check_claims, diagnose, documents, judge,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -888,6 +888,200 @@ fn every_denial_with_its_hint_and_its_check() {
         assert_eq!(denial, expected);
         assert_eq!(denial.hint(), Some(hint), "{denial}");
         assert_eq!(denial.check(), check, "{denial}");
+    }
+}
+
+/// Who made the token of a login.
+fn principal_of(login: &Login) -> String {
+    let name = login.key.trim_start_matches("AKIA").to_lowercase();
+    let session = SESSIONS.iter().find(|(_, _, session, ..)| *session == name);
+    match session {
+        Some((account, role, ..)) => session_arn(account, role, &name),
+        None if name == "eve" => format!("arn:aws:iam::{OTHER_ACCOUNT}:user/eve"),
+        None if name == "retired" => user_arn("alice"),
+        None => user_arn(&name),
+    }
+}
+
+fn diagnosed(login: &Login, token: Option<&str>, identities: &Identities) -> Diagnosis {
+    let attempt = Attempt {
+        token,
+        role: login.role,
+        principal: &principal_of(login),
+    };
+    let environment = LoginEnvironment {
+        now: login.now,
+        cluster: &cluster(),
+        identities,
+        connection: ConnectionFacts {
+            source_ip: Some("10.1.2.3".parse().unwrap()),
+            is_tls: true,
+        },
+    };
+    diagnose(attempt, &environment)
+}
+
+/// The documents without those that have a secret: an account's export, and what is printed of the cluster.
+fn nobodys_secrets() -> Identities {
+    let further = [
+        conditional_account(),
+        cluster_policy(),
+        service_control_policy(),
+    ];
+    let mut texts = vec![
+        include_str!("data/account.json").to_owned(),
+        include_str!("data/other_account.json").to_owned(),
+    ];
+    texts.extend(further.map(|document| document.to_string()));
+    merged(&texts)
+}
+
+/// For every denial there is a login of which `explain` says the same without the secret, and how to mend it.
+#[test]
+fn each_denial_is_told_without_the_secret() {
+    let (all, export) = (everybody(), nobodys_secrets());
+    for (login, expected, _, check) in cases() {
+        let password = login.password();
+        let says = |identities: &Identities, token: &str| {
+            let diagnosis = diagnosed(&login, Some(token), identities);
+            let of_check = diagnosis
+                .checks
+                .into_iter()
+                .filter(|one| one.check == check);
+            of_check
+                .map(|one| {
+                    assert_eq!(
+                        one.outcome.word() == "failed",
+                        one.remedy.is_some(),
+                        "{one:?}"
+                    );
+                    (
+                        one.outcome.word(),
+                        one.outcome.reason().unwrap_or_default().to_owned(),
+                    )
+                })
+                .collect::<Vec<_>>()
+        };
+        let reason = ("failed", expected.to_string());
+        let of_session = matches!(
+            &expected,
+            Denial::NotAuthorized { principal, .. } if principal.contains(":assumed-role/App/")
+        );
+        let with_keys = says(&all, &password);
+        let without = says(&export, &password);
+        match &expected {
+            // It takes the secret.
+            Denial::WrongSignature(_) | Denial::HostInCapitals(_) => {
+                assert_eq!(with_keys[0].0, "not checked", "{expected}");
+                assert_eq!(without[0].0, "not checked", "{expected}");
+            }
+            Denial::UnknownAccessKey(_) => {
+                assert!(
+                    with_keys[0].1.contains("is in no document"),
+                    "{with_keys:?}"
+                );
+            }
+            Denial::UnknownPrincipal { .. } => {
+                assert!(
+                    with_keys[0].1.contains("is in no document"),
+                    "{with_keys:?}"
+                );
+                assert!(without[0].1.contains("is in no document"), "{without:?}");
+            }
+            // They are told by the documents of keys and sessions.
+            Denial::InactiveAccessKey(_)
+            | Denial::AmbiguousPrincipal { .. }
+            | Denial::WrongSessionToken(_)
+            | Denial::SessionOver { .. } => {
+                assert!(with_keys.contains(&reason), "{expected}: {with_keys:?}")
+            }
+            _ if of_session => assert!(with_keys.contains(&reason), "{expected}: {with_keys:?}"),
+            _ => {
+                assert!(with_keys.contains(&reason), "{expected}: {with_keys:?}");
+                assert!(without.contains(&reason), "{expected}: {without:?}");
+            }
+        }
+        // The signature may be cut off, and is in no case told.
+        let parts = password.split('&');
+        let cut: Vec<&str> = parts
+            .filter(|part| !part.starts_with("X-Amz-Signature="))
+            .collect();
+        if check != "token" && check != "signature" {
+            assert_eq!(says(&all, &cut.join("&")), with_keys, "{expected}");
+        }
+        let text = diagnosed(&login, Some(&password), &all).to_string();
+        assert!(
+            !text.contains(&login.secret) && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_and_what_is_likely_first() {
+    let login = Login {
+        region: "eu-west-1",
+        host: "example.org",
+        role: "admin",
+        ..Login::user("carol").at(utc_datetime!(2024-11-26 00:00:00))
+    };
+    let diagnosis = diagnosed(&login, Some(&login.password()), &nobodys_secrets());
+    let failed = diagnosis.checks.iter().filter(|one| one.remedy.is_some());
+    let failed: Vec<&str> = failed.map(|one| one.check).collect();
+    assert_eq!(
+        failed,
+        ["action", "credential_scope", "host", "time", "policy"]
+    );
+    assert!(!diagnosis.is_admitted());
+    let text = diagnosis.to_string();
+    for line in [
+        "action             FAILED: role admin cannot be used with action DbConnect",
+        "                   -> sign for admin: aws dsql generate-db-connect-admin-auth-token",
+        "                   -> sign for the cluster's region: --region us-east-1",
+        "signature          not checked: the secret is not here",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_principal_and_a_role_are_enough() {
+    let export = nobodys_secrets();
+    let alice = diagnosed(&Login::user("alice"), None, &export);
+    assert!(alice.is_admitted(), "{alice}");
+    let web = diagnosed(&Login::session("web"), None, &export);
+    assert!(web.is_admitted(), "{web}");
+    let mapped = "arn:aws:iam::012345678912:role/service/team/App";
+    assert_eq!(web.explanation.mapped_arn.as_deref(), Some(mapped));
+    let admin = diagnosed(&Login::user("alice").admin(), None, &export);
+    assert!(!admin.is_admitted(), "{admin}");
+    let attempt = |principal| Attempt {
+        token: None,
+        role: "webapp",
+        principal,
+    };
+    let environment = LoginEnvironment {
+        now: NOW,
+        cluster: &cluster(),
+        identities: &export,
+        connection: ConnectionFacts {
+            source_ip: None,
+            is_tls: true,
+        },
+    };
+    let role = diagnose(attempt(mapped), &environment);
+    assert_eq!(
+        role.explanation.principal.as_deref(),
+        Some("arn:aws:sts::012345678912:assumed-role/App/SESSION")
+    );
+    for nobody in ["arn:aws:iam::012345678912:root", "alice", ""] {
+        let said = diagnose(attempt(nobody), &environment);
+        assert!(!said.is_admitted(), "{said}");
+        assert!(
+            said.to_string()
+                .contains("is not a user, a role or a session of a role"),
+            "{said}"
+        );
     }
 }
 

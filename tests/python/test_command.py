@@ -70,6 +70,107 @@ def explain_json(server, role, token):
     return answer
 
 
+README = pathlib.Path(__file__).parents[2] / "README.md"
+MAPPED = """\
+ iam_oid |                    arn                    | pg_role_name
+---------+-------------------------------------------+--------------
+   26398 | arn:aws:iam::012345678912:role/x/reporter | reader
+(1 row)
+"""
+
+
+def export(folder, action="dsql:DbConnect"):
+    """The export of an account, with one role."""
+    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
+    role = {"RoleName": "reporter", "Arn": f"arn:aws:iam::{ACCOUNT}:role/x/reporter",
+            "RolePolicyList": [{"PolicyName": "p", "PolicyDocument": {
+                "Version": "2012-10-17", "Statement": statement}}]}
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / "account.json"
+    path.write_text(json.dumps({"UserDetailList": [], "RoleDetailList": [role]}))
+    path.chmod(0o600)
+    return folder
+
+
+CALLER = {"UserId": "AROA:s", "Account": ACCOUNT,
+          "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/reporter/s"}
+
+
+def test_the_lines_for_a_login_that_aws_refused(server, tmp_path):
+    lines = """\
+mkdir -m 700 export && aws iam get-account-authorization-details --output json > export/account.json
+aws sts get-caller-identity --output json | dsql-iam explain --role reader --caller-identity - --endpoint "$PGHOST" --iam-directory export
+"""
+    assert lines in README.read_text()
+    account = (export(tmp_path / "aws") / "account.json").read_text()
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "aws").write_text(
+        f"#!/bin/sh\ncase $1 in\niam) cat <<'E'\n{account}\nE\n;;\n"
+        f"sts) cat <<'E'\n{json.dumps(CALLER)}\nE\n;;\nesac\n")
+    (tools / "aws").chmod(0o755)
+    (tools / "dsql-iam").symlink_to(server.command)
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("DSQL_")}
+    done = subprocess.run(
+        ["sh", "-c", lines], cwd=tmp_path, text=True, capture_output=True, timeout=60,
+        env=variables | {"PATH": f"{tools}:{os.environ['PATH']}",
+                         "PGHOST": "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws"})
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.splitlines()
+    assert f"principal          {CALLER['Arn']}" in said
+    assert "policy             passed" in said
+    assert "signature          not checked: there is no token" in said
+
+
+def test_explain_without_a_secret(server, tmp_path):
+    place = ["--cluster-arn", server.cluster_arn, "--iam-directory", export(tmp_path / "export")]
+    (tmp_path / "mapped.txt").write_text(MAPPED)
+    (tmp_path / "me.json").write_text(json.dumps(CALLER))
+    who = ["--caller-identity", tmp_path / "me.json", "--mappings", tmp_path / "mapped.txt"]
+    host = server.cluster_arn.rpartition("/")[2] + ".dsql-fnh4.us-east-1.on.aws:5432"
+    key = Key("ASIAIOSFODNN7EXAMPLE", "nobody knows this secret", "nor this token")
+    token = sign(key, "DbConnect", host=host)
+
+    done = explain(server, "reader", token, *who, *place)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert {"action             passed", "host               passed", "policy             passed",
+            "mapping            passed"} <= set(lines)
+    assert any(line.startswith("signature          not checked: the secret is not here") for line in lines)
+    for secret in key.secret, "nor this token", token.rpartition("=")[2]:
+        assert secret not in done.stdout
+    # Without its signature too.
+    cut = "&".join(part for part in token.split("&") if not part.startswith("X-Amz-Signature="))
+    assert explain(server, "reader", cut, *who, *place).stdout == done.stdout
+
+    # All that is wrong, at once, and what to do about each.
+    export(tmp_path / "export", "dsql:GetCluster")
+    done = explain(server, "ops", sign(key, "DbConnectAdmin", host, "eu-west-1"), *who, "--json", *place)
+    assert (done.returncode, done.stderr) == (1, "")
+    answer = json.loads(done.stdout)
+    assert not answer["is_admitted"]
+    failed = [(one["check_name"], one["remedy"]) for one in answer["checks"] if one["outcome"] == "failed"]
+    arn = f"arn:aws:iam::{ACCOUNT}:role/x/reporter"
+    assert failed == [
+        ("action", "sign for a custom role: aws dsql generate-db-connect-auth-token, or dsql-iam token; "
+                   "only admin takes DbConnectAdmin"),
+        ("credential_scope", "sign for the cluster's region: --region us-east-1, or AWS_REGION=us-east-1"),
+        ("policy", f"attach a policy to {arn} that allows dsql:DbConnect on {server.cluster_arn}"),
+        ("mapping", f"as admin: AWS IAM GRANT \"ops\" TO '{arn}'; the ARN is mapped to reader"),
+    ]
+
+
+@pytest.mark.parametrize("arguments, fault", [
+    (["--mappings", "x"], "--mappings goes with --principal or --caller-identity"),
+    (["--caller-identity", "-", "--mappings", "-"], "cannot both be standard input"),
+    (["--caller-identity", "-"], "-: not the output of aws sts get-caller-identity --output json: "),
+])
+def test_explain_says_which_input_is_at_fault(server, arguments, fault):
+    done = explain(server, "reader", "Arn: x", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert fault in done.stderr
+
+
 def test_explain_for_scripts(server):
     answer = explain_json(server, "anybody", server.token("example"))
     assert answer["is_admitted"]

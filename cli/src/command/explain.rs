@@ -1,20 +1,26 @@
 //! `dsql-iam explain`: why a token is accepted or refused, check by check.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use dsql_iam_core::session_store;
 use dsql_iam_core::sigv4::access_key_id;
-use dsql_iam_core::{ConnectionFacts, Explanation, Identities, LoginEnvironment, explain};
+use dsql_iam_core::{
+    ADMIN, Attempt, CheckOutcome, ConnectionFacts, Diagnosed, Diagnosis, Explanation, Identities,
+    LoginEnvironment, diagnose, explain,
+};
+use dsql_iam_server::Refusal;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
 
 use super::Report;
-use crate::shared::cluster;
+use super::mappings::grant;
+use crate::shared::{cluster, mappings};
 
 /// The longest token, and a line break.
 const MAX_INPUT: u64 = 65_536 + 2;
@@ -24,6 +30,10 @@ const MAX_INPUT: u64 = 65_536 + 2;
 #[command(after_help = "\
 Example:
   dsql-iam token --hostname localhost | dsql-iam explain --role example --loopback-endpoints
+
+A login that AWS refused, with the account's export in the directory and no secret:
+  aws sts get-caller-identity > me.json
+  dsql-iam explain --role example --caller-identity me.json --iam-directory ./export
 
 Without --cluster-arn the cluster is that of the endpoint ID.dsql.REGION.on.aws, in the account that the
 documents are of.
@@ -35,6 +45,24 @@ pub struct Arguments {
     /// The database role that the token is for
     #[arg(long)]
     role: String,
+
+    /// The user, role or session that asked, for a login that AWS refused: the signature is not checked, and all
+    /// else is. A token on standard input is looked at if there is one
+    #[arg(
+        long,
+        value_name = "ARN",
+        conflicts_with = "caller_identity",
+        help_heading = "Without a secret"
+    )]
+    principal: Option<String>,
+
+    /// The same, as aws sts get-caller-identity printed it; - for standard input
+    #[arg(long, value_name = "FILE", help_heading = "Without a secret")]
+    caller_identity: Option<PathBuf>,
+
+    /// The cluster's mappings, as any client printed SELECT * FROM sys.iam_pg_role_mappings; - for standard input
+    #[arg(long, value_name = "FILE", help_heading = "Without a secret")]
+    mappings: Option<PathBuf>,
 
     /// The time to judge as of, such as 2024-11-25T00:15:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -74,20 +102,21 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Takes the token from standard input.
+/// Takes the token from standard input, where it is needed.
 ///
 /// # Errors
 /// A sentence, if the documents cannot be read, or it is not known which cluster is meant.
 pub fn run(arguments: &Arguments) -> Result<Report, String> {
-    let mut token = String::new();
-    let mut input = std::io::stdin().take(MAX_INPUT);
-    input
-        .read_to_string(&mut token)
-        .map_err(|fault| format!("the token could not be read: {fault}"))?;
+    let principal = arguments.principal()?;
+    let token = match arguments.takes_token() {
+        true => token()?,
+        false => String::new(),
+    };
+    let token = token.trim_end_matches(['\r', '\n']);
     let directory = &arguments.iam_directory;
     let mut identities = Identities::load(directory).map_err(|fault| fault.to_string())?;
-    let stored = session_store::find(directory, &access_key_id(&token))
-        .map_err(|fault| fault.to_string())?;
+    let stored =
+        session_store::find(directory, &access_key_id(token)).map_err(|fault| fault.to_string())?;
     if let Some(session) = stored {
         identities
             .add_stored(session)
@@ -114,19 +143,178 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
             is_tls: true,
         },
     };
-    let explanation = explain(
-        token.trim_end_matches(['\r', '\n']),
-        &arguments.role,
-        &environment,
-    );
-    Ok(Report {
-        is_well: explanation.is_admitted(),
-        text: if arguments.json {
-            format!("{:#}", json(&explanation))
-        } else {
-            explanation.to_string().trim_end().to_owned()
-        },
-    })
+    let Some(principal) = principal else {
+        let explanation = explain(token, &arguments.role, &environment);
+        return Ok(arguments.report(&explanation));
+    };
+    let attempt = Attempt {
+        token: Some(token).filter(|token| !token.is_empty()),
+        role: &arguments.role,
+        principal: &principal,
+    };
+    let mut diagnosis = diagnose(attempt, &environment);
+    let mapped = arguments.mappings.as_deref().map(mappings::from_file);
+    let behind_iam = behind_iam(&arguments.role, &diagnosis, mapped.transpose()?.as_deref());
+    diagnosis.checks.extend(behind_iam);
+    Ok(arguments.report_of(&diagnosis))
+}
+
+/// The token on standard input.
+fn token() -> Result<String, String> {
+    let mut token = String::new();
+    let mut input = std::io::stdin().take(MAX_INPUT);
+    input
+        .read_to_string(&mut token)
+        .map_err(|fault| format!("the token could not be read: {fault}"))?;
+    Ok(token)
+}
+
+/// What `aws sts get-caller-identity` prints.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CallerIdentity {
+    arn: String,
+}
+
+impl Arguments {
+    /// Who asked, if the login is to be judged without a secret.
+    fn principal(&self) -> Result<Option<String>, String> {
+        let Some(path) = &self.caller_identity else {
+            if self.mappings.is_some() && self.principal.is_none() {
+                return Err("--mappings goes with --principal or --caller-identity".into());
+            }
+            return Ok(self.principal.clone());
+        };
+        if path == Path::new("-") && self.mappings.as_deref() == Some(path) {
+            return Err("--caller-identity and --mappings cannot both be standard input".into());
+        }
+        let name = path.display();
+        let text = match path.to_str() {
+            Some("-") => std::io::read_to_string(std::io::stdin().take(MAX_INPUT)),
+            _ => std::fs::read_to_string(path),
+        };
+        let text = text.map_err(|fault| format!("{name}: {fault}"))?;
+        let caller: CallerIdentity = serde_json::from_str(&text).map_err(|fault| {
+            format!("{name}: not the output of aws sts get-caller-identity --output json: {fault}")
+        })?;
+        Ok(Some(caller.arn))
+    }
+
+    /// Whether standard input is there for the token.
+    fn takes_token(&self) -> bool {
+        let is_stdin = |path: &Option<PathBuf>| path.as_deref() == Some(Path::new("-"));
+        if is_stdin(&self.caller_identity) || is_stdin(&self.mappings) {
+            return false;
+        }
+        let needs_none = self.principal.is_some() || self.caller_identity.is_some();
+        !(needs_none && std::io::stdin().is_terminal())
+    }
+
+    fn report_of(&self, diagnosis: &Diagnosis) -> Report {
+        let mut report = Report {
+            is_well: diagnosis.is_admitted(),
+            text: diagnosis.to_string().trim_end().to_owned(),
+        };
+        if self.json {
+            let checks = diagnosis.checks.iter().map(|one| {
+                let (outcome, reason) = (one.outcome.word(), one.outcome.reason());
+                json!({"check_name": one.check, "outcome": outcome, "reason": reason,
+                    "remedy": one.remedy})
+            });
+            let mut value = json(&diagnosis.explanation);
+            value["is_admitted"] = diagnosis.is_admitted().into();
+            value["checks"] = checks.collect();
+            report.text = format!("{value:#}");
+        }
+        report
+    }
+
+    fn report(&self, explanation: &Explanation) -> Report {
+        Report {
+            is_well: explanation.is_admitted(),
+            text: if self.json {
+                format!("{:#}", json(explanation))
+            } else {
+                explanation.to_string().trim_end().to_owned()
+            },
+        }
+    }
+}
+
+/// What the database decides after IAM, and what neither of the two is asked about.
+fn behind_iam(
+    role: &str,
+    diagnosis: &Diagnosis,
+    mapped: Option<&[mappings::Mapping]>,
+) -> Vec<Diagnosed> {
+    let arn = diagnosis.explanation.mapped_arn.as_deref();
+    let not_checked = |why: &str| (CheckOutcome::NotChecked(why.to_owned()), None);
+    let (outcome, remedy) = match (mapped, arn) {
+        _ if role == ADMIN => (CheckOutcome::Passed, None),
+        (None, _) => {
+            not_checked("--mappings is not given: SELECT * FROM sys.iam_pg_role_mappings, as admin")
+        }
+        (_, None) => not_checked("the principal is in no document"),
+        (Some(all), Some(arn)) if all.iter().any(|one| one.role == role && one.arn == arn) => {
+            (CheckOutcome::Passed, None)
+        }
+        (Some(all), Some(arn)) => {
+            let refusal = Refusal::Mapping {
+                role: role.to_owned(),
+                arn: arn.to_owned(),
+            };
+            let grant = format!("as admin: {}", grant(role, arn));
+            (
+                CheckOutcome::Failed(refusal.to_string()),
+                Some(near(all, role, arn, grant)),
+            )
+        }
+    };
+    let mut checks = vec![Diagnosed {
+        check: "mapping",
+        outcome,
+        remedy,
+    }];
+    for (check, why) in [
+        (
+            "role",
+            "the database role has to exist, with LOGIN (SQLSTATE 28000 if not)",
+        ),
+        ("database", "the database is postgres; there is no other"),
+        (
+            "cluster",
+            "the client sends the cluster's name (SNI), or options=-c amzn-cluster-id=ID",
+        ),
+        (
+            "tls",
+            "the connection is encrypted: sslmode=require, or verify-full",
+        ),
+        (
+            "limit",
+            "10,000 connections, and 100 new ones a second (SQLSTATE 53300, 53400)",
+        ),
+    ] {
+        checks.push(Diagnosed {
+            check,
+            outcome: CheckOutcome::NotChecked(why.to_owned()),
+            remedy: None,
+        });
+    }
+    checks
+}
+
+/// The statement that maps, with what is mapped nearly the same.
+fn near(all: &[mappings::Mapping], role: &str, arn: &str, grant: String) -> String {
+    let name = |arn: &str| arn.rsplit('/').next().map(str::to_owned);
+    let same_name = all
+        .iter()
+        .find(|one| one.role == role && name(&one.arn) == name(arn));
+    let same_arn = all.iter().find(|one| one.arn == arn);
+    match (same_name, same_arn) {
+        (Some(one), _) => format!("{grant}; mapped is {}, which is another ARN", one.arn),
+        (None, Some(one)) => format!("{grant}; the ARN is mapped to {}", one.role),
+        (None, None) => grant,
+    }
 }
 
 /// The explanation for scripts: checks by the names and words of `sys.explain_token`, and null for what

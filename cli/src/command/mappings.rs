@@ -49,10 +49,16 @@ fn statements(mappings: &[Mapping], creates_roles: bool) -> String {
         let create = |role: &&str| format!("CREATE ROLE {} WITH LOGIN;", identifier(role));
         lines.extend(roles.iter().map(create));
     }
-    lines.extend(others.iter().map(|Mapping { role, arn }| {
-        format!("AWS IAM GRANT {} TO {};", identifier(role), literal(arn))
-    }));
+    let grants = others
+        .iter()
+        .map(|Mapping { role, arn }| format!("{};", grant(role, arn)));
+    lines.extend(grants);
     lines.join("\n")
+}
+
+/// The statement that maps a principal to a role, without its semicolon.
+pub(super) fn grant(role: &str, arn: &str) -> String {
+    format!("AWS IAM GRANT {} TO {}", identifier(role), literal(arn))
 }
 
 /// A name as SQL takes it, always in quotes: which words are keywords depends on the server.

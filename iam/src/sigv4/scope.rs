@@ -82,19 +82,29 @@ impl<'a> CredentialScope<'a> {
         region: Option<&str>,
         service: &str,
     ) -> Result<(), ScopeFault> {
-        if amz_date.get(..8) != Some(&self.date) {
-            return Err(ScopeFault::Date);
-        }
-        if region.is_some_and(|region| region != self.region) {
-            return Err(ScopeFault::Region);
-        }
-        if self.service != service {
-            return Err(ScopeFault::Service);
-        }
-        if self.terminator != TERMINATOR {
-            return Err(ScopeFault::Terminator);
-        }
-        Ok(())
+        self.faults(amz_date, region, service)
+            .next()
+            .map_or(Ok(()), Err)
+    }
+
+    /// Each part that does not fit, in their order.
+    pub(crate) fn faults(
+        &self,
+        amz_date: &str,
+        region: Option<&str>,
+        service: &str,
+    ) -> impl Iterator<Item = ScopeFault> + use<> {
+        let parts = [
+            (amz_date.get(..8) == Some(&self.date), ScopeFault::Date),
+            (
+                region.is_none_or(|region| region == self.region),
+                ScopeFault::Region,
+            ),
+            (self.service == service, ScopeFault::Service),
+            (self.terminator == TERMINATOR, ScopeFault::Terminator),
+        ];
+        let parts = parts.into_iter();
+        parts.filter_map(|(fits, fault)| (!fits).then_some(fault))
     }
 
     /// Whether each part is short, and of ASCII characters that can be seen.
