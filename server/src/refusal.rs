@@ -143,7 +143,10 @@ impl Refusal {
     /// The primary message.
     pub fn message(&self) -> Cow<'static, str> {
         match self {
-            Self::NoTls => "unable to accept connection, SSL is mandatory".into(),
+            Self::NoTls => {
+                "unable to accept connection, SSL is mandatory. AWS Authentication is required."
+                    .into()
+            }
             Self::NoServerName => "unable to accept connection, sni was not received".into(),
             Self::Limit(Reached::Connections) => {
                 "Unable to accept connection, too many open connections.".into()
@@ -185,7 +188,7 @@ mod tests {
                 Refusal::NoTls,
                 "tls",
                 "08P01",
-                "unable to accept connection, SSL is mandatory",
+                "unable to accept connection, SSL is mandatory. AWS Authentication is required.",
             ),
             (
                 Refusal::Limit(Reached::Connections),

@@ -100,7 +100,7 @@ func TestWithoutTLSNoTokenIsAskedFor(t *testing.T) {
 		settings.TLSConfig, settings.Fallbacks = (*tls.Config)(nil), nil
 	})
 	var refusal *pgconn.PgError
-	if !errors.As(err, &refusal) || refusal.Message != "unable to accept connection, SSL is mandatory" {
+	if !errors.As(err, &refusal) || refusal.Message != "unable to accept connection, SSL is mandatory. AWS Authentication is required." {
 		t.Fatal(err)
 	}
 }

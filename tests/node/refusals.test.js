@@ -182,7 +182,7 @@ test("no TLS", async (t) => {
     { code: error.code, message: error.message, hint: error.hint },
     {
       code: "08P01",
-      message: "unable to accept connection, SSL is mandatory",
+      message: "unable to accept connection, SSL is mandatory. AWS Authentication is required.",
       hint: undefined,
     },
   );

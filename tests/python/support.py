@@ -30,7 +30,7 @@ ACCOUNT = "012345678912"
 REGION = "us-east-1"
 EXAMPLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/example"
 DENIED = "unable to accept connection, access denied"
-TLS_MANDATORY = "unable to accept connection, SSL is mandatory"
+TLS_MANDATORY = "unable to accept connection, SSL is mandatory. AWS Authentication is required."
 SESSION_ID = re.compile(r"Session Id: ([a-z2-7]{26})")
 
 # Nothing of what is in here may ever stand in a server's log.

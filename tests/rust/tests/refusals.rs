@@ -313,7 +313,7 @@ async fn no_tls() {
     assert_eq!(error.code().code(), "08P01");
     assert_eq!(
         error.message(),
-        "unable to accept connection, SSL is mandatory"
+        "unable to accept connection, SSL is mandatory. AWS Authentication is required."
     );
     assert_eq!(error.hint(), None);
 }
