@@ -33,7 +33,7 @@ for page in dsql-iam $(zcat /usr/share/man/man1/dsql-iam.1.gz | grep -oE 'dsql\\
 done
 [ "$pages" -gt 10 ] || fail "$pages manual pages"
 bash -n /usr/share/bash-completion/completions/dsql-iam
-grep -q "^Depends: postgresql-$VERSION, " <<<"$(dpkg-query -s "$package")" || fail "dependencies"
+grep -q "^Depends: postgresql-$VERSION (>= $VERSION" <<<"$(dpkg-query -s "$package")" || fail "dependencies"
 
 step "setup shows what it would change, and changes nothing"
 installed=$(state)

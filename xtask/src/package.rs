@@ -98,7 +98,7 @@ fn make(postgres: &Postgres, release: bool) -> Result<PathBuf> {
     for binary in &binaries {
         run::run(Command::new("strip").arg("--strip-unneeded").arg(binary))?;
     }
-    control(&root, major, &binaries, &folder)?;
+    control(&root, postgres, &binaries, &folder)?;
     let package = folder.join(format!(
         "{}_{}_{}.deb",
         name(major),
@@ -140,7 +140,8 @@ fn lay_out_extension(
 }
 
 /// Writes the package's control files.
-fn control(root: &Path, major: u32, binaries: &[PathBuf], folder: &Path) -> Result<()> {
+fn control(root: &Path, postgres: &Postgres, binaries: &[PathBuf], folder: &Path) -> Result<()> {
+    let major = postgres.major;
     let debian = root.join("DEBIAN");
     fs::create_dir(&debian)?;
     let text = format!(
@@ -152,7 +153,7 @@ Maintainer: The dsql_iam contributors <noreply@github.com>
 Section: database
 Priority: optional
 Homepage: {}
-Depends: postgresql-{major}, {}
+Depends: postgresql-{major} (>= {}), {}
 Description: Amazon Aurora DSQL authentication for PostgreSQL {major}
  Makes an unpatched PostgreSQL authenticate the way Amazon Aurora DSQL does:
  authentication tokens as passwords, IAM policies, and AWS IAM GRANT. For
@@ -164,6 +165,8 @@ Description: Amazon Aurora DSQL authentication for PostgreSQL {major}
         workspace::version(),
         architecture()?,
         env!("CARGO_PKG_REPOSITORY"),
+        // An older minor release may lack functions that the headers of this one call.
+        postgres.release,
         libraries(binaries, folder)?,
     );
     fs::write(debian.join("control"), text)?;
@@ -274,7 +277,8 @@ fn look_at(package: &Path, major: u32) -> Result<()> {
     ensure!(field("Version")? == workspace::version());
     let depends = field("Depends")?;
     ensure!(
-        depends.starts_with(&format!("postgresql-{major}, ")) && depends.contains("libc6 (>= "),
+        depends.starts_with(&format!("postgresql-{major} (>= {major}"))
+            && depends.contains("libc6 (>= "),
         "it depends on {depends}"
     );
 
@@ -398,7 +402,8 @@ fn shell(path: &Path) -> Result<String> {
     Ok(shlex::try_quote(path)?.into_owned())
 }
 
-/// A Debian with PostgreSQL, made once.
+/// A Debian with PostgreSQL, made once: with the minor release that security updates brought, as the one that
+/// the library is built with has it. A library takes functions from the server that older minor releases lack.
 fn debian_root(target: &Path) -> Option<PathBuf> {
     let root = target.join("debian-root");
     if root.join("usr/lib/postgresql").is_dir() {
@@ -417,10 +422,37 @@ fn debian_root(target: &Path) -> Option<PathBuf> {
         ])
         .arg(&new)
         .arg(DEBIAN[1]);
-    if let Err(error) = run::output(&mut debootstrap) {
+    let made = run::output(&mut debootstrap).and_then(|_| bring_up_to_date(&new));
+    if let Err(error) = made {
         eprintln!("{error:#}");
         return None;
     }
     fs::rename(&new, &root).ok()?;
     Some(root)
+}
+
+/// Installs the security updates in a Debian that was just made. No service is started there.
+fn bring_up_to_date(root: &Path) -> Result<()> {
+    let [release, archive] = DEBIAN;
+    let lines =
+        format!("deb {archive} {release} main\ndeb {archive}-security {release}-security main\n");
+    fs::write(root.join("etc/apt/sources.list"), lines)?;
+    fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))?;
+    let mut update = Command::new("chroot");
+    update
+        .arg(root)
+        .args([
+            "sh",
+            "-ec",
+            "printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+             chmod 755 /usr/sbin/policy-rc.d
+             apt-get -qq update
+             apt-get -qq --yes dist-upgrade
+             rm /usr/sbin/policy-rc.d",
+        ])
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C.UTF-8")
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    run::output(&mut update)?;
+    Ok(())
 }

@@ -22,6 +22,8 @@ pub struct Postgres {
     pub pg_config: PathBuf,
     /// The major version, such as 15.
     pub major: u32,
+    /// The whole version, such as `15.20`, as Debian writes it: what comes before `19` is `19~rc1`.
+    pub release: String,
     /// The programs.
     pub bin: PathBuf,
     /// Loadable modules.
@@ -58,6 +60,7 @@ impl Postgres {
             pg_config: std::path::absolute(pg_config)?,
             major: major(version)
                 .with_context(|| format!("{shown} names no version that is known: {version}"))?,
+            release: release(version),
             bin: answer("BINDIR")?.into(),
             pkglib: answer("PKGLIBDIR")?.into(),
             lib: answer("LIBDIR")?.into(),
@@ -123,6 +126,12 @@ fn major(version: &str) -> Option<u32> {
         .find(|character: char| !character.is_ascii_digit())
         .unwrap_or(number.len());
     number[..end].parse().ok()
+}
+
+/// The version in what `pg_config` calls so, such as `PostgreSQL 15.20 (Debian 15.20-0+deb12u1)`.
+fn release(version: &str) -> String {
+    let word = version.split_whitespace().nth(1).unwrap_or_default();
+    word.replace("beta", "~beta").replace("rc", "~rc")
 }
 
 #[cfg(test)]
