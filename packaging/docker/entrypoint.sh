@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Starts the official image's server with dsql_iam. It needs nothing but the IAM documents in /iam;
-# what else it has to know it finds there, or makes up. Each of these says otherwise:
+# Starts the official image's server with dsql_iam. IAM documents that are mounted at /iam are taken; without that
+# folder it makes identities: with the access key that the environment has, or with keys of its own. Each of
+# these says otherwise than it would do by itself:
+#   DSQL_IAM_ACCESS_KEY_ID and DSQL_IAM_SECRET_ACCESS_KEY (a key for the user app)
 #   DSQL_IAM_ACCOUNT_ID, AWS_REGION (us-east-1), DSQL_IAM_CLUSTER_ID (kept beside the data),
-#   DSQL_IAM_DIRECTORY (/iam), DSQL_IAM_TLS (a folder with server.crt and server.key),
+#   DSQL_IAM_ENDPOINTS (further names of the server), DSQL_IAM_DIRECTORY (/iam),
+#   DSQL_IAM_TLS (a folder with server.crt and server.key), DSQL_IAM_STATE (/var/lib/dsql-iam),
 #   DSQL_IAM_PLAIN (if not empty, the server is not made more like Aurora DSQL's)
 set -euo pipefail
 
@@ -26,9 +29,28 @@ as_server() { if is_root; then gosu postgres "$@"; else "$@"; fi; }
 # A folder of that user's, that nobody else gets at.
 private() { as_server mkdir -p "$1" && as_server chmod 700 "$1"; }
 
+# Documents that are there are taken, and an empty folder is a mistake: identities are made only where nobody
+# said where they are.
+makes_identities=no
+[ -n "${DSQL_IAM_DIRECTORY:-}" ] || [ -e "$iam" ] || [ -L "$iam" ] || makes_identities=yes
 shopt -s nullglob
 documents=("$iam"/*.json)
-[ ${#documents[@]} -gt 0 ] || die "there are no IAM documents in $iam: mount a folder with them, for example with --volume \"\$PWD/iam:$iam:ro\""
+if [ $makes_identities = no ]; then
+    [ ${#documents[@]} -gt 0 ] || die "there are no IAM documents in $iam: mount a folder with them, for example with --volume \"\$PWD/iam:$iam:ro\"; without a folder the container makes identities"
+    [ -z "${DSQL_IAM_ACCESS_KEY_ID+set}${DSQL_IAM_SECRET_ACCESS_KEY+set}" ] || die "there are IAM documents in $iam, and DSQL_IAM_ACCESS_KEY_ID or DSQL_IAM_SECRET_ACCESS_KEY is set: leave out the one or the other"
+fi
+key_id=${DSQL_IAM_ACCESS_KEY_ID-} secret=${DSQL_IAM_SECRET_ACCESS_KEY-}
+if [ -n "${DSQL_IAM_ACCESS_KEY_ID+set}${DSQL_IAM_SECRET_ACCESS_KEY+set}" ]; then
+    [[ $key_id =~ ^AKIA[A-Z0-9]{12,124}$ ]] || die "DSQL_IAM_ACCESS_KEY_ID is not an access key id: AKIA, and 12 to 124 capital letters and digits"
+    [[ $secret =~ ^[A-Za-z0-9/+=]{16,128}$ ]] || die "DSQL_IAM_SECRET_ACCESS_KEY is missing or not a secret access key: 16 to 128 letters, digits, /, + and ="
+fi
+account=${DSQL_IAM_ACCOUNT_ID:-}
+[[ $account =~ ^([0-9]{12})?$ ]] || die "DSQL_IAM_ACCOUNT_ID is not an account id: twelve digits"
+endpoints=${DSQL_IAM_ENDPOINTS:-}
+[[ $endpoints =~ ^[A-Za-z0-9.,-]*$ ]] || die "DSQL_IAM_ENDPOINTS has to be names of hosts with commas between them"
+# What runs in the server could read its environment.
+unset DSQL_IAM_ACCESS_KEY_ID DSQL_IAM_SECRET_ACCESS_KEY
+
 # Root makes this folder, if need be, and nothing below it: whoever has run code as the server's user may have
 # put links there, and would have root write, read and give away other files at the next start.
 if is_root; then
@@ -37,14 +59,28 @@ if is_root; then
     [ "$real" = "$named" ] || die "$kept is reached by a link: name the folder that it leads to with DSQL_IAM_STATE"
     mkdir -p "$kept"
     chown --no-dereference postgres: "$kept"
+else
+    mkdir -p "$kept" && [ -w "$kept" ] || die "the user $(id -u) cannot write in $kept: mount a volume that is its own there"
 fi
-private "$kept"
+# The image's own folder is open to each user that the container may be started as; its content is not.
+if is_root || [ -O "$kept" ]; then private "$kept"; fi
+
+# Over the socket comes in who is called postgres on this system: whoever the server runs as is called so.
+if ! is_root && [ "$(id -un 2>/dev/null)" != postgres ]; then
+    wrappers=(/usr/lib/*/libnss_wrapper.so)
+    [ ${#wrappers[@]} -gt 0 ] || die "the user $(id -u) is not called postgres, and libnss_wrapper is missing: start the container as root or as postgres"
+    export NSS_WRAPPER_PASSWD=$kept/passwd NSS_WRAPPER_GROUP=$kept/group
+    printf 'postgres:x:%s:%s:PostgreSQL:/var/lib/postgresql:/bin/bash\n' "$(id -u)" "$(id -g)" >"$NSS_WRAPPER_PASSWD"
+    printf 'postgres:x:%s:\n' "$(id -g)" >"$NSS_WRAPPER_GROUP"
+    # The official entry point takes its own wrapper away again, and knows it by how this ends.
+    export LD_PRELOAD=${wrappers[0]}:
+fi
 
 # The documents belong to a user of the host, and those with secrets are for that user alone. If the
 # server cannot read them, or would refuse them because others can write them, it gets copies, which a restart
 # brings up to date.
 is_readable=yes
-if is_root && [ -n "$(find -L "$iam" -maxdepth 1 -perm /022 \( -name '*.json' -o -path "$iam" \) -print -quit)" ]; then
+if [ $makes_identities = no ] && is_root && [ -n "$(find -L "$iam" -maxdepth 1 -perm /022 \( -name '*.json' -o -path "$iam" \) -print -quit)" ]; then
     is_readable=no
 fi
 for document in "${documents[@]}"; do
@@ -66,12 +102,6 @@ if [ $is_readable = no ]; then
     iam=$kept/iam
 fi
 
-account=${DSQL_IAM_ACCOUNT_ID:-}
-if [ -z "$account" ]; then
-    mapfile -t accounts < <(as_server grep -ohE '"Arn": *"arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:' "$iam"/*.json | grep -oE '[0-9]{12}' | sort -u)
-    [ ${#accounts[@]} = 1 ] || die "the documents are of ${#accounts[@]} accounts: set DSQL_IAM_ACCOUNT_ID to the cluster's"
-    account=${accounts[0]}
-fi
 region=${AWS_REGION:-us-east-1}
 cluster=${DSQL_IAM_CLUSTER_ID:-}
 if [ -z "$cluster" ]; then
@@ -79,14 +109,39 @@ if [ -z "$cluster" ]; then
     cluster=$(as_server bash -c '[ -s "$1" ] || tr -dc a-z2-7 </dev/urandom | head -c 26 >"$1"; cat "$1"' bash "$kept/cluster_id")
 fi
 
-# A certificate that clients can trust by its own file, unless one is given.
+if [ $makes_identities = yes ]; then
+    : "${account:=012345678912}"
+    iam=$kept/identities
+    credentials=$kept/credentials
+    DSQL_IAM_ACCESS_KEY_ID=$key_id DSQL_IAM_SECRET_ACCESS_KEY=$secret \
+        as_server dsql-iam-identities "$iam" "$account" "$credentials"
+    if [ -n "$key_id" ]; then
+        say "the access key $key_id is of the user app, who may connect as admin and as each role"
+    else
+        say "the users app, dba and visitor have access keys that were made for them, in $credentials, which AWS's programs read"
+    fi
+elif [ -z "$account" ]; then
+    mapfile -t accounts < <(as_server grep -ohE '"Arn": *"arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:' "$iam"/*.json | grep -oE '[0-9]{12}' | sort -u)
+    [ ${#accounts[@]} = 1 ] || die "the documents are of ${#accounts[@]} accounts: set DSQL_IAM_ACCOUNT_ID to the cluster's"
+    account=${accounts[0]}
+fi
+
+# A certificate that clients can trust by its own file, unless one is given. It is made anew if the server's names
+# change, or before it expires.
 tls=${DSQL_IAM_TLS:-$kept/tls}
-if [ -z "${DSQL_IAM_TLS:-}" ] && ! as_server test -s "$tls/server.key"; then
-    private "$tls"
-    names="DNS:localhost,DNS:$(hostname),DNS:$cluster.dsql.$region.on.aws,IP:127.0.0.1,IP:::1"
-    as_server openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \
-        -subj "/CN=dsql_iam development server" -addext "subjectAltName=$names" \
-        -keyout "$tls/server.key" -out "$tls/server.crt" 2>/dev/null
+if [ -z "${DSQL_IAM_TLS:-}" ]; then
+    names="DNS:localhost,DNS:$cluster.dsql.$region.on.aws,IP:127.0.0.1,IP:::1"
+    for name in ${endpoints//,/ }; do names="$names,DNS:$name"; done
+    if ! as_server test -s "$tls/server.key" ||
+        [ "$(as_server cat "$tls/names" 2>/dev/null)" != "$names" ] ||
+        ! as_server openssl x509 -in "$tls/server.crt" -noout -checkend 604800 >/dev/null 2>&1; then
+        private "$tls"
+        as_server openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \
+            -subj "/CN=dsql_iam development server" -addext "subjectAltName=$names,DNS:$(hostname)" \
+            -keyout "$tls/server.key" -out "$tls/server.crt" 2>/dev/null
+        # shellcheck disable=SC2016
+        as_server bash -c 'echo "$2" >"$1"' bash "$tls/names" "$names"
+    fi
 fi
 
 # As on Aurora DSQL, where it costs nothing; what the command says counts more.
@@ -112,4 +167,4 @@ exec docker-entrypoint.sh postgres \
     -c ssl=on -c "ssl_cert_file=$tls/server.crt" -c "ssl_key_file=$tls/server.key" \
     -c "dsql_iam.account_id=$account" -c "dsql_iam.region=$region" \
     -c "dsql_iam.cluster_id=$cluster" -c "dsql_iam.iam_directory=$iam" -c dsql_iam.loopback_endpoints=on \
-    "${like_dsql[@]}" "$@"
+    -c "dsql_iam.endpoints=$endpoints" "${like_dsql[@]}" "$@"

@@ -44,9 +44,11 @@ until_() {
 }
 end() { kill -INT $pid; wait $pid || true; }
 
-step "without documents the container says what it needs"
+step "where the folder of the documents is empty the container says what it needs"
+mkdir /iam
 if dsql-iam-entrypoint postgres 2>$log; then fail "it started"; fi
 grep -q "^dsql-iam: there are no IAM documents in /iam: mount a folder with them" $log || fail "$(cat $log)"
+rmdir /iam
 
 step "with another superuser than postgres it says that this cannot be"
 for arguments in postgres "" "-c work_mem=5MB"; do
@@ -58,8 +60,33 @@ done
 step "anything but the server is run as it is"
 [ "$(POSTGRES_USER=dba dsql-iam-entrypoint echo hello)" = hello ] || fail "echo"
 
+step "without that folder it makes identities, which another start keeps"
+login() {
+    PGPASSWORD=$(dsql-iam token --admin --region us-east-1 --hostname localhost) psql -XAtq \
+        "host=localhost user=admin dbname=postgres sslmode=verify-full sslrootcert=/tmp/server.crt" \
+        -c "SELECT sys.iam_session_user()"
+}
+made=/var/lib/dsql-iam/credentials
+for start in first second; do
+    run
+    until_ dsql-iam-health
+    cp /var/lib/dsql-iam/tls/server.crt /tmp/server.crt
+    [ "$(AWS_SHARED_CREDENTIALS_FILE=$made login)" = arn:aws:iam::012345678912:user/app ] || fail "login"
+    end
+done
+[ "$(stat -c '%a %U' $made)" = "600 postgres" ] || fail "$(stat $made)"
+if grep -F -f <(sed -n 's/^aws_secret_access_key = //p' $made) $log; then fail "a secret is in the log"; fi
+
+step "the key of the environment takes their place"
+export AWS_ACCESS_KEY_ID=AKIA0123456789ABCDEF AWS_SECRET_ACCESS_KEY=0123456789abcdefghijklmnopqrstuvwxyzABCD
+DSQL_IAM_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID DSQL_IAM_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY run
+until_ dsql-iam-health
+[ "$(login)" = arn:aws:iam::012345678912:user/app ] || fail "login"
+[ ! -e $made ] || fail "$made is still there"
+if tr '\0' '\n' <"/proc/$pid/environ" | grep ^DSQL_IAM_; then fail "the server has the key in its environment"; fi
+end
+
 step "with documents of a user of the host it is well"
-key=AKIA0123456789ABCDEF secret=0123456789abcdefghijklmnopqrstuvwxyzABCD
 mkdir -m 700 /iam
 cat >/iam/account.json <<JSON
 {"UserDetailList": [{"Path": "/", "UserName": "dba", "UserId": "AIDA", "GroupList": [],
@@ -69,8 +96,8 @@ cat >/iam/account.json <<JSON
  "RoleDetailList": [], "GroupDetailList": [], "Policies": []}
 JSON
 cat >/iam/key.json <<JSON
-{"AccessKey": {"UserName": "dba", "AccessKeyId": "$key", "Status": "Active",
-  "SecretAccessKey": "$secret", "CreateDate": "2026-01-01T00:00:00+00:00"}}
+{"AccessKey": {"UserName": "dba", "AccessKeyId": "$AWS_ACCESS_KEY_ID", "Status": "Active",
+  "SecretAccessKey": "$AWS_SECRET_ACCESS_KEY", "CreateDate": "2026-01-01T00:00:00+00:00"}}
 JSON
 chown -R 1000:1000 /iam
 chmod 600 /iam/*
@@ -79,14 +106,8 @@ run
 until_ dsql-iam-health
 grep -q "works on copies" $log || fail "$(cat $log)"
 if grep -v '^ok ' /tmp/health; then fail "not all green"; fi
-login() {
-    PGPASSWORD=$(AWS_ACCESS_KEY_ID=$key AWS_SECRET_ACCESS_KEY=$secret dsql-iam token --admin \
-        --region us-east-1 --hostname localhost) psql -XAtq \
-        "host=localhost user=admin dbname=postgres sslmode=verify-full sslrootcert=$1" \
-        -c "SELECT sys.iam_session_user()"
-}
 cp /var/lib/dsql-iam/tls/server.crt /tmp/server.crt
-[ "$(login /tmp/server.crt)" = arn:aws:iam::012345678912:user/dba ] || fail "login"
+[ "$(login)" = arn:aws:iam::012345678912:user/dba ] || fail "login"
 cluster=$(cat /var/lib/dsql-iam/cluster_id)
 shown=$(gosu postgres psql -XAtqc "SHOW default_transaction_isolation" -c "SHOW dsql_iam.async_indexes")
 [ "$shown" = $'repeatable read\non' ] || fail "$shown"
@@ -98,7 +119,7 @@ run
 until_ dsql-iam-health
 [ "$(cat /var/lib/dsql-iam/cluster_id)" = "$cluster" ] || fail "another cluster"
 if grep -q "works on copies" $log; then fail "copies"; fi
-login /tmp/server.crt >/dev/null
+login >/dev/null
 gosu postgres psql -XAtqc "ALTER ROLE admin NOLOGIN"
 if dsql-iam-health >/tmp/health; then fail "healthy with a fault"; fi
 grep -q "^fault    admin " /tmp/health || fail "$(cat /tmp/health)"

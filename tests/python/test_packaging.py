@@ -15,7 +15,7 @@ import pytest
 WORKSPACE = pathlib.Path(os.environ["WORKSPACE"])
 SCRIPTS = [*sorted((WORKSPACE / "packaging/docker").glob("*.sh")),
            *sorted((WORKSPACE / "packaging/debian").iterdir()),
-           *sorted((WORKSPACE / "tests/package").glob("*.sh"))]
+           *sorted((WORKSPACE / "tests/package").glob("*.sh")), *sorted((WORKSPACE / "tests/image").glob("*.sh"))]
 
 
 def version():
@@ -29,8 +29,9 @@ def hadolint(path):
 
 
 def test_the_dockerfile_is_one_that_hadolint_likes(tmp_path):
-    done = hadolint(WORKSPACE / "packaging/docker/Dockerfile")
-    assert (done.returncode, done.stdout) == (0, "")
+    for path in ("packaging/docker/Dockerfile", "tests/image/postgres.Dockerfile"):
+        done = hadolint(WORKSPACE / path)
+        assert (done.returncode, done.stdout) == (0, "")
     # It would say so, if it did not.
     worse = tmp_path / "Dockerfile"
     worse.write_text("FROM postgres\nRUN cd /tmp\n")
@@ -40,10 +41,10 @@ def test_the_dockerfile_is_one_that_hadolint_likes(tmp_path):
 def test_the_dockerfile_copies_what_is_there():
     text = (WORKSPACE / "packaging/docker/Dockerfile").read_text()
     paths = re.findall(r"packaging/docker/[\w.-]+\.sh", text)
-    assert len(paths) == 3
+    assert len(paths) == 4
     for path in paths:
         assert os.access(WORKSPACE / path, os.X_OK)
-    toolchain = re.search(r"--default-toolchain (\d+\.\d+)", text)[1]
+    toolchain = re.search(r"^ARG RUST=rust:(\d+\.\d+)\.\d+-slim-", text, re.MULTILINE)[1]
     cargo = (WORKSPACE / "Cargo.toml").read_text()
     assert f'rust-version = "{toolchain}"' in cargo
 
@@ -76,7 +77,8 @@ def test_the_dockerfile_starts_what_it_has_laid_out():
     text = (WORKSPACE / "packaging/docker/Dockerfile").read_text()
     named = {json.loads(words)[0] for words in re.findall(r"(?:ENTRYPOINT|CMD) (\[.*\])", text)}
     assert named == {"dsql-iam-entrypoint", "dsql-iam-health", "postgres"}
-    assert set(re.findall(r"/out/usr/local/bin/(\S+)", text)) == (named | {"dsql-iam"}) - {"postgres"}
+    assert set(re.findall(r"/out/usr/local/bin/(\S+)", text)) == (
+        named | {"dsql-iam", "dsql-iam-identities"}) - {"postgres"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -147,7 +149,7 @@ def test_the_container_keeps_what_it_made(container):
     assert "works on copies" in said
     kept = {path.relative_to(container.state): path.stat() for path in container.state.rglob("*")}
     assert {str(path): state.st_mode & 0o777 for path, state in kept.items() if "cluster" not in str(path)} == {
-        "iam": 0o700, "iam/account.json": 0o600, "tls": 0o700, "tls/server.crt": 0o644,
+        "iam": 0o700, "iam/account.json": 0o600, "tls": 0o700, "tls/names": 0o644, "tls/server.crt": 0o644,
         "tls/server.key": 0o600}
     assert {state.st_uid for state in kept.values()} == {container.user.pw_uid}
     assert container.state.stat().st_mode & 0o777 == 0o700

@@ -49,6 +49,11 @@ const CHROMIUM: Need = Need {
     programs: &["chromium"],
     packages: &["chromium"],
 };
+/// An engine for containers, and its client.
+pub const DOCKER: Need = Need {
+    programs: &["docker", "dockerd"],
+    packages: &["docker.io"],
+};
 /// debootstrap, which makes a Debian in a folder.
 pub const DEBOOTSTRAP: Need = Need {
     programs: &["debootstrap"],

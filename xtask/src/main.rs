@@ -23,6 +23,7 @@ mod fetched;
 mod fidelity;
 mod fuzz;
 mod hosts;
+mod image;
 mod in_server;
 #[cfg(test)]
 mod links;

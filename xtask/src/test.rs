@@ -17,8 +17,8 @@ use crate::directory::Directory;
 use crate::postgres::{Postgres, SUPPORTED};
 use crate::server::Options;
 use crate::{
-    apt, arm64, core, environment, in_server, package, ports, prerequisites, readme, run, up,
-    workspace,
+    apt, arm64, core, environment, image, in_server, package, ports, prerequisites, readme, run,
+    up, workspace,
 };
 
 mod packages;
@@ -298,6 +298,7 @@ impl Suite {
             Name::Down => up::stop(&self.directory),
             Name::Core => return self.core(),
             Name::Package => return self.package(),
+            Name::Image => return self.image(),
         }?;
         Ok(Outcome::Passed)
     }
@@ -322,6 +323,12 @@ impl Suite {
     /// Installs the Debian package, where that can be done.
     fn package(&self) -> Result<Outcome> {
         let reason = package::test(&self.postgres()?)?;
+        Ok(reason.map_or(Outcome::Passed, Outcome::Skipped))
+    }
+
+    /// Builds the container image and starts it, where that can be done.
+    fn image(&self) -> Result<Outcome> {
+        let reason = image::test(&self.target, &self.python_environment()?)?;
         Ok(reason.map_or(Outcome::Passed, Outcome::Skipped))
     }
 

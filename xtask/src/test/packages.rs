@@ -52,9 +52,13 @@ impl Packages {
                 }
             }
             Name::Ha => self.required.extend(apt::PATRONI.missing()),
+            Name::Image if geteuid().is_root() => {
+                self.optional.extend(apt::DEBOOTSTRAP.missing());
+                self.optional.extend(apt::DOCKER.missing());
+            }
             _ => {}
         }
-        if matches!(step, Name::Python | Name::Readme | Name::Ha) {
+        if matches!(step, Name::Python | Name::Readme | Name::Ha | Name::Image) {
             self.required.extend(apt::python_packages());
         }
         if matches!(step, Name::Python | Name::Readme | Name::Node) {

@@ -43,18 +43,26 @@ pub enum Name {
     Core,
     /// The Debian package, in a Debian of its own
     Package,
+    /// The container image, built and started; takes some minutes, and runs only if it is named
+    Image,
 }
 
 impl Name {
     pub fn needs_server(self) -> bool {
         !matches!(
             self,
-            Self::Unit | Self::Build | Self::Server | Self::Down | Self::Core | Self::Package
+            Self::Unit
+                | Self::Build
+                | Self::Server
+                | Self::Down
+                | Self::Core
+                | Self::Package
+                | Self::Image
         )
     }
 
     pub fn needs_postgres(self) -> bool {
-        !matches!(self, Self::Unit)
+        !matches!(self, Self::Unit | Self::Image)
     }
 
     /// Whether it connects as clients of Aurora DSQL do, which is with TLS.
@@ -73,11 +81,11 @@ impl Name {
 
     /// Whether it runs only if it is named: it needs more packages or time than all tests should.
     pub fn is_only_by_name(self) -> bool {
-        matches!(self, Self::Ha)
+        matches!(self, Self::Ha | Self::Image)
     }
 
     /// Whether it is about the same whatever the version of PostgreSQL.
     pub fn is_for_one_version(self) -> bool {
-        matches!(self, Self::Unit | Self::Readme)
+        matches!(self, Self::Unit | Self::Readme | Self::Image)
     }
 }
