@@ -1,5 +1,5 @@
 //! What a contributor types: `cargo xtask up`, `down`, `test`, `bare`, `bench`, `fuzz`, `deny`,
-//! `reproducible`, `package` and `lint`.
+//! `reproducible`, `package`, `release` and `lint`.
 //!
 //! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
 //! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it
@@ -36,6 +36,7 @@ mod postmaster;
 mod prerequisites;
 mod random;
 mod readme;
+mod release;
 mod reproducible;
 mod run;
 mod samples;
@@ -81,6 +82,8 @@ enum Command {
     Reproducible(reproducible::Arguments),
     /// Make a Debian package for one major version of PostgreSQL
     Package(package::Arguments),
+    /// Make every file that a release has
+    Release(release::Arguments),
     /// Check the formatting and run clippy on everything
     Lint(lint::Arguments),
 }
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Command::Deny(arguments) => deny::run(&arguments),
         Command::Reproducible(arguments) => reproducible::run(&arguments),
         Command::Package(arguments) => package::run(&arguments),
+        Command::Release(arguments) => release::run(&arguments),
         Command::Lint(arguments) => lint::run(&arguments),
     };
     match result {

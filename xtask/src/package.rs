@@ -51,8 +51,13 @@ fn name(major: u32) -> String {
     format!("postgresql-{major}-dsql-iam")
 }
 
+/// The folder that a package is made of, below the target folder.
+pub fn root(target: &Path, major: u32) -> PathBuf {
+    target.join("package").join(name(major))
+}
+
 /// Builds everything, gives the path of the package.
-fn make(postgres: &Postgres, release: bool) -> Result<PathBuf> {
+pub fn make(postgres: &Postgres, release: bool) -> Result<PathBuf> {
     apt::package_tools()?;
     let major = postgres.major;
     let target = workspace::target_directory()?;
@@ -60,7 +65,7 @@ fn make(postgres: &Postgres, release: bool) -> Result<PathBuf> {
     let command = workspace::build_command_as(&target, release)?.join("dsql-iam");
 
     let folder = target.join("package");
-    let root = folder.join(name(major));
+    let root = root(&target, major);
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
@@ -404,7 +409,7 @@ fn shell(path: &Path) -> Result<String> {
 
 /// A Debian with PostgreSQL, made once: with the minor release that security updates brought, as the one that
 /// the library is built with has it. A library takes functions from the server that older minor releases lack.
-fn debian_root(target: &Path) -> Option<PathBuf> {
+pub fn debian_root(target: &Path) -> Option<PathBuf> {
     let root = target.join("debian-root");
     if root.join("usr/lib/postgresql").is_dir() {
         return Some(root);
