@@ -33,7 +33,7 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
             BadCluster::Linked(_) => Refusal::NoIdentities("WHAT IS WRONG".into()),
         },
         Refusal::NoIdentities(_) => Refusal::Iam(Denial::Malformed(Malformed::NoUrl)),
-        Refusal::Iam(Denial::UnknownPrincipal { .. }) => {
+        Refusal::Iam(Denial::AmbiguousPrincipal { .. }) => {
             Refusal::StoredSession("WHAT IS WRONG".into())
         }
         Refusal::StoredSession(_) => Refusal::Iam(Denial::WrongSessionToken("KEY".into())),
