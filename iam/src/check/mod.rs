@@ -6,28 +6,27 @@
 
 mod candidates;
 mod lint;
+mod near_miss;
 mod references;
 mod report;
 mod statements;
 mod trust;
 
+pub(crate) use near_miss::near_miss;
 pub use report::{
     DocumentReport, Finding, IdentityReport, KeyReport, PolicyReport, Report, SessionReport,
     Severity,
 };
 
-use crate::actions::Action;
 use crate::arn::{IamArn, IamKind};
 use crate::cluster::Cluster;
 use crate::directory::{LoadError, OtherEntry, survey};
 use crate::documents::{self, Document};
 use crate::identity::{AccessKey, Identities, Owner, Principal};
 use crate::login::shown;
-use crate::policy::{Effect, Policy};
-use crate::request_context::{LoginEnvironment, possible_keys};
+use crate::policy::Policy;
 use crate::session_store;
 use crate::time::rfc3339;
-use lint::LoginFacts;
 use std::collections::HashMap;
 use std::path::Path;
 use time::UtcDateTime;
@@ -90,47 +89,6 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
     }
     checker.report.findings.sort();
     checker.report
-}
-
-/// Why an identity-based policy of the principal that is about the action does not allow it: the first fault that makes
-/// one of its statements apply to no login to this cluster.
-pub(crate) fn near_miss(
-    principal: &Principal,
-    action: Action,
-    environment: &LoginEnvironment<'_>,
-) -> Option<String> {
-    let LoginEnvironment {
-        now,
-        cluster,
-        identities,
-        ..
-    } = *environment;
-    let (keys, lists) = possible_keys(identities, Some(cluster));
-    let facts = LoginFacts {
-        clusters: vec![cluster.arn()],
-        keys,
-        lists,
-        // Of no interest for a policy without a Principal.
-        without_id: (0, 0),
-        now,
-    };
-    let policies = identities.policies(principal, None).ok()?;
-    let facts = &facts;
-    let mut faults = policies.identity.iter().flat_map(|sourced| {
-        let statements = sourced.policy.statements().iter().enumerate();
-        let allowing = statements.filter(|(_, statement)| {
-            statement.effect() == Effect::Allow && statement.has_action(action.iam_name())
-        });
-        allowing.flat_map(move |(index, statement)| {
-            let faults = statement.faults(facts).into_iter();
-            faults.map(move |fault| (sourced.source, index + 1, fault))
-        })
-    });
-    let (source, number, fault) = faults.next()?;
-    Some(format!(
-        "{source}, statement {number}: {}: {}",
-        fault.found, fault.remedy
-    ))
 }
 
 /// The state of one check.

@@ -36,7 +36,10 @@ fn home(modules: &BTreeMap<Names, Module>, module: &Names, names: &[String]) -> 
         "crate" => vec!["crate".to_owned()],
         "self" => module.clone(),
         "super" => module[..module.len() - 1].to_vec(),
-        name if here.children.contains(name) => [module.as_slice(), &[name.to_owned()]].concat(),
+        // A module's name alone is no value: it is a variable's.
+        name if here.children.contains(name) && names.len() > 1 => {
+            [module.as_slice(), &[name.to_owned()]].concat()
+        }
         name => {
             let whole = here.imported.get(name)?;
             // Not of this crate, or by its own name.
