@@ -49,7 +49,7 @@ def test_the_dockerfile_copies_what_is_there():
     assert f'rust-version = "{toolchain}"' in cargo
 
 
-@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is Debian's")
+@pytest.mark.skipif(not all(map(shutil.which, ("dpkg-deb", "dpkg-shlibdeps"))), reason="dpkg-dev is not there")
 def test_the_package_is_made(server):
     """What happens when it is installed, tests/package shows, where it can."""
     done = subprocess.run(

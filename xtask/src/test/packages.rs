@@ -43,6 +43,7 @@ impl Packages {
             Name::Python => {
                 self.optional.extend(apt::VALGRIND.missing());
                 self.optional.extend(apt::browser_packages());
+                self.optional.extend(apt::PACKAGE_TOOLS.missing());
             }
             Name::Core => self.optional.extend(apt::UNPACKERS.missing()),
             Name::Package => {
