@@ -459,7 +459,14 @@ mod tests {
                 true,
                 true,
             ),
-            // Each other's region and id, and a name that nobody listed.
+            // PrivateLink's.
+            (
+                &format!("{peer}.dsql-abcd.us-west-2.on.aws"),
+                &peers_arn,
+                true,
+                true,
+            ),
+            // Each other's region and id, and a service that is another one.
             (
                 &format!("{ID}.dsql.us-west-2.on.aws"),
                 &own_arn,
@@ -473,7 +480,7 @@ mod tests {
                 false,
             ),
             (
-                &format!("{peer}.dsql-abcd.us-west-2.on.aws"),
+                &format!("{peer}.rds.us-west-2.on.aws"),
                 &own_arn,
                 false,
                 false,
