@@ -197,6 +197,10 @@ impl<'c> Attempt<'c> {
         if settings::requires_sni() && named.is_none() && server_name.is_empty() {
             return Err(Refusal::NoServerName);
         }
+        let is_invalid = !server_name.is_empty() && !cluster.answers_to(&server_name);
+        if settings::requires_sni() && named.is_none() && is_invalid {
+            return Err(Refusal::InvalidServerName(server_name.into_owned()));
+        }
         if let Some(named) = named {
             self.cluster = Ok(named.alone());
         }
@@ -219,6 +223,10 @@ impl<'c> Attempt<'c> {
         // Asking the directory for changes is the expensive step, so the cheap checks come first.
         check_claims(&token, &role, &cluster, UtcDateTime::now())?;
         let identities = identities_for(&token.credential.access_key_id)?;
+        let description = identities.cluster(&cluster.arn());
+        if let Some(refusal) = description.and_then(|one| Refusal::of_status(&one.status)) {
+            return Err(refusal);
+        }
         let environment = LoginEnvironment {
             now: UtcDateTime::now(),
             cluster: &cluster,

@@ -148,6 +148,8 @@ pub struct SessionPolicies {
 /// A cluster as `aws dsql get-cluster` describes it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClusterDescription {
+    /// `ACTIVE`, …; empty if the document does not say it.
+    pub status: String,
     /// Key and value of each tag.
     pub tags: Vec<Tag>,
 }

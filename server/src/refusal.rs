@@ -35,6 +35,15 @@ pub enum Refusal {
     /// The client names neither a server nor a cluster.
     #[error("the client sent no server name (SNI), and dsql_iam.require_sni is on")]
     NoServerName,
+    /// The client names a server by a name from which no cluster follows.
+    #[error("the client sent the server name (SNI) {}, which is no endpoint, and dsql_iam.require_sni is on", printable(.0))]
+    InvalidServerName(String),
+    /// The cluster was idle, as its document says.
+    #[error("the status of the cluster is INACTIVE in its document (get-cluster)")]
+    Inactive,
+    /// The cluster is not there for connections, as its document says.
+    #[error("the status of the cluster is {} in its document (get-cluster)", printable(.0))]
+    Status(String),
     /// The client did not answer with a password as the protocol has it.
     #[error("{message}: {came}")]
     Protocol {
@@ -95,12 +104,29 @@ fn limit(reached: Reached) -> &'static str {
 }
 
 impl Refusal {
+    /// Why nobody connects to a cluster of this status, the one of `aws dsql get-cluster`; `None` if it takes
+    /// connections, or if the status is not known.
+    ///
+    /// Source: the messages of the service for a cluster that was idle. One that is being made or deleted, or of a
+    /// status that is not known here, is refused like everything that is in doubt.
+    pub fn of_status(status: &str) -> Option<Self> {
+        match status {
+            "" | "ACTIVE" | "IDLE" | "UPDATING" => None,
+            "INACTIVE" => Some(Self::Inactive),
+            other => Some(Self::Status(other.to_owned())),
+        }
+    }
+
     /// A short name of the check that failed, the same in every release, for machines.
     pub fn check(&self) -> &'static str {
         match self {
             Self::NoTls => "tls",
             Self::Limit(_) => "limit",
-            Self::OtherCluster(_) | Self::NoServerName => "cluster",
+            Self::OtherCluster(_)
+            | Self::NoServerName
+            | Self::InvalidServerName(_)
+            | Self::Inactive
+            | Self::Status(_) => "cluster",
             Self::Protocol { .. } => "protocol",
             Self::Unconfigured(_) => "configuration",
             Self::NoIdentities(_) => "identities",
@@ -118,19 +144,28 @@ impl Refusal {
     pub fn is_before_token(&self) -> bool {
         matches!(
             self,
-            Self::NoTls | Self::OtherCluster(_) | Self::NoServerName | Self::Protocol { .. }
+            Self::NoTls
+                | Self::OtherCluster(_)
+                | Self::NoServerName
+                | Self::InvalidServerName(_)
+                | Self::Protocol { .. }
         )
     }
 
     /// The SQLSTATE: 28000 if IAM said yes and the database no, 08006 for most of what comes before.
     pub fn sqlstate(&self) -> &str {
         match self {
-            Self::NoTls | Self::NoServerName | Self::Protocol { .. } => PROTOCOL_VIOLATION,
+            Self::NoTls
+            | Self::NoServerName
+            | Self::InvalidServerName(_)
+            | Self::Protocol { .. } => PROTOCOL_VIOLATION,
             Self::Limit(Reached::Connections) => TOO_MANY_CONNECTIONS,
             Self::Limit(Reached::Rate) => LIMIT_EXCEEDED,
             Self::Server { sqlstate, .. } => sqlstate,
             Self::Role { .. } | Self::Mapping { .. } => INVALID_AUTHORIZATION,
             Self::OtherCluster(_)
+            | Self::Inactive
+            | Self::Status(_)
             | Self::Unconfigured(_)
             | Self::NoIdentities(_)
             | Self::StoredSession(_)
@@ -148,6 +183,10 @@ impl Refusal {
                     .into()
             }
             Self::NoServerName => "unable to accept connection, sni was not received".into(),
+            Self::InvalidServerName(_) => "unable to accept connection, invalid sni".into(),
+            Self::Inactive => {
+                "unable to accept connection, waking up cluster, please retry later".into()
+            }
             Self::Limit(Reached::Connections) => {
                 "Unable to accept connection, too many open connections.".into()
             }
@@ -155,6 +194,7 @@ impl Refusal {
             Self::Protocol { message, .. } => (*message).into(),
             Self::Server { message, .. } => message.clone().into(),
             Self::OtherCluster(_)
+            | Self::Status(_)
             | Self::Unconfigured(_)
             | Self::NoIdentities(_)
             | Self::StoredSession(_)
@@ -207,6 +247,24 @@ mod tests {
                 "cluster",
                 "08P01",
                 "unable to accept connection, sni was not received",
+            ),
+            (
+                Refusal::InvalidServerName("vpce-1.vpce.amazonaws.com".into()),
+                "cluster",
+                "08P01",
+                "unable to accept connection, invalid sni",
+            ),
+            (
+                Refusal::of_status("INACTIVE").unwrap(),
+                "cluster",
+                "08006",
+                "unable to accept connection, waking up cluster, please retry later",
+            ),
+            (
+                Refusal::of_status("DELETED").unwrap(),
+                "cluster",
+                "08006",
+                DENIED,
             ),
             (
                 Refusal::Protocol {

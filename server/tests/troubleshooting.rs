@@ -20,7 +20,10 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::Limit(Reached::Connections) => Refusal::Limit(Reached::Rate),
         Refusal::Limit(Reached::Rate) => Refusal::OtherCluster("NAME".into()),
         Refusal::OtherCluster(_) => Refusal::NoServerName,
-        Refusal::NoServerName => Refusal::Protocol {
+        Refusal::NoServerName => Refusal::InvalidServerName("NAME".into()),
+        Refusal::InvalidServerName(_) => Refusal::Inactive,
+        Refusal::Inactive => Refusal::Status("STATUS".into()),
+        Refusal::Status(_) => Refusal::Protocol {
             message: "MESSAGE",
             came: "WHAT CAME".into(),
         },

@@ -206,6 +206,43 @@ def test_no_server_name(own):
         assert own.admits("admin", own.token("admin"))
 
 
+def test_a_server_name_of_no_cluster(own):
+    """As of Aurora DSQL, where a name is asked for; a setting adds names that are the cluster's."""
+    name = "vpce-0a1b2c3d.vpce.amazonaws.com"
+    with Wire(own, server_name=name) as wire:
+        wire.start().asked_for_password()
+    with own.settings(dsql_iam__require_sni="on"):
+        mark = own.log_mark()
+        with Wire(own, server_name=name) as wire:
+            error = wire.start().error()  # before a token is asked for
+        assert (error["severity"], error["sqlstate"], error["message"], error["hint"]) == (
+            "FATAL", "08P01", "unable to accept connection, invalid sni", None)
+        session = SESSION_ID.fullmatch(error["detail"])[1]
+        assert " check=cluster " in own.logged(f"session_id={session}", mark)
+        with Wire(own, server_name=name) as wire:
+            wire.start(options=f"-c amzn-cluster-id={own.cluster_id}").asked_for_password()
+
+
+@pytest.mark.parametrize("status, message", [
+    ("INACTIVE", "unable to accept connection, waking up cluster, please retry later"),
+    ("DELETED", DENIED), ("CREATING", DENIED), ("NEW", DENIED), ("ACTIVE", None), ("IDLE", None),
+])
+def test_the_status_of_the_cluster(own, status, message):
+    described = {"identifier": own.cluster_id, "arn": own.cluster_arn, "status": status}
+    with own.documents(cluster=described):
+        if message is None:
+            assert own.admits("admin", own.token("admin"))
+            return
+        mark = own.log_mark()
+        error = own.refusal("admin", own.token("admin"))
+        assert (error.severity, error.sqlstate, error.message, error.hint) == ("FATAL", "08006", message, None)
+        session = SESSION_ID.fullmatch(error.detail)[1]
+        line = own.logged(f"session_id={session}", mark)
+        assert " check=cluster " in line
+        assert f"the status of the cluster is {status} in its document (get-cluster)" in line
+    assert own.admits("admin", own.token("admin"))
+
+
 def refused_by_limit(server, sqlstate, message):
     mark = server.log_mark()
     error = server.refusal("admin", server.token("admin"))

@@ -6,7 +6,7 @@
 //! | `aws iam create-access-key` | an access key of a user |
 //! | `aws sts assume-role` | a role session with its access key |
 //! | `aws dsql get-cluster-policy` | the resource-based policy of the cluster |
-//! | `aws dsql get-cluster` | the tags of a cluster |
+//! | `aws dsql get-cluster` | the status and the tags of a cluster |
 //! | `aws organizations describe-policy` | a service control policy |
 //!
 //! Two things no command prints. The output of `assume-role` does not show what the session was
@@ -138,7 +138,11 @@ fn cluster(raw: GetCluster) -> Result<Document, String> {
     }
     let list = raw.tags.0.into_iter();
     let tags = tags(list.map(|(key, value)| RawTag { key, value }).collect())?;
-    Ok(Document::Cluster(raw.arn, ClusterDescription { tags }))
+    let status = raw.status;
+    Ok(Document::Cluster(
+        raw.arn,
+        ClusterDescription { status, tags },
+    ))
 }
 
 fn service_control_policy(raw: DescribePolicy) -> Result<Document, String> {

@@ -246,6 +246,8 @@ pub(super) struct GetClusterPolicy {
 pub(super) struct GetCluster {
     pub(super) arn: String,
     #[serde(default)]
+    pub(super) status: String,
+    #[serde(default)]
     pub(super) tags: Entries<String>,
 }
 
