@@ -169,7 +169,10 @@ pub(crate) fn authenticate<'i>(
             }
         }
         Owner::Session(session) => Fault::UnknownOwner {
-            owner: session.arn.clone(),
+            owner: match session.role_id() {
+                Some(id) => format!("{} of the role with the id {id}", session.arn),
+                None => session.arn.clone(),
+            },
         },
     })
 }

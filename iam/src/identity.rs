@@ -79,6 +79,12 @@ pub struct RoleSession {
 }
 
 impl RoleSession {
+    /// The unique id of its role, if its document has it.
+    pub(crate) fn role_id(&self) -> Option<&str> {
+        let (id, _) = self.assumed_role_id.as_deref()?.split_once(':')?;
+        Some(id)
+    }
+
     /// A session of a role that nothing narrows and nobody began: it stands for the role where somebody asks what
     /// the role may, since nobody acts as a role but in a session of it.
     pub(crate) fn simulated(role: &Principal, now: UtcDateTime) -> Self {
@@ -331,10 +337,13 @@ impl Identities {
         self.groups.values().find(|group| group.arn == arn)
     }
 
-    /// The role that a session is one of.
+    /// The role that a session is one of; `None` if no document has it. One of the same name that was made since
+    /// has another unique id, and the sessions of the one before are not its own.
     pub(crate) fn role_of(&self, session: &RoleSession) -> Option<&Principal> {
         let arn = SessionArn::parse(&session.arn)?;
-        self.role(arn.account, arn.role)
+        let role = self.role(arn.account, arn.role)?;
+        let is_another = |id| role.unique_id.as_deref().is_some_and(|other| other != id);
+        (!session.role_id().is_some_and(is_another)).then_some(role)
     }
 
     /// The groups of a user, `None` for each that is in no document.

@@ -35,7 +35,7 @@ const USERS: [&str; 20] = [
     "eve", "mallory", "near", "far", "otto", "paul", "quinn", "rita", "twin",
 ];
 /// Sessions: account, role, name, end, and `PackedPolicySize` (0: not printed).
-const SESSIONS: [(&str, &str, &str, &str, u32); 9] = [
+const SESSIONS: [(&str, &str, &str, &str, u32); 10] = [
     (ACCOUNT, "App", "web", SESSION_END, 0),
     (ACCOUNT, "App", "over", "2024-11-25T00:04:00+00:00", 0),
     (ACCOUNT, "App", "packed", SESSION_END, 6),
@@ -44,6 +44,7 @@ const SESSIONS: [(&str, &str, &str, &str, u32); 9] = [
     (ACCOUNT, "Bounded", "bounded", SESSION_END, 0),
     (ACCOUNT, "Idle", "idle", SESSION_END, 0),
     (ACCOUNT, "Nowhere", "lost", SESSION_END, 0),
+    (ACCOUNT, "App", "outlived", SESSION_END, 0),
     (OTHER_ACCOUNT, "Guest", "guest", SESSION_END, 0),
 ];
 
@@ -67,6 +68,11 @@ fn session_token_of(name: &str) -> String {
     format!("FwoGZXIvYXdzEB//{name}+session/token==")
 }
 
+/// As the documents have it.
+fn role_id_of(role: &str) -> String {
+    format!("{:X<21}", format!("AROA{}", role.to_uppercase()))
+}
+
 /// Output of `aws iam create-access-key`.
 fn access_key(user: &str, key: &str, status: &str) -> Value {
     json!({"AccessKey": {
@@ -88,7 +94,7 @@ fn session(account: &str, role: &str, name: &str, end: &str, packed: u32) -> Val
             "Expiration": end
         },
         "AssumedRoleUser": {
-            "AssumedRoleId": format!("AROAXXXXXXXXXXXXXXXXX:{name}"),
+            "AssumedRoleId": format!("{}:{name}", role_id_of(role)),
             "Arn": format!("arn:aws:sts::{account}:assumed-role/{role}/{name}")
         }
     });
@@ -200,6 +206,12 @@ fn everybody() -> Identities {
                 json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*"}),
             ),
             "forbidden" => narrowed_session(n, statement("Deny", json!({}))),
+            "outlived" => {
+                let mut document = session(a, r, n, e, p);
+                document["AssumedRoleUser"]["AssumedRoleId"] =
+                    format!("{}:{n}", role_id_of("Before")).into();
+                document
+            }
             _ => session(a, r, n, e, p),
         };
         document.to_string()
@@ -657,7 +669,10 @@ fn key_cases() -> Vec<Case> {
             Login::session("lost"),
             Denial::UnknownPrincipal {
                 access_key: "AKIALOST".into(),
-                owner: session_arn(ACCOUNT, "Nowhere", "lost"),
+                owner: format!(
+                    "{} of the role with the id AROANOWHEREXXXXXXXXXX",
+                    session_arn(ACCOUNT, "Nowhere", "lost")
+                ),
             },
             INVALID.into(),
             "access_key",
@@ -1279,6 +1294,17 @@ fn a_signer_may_be_five_minutes_ahead_and_not_more() {
         "Signature not yet current: 20241125T000000Z is still later than 20241124T235959Z \
          (20241124T235459Z + 5 min.)"
     );
+}
+
+#[test]
+fn a_session_does_not_outlive_its_role() {
+    let identities = everybody();
+    let refused = Login::session("outlived").verdict(&identities).outcome;
+    let refused = refused.map_err(|refused| refused.denial);
+    let session = session_arn(ACCOUNT, "App", "outlived");
+    let owner = format!("{session} of the role with the id AROABEFOREXXXXXXXXXXX");
+    let access_key = "AKIAOUTLIVED".into();
+    assert_eq!(refused, Err(Denial::UnknownPrincipal { access_key, owner }));
 }
 
 #[test]

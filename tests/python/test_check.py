@@ -224,6 +224,12 @@ WARNINGS = {
         and_file("session.json", assumed_role("Gone", SESSION), 0o600),
         "session", "session.json", f"arn:aws:sts::{ACCOUNT}:assumed-role/Gone/s",
         "is of a role that is in no document", "add the export of the role's account"),
+    "a session of a role that was made anew": (
+        and_file("session.json", assumed_role("App", SESSION) | {"AssumedRoleUser": {
+            "AssumedRoleId": "AROABEFORE:s", "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/App/s"}}, 0o600),
+        "session", "session.json", f"arn:aws:sts::{ACCOUNT}:assumed-role/App/s",
+        "is of a role with the id AROABEFORE, and the one of that name has another; it is refused",
+        "begin it again with dsql-iam assume-role"),
     "a session that is over": (
         and_file("session.json", assumed_role("App", SESSION, expiration="2025-01-01T00:00:00Z"),
                  0o600),

@@ -100,6 +100,28 @@ def test_a_stored_session_that_is_not_good(iam, reader, key, spoil):
     assert "is invalid" in iam.refusal(reader, token(key)).hint
 
 
+def test_a_session_does_not_outlive_its_role(iam, reader, key):
+    path = iam.iam / "assumable.json"
+    before = path.read_text()
+    export = json.loads(before)
+    for role in export["RoleDetailList"]:
+        role["RoleId"] = "AROAMADEANEW"
+    try:
+        iam.write(path, json.dumps(export))
+        iam.is_read_once(path)
+        mark = iam.log_mark()
+        refused = iam.refusal(reader, token(key))
+        assert (refused.sqlstate, refused.message, refused.hint) == (
+            "08006", "unable to accept connection, access denied",
+            "The security token included in the request is invalid.")
+        iam.logged(f"access key {key.id} belongs to arn:aws:sts::{ACCOUNT}:assumed-role/delegating/s1 of the "
+                   "role with the id AROA, which is in no document", mark)
+    finally:
+        iam.write(path, before)
+        iam.is_read_once(path)
+    assert iam.admits(reader, token(key))
+
+
 def test_an_access_key_in_a_document_as_well_is_nobodys(iam, reader, key):
     document = json.loads(session_path(iam, key.id).read_text())
     with iam.documents(copied=document):

@@ -168,14 +168,21 @@ impl Checker {
             subject: Some(session.arn.clone()),
         };
         let arn = SessionArn::parse(&session.arn);
-        let role = arn.as_ref().and_then(|arn| all.role(arn.account, arn.role));
-        if role.is_none() {
-            self.warn(
+        let named = arn.as_ref().and_then(|arn| all.role(arn.account, arn.role));
+        match (named, session.role_id()) {
+            (None, _) => self.warn(
                 place(),
                 "session",
                 "is of a role that is in no document; it is refused".into(),
                 "add the export of the role's account".into(),
-            );
+            ),
+            (Some(_), Some(id)) if all.role_of(session).is_none() => self.warn(
+                place(),
+                "session",
+                format!("is of a role with the id {id}, and the one of that name has another; it is refused"),
+                "begin it again with dsql-iam assume-role, or take the file out".into(),
+            ),
+            _ => {}
         }
         if self.is_over(key) {
             self.warn(
