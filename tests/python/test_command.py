@@ -423,3 +423,42 @@ def test_the_help_groups_the_commands(server):
     assert headings == ["Clients", "IAM documents", "Servers", "Other", "Options",
                         "Example, with the server of cargo xtask up"]
     assert re.search(r"^  doctor +Diagnose a server$", help, re.MULTILINE)
+
+
+OVER_THE_NETWORK = ("come over the network, which dsql-iam does not use: get them with AWS's tools first, by "
+                    "aws configure export-credentials --format env")
+
+
+@pytest.mark.parametrize("profile", [
+    "sso_session = s\nsso_account_id = 012345678912\nsso_role_name = r\n\n[sso-session s]\n"
+    "sso_region = us-east-1\nsso_start_url = https://example.awsapps.com/start",
+    "sso_account_id = 012345678912\nsso_role_name = r\nsso_region = us-east-1\n"
+    "sso_start_url = https://example.awsapps.com/start",
+    "login_session = arn:aws:iam::012345678912:user/a",
+    "role_arn = arn:aws:iam::012345678912:role/r\ncredential_source = Ec2InstanceMetadata",
+])
+def test_a_profile_that_needs_the_network(server, tmp_path, profile):
+    config = tmp_path / "config"
+    config.write_text(f"[profile fetched]\nregion = us-east-1\n{profile}\n")
+    for command in (["token", "--hostname", "localhost"],
+                    ["assume-role", "--role-arn", "arn:aws:iam::012345678912:role/r",
+                     "--role-session-name", "s", "--iam-directory", tmp_path]):
+        done = subprocess.run([server.command, *command, "--profile", "fetched"], text=True,
+                              capture_output=True, timeout=60, env=os.environ | {"AWS_CONFIG_FILE": str(config)})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"this profile's credentials {OVER_THE_NETWORK}" in done.stderr, done.stderr
+        assert "cargo" not in done.stderr
+
+
+@pytest.mark.parametrize("variable", [
+    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+])
+def test_credentials_that_a_pod_would_fetch(server, tmp_path, variable):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment |= {variable: "http://127.0.0.1/", "AWS_REGION": "us-east-1", "HOME": str(tmp_path)}
+    done = subprocess.run([server.command, "token", "--hostname", "localhost"], text=True, env=environment,
+                          capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"dsql-iam: no AWS credentials found but those of {variable}, which {OVER_THE_NETWORK}\n")

@@ -62,6 +62,13 @@ pub enum Error {
     )]
     NoCredentials,
 
+    /// Those that there are would have to be fetched, as of the variable in the environment.
+    #[error(
+        "no AWS credentials found but those of {0}, which come over the network, which dsql-iam does not use: get \
+         them with AWS's tools first, by aws configure export-credentials --format env"
+    )]
+    Fetched(&'static str),
+
     /// There is a place for credentials, but what is there cannot be used.
     #[error("the AWS credentials could not be read: {0}")]
     BrokenCredentials(String),
@@ -143,18 +150,37 @@ pub async fn credentials(
     }
     let found = from_profile.build().provide_credentials().await;
     found.map_err(|error| match (&error, error.source()) {
-        (CredentialsError::CredentialsNotLoaded(_), None) => Error::NoCredentials,
+        (CredentialsError::CredentialsNotLoaded(_), None) => match fetched() {
+            Some(variable) if profile.is_none() => Error::Fetched(variable),
+            _ => Error::NoCredentials,
+        },
         _ => Error::BrokenCredentials(reason(&error)),
     })
 }
 
-/// The innermost cause of an error: the SDK's outer ones say little.
+/// The variable of the environment by which AWS's tools would fetch credentials.
+fn fetched() -> Option<&'static str> {
+    [
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    ]
+    .into_iter()
+    .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// The innermost cause of an error: the SDK's outer ones say little. Of a kind of profile that it was built
+/// without, as it fetches its credentials, it tells the cargo feature.
 fn reason(error: &CredentialsError) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    let reason = innermost.to_string();
+    if reason.contains("cargo feature") {
+        return offline::OVER_THE_NETWORK.to_owned();
+    }
+    reason
 }
 
 /// Takes a host name or an address, with or without a port, gives it as a URL has it: in lower case, an
