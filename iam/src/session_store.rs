@@ -11,8 +11,8 @@
 //! `ID` is `ASIA`, the four letters of `HOUR`, and twelve more. `HOUR` is the hour in which the session ends, since
 //! 1970, in base32: what is over is removed by the folder, and nobody looks through the others for it.
 //!
-//! Such a file counts if it is private, belongs to the owner of the IAM directory, is not reached by a symbolic link,
-//! and holds the session that its name says.
+//! Such a file counts if it is private, belongs to the owner of the IAM directory, is reached by no symbolic link
+//! below the directory, and holds the session that its name says.
 
 use crate::directory::{LoadError, is_file, length};
 use crate::documents::{self, BadDocument, Document};
@@ -22,6 +22,7 @@ use rustix::io::{Errno, retry_on_intr};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use time::UtcDateTime;
@@ -183,9 +184,7 @@ fn read(directory: &Path, path: &Path) -> Result<String, SessionFault> {
         path: path.to_owned(),
         error,
     };
-    // A link is not followed, and a pipe not waited for.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = retry_on_intr(|| openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty()));
+    let opened = open_below(directory, path);
     let opened = match opened {
         Err(Errno::LOOP | Errno::NXIO) => return Err(SessionFault::NotAFile(path.to_owned())),
         opened => opened.map_err(|errno| unreadable(errno.into()))?,
@@ -198,6 +197,20 @@ fn read(directory: &Path, path: &Path) -> Result<String, SessionFault> {
     let mut limited = File::from(opened).take(MAX_SESSION);
     limited.read_to_string(&mut text).map_err(unreadable)?;
     Ok(text)
+}
+
+/// Opens a file below the directory. No link is followed there, of a folder neither, and a pipe not waited for.
+fn open_below(directory: &Path, path: &Path) -> Result<OwnedFd, Errno> {
+    let open = |at: BorrowedFd<'_>, name: &Path, flags: OFlags| {
+        let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        retry_on_intr(|| openat(at, name, flags, Mode::empty()))
+    };
+    let names = path.strip_prefix(directory).map_err(|_| Errno::INVAL)?;
+    let mut opened = open(CWD, directory, OFlags::DIRECTORY)?;
+    for name in names {
+        opened = open(opened.as_fd(), Path::new(name), OFlags::NOFOLLOW)?;
+    }
+    Ok(opened)
 }
 
 /// Checks what the system says of a session's file. `expected` is the user who has the IAM directory.

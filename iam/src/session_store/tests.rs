@@ -145,6 +145,32 @@ fn a_session_is_found_by_its_id_alone() {
 }
 
 #[test]
+fn no_folder_is_a_link() {
+    let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hour = EndingHour::of(NOW).unwrap();
+    let place = folder(elsewhere.path(), hour);
+    write(
+        &place.join(file_name(&id())),
+        &session(&id()).to_string(),
+        0o600,
+    );
+    let sessions = directory.path().join(FOLDER);
+    let found = || find(directory.path(), &id()).map(|found| found.is_some());
+    let is_refused = || matches!(found(), Err(SessionFault::NotAFile(_)));
+    symlink(elsewhere.path().join(FOLDER), &sessions).unwrap();
+    assert!(is_refused());
+    fs::remove_file(&sessions).unwrap();
+    fs::create_dir(&sessions).unwrap();
+    symlink(&place, sessions.join(hour.folder())).unwrap();
+    assert!(is_refused());
+    assert!(all(directory.path())[0].outcome.is_err());
+    // The directory itself may be one.
+    let link = directory.path().join("link");
+    symlink(elsewhere.path(), &link).unwrap();
+    assert!(find(&link, &id()).unwrap().is_some());
+}
+
+#[test]
 fn what_is_not_a_good_session_is_a_fault() {
     let good = session(&id()).to_string();
     let misnamed = "\"PATH\" does not hold the session that its name says";
