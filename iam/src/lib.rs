@@ -48,7 +48,7 @@ pub use authorization::{
 };
 pub use cluster::{BadCluster, Cluster, ID_LEN, SERVICE, id_and_region, parse_linked};
 pub use credentials::{Authenticated, PresentedCredentials, is_same_secret};
-pub use denial::{Denial, printable};
+pub use denial::{Denial, is_hidden, printable};
 pub use diagnosis::{Attempt, Diagnosed, Diagnosis, diagnose};
 pub use explain::{CheckOutcome, Explanation, SignedValue, explain};
 pub use identity::{

@@ -1,7 +1,7 @@
 //! The line in the server's log that each decision gets, and the id that it has there.
 
 use data_encoding::BASE32_NOPAD;
-use dsql_iam_core::{LoginRecord, RefusalReason};
+use dsql_iam_core::{LoginRecord, RefusalReason, is_hidden};
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,8 +15,9 @@ pub fn session_id(random: [u8; 16]) -> String {
 /// as a JSON string. What a client chose is such a string, so that no line break of theirs makes a line
 /// of its own.
 pub fn log_line(decision: &LoginRecord<'_>) -> String {
-    // JSON leaves the control characters from DEL on as they are, and some of them are a terminal's.
-    let escaped = |char: char| match char.is_control() {
+    // JSON leaves the control characters from DEL on as they are, and some of them are a terminal's. All hidden
+    // characters have four digits.
+    let escaped = |char: char| match is_hidden(char) {
         true => format!("\\u{:04x}", u32::from(char)),
         false => char.to_string(),
     };
@@ -102,9 +103,9 @@ mod tests {
 
     #[test]
     fn a_client_cannot_make_a_line_of_its_own() {
-        let role = "a\nLOG:  dsql_iam: login admitted: role=\"x\"\u{9b}2J\u{7f}";
+        let role = "a\nLOG:  dsql_iam: login admitted: role=\"x\"\u{9b}2J\u{7f}\u{202e}\u{ffff}";
         let line = log_line(&LoginRecord { role, ..decision() });
-        assert!(!line.contains(char::is_control), "{line}");
+        assert!(!line.contains(is_hidden), "{line}");
         let (_, value) = line.split_once(" role=").expect("it has a role");
         let mut values = serde_json::Deserializer::from_str(value).into_iter::<String>();
         let read = values.next().expect("a value").expect("a JSON string");

@@ -234,7 +234,7 @@ def test_expectations_are_a_test(access, tmp_path):
 
     path.write_text(json.dumps([
         {"principal": f"{IAM}:role/team/App", "role": "reader", "access": "denied"},
-        {"principal": f"{IAM}:user/al\"<i>&ce", "role": "<b>\u001b", "access": "denied"},
+        {"principal": f"{IAM}:user/al\"<i>&ce", "role": "<b>\u001b\u202e\uffff", "access": "denied"},
         {"principal": f"{IAM}:user/carol", "role": "admin", "access": "allowed"},
     ]))
     done = access("--expect", path, "--junit", report)
@@ -242,7 +242,7 @@ def test_expectations_are_a_test(access, tmp_path):
     assert done.stdout.splitlines() == [
         f"MISMATCH  {IAM}:role/team/App  reader: denied: expected denied, and it is allowed: Allow: "
         f"identity-based policy inline policy inline of {IAM}:role/team/App, statement 1, in account.json",
-        f"MISMATCH  {IAM}:user/al\"<i>&ce  <b>\\u{{1b}}: denied: {IAM}:user/al\"<i>&ce is in no document",
+        f"MISMATCH  {IAM}:user/al\"<i>&ce  <b>\\u{{1b}}\\u{{202e}}\\u{{ffff}}: denied: {IAM}:user/al\"<i>&ce is in no document",
         f"ok        {IAM}:user/carol  admin: allowed",
         "1 met, 2 not met"]
     suite = xml.etree.ElementTree.parse(report).getroot()

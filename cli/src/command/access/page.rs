@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn nothing_is_markup() {
         assert_eq!(
-            escaped("<script>'\"&\u{1b}\n"),
-            "&lt;script&gt;&#39;&quot;&amp;\\u{1b}\\u{a}"
+            escaped("<script>'\"&\u{1b}\n\u{202e}\u{ffff}"),
+            "&lt;script&gt;&#39;&quot;&amp;\\u{1b}\\u{a}\\u{202e}\\u{ffff}"
         );
         for text in [STYLE, SCRIPT] {
             assert!(!text.contains("</") && text.len() < 2_000);

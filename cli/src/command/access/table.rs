@@ -1,8 +1,10 @@
 //! The answers as a table, as JSON and as CSV.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use dsql_iam_core::access::{ANY_ROLE, Cell, Outcome, Survey};
+use dsql_iam_core::is_hidden;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
@@ -87,11 +89,11 @@ fn statements<'s>(cell: &Cell<'s>) -> Vec<&'s str> {
         .collect()
 }
 
-/// A text without control characters, for a terminal.
+/// A text without hidden characters, for a terminal, a page and XML.
 pub fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
-        match char.is_control() {
+        match is_hidden(char) {
             true => shown.extend(char.escape_unicode()),
             false => shown.push(char),
         }
@@ -125,7 +127,16 @@ pub fn of_cell(cell: &Cell<'_>) -> Value {
     })
 }
 
-/// For spreadsheets.
+/// A cell that no spreadsheet takes for a formula: a role may have any name, and one that begins like a formula gets
+/// an apostrophe in front.
+fn cell_text(text: &str) -> Cow<'_, str> {
+    match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => format!("'{text}").into(),
+        false => text.into(),
+    }
+}
+
+/// For spreadsheets; scripts have JSON.
 ///
 /// # Errors
 /// If it cannot be written, which in memory it can.
@@ -137,7 +148,7 @@ pub fn csv(survey: &Survey) -> Result<Vec<u8>, String> {
             writer.write_record([
                 cell.principal,
                 cell.principal_type.word(),
-                cell.role,
+                &cell_text(cell.role),
                 cell.outcome.word(),
                 cell.is_mapped
                     .map_or("", |is| if is { "true" } else { "false" }),
@@ -150,4 +161,19 @@ pub fn csv(survey: &Survey) -> Result<Vec<u8>, String> {
     })();
     written.map_err(|fault| fault.to_string())?;
     writer.into_inner().map_err(|fault| fault.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for name in ["=1", "+1", "-1", "@a", "\t=1", "\r=1"] {
+            assert_eq!(cell_text(name), format!("'{name}"));
+        }
+        for name in ["reader", "a=1", "'=1", "*", ""] {
+            assert_eq!(cell_text(name), name);
+        }
+    }
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use aws_smithy_xml::encode::{ScopeWriter, XmlWriter};
-use dsql_iam_core::Authenticated;
 use dsql_iam_core::sigv4::ReceivedRequest;
 use dsql_iam_core::sts::{AssumeRole, Code, Grant, NewKey, StsError};
+use dsql_iam_core::{Authenticated, is_hidden};
 
 use super::answer::{Answer, request_id};
 
@@ -164,7 +164,7 @@ impl Parameters {
 
 /// The text without what neither XML nor a line of a log can hold.
 pub fn printable(text: &str) -> String {
-    text.replace(|character: char| character.is_control(), " ")
+    text.replace(is_hidden, " ")
 }
 
 /// The end of a session as the service writes it.
