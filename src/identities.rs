@@ -6,12 +6,12 @@
 //! A session that `dsql-iam` began is in a file of its own ([`session_store`]), which its login alone reads.
 
 use crate::in_force::{Loader, Record};
-use crate::limits;
+use crate::{limits, port};
 use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
 use dsql_iam_core::session_store::{self, SessionFault};
 use dsql_iam_core::{Identities, IdentityCounts};
 use dsql_iam_server::Refusal;
-use pgrx::{debug1, log, warning};
+use pgrx::debug1;
 use std::path::Path;
 use std::time::Instant;
 use time::UtcDateTime;
@@ -53,7 +53,7 @@ fn bring_up_to_date(directory: &Path) -> Option<Loaded> {
             Some(_) => "the identities loaded before stay in force",
             None => "no identities are in force, nobody can log in with a token",
         };
-        warning!("dsql_iam: {fault}; {instead}");
+        port::warn(format!("dsql_iam: {fault}; {instead}"));
         None
     })
 }
@@ -92,18 +92,18 @@ fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
                 roles,
                 access_keys,
             } = loaded.identities.counts();
-            log!(
+            port::log(format!(
                 "dsql_iam: loaded {users} users, {roles} roles and {access_keys} access keys from \"{}\"",
                 directory.display()
-            );
+            ));
             let Loaded {
                 fingerprint,
                 identities,
             } = &loaded;
             if let Err(error) = loader.put_in_force(*fingerprint, &snapshot, identities) {
-                warning!(
+                port::warn(format!(
                     "dsql_iam: the loaded documents could not be kept for later connections: {error}"
-                );
+                ));
             }
             Ok(Some(loaded))
         }

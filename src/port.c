@@ -297,6 +297,16 @@ dsql_iam_log_ddl(const char *query, int location, int len)
 	ereport(LOG, (errmsg("statement: %.*s", len, statement), errhidestmt(true)));
 }
 
+/*
+ * Reports what is not about the statement that happens to run, and without it: that may be a call of
+ * sys.explain_token(), with a token in it. Raises nothing below ERROR.
+ */
+void
+dsql_iam_report(int level, const char *message)
+{
+	ereport(level, (errmsg_internal("%s", message), errhidestmt(true), errhidecontext(true)));
+}
+
 /* Where the server's keyword table keeps the address of its hash function. */
 void *
 dsql_iam_keyword_hash_slot(void)

@@ -46,6 +46,7 @@ mod c {
         pub fn dsql_iam_out_of_memory(size: usize);
         pub fn dsql_iam_syntax_error(query: *const c_char, at: c_int, len: c_int) -> !;
         pub fn dsql_iam_log_ddl(query: *const c_char, location: c_int, len: c_int);
+        pub fn dsql_iam_report(level: c_int, message: *const c_char);
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
         pub fn dsql_iam_has_label(role: pg_sys::Oid, prefix: *const c_char) -> bool;
         pub fn dsql_iam_reached_roles(role: pg_sys::Oid, out: *mut *mut RawReachedRole) -> c_int;
@@ -346,6 +347,22 @@ pub unsafe fn syntax_error(query: *const c_char, at: usize, len: usize) -> ! {
 pub fn log_ddl(query: &CStr, location: c_int, len: c_int) {
     // SAFETY: a string that lives during the call, and a statement of it.
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_log_ddl(query.as_ptr(), location, len)) };
+}
+
+/// Writes a line into the log, without the statement that happens to run: a token may stand in it.
+pub fn log(message: impl Into<Vec<u8>>) {
+    report(pg_sys::LOG, message);
+}
+
+/// The same as a warning.
+pub fn warn(message: impl Into<Vec<u8>>) {
+    report(pg_sys::WARNING, message);
+}
+
+fn report(level: u32, message: impl Into<Vec<u8>>) {
+    let message = c_string(message);
+    // SAFETY: a string that lives during the call; both levels come back.
+    unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_report(level as c_int, message.as_ptr())) };
 }
 
 /// Whether `role`, or any role, has a security label whose provider starts with `prefix`: what is

@@ -117,8 +117,10 @@ FAULTS = {
     "there is a NextToken: the export is incomplete": (
         json.dumps(account() | {"NextToken": "eyJNYXJrZXIiOiBudWxsfQ=="}), 0o600),
     "a member is null; it has a value, or is not there": (with_condition(None), 0o600),
-    "holds ${…}, a variable of a template, which was not filled in": (
+    "a variable of a template, which was not filled in": (
         with_condition({"StringEquals": {"aws:username": "${AWS::AccountId}"}}), 0o600),
+    "is a function of a template": (
+        with_condition({"StringEquals": {"aws:username": {"Fn::Sub": "a"}}}), 0o600),
     "it is not JSON": ("UserDetailList: []\n", 0o600),
     "it is in UTF-16": (BLOCKS["account.json"].encode("utf-16-le").decode("latin-1"), 0o600),
     "it starts with a byte order mark": ("\ufeff" + BLOCKS["account.json"], 0o600),

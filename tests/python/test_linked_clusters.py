@@ -161,11 +161,12 @@ def test_the_resource_based_policy_is_of_the_cluster_itself(linked):
 def test_a_private_link_name_of_the_peers(linked):
     name = f"{PEER}.dsql-fnh4.{PEERS_REGION}.on.aws"
     token = signed(linked, name, PEERS_REGION)
-    assert refused(linked, token)[0] == "credential_scope"
-    with linked.settings(dsql_iam__endpoints=f"'{name}'"):
-        connect(linked, token).close()
-        connect(linked, token, name).close()
-        assert refused(linked, signed(linked, name, REGION))[0] == "credential_scope"
+    connect(linked, token).close()
+    connect(linked, token, name).close()
+    assert refused(linked, signed(linked, name, REGION))[0] == "credential_scope"
+    # The peer's id in another region, and in the name of another service.
+    for name in (f"{PEER}.dsql-fnh4.{REGION}.on.aws", f"{PEER}.rds.{PEERS_REGION}.on.aws"):
+        assert refused(linked, signed(linked, name, PEERS_REGION))[0] == "credential_scope"
 
 
 def test_the_record_is_of_the_cluster_that_the_token_is_for(linked):

@@ -786,6 +786,25 @@ def test_opaque_to_the_client_unless_told_otherwise(own):
     assert reason == "role nobody does not exist"
 
 
+@pytest.mark.parametrize("statement", [
+    "SELECT count(*) FROM sys.explain_token('admin', '{token}')",
+    "DO $$ BEGIN PERFORM sys.explain_token('admin', '{token}'); END $$",
+])
+def test_what_is_loaded_is_logged_without_the_statement(own, statement):
+    """It may hold a token, and it is not what the line is about."""
+    token = own.token("admin")
+    for documents, logged in [
+        ({"further": account(users={"further": []})}, "dsql_iam: loaded "),
+        ({"further": {"broken": True}}, "the identities loaded before stay in force"),
+    ]:
+        mark = own.log_mark()
+        with own.documents(**documents):
+            own.execute("SET log_min_error_statement = debug5; " + statement.format(token=token))
+            own.logged(logged, mark)
+        for line in own.log_since(mark).splitlines():
+            assert "X-Amz-" not in line, line[:200]
+
+
 def test_no_secret_is_in_any_log():
     """Runs when all other tests have (conftest.py)."""
     assert len(SECRETS) > 30
