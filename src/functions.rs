@@ -156,7 +156,9 @@ fn iam_access(
             unreachable!("an ERROR does not come back")
         }
     };
-    let rows = survey.cells().map(|cell| {
+    // One by one, as PostgreSQL asks for them: as many as there are principals times roles do not fit into memory.
+    let rows = (0..).map_while(move |place| {
+        let cell = survey.cell_at(place)?;
         let (mut outcome, mut check) = (cell.outcome, cell.check);
         let mut reason = cell.reason;
         if outcome == Outcome::Allowed
@@ -166,7 +168,7 @@ fn iam_access(
             (outcome, check) = (Outcome::Denied, Some(refusal.check()));
             reason = refusal.to_string();
         }
-        (
+        Some((
             cell.principal.to_owned(),
             cell.principal_type.word().to_owned(),
             cell.role.to_owned(),
@@ -174,9 +176,9 @@ fn iam_access(
             check.map(str::to_owned),
             Some(reason).filter(|reason| !reason.is_empty()),
             cell.statements.iter().map(|one| one.text.clone()).collect(),
-        )
+        ))
     });
-    TableIterator::new(rows.collect::<Vec<_>>())
+    TableIterator::new(rows)
 }
 
 /// `sys.doctor()`: whether this server is as it should be, and what mends it.

@@ -192,13 +192,19 @@ impl Survey {
 
     /// The answers, sorted by principal, and for each in the order of [`Self::roles`].
     pub fn cells(&self) -> impl Iterator<Item = Cell<'_>> {
-        let roles = self.roles();
-        self.rows.iter().flat_map(move |row| {
-            roles
-                .clone()
-                .into_iter()
-                .map(move |role| self.cell(row, role))
-        })
+        (0..).map_while(|place| self.cell_at(place))
+    }
+
+    /// The answer at this place, from 0, in the order of [`Self::cells`]; `None` behind the last. For those who keep
+    /// none of them: there can be more than fit into memory.
+    pub fn cell_at(&self, place: usize) -> Option<Cell<'_>> {
+        let roles = 1 + self.roles.len() + usize::from(self.mappings.is_none());
+        let row = self.rows.get(place / roles)?;
+        let role = match place % roles {
+            0 => ADMIN,
+            at => self.roles.get(at - 1).map_or(ANY_ROLE, String::as_str),
+        };
+        Some(self.cell(row, role))
     }
 
     /// The answer for one principal and one role; `None` if no document names the principal. Sessions of one

@@ -402,6 +402,16 @@ def test_only_superusers_see_it(server, admin):
             admin.execute(statement)
 
 
+def test_answers_are_made_one_by_one(server):
+    """`admin` may map as many as it likes: nine million answers would be gigabytes, and a minute's work."""
+    many = "SELECT array_agg(format('{}', n)) FROM generate_series(1, 3000) AS n"
+    arns, roles = many.format(f"{IAM}:user/%s"), many.format("role_%s")
+    with server.superuser() as connection:
+        connection.execute("SET statement_timeout = '20s'")
+        rows = connection.execute(f"SELECT sys.iam_access(({arns}), ({roles})) LIMIT 3").fetchall()
+    assert len(rows) == 3
+
+
 def test_documents_that_cannot_be_read_are_an_error(own):
     path = own.iam / "broken.json"
     path.write_text("{")
