@@ -42,6 +42,8 @@ impl Action {
 
 /// To assume a role.
 pub(crate) const ASSUME_ROLE: &str = "sts:AssumeRole";
+/// To assume a role with the token of an identity provider.
+pub(crate) const ASSUME_ROLE_WITH_WEB_IDENTITY: &str = "sts:AssumeRoleWithWebIdentity";
 /// To give a session tags.
 pub(crate) const TAG_SESSION: &str = "sts:TagSession";
 /// To give a session a source identity.
@@ -144,6 +146,7 @@ mod tests {
     fn each_action_named_here_is_one_of_its_services() {
         let named = [
             ASSUME_ROLE,
+            ASSUME_ROLE_WITH_WEB_IDENTITY,
             TAG_SESSION,
             SET_SOURCE_IDENTITY,
             "sts:GetCallerIdentity",

@@ -100,8 +100,12 @@ pub fn write<'t>(
             writer.export(text, file)?;
             continue;
         }
+        let document = documents::parse(text).map_err(|_| invalid("a document"))?;
+        if document.is_for_sessions_alone() {
+            continue;
+        }
         let place = writer.append(text.as_bytes());
-        match documents::parse(text).map_err(|_| invalid("a document"))? {
+        match document {
             Document::Key(id, _) => drop(writer.keys.insert(id, (place, file))),
             _ => writer.everybodys.push((Kind::Whole, place, file.into())),
         }

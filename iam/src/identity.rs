@@ -2,6 +2,7 @@
 
 use crate::arn::{Arn, IamArn, IamKind, SessionArn, is_unique_id};
 use crate::authorization::{DenyReason, Policies, Source, Sourced};
+use crate::identity_provider::{KeySet, OidcProvider};
 use crate::policy::Policy;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use time::UtcDateTime;
@@ -249,6 +250,10 @@ pub struct Identities {
     pub(crate) clusters: HashMap<String, ClusterDescription>,
     /// Condition keys that a document adds to the request context.
     pub(crate) context_entries: Vec<(String, Vec<String>)>,
+    /// Providers of tokens that begin sessions.
+    pub(crate) oidc_providers: Vec<OidcProvider>,
+    /// The keys that verify these tokens, by issuer.
+    pub(crate) key_sets: HashMap<String, KeySet>,
 }
 
 impl Identities {
@@ -512,6 +517,21 @@ impl Identities {
         let policy = self.cluster_policy.as_ref()?;
         let source = Source::Other("the cluster's policy");
         Some(Sourced { source, policy })
+    }
+
+    /// The account of an identity provider: the one that its document says, or else the only account that there is.
+    /// `None` where that is not known.
+    pub(crate) fn account_of_provider<'i>(&'i self, provider: &'i OidcProvider) -> Option<&'i str> {
+        let accounts = self.accounts();
+        let only = accounts.first().filter(|_| accounts.len() == 1);
+        provider.account.as_deref().or(only.copied())
+    }
+
+    /// The identity provider of `account` whose tokens have this `iss`.
+    pub(crate) fn oidc_provider(&self, account: &str, issuer: &str) -> Option<&OidcProvider> {
+        let url = issuer.strip_prefix("https://")?;
+        let mut providers = self.oidc_providers.iter();
+        providers.find(|one| one.url == url && self.account_of_provider(one) == Some(account))
     }
 
     /// The accounts of all users and roles, sorted.

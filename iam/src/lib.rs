@@ -28,6 +28,7 @@ pub mod documents;
 pub mod excerpts;
 mod explain;
 mod identity;
+mod identity_provider;
 pub mod json;
 mod login;
 pub mod policy;
@@ -55,6 +56,7 @@ pub use identity::{
     AccessKey, ClusterDescription, Group, Identities, IdentityCounts, InlinePolicy, KnownSession,
     Owner, Principal, RoleSession, SIMULATED, SessionPolicies, Tag,
 };
+pub use identity_provider::{Algorithm, PublicKey};
 pub use login::{
     ADMIN, Access, Admission, Caller, KeyCounts, Refused, Verdict, check_claims, count_keys, judge,
     judge_token, may_connect,

@@ -291,7 +291,8 @@ def test_changes_are_seen_by_the_next_connection(own, mapped):
     ('{\n  "AccessKey": {\n    "UserName" "x"\n  }\n}', "expected `:` at line 3 column 16"),
     ("", "EOF while parsing a value at line 1 column 0"),
     ("{}", "not the output of get-account-authorization-details, create-access-key, "
-           "assume-role, get-cluster-policy, get-cluster or describe-policy, nor ContextEntries"),
+           "assume-role, get-cluster-policy, get-cluster, describe-policy or get-open-id-connect-provider, nor "
+           "ContextEntries, nor the keys of an identity provider"),
 ])
 def test_broken_document(own, mapped, text, fault):
     """What was loaded before stays in force, and the fault is named, until it is mended."""

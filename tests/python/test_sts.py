@@ -2,80 +2,22 @@
 
 import contextlib
 import datetime
-import http.client
 import json
 import os
 import socket
 import subprocess
-import threading
 import urllib.parse
 
 import boto3
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, CredentialRetrievalError
 
 from assumable import (ALICE, BOB, CHAINED, OTHER_ACCOUNT, OVER, STRANGER, end_session,
                        five_minutes_before_the_end, frozen_key, identities, role_arn, session_key,
                        stored, token, trust, with_roles)
-from support import ACCOUNT, EXAMPLE_ARN, REGION, SECRETS, Key, until
+from sts_service import CONTAINER_TOKEN, IDENTITY, Sts
+from support import ACCOUNT, EXAMPLE_ARN, REGION, Key, until
 
-CONTAINER_TOKEN = "a-token-that-only-the-container-has"
-IDENTITY = "Action=GetCallerIdentity&Version=2011-06-15"
-
-
-class Sts:
-    """A running `dsql-iam sts`."""
-
-    def __init__(self, server, *arguments, **variables):
-        if "--listen" not in arguments:
-            arguments = ["--listen", "127.0.0.1:0", *arguments]
-        self.process = subprocess.Popen(
-            [server.command, "sts", *arguments], text=True,
-            env=os.environ | server.variables | variables, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.errors = []
-        self.reader = threading.Thread(target=lambda: self.errors.extend(self.process.stderr))
-        self.reader.start()
-        self.variables = {}
-        for _ in range(2 if "--container-role" in arguments else 1):
-            line = self.process.stdout.readline()
-            assert line.startswith("export "), (line, self.errors)
-            name, _, value = line.strip().removeprefix("export ").partition("=")
-            self.variables[name] = value
-        self.url = self.variables["AWS_ENDPOINT_URL_STS"]
-
-    def end(self):
-        self.process.terminate()
-        self.process.wait(20)
-        self.reader.join()
-        self.process.stdout.close()
-        self.process.stderr.close()
-        for secret in [*SECRETS, CONTAINER_TOKEN]:
-            assert secret not in "".join(self.errors)
-
-    def client(self, key=ALICE):
-        return boto3.client("sts", endpoint_url=self.url, region_name=REGION,
-                            aws_access_key_id=key.id, aws_secret_access_key=key.secret,
-                            aws_session_token=key.session_token)
-
-    def send(self, body=IDENTITY, headers=(), method="POST", path="/"):
-        address = urllib.parse.urlsplit(self.url)
-        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
-        with contextlib.closing(connection):
-            connection.request(method, path, body, dict(headers))
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-
-    def signed(self, body=IDENTITY, key=ALICE, service="sts", url=None):
-        """The headers of a request that botocore signs."""
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        request = AWSRequest("POST", url or self.url + "/", headers=form, data=body)
-        credentials = Credentials(key.id, key.secret, key.session_token)
-        SigV4Auth(credentials, service, REGION).add_auth(request)
-        return dict(request.headers)
 
 
 @pytest.fixture(scope="module")
@@ -216,20 +158,16 @@ def test_actions_that_there_are_not(sts):
         assert status == 400 and "<Code>InvalidAction</Code>" in text
 
 
-@pytest.mark.parametrize("action", ["AssumeRoleWithWebIdentity", "AssumeRoleWithSAML"])
-def test_what_is_not_signed_is_no_action_either(sts, action):
-    """SDKs send these without a signature: it is no fault of the credentials that they are not answered."""
-    arguments = {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/App"} | (
-        {"RoleSessionName": "web", "WebIdentityToken": "a.b.c"} if action.endswith("Identity") else
-        {"PrincipalArn": f"arn:aws:iam::{ACCOUNT}:saml-provider/idp", "SAMLAssertion": "PHg+PC94Pg=="})
-    call = {"AssumeRoleWithWebIdentity": "assume_role_with_web_identity",
-            "AssumeRoleWithSAML": "assume_role_with_saml"}[action]
+def test_an_assertion_of_saml_is_no_action(sts):
+    """SDKs send it without a signature: it is no fault of the credentials that it is not answered."""
     with pytest.raises(ClientError) as raised:
-        getattr(sts.client(), call)(**arguments)
-    message = f"Could not find operation {action} for version 2011-06-15"
+        sts.client().assume_role_with_saml(
+            RoleArn=f"arn:aws:iam::{ACCOUNT}:role/App", SAMLAssertion="PHg+PC94Pg==",
+            PrincipalArn=f"arn:aws:iam::{ACCOUNT}:saml-provider/idp")
+    message = "Could not find operation AssumeRoleWithSAML for version 2011-06-15"
     error = raised.value.response["Error"]
     assert (error["Code"], error["Message"]) == ("InvalidAction", message)
-    line = f"InvalidAction: {message} (what an identity provider vouches for cannot be checked here)"
+    line = f"InvalidAction: {message} (SAML assertions of an identity provider cannot be verified here)"
     until(lambda: line in "".join(sts.errors), "the reason is logged")
 
 

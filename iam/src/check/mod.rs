@@ -105,6 +105,15 @@ struct Checker {
     now: UtcDateTime,
 }
 
+/// The names under which the files of an identity provider and of its keys are remembered.
+fn provider_name(issuer: &str) -> String {
+    format!("identity provider {issuer}")
+}
+
+fn keys_name(issuer: &str) -> String {
+    format!("keys of {issuer}")
+}
+
 /// The name under which the file of the cluster's policy is remembered, and shown.
 const CLUSTER_POLICY: &str = "the cluster's policy";
 
@@ -313,6 +322,19 @@ impl Checker {
             Document::ContextEntries(entries) => {
                 let names = entries.iter().map(|(key, _)| key.as_str());
                 ("ContextEntries", names.collect::<Vec<_>>().join(", "))
+            }
+            Document::OidcProvider(provider) => {
+                let issuer = provider.issuer();
+                remember(&provider_name(&issuer));
+                (
+                    "get-open-id-connect-provider",
+                    format!("identity provider {issuer}"),
+                )
+            }
+            Document::KeySet(keys) => {
+                remember(&keys_name(&keys.issuer));
+                let count = counted(keys.keys.len(), "key");
+                ("jwks_uri", format!("{count} of {}", keys.issuer))
             }
         }
     }

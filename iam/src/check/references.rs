@@ -1,7 +1,7 @@
 //! What names something that is in no document, or that nobody can be.
 
-use super::trust::Trust;
-use super::{Checker, Place, Severity, is_user};
+use super::trust::{Trust, trusts_provider};
+use super::{Checker, Place, Severity, is_user, keys_name, provider_name};
 use crate::arn::{IamArn, SessionArn, account_of};
 use crate::cluster::Cluster;
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
@@ -55,7 +55,44 @@ impl Checker {
                 Owner::Session(session) => self.session(&all, id, key, session),
             }
         }
+        self.identity_providers(&all);
         self.all = all;
+    }
+
+    /// A provider begins sessions if its account and its keys are known.
+    fn identity_providers(&mut self, all: &Identities) {
+        const CHECK: &str = "identity_provider";
+        let mut issuers = Vec::new();
+        for provider in &all.oidc_providers {
+            let issuer = provider.issuer();
+            let name = provider_name(&issuer);
+            if all.account_of_provider(provider).is_none() {
+                let found = "begins no session: its document does not say whose it is, and the users and roles are \
+                             not of one account";
+                let remedy = "add the member \"AccountId\" to it".to_owned();
+                self.warn_of(&name, CHECK, found.to_owned(), remedy);
+            }
+            if !all.key_sets.contains_key(&issuer) {
+                let found = "begins no session: its keys are in no document";
+                let remedy = format!(
+                    "add what its jwks_uri gives ({issuer}/.well-known/openid-configuration names it), with the \
+                     member \"issuer\": \"{issuer}\""
+                );
+                self.warn_of(&name, CHECK, found.to_owned(), remedy);
+            }
+            issuers.push(issuer);
+        }
+        for issuer in all.key_sets.keys().filter(|one| !issuers.contains(one)) {
+            let found = "have no effect: the identity provider is in no document";
+            let remedy =
+                "add the output of aws iam get-open-id-connect-provider, or correct \"issuer\"";
+            self.warn_of(
+                &keys_name(issuer),
+                CHECK,
+                found.to_owned(),
+                remedy.to_owned(),
+            );
+        }
     }
 
     fn attachments(&mut self, all: &Identities, owner: &str, attached: &[String]) {
@@ -74,7 +111,7 @@ impl Checker {
             .policies(role, None)
             .map_or(Vec::new(), |all| all.identity);
         let concerns_logins = policies.iter().any(|one| one.policy.may_allow_connecting());
-        if !concerns_logins || trust.someone_may_be(role) {
+        if !concerns_logins || trust.someone_may_be(role) || trusts_provider(all, role) {
             return;
         }
         let found = match IamArn::parse(&role.arn) {

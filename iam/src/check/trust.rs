@@ -1,7 +1,7 @@
 //! Who can be a role: whom its trust policy names, and which sessions it has.
 
-use crate::actions::ASSUME_ROLE;
-use crate::arn::{IamArn, IamKind, SessionArn};
+use crate::actions::{ASSUME_ROLE, ASSUME_ROLE_WITH_WEB_IDENTITY};
+use crate::arn::{IamArn, IamKind, SessionArn, account_of};
 use crate::identity::{Identities, Owner, Principal};
 use crate::policy::principal::Listed;
 use crate::policy::{Effect, Policy, Statement};
@@ -31,7 +31,7 @@ impl Policy {
             Listed::Account(account) => Trusted::Account(account),
             Listed::Arn(arn) => Trusted::Arn(arn),
             Listed::UniqueId(id) => Trusted::UniqueId(id),
-            Listed::Federated | Listed::Service(_) | Listed::NoCaller => Trusted::Other,
+            Listed::Federated(_) | Listed::Service(_) | Listed::NoCaller => Trusted::Other,
         })
     }
 
@@ -54,18 +54,33 @@ impl Policy {
             .collect()
     }
 
+    /// The identity providers whose tokens its statements may let begin a session.
+    fn trusted_providers(&self) -> impl Iterator<Item = &str> {
+        let allowing = self.statements.iter().filter(|statement| {
+            let is_about = statement.has_action(ASSUME_ROLE_WITH_WEB_IDENTITY);
+            statement.effect == Effect::Allow && is_about
+        });
+        let lists = allowing.filter_map(|statement| statement.principals.as_ref());
+        let listed = lists.flat_map(|principals| &principals.listed);
+        listed.filter_map(|one| match one {
+            Listed::Federated(arn) => Some(arn.as_str()),
+            _ => None,
+        })
+    }
+
     /// The commands by which whom an identity provider vouches for may begin a session, if there are any.
     pub(crate) fn federated_commands(&self) -> Vec<&'static str> {
         let names_a_provider = |statement: &&Statement| {
             let mut listed = statement.principals.iter().flat_map(|list| &list.listed);
-            statement.effect == Effect::Allow && listed.any(|one| *one == Listed::Federated)
+            statement.effect == Effect::Allow
+                && listed.any(|one| matches!(one, Listed::Federated(_)))
         };
         let federated = self.statements.iter().filter(names_a_provider);
         let federated: Vec<&Statement> = federated.collect();
         let mut commands = vec![
             ("sts:AssumeRoleWithSAML", "assume-role-with-saml"),
             (
-                "sts:AssumeRoleWithWebIdentity",
+                ASSUME_ROLE_WITH_WEB_IDENTITY,
                 "assume-role-with-web-identity",
             ),
         ];
@@ -83,6 +98,19 @@ pub(super) struct Trust<'i> {
     roles: HashSet<(&'i str, &'i str)>,
     /// Roles that have sessions, and whether all of these are over.
     pub(super) sessions: HashMap<(&'i str, &'i str), bool>,
+}
+
+/// Whether the role's trust policy names an identity provider of its account whose keys are there.
+pub(super) fn trusts_provider(all: &Identities, role: &Principal) -> bool {
+    let mut named = role.trust_policy.iter().flat_map(Policy::trusted_providers);
+    named.any(|arn| {
+        let provider = arn.split_once(":oidc-provider/").map(|(_, url)| url);
+        let issuer = provider.map(|url| format!("https://{url}"));
+        let known = issuer.filter(|issuer| all.key_sets.contains_key(issuer));
+        let account = account_of(&role.arn);
+        account_of(arn) == account
+            && known.is_some_and(|issuer| all.oidc_provider(account, &issuer).is_some())
+    })
 }
 
 impl<'i> Trust<'i> {

@@ -2,6 +2,7 @@
 
 use super::shapes::{AccountDetails, RawTag};
 use crate::identity::{AccessKey, ClusterDescription, Tag};
+use crate::identity_provider::{KeySet, OidcProvider};
 use crate::policy::Policy;
 use std::collections::HashSet;
 
@@ -19,12 +20,21 @@ pub enum Document {
     ServiceControlPolicy(String, Box<Policy>),
     /// Condition keys for the request context, with their values.
     ContextEntries(Vec<(String, Vec<String>)>),
+    /// A provider of tokens that begin sessions.
+    OidcProvider(OidcProvider),
+    /// The keys that verify such tokens.
+    KeySet(KeySet),
 }
 
 impl Document {
     /// Whether the file holds a secret, and so must be private.
     pub(crate) fn has_secret(&self) -> bool {
         matches!(self, Self::Key(..))
+    }
+
+    /// Whether it has a say only in who begins a session, and none in a login.
+    pub(crate) fn is_for_sessions_alone(&self) -> bool {
+        matches!(self, Self::OidcProvider(_) | Self::KeySet(_))
     }
 }
 

@@ -8,6 +8,7 @@ use super::session::MAX_SESSION;
 use super::shapes::{AccountDetails, AttachedPolicy, ManagedPolicy, RawInlinePolicy};
 use crate::arn::{IamArn, account_of, is_account_id, is_aws_managed, is_iam_resource};
 use crate::identity::{Group, Identities, InlinePolicy, Owner, Principal};
+use crate::identity_provider::OidcProvider;
 use crate::policy::Policy;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,7 +72,10 @@ impl Document {
             Self::ClusterPolicy(policy) | Self::ServiceControlPolicy(_, policy) => {
                 policy.comes_from(file);
             }
-            Self::Cluster(..) | Self::ContextEntries(_) => {}
+            Self::Cluster(..)
+            | Self::ContextEntries(_)
+            | Self::OidcProvider(_)
+            | Self::KeySet(_) => {}
         }
     }
 }
@@ -104,8 +108,32 @@ pub(crate) fn add(
             add_service_control_policy(all, arn, *policy)
         }
         Document::ContextEntries(entries) => add_context_entries(all, entries),
+        Document::OidcProvider(provider) => add_oidc_provider(all, provider),
+        Document::KeySet(keys) => {
+            let issuer = keys.issuer.clone();
+            match all.key_sets.insert(issuer.clone(), keys) {
+                Some(_) => Err(format!("the keys of {issuer} are there twice")),
+                None => Ok(()),
+            }
+        }
     };
     added.map_err(BadDocument)
+}
+
+/// Adds an identity provider. An account has one of a URL; two that do not say whose they are could be the same.
+fn add_oidc_provider(all: &mut Identities, provider: OidcProvider) -> Result<(), String> {
+    let is_same = |known: &&OidcProvider| {
+        let accounts = known.account.as_ref().zip(provider.account.as_ref());
+        known.url == provider.url && accounts.is_none_or(|(known, other)| known == other)
+    };
+    if all.oidc_providers.iter().any(|known| is_same(&known)) {
+        return Err(format!(
+            "the identity provider {} is there twice; where two accounts have it, add \"AccountId\" to each",
+            provider.url
+        ));
+    }
+    all.oidc_providers.push(provider);
+    Ok(())
 }
 
 fn add_service_control_policy(

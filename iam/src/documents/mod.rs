@@ -8,11 +8,13 @@
 //! | `aws dsql get-cluster-policy` | the resource-based policy of the cluster |
 //! | `aws dsql get-cluster` | the status and the tags of a cluster |
 //! | `aws organizations describe-policy` | a service control policy |
+//! | `aws iam get-open-id-connect-provider` | a provider of tokens that begin sessions |
 //!
-//! Two things no command prints. The output of `assume-role` does not show what the session was
+//! Three things no command prints. The output of `assume-role` does not show what the session was
 //! narrowed by; a member `Request`, in the form of the command's own `--cli-input-json`, does. And
 //! `{"ContextEntries": […]}`, in the form of `aws iam simulate-custom-policy --context-entries`,
-//! holds condition keys that cannot be known here.
+//! holds condition keys that cannot be known here. `{"issuer": …, "keys": […]}` are the keys of an identity
+//! provider, as its `jwks_uri` gives them, with the member `issuer` added.
 //!
 //! `MaxSessionDuration`, which `aws iam get-role` prints and the export does not, may be added to a role.
 //!
@@ -21,6 +23,7 @@
 //! then what their absence says: AWS prints no other null, and one could hide a limit.
 
 mod document;
+mod identity_provider;
 mod merge;
 mod session;
 mod shapes;
@@ -111,6 +114,10 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
         service_control_policy(from_json(text)?)
     } else if shape.context_entries.is_some() {
         context_entries(from_json(text)?)
+    } else if shape.client_ids.is_some() {
+        identity_provider::provider(from_json(text)?)
+    } else if shape.keys.is_some() {
+        identity_provider::key_set(from_json(text)?)
     } else if shape.is_credentials() {
         Err(
             "credentials, without whose they are: write them as aws sts assume-role prints them, with the \
@@ -120,7 +127,8 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
     } else {
         Err(
             "not the output of get-account-authorization-details, create-access-key, \
-             assume-role, get-cluster-policy, get-cluster or describe-policy, nor ContextEntries"
+             assume-role, get-cluster-policy, get-cluster, describe-policy or \
+             get-open-id-connect-provider, nor ContextEntries, nor the keys of an identity provider"
                 .into(),
         )
     };

@@ -307,6 +307,12 @@ pub(super) struct Shape {
     pub(super) cluster_policy: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "given", rename = "identifier")]
     pub(super) cluster_identifier: Option<IgnoredAny>,
+    /// `aws iam get-open-id-connect-provider`
+    #[serde(default, deserialize_with = "given", rename = "ClientIDList")]
+    pub(super) client_ids: Option<IgnoredAny>,
+    /// What an identity provider's `jwks_uri` gives.
+    #[serde(default, deserialize_with = "given", rename = "keys")]
+    pub(super) keys: Option<IgnoredAny>,
     /// `aws sts get-session-token`, `get-federation-token`, and the AWS CLI's cache.
     #[serde(default, deserialize_with = "given")]
     pub(super) credentials: Option<IgnoredAny>,
@@ -371,6 +377,8 @@ impl Shape {
             self.organizations_policy.is_some(),
             self.cluster_policy.is_some(),
             self.cluster_identifier.is_some(),
+            self.client_ids.is_some(),
+            self.keys.is_some(),
         ];
         kinds.into_iter().filter(|is_there| *is_there).count()
     }

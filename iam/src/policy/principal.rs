@@ -26,6 +26,11 @@ impl<'c> RequestPrincipal<'c> {
         account_of(self.arn)
     }
 
+    /// Whether it is whoever an identity provider vouches for: `arn` is the provider's.
+    fn is_federated(&self) -> bool {
+        Arn::parse(self.arn).is_some_and(|arn| arn.resource.starts_with("oidc-provider/"))
+    }
+
     /// Whether it is a session of a service-linked role, which only a service of AWS's can create.
     pub(crate) fn is_service_linked(&self) -> bool {
         let role = self.role_arn.and_then(Arn::parse);
@@ -65,8 +70,8 @@ pub(crate) enum Listed {
     /// The unique id of a user or role, which AWS writes in the place of the ARN of one that was deleted, and
     /// replaces by the ARN of one that exists.
     UniqueId(String),
-    /// An identity provider: whoever it vouches for may be given a session.
-    Federated,
+    /// An identity provider, by its ARN or name: whoever it vouches for may be given a session.
+    Federated(String),
     /// A service, such as `lambda.amazonaws.com`.
     Service(String),
     /// A canonical user: nobody who can log in.
@@ -113,6 +118,9 @@ impl Principals {
         has_boundary: bool,
         effect: Effect,
     ) -> PrincipalMatch {
+        if caller.is_federated() {
+            return self.apply_to_federated(caller, effect);
+        }
         let cannot_be_told = self.may_have_id_of(caller);
         if !self.is_negated {
             return match self.principal_match(caller) {
@@ -130,6 +138,28 @@ impl Principals {
             PrincipalMatch::RequestPrincipal
         } else {
             PrincipalMatch::None
+        }
+    }
+
+    /// The same for whoever an identity provider vouches for. An Allow is about them where it names the provider; a
+    /// Deny also where it names everybody or the provider's account.
+    fn apply_to_federated(&self, caller: &RequestPrincipal<'_>, effect: Effect) -> PrincipalMatch {
+        let mut listed = self.listed.iter();
+        let names_provider =
+            |one: &Listed| matches!(one, Listed::Federated(arn) if arn == caller.arn);
+        let is_about = match (effect, self.is_negated) {
+            (Effect::Allow, false) => listed.any(names_provider),
+            (Effect::Allow, true) => false,
+            (Effect::Deny, false) => listed.any(|one| match one {
+                Listed::Everybody => true,
+                Listed::Account(account) => account == caller.account(),
+                one => names_provider(one),
+            }),
+            (Effect::Deny, true) => !listed.any(names_provider),
+        };
+        match is_about {
+            true => PrincipalMatch::RequestPrincipal,
+            false => PrincipalMatch::None,
         }
     }
 
@@ -198,7 +228,7 @@ impl<'de> Deserialize<'de> for RawPrincipals {
                 }
                 let kinds: [(_, Kind); 3] = [
                     (kinds.service, Listed::Service),
-                    (kinds.federated, |_| Listed::Federated),
+                    (kinds.federated, Listed::Federated),
                     (kinds.canonical_user, |_| Listed::NoCaller),
                 ];
                 for (list, kind) in kinds {
@@ -382,6 +412,37 @@ mod tests {
                 assert_eq!(named.apply(&USER, false, effect), user, "{value}");
                 assert_eq!(named.apply(&SESSION, false, effect), session, "{value}");
             }
+        }
+    }
+
+    #[test]
+    fn whom_an_identity_provider_vouches_for() {
+        let arn = "arn:aws:iam::012345678912:oidc-provider/oidc.example.com:8443/id";
+        let caller = RequestPrincipal {
+            arn,
+            role_arn: None,
+            unique_id: None,
+        };
+        let other = format!("{arn}/x");
+        for (value, allows, denies, denies_all_but) in [
+            (json!({"Federated": arn}), true, true, false),
+            (json!({"Federated": [other, arn]}), true, true, false),
+            (json!({ "Federated": other }), false, false, true),
+            (json!("*"), false, true, true),
+            (json!({"AWS": "*"}), false, true, true),
+            (json!({"AWS": "012345678912"}), false, true, true),
+            (json!({"AWS": "210987654321"}), false, false, true),
+            (json!({ "AWS": arn }), false, false, true),
+            (json!({ "Service": arn }), false, false, true),
+        ] {
+            let is_about = |is_negated, effect| {
+                let named = principals(value.clone(), is_negated);
+                named.apply(&caller, false, effect) != PrincipalMatch::None
+            };
+            assert_eq!(is_about(false, Effect::Allow), allows, "{value}");
+            assert_eq!(is_about(false, Effect::Deny), denies, "{value}");
+            assert_eq!(is_about(true, Effect::Deny), denies_all_but, "{value}");
+            assert!(!is_about(true, Effect::Allow), "{value}");
         }
     }
 

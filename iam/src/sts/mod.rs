@@ -13,10 +13,13 @@
 mod grant;
 mod refusal;
 mod request;
+mod token;
+mod web_identity;
 
 pub use grant::{Grant, NewKey};
 pub use refusal::{Code, StsError};
 pub use request::AssumeRole;
+pub use web_identity::{AssumeRoleWithWebIdentity, FederatedGrant, assume_role_with_web_identity};
 
 use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
 use crate::arn::account_of;
@@ -135,13 +138,8 @@ pub fn assume_role(
         )?;
     }
     // Who may not assume the role does not hear how long its sessions last.
-    let duration = duration(caller, role, request)?;
-    let expiration = environment
-        .now
-        .replace_nanosecond(0)
-        .ok()
-        .and_then(|now| now.checked_add(Duration::seconds(duration.into())))
-        .ok_or_else(|| invalid("the time is out of range"))?;
+    let duration = duration(caller.session.is_some(), role, request)?;
+    let expiration = end(environment.now, duration)?;
     let name = &request.role_session_name;
     let (partition, account) = (arn.partition, arn.account);
     Ok(Grant {
@@ -163,12 +161,17 @@ pub fn assume_role(
     })
 }
 
-/// What policies can ask about the request.
-fn context(
-    caller: &Authenticated<'_>,
+/// When a session ends that begins now and lasts so many seconds.
+fn end(now: UtcDateTime, duration: u32) -> Result<UtcDateTime, StsError> {
+    let now = now.replace_nanosecond(0).ok();
+    now.and_then(|now| now.checked_add(Duration::seconds(duration.into())))
+        .ok_or_else(|| invalid("the time is out of range"))
+}
+
+/// What policies can ask about a request whose session would be one of `role`, but for who asks.
+fn role_context(
     role: &Principal,
     request: &AssumeRole,
-    (tags, transitive_tag_keys, source_identity): (&[Tag], &[String], Option<&str>),
     environment: &StsEnvironment<'_>,
 ) -> Context {
     let StsEnvironment {
@@ -189,14 +192,30 @@ fn context(
     ] {
         context.remove_prefix(prefix);
     }
-    add_principal(&mut context, now, caller.principal, caller.session);
-    let account = account_of(&role.arn);
-    context.set("aws:ResourceAccount", account);
+    context.set("aws:ResourceAccount", account_of(&role.arn));
     for (key, value) in &role.tags {
         context.set(&format!("aws:ResourceTag/{key}"), value);
         context.set(&format!("iam:ResourceTag/{key}"), value);
     }
     context.set("sts:RoleSessionName", &request.role_session_name);
+    context
+}
+
+/// What policies can ask about the request.
+fn context(
+    caller: &Authenticated<'_>,
+    role: &Principal,
+    request: &AssumeRole,
+    (tags, transitive_tag_keys, source_identity): (&[Tag], &[String], Option<&str>),
+    environment: &StsEnvironment<'_>,
+) -> Context {
+    let mut context = role_context(role, request, environment);
+    add_principal(
+        &mut context,
+        environment.now,
+        caller.principal,
+        caller.session,
+    );
     if let Some(id) = &request.external_id {
         context.set("sts:ExternalId", id);
     }

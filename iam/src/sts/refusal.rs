@@ -7,12 +7,16 @@ pub enum Code {
     AccessDenied,
     /// The session of the access key is over.
     ExpiredToken,
+    /// The token of an identity provider is over.
+    ExpiredTokenException,
     /// The request's authorization is not complete, or not in valid form.
     IncompleteSignature,
     /// There is no such action.
     InvalidAction,
     /// The access key or its session token is not known.
     InvalidClientTokenId,
+    /// The token of an identity provider is none that is accepted.
+    InvalidIdentityToken,
     /// A session policy is none.
     MalformedPolicyDocument,
     /// The request has no authorization.
@@ -33,9 +37,11 @@ impl Code {
         match self {
             Self::AccessDenied => "AccessDenied",
             Self::ExpiredToken => "ExpiredToken",
+            Self::ExpiredTokenException => "ExpiredTokenException",
             Self::IncompleteSignature => "IncompleteSignature",
             Self::InvalidAction => "InvalidAction",
             Self::InvalidClientTokenId => "InvalidClientTokenId",
+            Self::InvalidIdentityToken => "InvalidIdentityToken",
             Self::MalformedPolicyDocument => "MalformedPolicyDocument",
             Self::MissingAuthenticationToken => "MissingAuthenticationToken",
             Self::PackedPolicyTooLarge => "PackedPolicyTooLarge",
@@ -53,8 +59,10 @@ impl Code {
             | Self::InvalidClientTokenId
             | Self::MissingAuthenticationToken
             | Self::SignatureDoesNotMatch => 403,
-            Self::IncompleteSignature
+            Self::ExpiredTokenException
+            | Self::IncompleteSignature
             | Self::InvalidAction
+            | Self::InvalidIdentityToken
             | Self::MalformedPolicyDocument
             | Self::PackedPolicyTooLarge
             | Self::Throttling

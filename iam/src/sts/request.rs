@@ -204,8 +204,9 @@ pub(super) fn source_identity<'r>(
     }
 }
 
+/// How long the session lasts, in seconds. A session that asks (`by_session`) gets an hour at the most.
 pub(super) fn duration(
-    caller: &Authenticated<'_>,
+    by_session: bool,
     role: &Principal,
     request: &AssumeRole,
 ) -> Result<u32, StsError> {
@@ -215,7 +216,7 @@ pub(super) fn duration(
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
         ));
     }
-    if caller.session.is_some() && asked_for > HOUR {
+    if by_session && asked_for > HOUR {
         return Err(invalid(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by \
              role chaining.",

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `POST /`, signed, `Action=AssumeRole` | a session of a role, stored where the server finds it |
 //! | `POST /`, signed, `Action=GetCallerIdentity` | who signed it |
+//! | `POST /`, `Action=AssumeRoleWithWebIdentity` | a session of a role, for a token of an identity provider |
 //! | `GET /credentials` with the token | a session of the role of `--container-role`, if that is given |
 //!
 //! Anything else is refused. A request has bounded size and time, and there is a bounded number of
@@ -13,6 +14,7 @@
 
 mod answer;
 mod query;
+mod verification;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,7 +26,10 @@ use clap::Args;
 use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
 use dsql_iam_core::session_store::{self, StoredSession};
 use dsql_iam_core::sigv4::{ReceivedRequest, SignedRequest};
-use dsql_iam_core::sts::{AssumeRole, Grant, NewKey, StsEnvironment, StsError, caller_with_secret};
+use dsql_iam_core::sts::{
+    AssumeRole, AssumeRoleWithWebIdentity, Grant, NewKey, StsEnvironment, StsError,
+    assume_role_with_web_identity, caller_with_secret,
+};
 use dsql_iam_core::{
     Authenticated, ConnectionFacts, Identities, PresentedCredentials, is_same_secret,
 };
@@ -306,8 +311,8 @@ impl State {
         identities: &Identities,
         peer: SocketAddr,
     ) -> Result<Answer, Fault> {
-        if let Some(refusal) = query::federated(&received) {
-            return Err(refusal.into());
+        if let Some(request) = query::unsigned(&received)? {
+            return self.with_web_identity(&request, identities, peer);
         }
         let signed = SignedRequest::parse(received)?;
         let stored = self.stored(signed.access_key_id())?;
@@ -323,6 +328,24 @@ impl State {
                 Ok(query::assumed_role(&grant, &key))
             }
         }
+    }
+
+    /// Begins a session for whoever has a token of an identity provider.
+    fn with_web_identity(
+        &self,
+        request: &AssumeRoleWithWebIdentity,
+        identities: &Identities,
+        peer: SocketAddr,
+    ) -> Result<Answer, Fault> {
+        // The request does not say which region it is for.
+        let environment = self.environment(identities, "", peer);
+        let verify = verification::is_signed;
+        let begun = assume_role_with_web_identity(request, &environment, verify)?;
+        let key = self.store(&begun.grant, &begun.provider, environment.now)?;
+        let (arn, end) = (&begun.grant.arn, begun.grant.expiration_text());
+        let (provider, subject) = (&begun.provider, query::printable(&begun.subject));
+        eprintln!("dsql-iam: {subject} of {provider} began {arn} until {end}");
+        Ok(query::assumed_role_with_web_identity(&begun, &key))
     }
 
     /// The session of an access key that was begun here.
@@ -357,13 +380,17 @@ impl State {
         environment: &StsEnvironment<'_>,
     ) -> Result<(Grant, NewKey), Fault> {
         let grant = dsql_iam_core::sts::assume_role(caller, request, environment)?;
-        let directory = &self.arguments.place.iam_directory;
-        let owner = &caller.principal.arn;
-        let quota = self.arguments.session_quota;
-        let key = sessions::begin(&grant, owner, quota, directory, environment.now)?;
+        let key = self.store(&grant, &caller.principal.arn, environment.now)?;
         let end = grant.expiration_text();
         eprintln!("dsql-iam: {} began {} until {end}", caller.arn(), grant.arn);
         Ok((grant, key))
+    }
+
+    /// Stores the session, which counts for `owner`.
+    fn store(&self, grant: &Grant, owner: &str, now: UtcDateTime) -> Result<NewKey, Fault> {
+        let directory = &self.arguments.place.iam_directory;
+        let quota = self.arguments.session_quota;
+        Ok(sessions::begin(grant, owner, quota, directory, now)?)
     }
 }
 

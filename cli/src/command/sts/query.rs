@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use aws_smithy_xml::encode::{ScopeWriter, XmlWriter};
 use dsql_iam_core::sigv4::ReceivedRequest;
-use dsql_iam_core::sts::{AssumeRole, Code, Grant, NewKey, StsError};
+use dsql_iam_core::sts::{
+    AssumeRole, AssumeRoleWithWebIdentity, Code, FederatedGrant, Grant, NewKey, StsError,
+};
 use dsql_iam_core::{Authenticated, is_hidden};
 
 use super::answer::{Answer, request_id};
@@ -40,35 +42,52 @@ fn invalid(message: impl Into<String>) -> StsError {
 /// # Errors
 /// [`Code::InvalidAction`] or [`Code::ValidationError`].
 pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, StsError> {
-    let mut types = received.headers.iter();
-    let content_type = types.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    let is_form = content_type.is_some_and(|(_, value)| {
-        let kind = value.split(';').next().unwrap_or_default();
-        kind.trim().eq_ignore_ascii_case(FORM)
-    });
-    if !is_form {
-        return Err(invalid(format!("The content type has to be {FORM}.")));
-    }
-    let mut parameters = BTreeMap::new();
-    for (name, value) in form_urlencoded::parse(received.body) {
-        if parameters
-            .insert(name.to_string(), value.into_owned())
-            .is_some()
-        {
-            return Err(invalid(format!("Duplicate parameter {name}.")));
-        }
-    }
-    let mut parameters = Parameters(parameters);
-    let (action, version) = (parameters.take("Action"), parameters.take("Version"));
-    let (action, version) = (action.unwrap_or_default(), version.unwrap_or_default());
+    let mut parameters = Parameters::of(received)?;
+    let (action, version) = parameters.action();
     let parsed = match (action.as_str(), version.as_str()) {
         ("AssumeRole", VERSION) => Action::AssumeRole(parameters.assume_role()?),
         ("GetCallerIdentity", VERSION) => Action::GetCallerIdentity,
         _ => return Err(no_operation(&action, &version)),
     };
-    match parameters.0.keys().next() {
-        None => Ok(parsed),
-        Some(name) => Err(invalid(format!("Parameter {name} is not known."))),
+    parameters.end()?;
+    Ok(parsed)
+}
+
+impl Parameters {
+    fn of(received: &ReceivedRequest<'_>) -> Result<Self, StsError> {
+        let mut types = received.headers.iter();
+        let content_type = types.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let is_form = content_type.is_some_and(|(_, value)| {
+            let kind = value.split(';').next().unwrap_or_default();
+            kind.trim().eq_ignore_ascii_case(FORM)
+        });
+        if !is_form {
+            return Err(invalid(format!("The content type has to be {FORM}.")));
+        }
+        let mut parameters = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(received.body) {
+            if parameters
+                .insert(name.to_string(), value.into_owned())
+                .is_some()
+            {
+                return Err(invalid(format!("Duplicate parameter {name}.")));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The action and its version.
+    fn action(&mut self) -> (String, String) {
+        let (action, version) = (self.take("Action"), self.take("Version"));
+        (action.unwrap_or_default(), version.unwrap_or_default())
+    }
+
+    /// Checks that nothing is left.
+    fn end(self) -> Result<(), StsError> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(invalid(format!("Parameter {name} is not known."))),
+        }
     }
 }
 
@@ -77,21 +96,31 @@ fn no_operation(action: &str, version: &str) -> StsError {
     StsError::new(Code::InvalidAction, message)
 }
 
-/// The refusal of what clients do not sign, since an identity provider's assertion is in it; `None` if the
-/// request asks for anything else.
-pub fn federated(received: &ReceivedRequest<'_>) -> Option<StsError> {
-    let value = |wanted: &str| {
-        let mut pairs = form_urlencoded::parse(received.body);
-        let found = pairs.find(|(name, _)| name == wanted);
-        found.map(|(_, value)| value).unwrap_or_default()
-    };
-    let action = value("Action");
-    ["AssumeRoleWithSAML", "AssumeRoleWithWebIdentity"]
-        .contains(&&*action)
-        .then(|| {
-            no_operation(&action, &value("Version"))
-                .because("what an identity provider vouches for cannot be checked here")
-        })
+/// What clients do not sign, since an identity provider vouches for whoever asks; `None` if the request asks for
+/// anything else. A signature that is there all the same is not looked at.
+///
+/// # Errors
+/// As [`parse`]; also for a SAML assertion, which cannot be verified here.
+pub fn unsigned(
+    received: &ReceivedRequest<'_>,
+) -> Result<Option<AssumeRoleWithWebIdentity>, StsError> {
+    let mut pairs = form_urlencoded::parse(received.body);
+    let action = pairs.find(|(name, _)| name == "Action");
+    match action.as_ref().map(|(_, value)| &**value) {
+        Some("AssumeRoleWithWebIdentity" | "AssumeRoleWithSAML") => {}
+        _ => return Ok(None),
+    }
+    let mut parameters = Parameters::of(received)?;
+    match parameters.action() {
+        (action, version) if action == "AssumeRoleWithWebIdentity" && version == VERSION => {}
+        (action, version) => {
+            return Err(no_operation(&action, &version)
+                .because("SAML assertions of an identity provider cannot be verified here"));
+        }
+    }
+    let request = parameters.assume_role_with_web_identity()?;
+    parameters.end()?;
+    Ok(Some(request))
 }
 
 impl Parameters {
@@ -134,18 +163,7 @@ impl Parameters {
             )
             .because("codes of devices for multi-factor authentication cannot be checked here"));
         }
-        let duration = self.take("DurationSeconds").map(|text| {
-            let fault = |_| invalid("DurationSeconds is not a whole number of seconds");
-            text.parse::<u32>().map_err(fault)
-        });
         Ok(AssumeRole {
-            role_arn: self.needed("RoleArn")?,
-            role_session_name: self.needed("RoleSessionName")?,
-            duration_seconds: duration.transpose()?,
-            policy: self.take("Policy"),
-            policy_arns: self.members("PolicyArns", |parameters, member| {
-                Ok(parameters.take(&format!("{member}.arn")))
-            })?,
             tags: self.members("Tags", |parameters, member| {
                 let Some(key) = parameters.take(&format!("{member}.Key")) else {
                     return Ok(None);
@@ -158,6 +176,37 @@ impl Parameters {
             })?,
             external_id: self.take("ExternalId"),
             source_identity: self.take("SourceIdentity"),
+            ..self.session()?
+        })
+    }
+
+    /// What every session is asked for with.
+    fn session(&mut self) -> Result<AssumeRole, StsError> {
+        let duration = self.take("DurationSeconds").map(|text| {
+            let fault = |_| invalid("DurationSeconds is not a whole number of seconds");
+            text.parse::<u32>().map_err(fault)
+        });
+        Ok(AssumeRole {
+            role_arn: self.needed("RoleArn")?,
+            role_session_name: self.needed("RoleSessionName")?,
+            duration_seconds: duration.transpose()?,
+            policy: self.take("Policy"),
+            policy_arns: self.members("PolicyArns", |parameters, member| {
+                Ok(parameters.take(&format!("{member}.arn")))
+            })?,
+            ..AssumeRole::default()
+        })
+    }
+
+    fn assume_role_with_web_identity(&mut self) -> Result<AssumeRoleWithWebIdentity, StsError> {
+        if self.take("ProviderId").is_some() {
+            return Err(invalid(
+                "ProviderId is for OAuth 2.0 access tokens, which are not supported: send an OpenID Connect ID token.",
+            ));
+        }
+        Ok(AssumeRoleWithWebIdentity {
+            role: self.session()?,
+            token: self.needed("WebIdentityToken")?,
         })
     }
 }
@@ -183,26 +232,38 @@ pub fn caller_identity(caller: &Authenticated<'_>) -> Answer {
 
 /// The answer to `AssumeRole`.
 pub fn assumed_role(grant: &Grant, key: &NewKey) -> Answer {
-    respond("AssumeRole", |result| {
-        let mut user = result.start_el("AssumedRoleUser").finish();
-        if let Some(id) = &grant.assumed_role_id {
-            element(&mut user, "AssumedRoleId", id);
-        }
-        element(&mut user, "Arn", &grant.arn);
-        user.finish();
-        let mut credentials = result.start_el("Credentials").finish();
-        element(&mut credentials, "AccessKeyId", &key.id);
-        element(&mut credentials, "SecretAccessKey", &key.secret);
-        element(&mut credentials, "SessionToken", &key.session_token);
-        element(&mut credentials, "Expiration", &expiration(grant));
-        credentials.finish();
-        if let Some(size) = grant.packed_policy_size {
-            element(result, "PackedPolicySize", &size.to_string());
-        }
-        if let Some(identity) = &grant.source_identity {
-            element(result, "SourceIdentity", identity);
-        }
+    respond("AssumeRole", |result| session(result, grant, key))
+}
+
+/// The answer to `AssumeRoleWithWebIdentity`.
+pub fn assumed_role_with_web_identity(federated: &FederatedGrant, key: &NewKey) -> Answer {
+    respond("AssumeRoleWithWebIdentity", |result| {
+        element(result, "SubjectFromWebIdentityToken", &federated.subject);
+        element(result, "Audience", &federated.audience);
+        session(result, &federated.grant, key);
+        element(result, "Provider", &federated.provider);
     })
+}
+
+fn session(result: &mut ScopeWriter<'_, '_>, grant: &Grant, key: &NewKey) {
+    let mut user = result.start_el("AssumedRoleUser").finish();
+    if let Some(id) = &grant.assumed_role_id {
+        element(&mut user, "AssumedRoleId", id);
+    }
+    element(&mut user, "Arn", &grant.arn);
+    user.finish();
+    let mut credentials = result.start_el("Credentials").finish();
+    element(&mut credentials, "AccessKeyId", &key.id);
+    element(&mut credentials, "SecretAccessKey", &key.secret);
+    element(&mut credentials, "SessionToken", &key.session_token);
+    element(&mut credentials, "Expiration", &expiration(grant));
+    credentials.finish();
+    if let Some(size) = grant.packed_policy_size {
+        element(result, "PackedPolicySize", &size.to_string());
+    }
+    if let Some(identity) = &grant.source_identity {
+        element(result, "SourceIdentity", identity);
+    }
 }
 
 /// The answer to what is refused.
@@ -330,6 +391,74 @@ mod tests {
             assert_eq!(read(body, FORM).err().unwrap().code, code, "{body}");
         }
         assert!(read(ASSUME, "application/json").is_err());
+    }
+
+    fn read_unsigned(body: &str) -> Result<Option<AssumeRoleWithWebIdentity>, StsError> {
+        unsigned(&ReceivedRequest {
+            method: "POST",
+            path: "/",
+            headers: &[("Content-Type", FORM)],
+            body: body.as_bytes(),
+        })
+    }
+
+    #[test]
+    fn a_token_takes_the_place_of_a_signature_for_one_action_alone() {
+        let body =
+            "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=a%3Ab&RoleSessionName=me";
+        let more =
+            "&WebIdentityToken=a.b.c&DurationSeconds=900&PolicyArns.member.1.arn=p&Policy=%7B%7D";
+        let request = read_unsigned(&format!("{body}{more}")).unwrap().unwrap();
+        let expected = AssumeRole {
+            role_arn: "a:b".into(),
+            role_session_name: "me".into(),
+            duration_seconds: Some(900),
+            policy: Some("{}".into()),
+            policy_arns: vec!["p".into()],
+            ..AssumeRole::default()
+        };
+        assert_eq!((request.role, request.token.as_str()), (expected, "a.b.c"));
+        for (more, code) in [
+            ("", Code::ValidationError),
+            (
+                "&WebIdentityToken=a&WebIdentityToken=b",
+                Code::ValidationError,
+            ),
+            (
+                "&WebIdentityToken=a&Action=AssumeRole",
+                Code::ValidationError,
+            ),
+            ("&WebIdentityToken=a&ProviderId=p", Code::ValidationError),
+            ("&WebIdentityToken=a&ExternalId=e", Code::ValidationError),
+            (
+                "&WebIdentityToken=a&Tags.member.1.Key=k",
+                Code::ValidationError,
+            ),
+            (
+                "&WebIdentityToken=a&SourceIdentity=s",
+                Code::ValidationError,
+            ),
+        ] {
+            let refusal = read_unsigned(&format!("{body}{more}")).err().unwrap();
+            assert_eq!(refusal.code, code, "{more}");
+        }
+        let later = body.replace("2011-06-15", "2012-06-15");
+        assert_eq!(
+            read_unsigned(&later).err().unwrap().code,
+            Code::InvalidAction
+        );
+        let saml = "Action=AssumeRoleWithSAML&Version=2011-06-15";
+        assert_eq!(read_unsigned(saml).err().unwrap().code, Code::InvalidAction);
+        // All others have to be signed.
+        for body in [
+            ASSUME,
+            "",
+            "Version=2011-06-15",
+            &format!("{ASSUME}&Action=AssumeRoleWithWebIdentity"),
+        ] {
+            assert!(read_unsigned(body).unwrap().is_none(), "{body}");
+        }
+        assert!(read(&format!("{body}{more}"), FORM).is_err());
     }
 
     #[test]
