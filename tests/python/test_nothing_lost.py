@@ -80,7 +80,8 @@ class Client(threading.Thread):
         try:
             self.connection.execute(statement)
         except psycopg.Error as error:
-            if not self.connection.broken:
+            # One without an SQLSTATE is the client's own: of a socket that was closed it may not know yet.
+            if error.sqlstate and not self.connection.broken:
                 self.failure = error
             raise psycopg.OperationalError from error
 
