@@ -247,6 +247,9 @@ impl Bench<'_> {
         write(small.join("long-session.json"), &long)?;
         for entry in fs::read_dir(&small)? {
             let path = entry?.path();
+            if path.is_dir() {
+                continue;
+            }
             let name = path.file_name().context("a document has no name")?;
             let document = serde_json::from_slice(&fs::read(&path)?)?;
             write(large.join(name), &document)?;
