@@ -136,17 +136,7 @@ impl<'a> Who<'a> {
     fn of(given: &'a str, token: Option<&Token<'_>>, environment: &LoginEnvironment<'a>) -> Self {
         let identities: &'a Identities = environment.identities;
         let key = token.and_then(|token| identities.access_key(&token.credential.access_key_id));
-        let made_up = |arn: String| RoleSession {
-            arn,
-            assumed_role_id: None,
-            issued_at: environment.now,
-            has_mfa: false,
-            source_identity: None,
-            tags: Vec::new(),
-            transitive_tag_keys: Vec::new(),
-            policies: None,
-            has_hidden_policies: false,
-        };
+        let made_up = |arn: String| RoleSession::plain(arn, environment.now);
         if let Some(session) = SessionArn::parse(given) {
             let is_it =
                 |key: &&AccessKey| matches!(&key.owner, Owner::Session(one) if one.arn == given);

@@ -37,7 +37,7 @@ pub enum CheckOutcome {
     NotChecked(String),
 }
 
-/// What is said of a signature that is not there.
+/// The sentence for a signature that is not there.
 const NO_SIGNATURE: &str = "the token was given without its signature; a login needs it";
 
 impl CheckOutcome {

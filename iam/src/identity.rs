@@ -96,10 +96,15 @@ impl RoleSession {
                 format!("arn:{partition}:sts::{account}:assumed-role/{name}/{SIMULATED}")
             },
         );
+        Self::plain(arn, now)
+    }
+
+    /// A session of this ARN that began then, and of which nothing else is known: nothing narrows it.
+    pub(crate) fn plain(arn: String, issued_at: UtcDateTime) -> Self {
         Self {
             arn,
             assumed_role_id: None,
-            issued_at: now,
+            issued_at,
             has_mfa: false,
             source_identity: None,
             tags: Vec::new(),

@@ -241,7 +241,7 @@ impl Arguments {
     }
 }
 
-/// What the database decides after IAM, and what neither of the two is asked about.
+/// The checks that the database makes after IAM, and those that neither of the two is asked about.
 fn behind_iam(
     role: &str,
     diagnosis: &Diagnosis,

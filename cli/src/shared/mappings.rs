@@ -132,7 +132,7 @@ fn json_objects(text: &str) -> Result<Vec<Row>, String> {
     rows.collect()
 }
 
-/// What stands between two columns.
+/// The text between two columns.
 #[derive(Clone, Copy, PartialEq)]
 enum Separator {
     /// A bar, as psql draws it.
@@ -338,7 +338,7 @@ fn records(lines: &[&str]) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// What has been read of a record.
+/// The part of a record that has been read.
 #[derive(Default)]
 struct Record {
     arn: Option<String>,

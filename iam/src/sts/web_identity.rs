@@ -20,7 +20,7 @@ use crate::policy::{Context, Policy, RequestPrincipal};
 use crate::time::CLOCK_SKEW;
 use time::UtcDateTime;
 
-/// What AWS says of a token that it cannot verify.
+/// AWS's words for a token that it cannot verify.
 const NOT_VALIDATED: &str = "The web identity token that was passed could not be validated.";
 /// The claims that a trust policy can ask about, as condition keys of the provider.
 const KEYS: [&str; 5] = ["amr", "aud", "email", "oaud", "sub"];

@@ -1,4 +1,4 @@
-//! What was measured, as tables for a page.
+//! The measured figures, as tables for a page.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

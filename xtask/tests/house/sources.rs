@@ -20,7 +20,7 @@ pub struct Module {
     pub is_inline: bool,
     /// The names that `use` brings in, and what each stands for.
     pub imported: BTreeMap<String, Names>,
-    /// What the code names: the paths in it, and the imports that only this module has.
+    /// The names in the code: the paths in it, and the imports that only this module has.
     pub named: BTreeSet<Names>,
 }
 

@@ -1,4 +1,4 @@
-//! What a change of the documents opens and closes.
+//! The cells that a change of the documents opens and closes.
 
 use std::collections::BTreeMap;
 

@@ -38,7 +38,7 @@ impl Expected {
     }
 }
 
-/// What came of an expectation.
+/// The outcome of an expectation.
 pub struct Compared {
     principal: String,
     /// the role, what is expected, and under which circumstances

@@ -1,4 +1,4 @@
-//! What everybody is asked about.
+//! The question that is asked about everybody.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use time::UtcDateTime;
 
 use crate::shared::mappings::Mapping;
 
-/// What everybody is judged by.
+/// The cluster, mappings, time and address that everybody is judged by.
 pub struct Question<'q> {
     pub cluster: &'q Cluster,
     pub mappings: Option<&'q [Mapping]>,

@@ -71,7 +71,7 @@ pub fn summary(survey: &Survey) -> String {
     }
 }
 
-/// What decides, in a line.
+/// The deciding reason, in a line.
 pub fn because(cell: &Cell<'_>) -> String {
     let mut parts: Vec<&str> = Vec::new();
     if !cell.reason.is_empty() {

@@ -1,9 +1,9 @@
 //! Facts about the account that are arguments of the command.
 
-/// What is said where the account is not known.
+/// The sentence for an account that is not known.
 pub const NO_ACCOUNT: &str = "the account is not in the input: give --account-id";
 
-/// What the command was told about the account.
+/// The account and the cluster, as the command was told them.
 #[derive(Default, Clone)]
 pub struct Facts {
     /// the id of the account

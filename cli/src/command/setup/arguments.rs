@@ -8,7 +8,7 @@ use clap::Args;
 pub(super) const PRELOAD: &str = "shared_preload_libraries";
 /// The roles that keep their passwords.
 pub(super) const EXEMPT_ROLES: &str = "dsql_iam.exempt_roles";
-/// What setup always sets, behind `dsql_iam.`.
+/// The settings that setup always writes, behind `dsql_iam.`.
 pub(super) const SETTINGS: [&str; 4] = ["account_id", "region", "cluster_id", "iam_directory"];
 
 /// What `--like-dsql` sets, where it costs nothing: isolation, time zone, `CREATE INDEX ASYNC`, and the connections
