@@ -1,7 +1,7 @@
 //! `cargo xtask reproducible`: the library is built twice, in two folders, and has to be the same.
 //! Being there, it is looked at for what it must not use.
 //!
-//! docs/supply-chain.md says how others repeat the build.
+//! docs/engineering.md says how others repeat the build.
 
 use std::ffi::OsString;
 use std::fs;
