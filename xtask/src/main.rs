@@ -19,23 +19,19 @@ mod deny;
 mod directory;
 mod environment;
 mod fetched;
-#[cfg(test)]
-mod fidelity;
 mod fuzz;
 mod hosts;
 mod image;
 mod in_server;
-#[cfg(test)]
-mod links;
 mod lint;
 mod mirror;
 mod package;
+mod pages;
 mod ports;
 mod postgres;
 mod postmaster;
 mod prerequisites;
 mod random;
-mod readme;
 mod release;
 mod reproducible;
 mod run;

@@ -17,8 +17,8 @@ use crate::directory::Directory;
 use crate::postgres::{Postgres, SUPPORTED};
 use crate::server::Options;
 use crate::{
-    apt, arm64, core, environment, image, in_server, package, ports, prerequisites, readme, run,
-    up, workspace,
+    apt, arm64, core, environment, image, in_server, package, pages, ports, prerequisites, run, up,
+    workspace,
 };
 
 mod packages;
@@ -485,7 +485,7 @@ impl Suite {
 
     /// Runs what the documents show, with the clients of the steps before.
     fn readme(&self) -> Result<()> {
-        let tools = readme::Tools {
+        let tools = pages::Tools {
             without_node: Self::node_modules()?.err(),
             python: self.python_environment()?,
             without_go: apt::go_fault(),
@@ -493,7 +493,7 @@ impl Suite {
             target: self.target.clone(),
             major: self.postgres()?.major,
         };
-        readme::run(self.variables(), &tools)
+        pages::run(self.variables(), &tools)
     }
 
     /// Runs the end-to-end tests in Rust.

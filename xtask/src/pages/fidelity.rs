@@ -4,39 +4,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::{Cell, Page};
 use crate::workspace;
 
-/// Whether the last column of this table holds tests, by the row of its names.
-fn has_tests(names: &str) -> bool {
-    cells(names).last().is_some_and(|name| *name == "test")
-}
-
-/// The cells of a row. A bar inside of one is not used there.
-fn cells(row: &str) -> Vec<&str> {
-    let inner = row.trim().trim_start_matches('|').trim_end_matches('|');
-    inner.split('|').map(str::trim).collect()
-}
-
-/// What is between backticks.
-fn quoted(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
-}
-
-/// The rows that have a column of tests.
-fn rows(page: &str) -> Vec<&str> {
-    let mut rows = Vec::new();
-    let mut in_table = false;
-    let mut lines = page.lines().peekable();
-    while let Some(line) = lines.next() {
-        let is_row = line.starts_with('|');
-        if is_row && lines.peek().is_some_and(|next| next.starts_with("|---")) {
-            in_table = has_tests(line);
-            lines.next();
-        } else if is_row && in_table {
-            rows.push(line);
-        }
-    }
-    rows
+/// The rows that have a column of tests, which is the last.
+fn rows(page: &Page) -> impl Iterator<Item = &Vec<Cell>> {
+    let with_tests = page.tables.iter().filter(|table| {
+        let names = table.first();
+        names
+            .and_then(|names| names.last())
+            .is_some_and(|name| name.text == "test")
+    });
+    with_tests.flat_map(|table| &table[1..])
 }
 
 /// The file that a test is in, and how it is defined there; `None` for what is no file's.
@@ -86,33 +65,32 @@ fn place(root: &Path, test: &str) -> Option<(PathBuf, Option<String>)> {
     })
 }
 
-/// What is wrong with the page, row by row.
-fn faults(root: &Path, page: &str) -> Vec<String> {
+/// The faults of the page.
+fn faults(root: &Path, page: &Page) -> Vec<String> {
     let mut faults = Vec::new();
     for row in rows(page) {
-        let cells = cells(row);
-        let (Some(behaviour), Some(tests)) = (cells.first(), cells.last()) else {
+        let [behaviour, .., tests] = row.as_slice() else {
             continue;
         };
-        if tests.starts_with("none: ") {
+        if tests.text.starts_with("none: ") {
             continue;
         }
-        if quoted(tests).next().is_none() {
-            faults.push(format!("no test: {behaviour}"));
+        if tests.code.is_empty() {
+            faults.push(format!("no test: {}", behaviour.text));
         }
-        for test in quoted(tests).filter(|test| !is_path(test)) {
-            if !is_there(root, test) {
-                faults.push(format!("no such test: {test}"));
-            }
-        }
+        let others = tests.code.iter().filter(|test| !is_path(test));
+        faults.extend(gone(root, others));
     }
     // Tests are named in other tables and between them too.
-    for test in quoted(page).filter(|test| is_path(test)) {
-        if !is_there(root, test) {
-            faults.push(format!("no such test: {test}"));
-        }
-    }
+    let named = page.code.iter().filter(|code| is_path(code));
+    faults.extend(gone(root, named));
     faults
+}
+
+/// A sentence for each of these tests that does not exist.
+fn gone<'t>(root: &Path, tests: impl Iterator<Item = &'t String>) -> impl Iterator<Item = String> {
+    let gone = tests.filter(move |test| !is_there(root, test));
+    gone.map(|test| format!("no such test: {test}"))
 }
 
 /// Whether it looks like the name of a test in a module: `::1` does not.
@@ -145,8 +123,8 @@ fn is_there(root: &Path, test: &str) -> bool {
 #[test]
 fn each_behaviour_names_a_test_that_exists() {
     let root = workspace::root();
-    let page = fs::read_to_string(root.join("docs/fidelity.md")).unwrap();
-    assert!(rows(&page).len() > 100);
+    let page = Page::of(&root.join("docs/fidelity.md")).unwrap();
+    assert!(rows(&page).count() > 100);
     assert_eq!(faults(root, &page), Vec::<String>::new());
 }
 
@@ -170,7 +148,7 @@ fn a_row_without_a_test_and_a_test_that_is_gone_are_faults() {
 Between them: `iam::gone::too`, `mappings.rs::only_admin_grants`.
 ";
     assert_eq!(
-        faults(workspace::root(), page),
+        faults(workspace::root(), &Page::read(page)),
         [
             "no test: b",
             "no test: f",
