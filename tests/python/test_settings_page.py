@@ -1,4 +1,4 @@
-"""docs/settings.md and README.md against the settings that the server has."""
+"""docs/settings.md against the settings that the server has."""
 
 import os
 import pathlib
@@ -8,7 +8,6 @@ import pytest
 
 ROOT = pathlib.Path(os.environ["WORKSPACE"])
 PAGE = (ROOT / "docs/settings.md").read_text()
-README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -45,29 +44,3 @@ def test_the_page_has_each_setting_as_it_is(settings):
 def test_the_page_has_a_section_for_each_setting(settings):
     sections = re.findall(r"^### (\S+)\n\n(.+)", PAGE, re.MULTILINE)
     assert sorted(name for name, _ in sections) == sorted(settings)
-
-
-def in_unit(value, unit):
-    """`1h` as pg_settings has it."""
-    seconds = {"h": 3600, "min": 60, "s": 1}
-    found = re.fullmatch(r"(\d+)(h|min|s)", value)
-    return str(int(found[1]) * seconds[found[2]]) if unit == "s" and found else value
-
-
-def test_the_readme_has_each_setting_as_it_is(settings):
-    section = README.partition("\n## Settings\n")[2].partition("\n## ")[0]
-    listed = {}
-    for line in section.splitlines():
-        if not line.startswith("| `"):
-            continue
-        names, defaults, what = cells(line)
-        names = re.findall(r"`(.*?)`", names)
-        defaults = [""] * len(names) if defaults == "none" else re.findall(r"`(.*?)`", defaults)
-        needs_restart = what.endswith("; restart")
-        for name, default in zip(names, defaults, strict=True):
-            assert name not in listed
-            default = in_unit(default, settings[name][2])
-            listed[name] = (default, "postmaster" if needs_restart else "sighup")
-    expected = {name: (default, context)
-                for name, (_, default, _, context) in settings.items() if context != "backend"}
-    assert listed == expected
