@@ -155,6 +155,17 @@ fn page() -> String {
     fs::read_to_string(path).expect("docs/troubleshooting.md cannot be read")
 }
 
+/// A cell in full: one that ends in `…` is the last of the HINTs before it that begins so.
+fn in_full(cell: &str, hints: &[String]) -> String {
+    let Some(start) = cell.strip_suffix(" …`") else {
+        return cell.to_owned();
+    };
+    let whole = hints.iter().rev().find(|hint| hint.starts_with(start));
+    whole
+        .unwrap_or_else(|| panic!("no row above begins so: {cell}"))
+        .clone()
+}
+
 /// The rows of the page's section "Each check", in which each check has a heading.
 fn rows_of(page: &str) -> Vec<Row> {
     let (_, checks) = page.split_once("\n## Each check\n").expect("no checks");
@@ -162,7 +173,7 @@ fn rows_of(page: &str) -> Vec<Row> {
         .split_once("\n## ")
         .map_or(checks, |(checks, _)| checks);
     let mut check = String::new();
-    let mut rows = Vec::new();
+    let (mut rows, mut hints) = (Vec::new(), Vec::new());
     for line in checks.lines() {
         if let Some(heading) = line.strip_prefix("### ") {
             check = heading.to_owned();
@@ -174,7 +185,10 @@ fn rows_of(page: &str) -> Vec<Row> {
             };
             assert!(!advice.is_empty(), "nothing to do: {line}");
             if sqlstate != "SQLSTATE" {
-                rows.push([&check, sqlstate, hint, reason].map(str::to_owned));
+                hints.push(in_full(hint, &hints));
+                let hint = &hints[hints.len() - 1];
+                let reason = in_full(reason, &hints);
+                rows.push([&check, sqlstate, hint, &reason].map(str::to_owned));
             }
         }
     }
