@@ -57,6 +57,14 @@ def test_they_let_in_whom_they_should(loaded):
         assert loaded.admits(*login)
 
 
+def test_the_boundary_limits_the_user(loaded):
+    account = BLOCKS["account.json"].replace('"dsql:*"', '"dsql:DbConnect"')
+    loaded.write(loaded.iam / "account.json", account)
+    assert refusal(loaded, as_alice()).endswith(
+        "because no permissions boundary allows the dsql:DbConnectAdmin action")
+    assert loaded.admits(*as_session())
+
+
 def test_without_the_tag_the_role_is_refused(loaded):
     (loaded.iam / "cluster.json").unlink()
     assert refusal(loaded, as_session()).endswith(
