@@ -39,13 +39,15 @@ def spoiled(path, before, after, folder):
 # The page
 
 
-def test_the_page_shows_each_file_as_it_is():
-    shown = dict(BLOCK.findall((WORKSPACE / "docs/ci.md").read_text()))
+def test_the_page_links_each_file_or_shows_it_as_it_is():
+    page = (WORKSPACE / "docs/ci.md").read_text()
+    shown = dict(BLOCK.findall(page))
+    linked = re.findall(r"\]\(\.\./(examples/ci/[^)]+)\)", page)
     listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard",
                              "examples/ci"], cwd=WORKSPACE, text=True, capture_output=True)
     there = listed.stdout.split() or [
         str(path.relative_to(WORKSPACE)) for path in EXAMPLES.rglob("*") if path.is_file()]
-    assert sorted(shown) == sorted(there)
+    assert sorted({*shown, *linked}) == sorted(there)
     for path, text in shown.items():
         assert text == (WORKSPACE / path).read_text(), path
 
