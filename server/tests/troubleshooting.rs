@@ -166,33 +166,41 @@ fn in_full(cell: &str, hints: &[String]) -> String {
         .clone()
 }
 
-/// The rows of the page's section "Each check", in which each check has a heading.
+/// The refusals of the page's section "Each check": each check has a heading, each SQLSTATE and HINT a line
+/// that ends in a colon, and each reason an item below it.
 fn rows_of(page: &str) -> Vec<Row> {
     let (_, checks) = page.split_once("\n## Each check\n").expect("no checks");
     let checks = checks
         .split_once("\n## ")
         .map_or(checks, |(checks, _)| checks);
-    let mut check = String::new();
+    let (mut check, mut sqlstate) = (String::new(), String::new());
     let (mut rows, mut hints) = (Vec::new(), Vec::new());
     for line in checks.lines() {
         if let Some(heading) = line.strip_prefix("### ") {
             check = heading.to_owned();
-        }
-        if let Some(cells) = line.strip_prefix("| ") {
-            let cells: Vec<&str> = cells.trim_end_matches(" |").split(" | ").collect();
-            let [sqlstate, hint, reason, advice] = cells[..] else {
-                panic!("not four cells: {line}");
-            };
+            sqlstate.clear();
+        } else if let Some((state, hint)) = line.strip_suffix(':').and_then(shared) {
+            sqlstate = state.to_owned();
+            hints.push(in_full(hint, &hints));
+        } else if let Some(item) = line.strip_prefix("- ") {
+            let (reason, advice) = item.split_once("`: ").expect("no reason");
             assert!(!advice.is_empty(), "nothing to do: {line}");
-            if sqlstate != "SQLSTATE" {
-                hints.push(in_full(hint, &hints));
-                let hint = &hints[hints.len() - 1];
-                let reason = in_full(reason, &hints);
-                rows.push([&check, sqlstate, hint, &reason].map(str::to_owned));
-            }
+            assert!(!sqlstate.is_empty(), "no SQLSTATE: {line}");
+            let hint = &hints[hints.len() - 1];
+            let reason = in_full(&format!("{reason}`"), &hints);
+            rows.push([&check, &sqlstate, hint, &reason].map(String::clone));
         }
     }
     rows
+}
+
+/// Takes `08006, HINT TEXT` or `08006, no HINT` apart.
+fn shared(line: &str) -> Option<(&str, &str)> {
+    let (sqlstate, hint) = line.split_once(", ")?;
+    match hint {
+        "no HINT" => Some((sqlstate, "none")),
+        _ => Some((sqlstate, hint.strip_prefix("HINT ")?)),
+    }
 }
 
 #[test]
