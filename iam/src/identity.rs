@@ -10,6 +10,39 @@ use time::UtcDateTime;
 /// The name of sessions and users that stand for a role or a group, in questions about these.
 pub const SIMULATED: &str = "simulated";
 
+/// Why a user, role or group cannot be added to the others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// A text where the ARN of a user or role has to be.
+    #[error("\"{0}\" is not the ARN of a user or role")]
+    Arn(String),
+    /// An ARN, or a name in another path, that another one has.
+    #[error("duplicate {0}")]
+    Duplicate(String),
+    /// Names that are one name to IAM.
+    #[error(
+        "{arn} and {other} differ by upper and lower case, and IAM has one {kind} of such a name"
+    )]
+    DifferByCase {
+        /// The ARN of the one that is added.
+        arn: String,
+        /// The ARN of the one that is there.
+        other: String,
+        /// `user`, `role` or `group`.
+        kind: &'static str,
+    },
+    /// A unique id, which IAM never gives twice.
+    #[error("{arn} has the unique id {id}, which is {other}'s")]
+    UniqueId {
+        /// The ARN of the one that is added.
+        arn: String,
+        /// The id.
+        id: String,
+        /// The ARN of the one that has it.
+        other: String,
+    },
+}
+
 /// A user or a role.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Principal {
@@ -376,34 +409,35 @@ impl Identities {
     /// Takes the name of a user, role or group, of which there is one in an account, in whatever case.
     ///
     /// # Errors
-    /// A sentence, if there is one.
+    /// [`IdentityError::Duplicate`] or [`IdentityError::DifferByCase`].
     pub(crate) fn add_name(
         &mut self,
         kind: &'static str,
         account: &str,
         name: &str,
         arn: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), IdentityError> {
         let key = (kind, account.to_owned(), name.to_ascii_lowercase());
         match self.by_folded_name.insert(key, arn.to_owned()) {
             None => Ok(()),
             Some(other) if other.rsplit('/').next() == Some(name) => {
-                Err(format!("{arn} is there twice"))
+                Err(IdentityError::Duplicate(arn.to_owned()))
             }
-            Some(other) => Err(format!(
-                "{arn} and {other} differ by upper and lower case, and IAM has one {kind} of such a name"
-            )),
+            Some(other) => Err(IdentityError::DifferByCase {
+                arn: arn.to_owned(),
+                other,
+                kind,
+            }),
         }
     }
 
     /// Adds a user or role.
     ///
     /// # Errors
-    /// A sentence, if its ARN is none, or if it, its name in another case or its unique id is there already.
-    pub(crate) fn add_principal(&mut self, principal: Principal) -> Result<(), String> {
+    /// [`IdentityError`]: its ARN, its name or its unique id cannot be taken.
+    pub(crate) fn add_principal(&mut self, principal: Principal) -> Result<(), IdentityError> {
         let arn = principal.arn.clone();
-        let parsed =
-            IamArn::parse(&arn).map_err(|_| format!("\"{arn}\" is no ARN of a user or role"))?;
+        let parsed = IamArn::parse(&arn).map_err(|_| IdentityError::Arn(arn.clone()))?;
         let kind = match parsed.kind {
             IamKind::User => "user",
             IamKind::Role => "role",
@@ -412,7 +446,11 @@ impl Identities {
         if let Some(id) = principal.unique_id.as_ref().filter(|id| is_unique_id(id))
             && let Some(other) = self.by_unique_id.insert(id.clone(), arn.clone())
         {
-            return Err(format!("{arn} has the unique id {id}, which is {other}'s"));
+            return Err(IdentityError::UniqueId {
+                arn,
+                id: id.clone(),
+                other,
+            });
         }
         let key = PrincipalName::new(parsed.kind, parsed.account, parsed.name);
         self.by_name.insert(key, arn.clone());

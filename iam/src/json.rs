@@ -5,9 +5,23 @@
 //! would otherwise be none, and a statement without a condition allows more than whoever wrote it meant.
 
 use serde::de::{self, Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
 /// Why a member is refused that is null.
 const NULL: &str = "a member is null; it has a value, or is not there";
+
+/// Why a text is not JSON, or not of the form that is read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// It starts with U+FEFF.
+    #[error(
+        "it starts with a byte order mark, which JSON does not have; save it as UTF-8 without one"
+    )]
+    ByteOrderMark,
+    /// The parser's sentence, in the words of JSON, with line and column.
+    #[error("{0}")]
+    Invalid(String),
+}
 
 /// Lets structs be read from JSON objects only. Each has `#[serde(remote = "Self")]`, and is named in words
 /// that whoever wrote the JSON knows.
@@ -197,16 +211,73 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
     }
 }
 
+/// A value of which no object has a duplicate member: of two, other readers would take another one.
+pub struct UniqueMembers(
+    /// The value.
+    pub Value,
+);
+
+impl<'de> Deserialize<'de> for UniqueMembers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = UniqueMembers;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_unit<E>(self) -> Result<UniqueMembers, E> {
+                Ok(UniqueMembers(Value::Null))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<UniqueMembers, E> {
+                Ok(UniqueMembers(value.into()))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<UniqueMembers, E> {
+                Ok(UniqueMembers(number.into()))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<UniqueMembers, E> {
+                Ok(UniqueMembers(number.into()))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<UniqueMembers, E> {
+                Ok(UniqueMembers(number.into()))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<UniqueMembers, E> {
+                Ok(UniqueMembers(text.into()))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<UniqueMembers, A::Error> {
+                let mut list = Vec::new();
+                while let Some(UniqueMembers(element)) = seq.next_element()? {
+                    list.push(element);
+                }
+                Ok(UniqueMembers(Value::Array(list)))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<UniqueMembers, A::Error> {
+                let mut members = Map::new();
+                while let Some((name, UniqueMembers(value))) = map.next_entry::<String, _>()? {
+                    if members.contains_key(&name) {
+                        return Err(de::Error::custom(format_args!("duplicate member {name:?}")));
+                    }
+                    members.insert(name, value);
+                }
+                Ok(UniqueMembers(Value::Object(members)))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 /// Reads JSON.
 ///
 /// # Errors
-/// A sentence, with line and column.
-pub fn from_str<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+/// [`JsonError`], with line and column.
+pub fn from_str<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, JsonError> {
     if text.starts_with('\u{feff}') {
-        return Err(
-            "it starts with a byte order mark, which JSON does not have; save it as UTF-8 without one"
-                .into(),
-        );
+        return Err(JsonError::ByteOrderMark);
     }
     serde_json::from_str(text).map_err(|fault| {
         // serde's words for what JSON calls an array and an object.
@@ -217,6 +288,6 @@ pub fn from_str<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
             ("expected a sequence", "expected an array"),
         ];
         let replace = |text: String, (word, json): (&str, &str)| text.replace(word, json);
-        words.into_iter().fold(fault.to_string(), replace)
+        JsonError::Invalid(words.into_iter().fold(fault.to_string(), replace))
     })
 }

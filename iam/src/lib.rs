@@ -53,8 +53,8 @@ pub use denial::{Denial, is_hidden, printable};
 pub use diagnosis::{Attempt, Diagnosed, Diagnosis, diagnose};
 pub use explain::{CheckOutcome, Explanation, SignedValue, explain};
 pub use identity::{
-    AccessKey, ClusterDescription, Group, Identities, IdentityCounts, InlinePolicy, KnownSession,
-    Owner, Principal, RoleSession, SIMULATED, SessionPolicies, Tag,
+    AccessKey, ClusterDescription, Group, Identities, IdentityCounts, IdentityError, InlinePolicy,
+    KnownSession, Owner, Principal, RoleSession, SIMULATED, SessionPolicies, Tag,
 };
 pub use identity_provider::{Algorithm, PublicKey};
 pub use login::{

@@ -199,10 +199,7 @@ fn a_contradiction_is_named_with_the_later_document() {
     let error = error_of(directory.path());
     assert!(matches!(error, LoadError::Broken { .. }), "{error}");
     let path = directory.path().join("b.json");
-    let expected = format!(
-        "\"{}\": access key AKIAALICE is there twice",
-        path.display()
-    );
+    let expected = format!("\"{}\": duplicate access key AKIAALICE", path.display());
     assert_eq!(error.to_string(), expected);
 }
 

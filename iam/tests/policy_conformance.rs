@@ -4,7 +4,7 @@
 //! caller, an action on a resource, the policies that have a say, and what has to come out; where it
 //! matters, also the kind of policy that refuses it, and the end of the sentence that a client hears.
 
-use dsql_iam_core::policy::{Context, Kind, Policy, RequestPrincipal};
+use dsql_iam_core::policy::{Context, Kind, Policy, PolicyError, RequestPrincipal};
 use dsql_iam_core::{
     Action, Decision, DecisionKind, Denial, DenyReason, Policies, PolicyType, Request, Source,
     Sourced, authorize,
@@ -163,7 +163,7 @@ impl Case {
         }
     }
 
-    fn documents(&self) -> Result<Documents, String> {
+    fn documents(&self) -> Result<Documents, PolicyError> {
         let one = |value: &Value, kind| Policy::parse(&value.to_string(), kind);
         let list = |values: &[Value], kind| {
             let read = values.iter().map(|value| one(value, kind));
@@ -201,7 +201,7 @@ impl Case {
                     kind: Expected::Invalid,
                     refused_by: None,
                     sentence: None,
-                    why: fault,
+                    why: fault.to_string(),
                 };
             }
         };

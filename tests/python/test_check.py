@@ -166,7 +166,7 @@ ERRORS = {
         "document", "x.json", None, "at line 2 column", None),
     "an operator that AWS does not have": (
         with_statement(Condition={"StringIs": {"aws:username": "alice"}}),
-        "document", "account.json", None, 'there is no condition operator "StringIs"', None),
+        "document", "account.json", None, 'unknown condition operator "StringIs"', None),
     "another command's output": (
         and_file("x.json", {"AccessKeyMetadata": []}, 0o644),
         "document", "x.json", None, "not the output of get-account-authorization-details", None),
@@ -175,7 +175,7 @@ ERRORS = {
         "mode", "account.json", None, "has mode 0664: others than its owner can write it", "chmod go-w "),
     "the same key twice": (
         and_file("z.json", access_key("alice", ACCESS), 0o600),
-        "document", "z.json", None, f"access key {ACCESS.id} is there twice", None),
+        "document", "z.json", None, f"duplicate access key {ACCESS.id}", None),
     "a key whose secret is missing": (
         and_file("x.json", {"AccessKey": TOKENLESS | {"AccessKeyId": "AKIAEXAMPLEALICE0002"}},
                  0o600),

@@ -376,7 +376,7 @@ def test_a_condition_operator_that_is_none_keeps_the_change_out(own, mapped):
     unknown = policy("dsql:DbConnect", Condition={"NoSuchOperator": {"aws:SourceIp": "::1"}})
     with own.documents(a=account(users={"closed": [unknown]}), k=access_key("closed", KEY)):
         assert own.refusal(mapped, sign(KEY, "DbConnect")).sqlstate == "08006"
-        assert 'there is no condition operator "NoSuchOperator"' in own.logged(
+        assert 'unknown condition operator "NoSuchOperator"' in own.logged(
             "the identities loaded before stay in force", mark)
         own.connect(mapped).close()
 

@@ -116,7 +116,7 @@ def with_condition(condition):
 FAULTS = {
     "holds a secret but has mode 0644; it must be 0600": (BLOCKS["alice-key.json"], 0o644),
     "EOF while parsing": (BLOCKS["account.json"][:100], 0o600),
-    'there is no condition operator "StringEqual"': (
+    'unknown condition operator "StringEqual"': (
         with_condition({"StringEqual": {"aws:username": "x"}}), 0o600),
     "holds the output of more than one command; each needs a file of its own": (
         json.dumps(json.loads(BLOCKS["account.json"]) | json.loads(BLOCKS["alice-key.json"])), 0o600),
@@ -132,8 +132,8 @@ FAULTS = {
     "it is not JSON": ("UserDetailList: []\n", 0o600),
     "it is in UTF-16": (BLOCKS["account.json"].encode("utf-16-le").decode("latin-1"), 0o600),
     "it starts with a byte order mark": ("\ufeff" + BLOCKS["account.json"], 0o600),
-    "is there twice": (json.dumps(access_key("bob", key_of("alice-key.json"))), 0o600),
-    "credentials, without whose they are": (
+    "duplicate": (json.dumps(access_key("bob", key_of("alice-key.json"))), 0o600),
+    "credentials without their owner": (
         json.dumps({"Version": 1, "AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t"}), 0o600),
     "not the output of get-account-authorization-details, create-access-key": ('{"users": []}', 0o600),
 }

@@ -127,7 +127,7 @@ def test_an_access_key_in_a_document_as_well_is_nobodys(iam, reader, key):
     with iam.documents(copied=document):
         refused = iam.refusal(reader, token(key))
         assert (refused.sqlstate, refused.hint) == ("08006", None)
-        assert iam.logged(f"access key {key.id} is there twice")
+        assert iam.logged(f"duplicate access key {key.id}")
         report = checked(iam)
         assert [finding["check"] for finding in report["findings"]
                 if finding["severity"] == "error"] == ["session"]

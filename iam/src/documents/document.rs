@@ -1,5 +1,6 @@
-//! One document, why one is refused, and the limits of what is in it.
+//! One document, and the limits of its content.
 
+use super::error::BadDocument;
 use super::shapes::{AccountDetails, RawTag};
 use crate::identity::{AccessKey, ClusterDescription, Tag};
 use crate::identity_provider::{KeySet, OidcProvider};
@@ -38,33 +39,6 @@ impl Document {
     }
 }
 
-/// Why a document was refused: a sentence, with line and column where there is one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadDocument(pub(super) String);
-
-impl BadDocument {
-    /// The document is not in UTF-8: only its first `valid` bytes are.
-    pub(crate) fn not_utf8(bytes: &[u8], valid: usize) -> Self {
-        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-            return Self(UTF_16.into());
-        }
-        let valid = &bytes[..valid];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = valid
-            .iter()
-            .rev()
-            .take_while(|byte| **byte != b'\n')
-            .count()
-            + 1;
-        Self(format!("not in UTF-8 at line {line} column {column}"))
-    }
-}
-
-/// Why a document in UTF-16 is refused.
-pub(super) const UTF_16: &str =
-    "it is in UTF-16, as > of Windows PowerShell writes it; save it as UTF-8";
-
 /// The most managed policies of one user, group, role or session; AWS allows up to 25.
 pub(super) const MAX_ATTACHED: usize = 100;
 /// The most groups that one user is in; AWS allows 10.
@@ -77,15 +51,15 @@ pub(super) const MAX_INLINE: usize = 500;
 pub(super) const MAX_CONTEXT: usize = 16 * 1024;
 
 /// Tags as IAM has them: no key twice, whatever the case of its letters.
-pub(super) fn tags(list: Vec<RawTag>) -> Result<Vec<Tag>, String> {
+pub(super) fn tags(list: Vec<RawTag>) -> Result<Vec<Tag>, BadDocument> {
     let mut keys = HashSet::new();
     let mut tags = Vec::with_capacity(list.len());
     for RawTag { key, value } in list {
         if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
-            return Err(format!("tag \"{key}\" is empty or longer than AWS allows"));
+            return Err(BadDocument::Tag(key));
         }
         if !keys.insert(key.to_lowercase()) {
-            return Err(format!("tag \"{key}\" is there twice"));
+            return Err(BadDocument::Duplicate(format!("tag \"{key}\"")));
         }
         tags.push((key, value));
     }
@@ -95,23 +69,21 @@ pub(super) fn tags(list: Vec<RawTag>) -> Result<Vec<Tag>, String> {
 /// A key that can be signed with.
 pub(super) fn checked_key(id: String, key: AccessKey) -> Result<Document, BadDocument> {
     if id.is_empty() {
-        return Err(BadDocument("AccessKeyId is empty".into()));
+        return Err(BadDocument::Empty("AccessKeyId"));
     }
     if key.secret.is_empty() {
-        return Err(BadDocument(
-            "SecretAccessKey is missing or empty; AWS prints it once, when a key is made".into(),
-        ));
+        return Err(BadDocument::NoSecret);
     }
     Ok(Document::Key(id, Box::new(key)))
 }
 
-/// The list without what is there again.
+/// The list without duplicates.
 pub(super) fn distinct(
     owner: &str,
-    what: &str,
+    what: &'static str,
     most: usize,
     mut list: Vec<String>,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<String>, BadDocument> {
     let mut known = HashSet::new();
     list.retain(|one| known.insert(one.clone()));
     check_count(owner, what, most, list.len())?;
@@ -121,14 +93,16 @@ pub(super) fn distinct(
 /// A limit that AWS keeps by far.
 pub(super) fn check_count(
     owner: &str,
-    what: &str,
+    what: &'static str,
     most: usize,
     count: usize,
-) -> Result<(), String> {
+) -> Result<(), BadDocument> {
     if count > most {
-        return Err(format!(
-            "{owner} has more {what} than {most}, which is several times as many as AWS allows"
-        ));
+        return Err(BadDocument::TooMany {
+            owner: owner.to_owned(),
+            what,
+            most,
+        });
     }
     Ok(())
 }

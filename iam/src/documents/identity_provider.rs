@@ -4,6 +4,7 @@
 //! member `issuer`, added by hand, does.
 
 use super::document::Document;
+use super::error::{BadDocument, KeyFault};
 use crate::arn::is_account_id;
 use crate::identity_provider::{Algorithm, KeySet, OidcProvider, PublicKey, VerificationKey};
 use crate::json::given;
@@ -16,9 +17,9 @@ use std::collections::HashSet;
 /// The longest URL of a provider that AWS takes.
 const MAX_URL: usize = 255;
 /// The most client ids of a provider; AWS allows 100.
-const MAX_CLIENT_IDS: usize = 1000;
+pub(super) const MAX_CLIENT_IDS: usize = 1000;
 /// The most keys of an issuer.
-const MAX_KEYS: usize = 1000;
+pub(super) const MAX_KEYS: usize = 1000;
 
 /// Output of `aws iam get-open-id-connect-provider`.
 #[derive(Deserialize)]
@@ -77,23 +78,21 @@ objects_only! {
     RawKey => "a key",
 }
 
-pub(super) fn provider(raw: GetOidcProvider) -> Result<Document, String> {
+pub(super) fn provider(raw: GetOidcProvider) -> Result<Document, BadDocument> {
     let GetOidcProvider {
         url,
         client_ids,
         account_id,
     } = raw;
     if url.contains("://") {
-        return Err("Url has a scheme; AWS prints it without https://".into());
+        return Err(BadDocument::UrlScheme);
     }
     check_url(&url)?;
     if client_ids.len() > MAX_CLIENT_IDS || client_ids.iter().any(String::is_empty) {
-        return Err(format!(
-            "ClientIDList has an empty entry, or more than {MAX_CLIENT_IDS}"
-        ));
+        return Err(BadDocument::ClientIds);
     }
     if account_id.as_deref().is_some_and(|id| !is_account_id(id)) {
-        return Err("AccountId must be twelve digits".into());
+        return Err(BadDocument::AccountId);
     }
     Ok(Document::OidcProvider(OidcProvider {
         url,
@@ -103,59 +102,54 @@ pub(super) fn provider(raw: GetOidcProvider) -> Result<Document, String> {
 }
 
 /// Checks the part of a URL behind `https://`. It begins the names of condition keys, which `aws` or `sts` must not.
-fn check_url(url: &str) -> Result<(), String> {
+fn check_url(url: &str) -> Result<(), BadDocument> {
     let is_possible =
         url.bytes().all(|byte| byte.is_ascii_graphic()) && !url.contains(['?', '#', '@']);
     let has_host = url.contains(['.', ':', '/']) && !url.starts_with('/');
     if !is_possible || !has_host || url.len() > MAX_URL {
-        return Err("the URL of the identity provider is none".into());
+        return Err(BadDocument::ProviderUrl);
     }
     Ok(())
 }
 
-pub(super) fn key_set(raw: RawKeySet) -> Result<Document, String> {
+pub(super) fn key_set(raw: RawKeySet) -> Result<Document, BadDocument> {
     let Some(issuer) = raw.issuer else {
-        return Err(
-            "keys of an identity provider, without whose they are: add the member \"issuer\", as its tokens \
-             have it in iss (\"issuer\": \"https://token.actions.githubusercontent.com\")"
-                .into(),
-        );
+        return Err(BadDocument::NoIssuer);
     };
     let Some(url) = issuer.strip_prefix("https://") else {
-        return Err("issuer has to start with https://".into());
+        return Err(BadDocument::IssuerScheme);
     };
     check_url(url)?;
     if raw.keys.len() > MAX_KEYS {
-        return Err(format!("there are more than {MAX_KEYS} keys"));
+        return Err(BadDocument::TooManyKeys);
     }
     let mut ids = HashSet::new();
     let mut keys = Vec::new();
     for (index, raw) in raw.keys.into_iter().enumerate() {
-        let place = |fault: &str| format!("key {} of keys {fault}", index + 1);
+        let place = |fault| BadDocument::Key {
+            number: index + 1,
+            fault,
+        };
         if raw.d.is_some() || raw.k.is_some() || raw.kty == "oct" {
-            return Err(place(
-                "is no public key: whoever can read it could sign tokens",
-            ));
+            return Err(place(KeyFault::NotPublic));
         }
         if let Some(id) = &raw.kid
             && !ids.insert(id.clone())
         {
-            return Err(place("has the kid of another one"));
+            return Err(place(KeyFault::DuplicateId));
         }
-        if let Some(key) = verification_key(raw).map_err(|fault| place(&fault))? {
+        if let Some(key) = verification_key(raw).map_err(place)? {
             keys.push(key);
         }
     }
     if keys.is_empty() {
-        return Err(
-            "there is no key for RS256, RS384, RS512, ES256 or ES384 among the keys".into(),
-        );
+        return Err(BadDocument::NoUsableKey);
     }
     Ok(Document::KeySet(KeySet { issuer, keys }))
 }
 
 /// The key; `None` if it is for something else, or of a kind that is not known here, as RFC 7517 (5) has it.
-fn verification_key(raw: RawKey) -> Result<Option<VerificationKey>, String> {
+fn verification_key(raw: RawKey) -> Result<Option<VerificationKey>, KeyFault> {
     let is_for = |wanted: &str| {
         raw.purpose
             .as_deref()
@@ -173,11 +167,11 @@ fn verification_key(raw: RawKey) -> Result<Option<VerificationKey>, String> {
             known => known,
         },
     };
-    let bytes = |name: &str, text: &Option<String>| {
-        let text = text.as_ref().ok_or_else(|| format!("has no {name}"))?;
+    let bytes = |name, text: &Option<String>| {
+        let text = text.as_ref().ok_or(KeyFault::Missing(name))?;
         BASE64URL_NOPAD
             .decode(text.as_bytes())
-            .map_err(|_| format!("has an {name} that is not in base64url without padding"))
+            .map_err(|_| KeyFault::NotBase64(name))
     };
     let key = match (raw.kty.as_str(), raw.crv.as_deref()) {
         ("RSA", _) => rsa(&bytes("n", &raw.n)?, &bytes("e", &raw.e)?)?,
@@ -195,12 +189,12 @@ fn verification_key(raw: RawKey) -> Result<Option<VerificationKey>, String> {
         key,
     };
     match algorithm {
-        Some(only) if !key.fits(only) => Err("has an alg that its kty or crv does not fit".into()),
+        Some(only) if !key.fits(only) => Err(KeyFault::Algorithm),
         _ => Ok(Some(key)),
     }
 }
 
-fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, String> {
+fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, KeyFault> {
     let without_zeros = |bytes: &[u8]| {
         let mut bytes = bytes;
         while let [0, rest @ ..] = bytes {
@@ -217,18 +211,18 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<PublicKey, String> {
         (bytes.len() * 8).saturating_sub(first)
     };
     if !(2048..=8192).contains(&bits(&modulus)) || !is_odd(&modulus) {
-        return Err("has no n of 2,048 to 8,192 bits".into());
+        return Err(KeyFault::Modulus);
     }
     if !(2..=32).contains(&bits(&exponent)) || !is_odd(&exponent) {
-        return Err("has no e that is possible".into());
+        return Err(KeyFault::Exponent);
     }
     Ok(PublicKey::Rsa { modulus, exponent })
 }
 
 /// Whether the point is on the curve is the verifier's to see.
-fn point(x: &[u8], y: &[u8], length: usize) -> Result<Vec<u8>, String> {
+fn point(x: &[u8], y: &[u8], length: usize) -> Result<Vec<u8>, KeyFault> {
     if x.len() != length || y.len() != length {
-        return Err("has an x or y of another length than its curve's".into());
+        return Err(KeyFault::Point);
     }
     Ok([&[4], x, y].concat())
 }

@@ -1,13 +1,13 @@
 //! Several documents, as one set of identities.
 
 use super::document::{
-    BadDocument, Document, MAX_ATTACHED, MAX_CONTEXT, MAX_GROUPS, MAX_INLINE, check_count,
-    distinct, tags,
+    Document, MAX_ATTACHED, MAX_CONTEXT, MAX_GROUPS, MAX_INLINE, check_count, distinct, tags,
 };
+use super::error::BadDocument;
 use super::session::MAX_SESSION;
 use super::shapes::{AccountDetails, AttachedPolicy, ManagedPolicy, RawInlinePolicy};
 use crate::arn::{IamArn, account_of, is_account_id, is_aws_managed, is_iam_resource};
-use crate::identity::{Group, Identities, InlinePolicy, Owner, Principal};
+use crate::identity::{Group, Identities, IdentityError, InlinePolicy, Owner, Principal};
 use crate::identity_provider::OidcProvider;
 use crate::policy::Policy;
 use std::path::Path;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// whoever asks where a policy stands.
 ///
 /// # Errors
-/// The name of the file and a sentence: whatever is defined twice, or fits nothing.
+/// The name of the file, and [`BadDocument`], if something is a duplicate, or does not fit the others.
 pub fn merge<'n>(
     documents: impl IntoIterator<Item = (&'n str, Document)>,
 ) -> Result<Identities, (&'n str, BadDocument)> {
@@ -83,25 +83,26 @@ impl Document {
 /// Adds what the document of this file brings. After a fault some of it may be there and some not.
 ///
 /// # Errors
-/// A sentence: whatever is defined twice, or fits nothing.
+/// [`BadDocument`], if something is a duplicate, or does not fit the others.
 pub(crate) fn add(
     all: &mut Identities,
     file: &str,
     mut document: Document,
 ) -> Result<(), BadDocument> {
     document.comes_from(&file_name(file).into());
-    let added = match document {
+    let duplicate = |name: String| Err(BadDocument::Duplicate(name));
+    match document {
         Document::Account(details) => add_account(all, *details),
         Document::Key(id, key) => match all.access_keys.insert(id.clone(), *key) {
-            Some(_) => Err(format!("access key {id} is there twice")),
+            Some(_) => duplicate(format!("access key {id}")),
             None => Ok(()),
         },
         Document::ClusterPolicy(policy) => match all.cluster_policy.replace(*policy) {
-            Some(_) => Err("the cluster's policy is there twice".into()),
+            Some(_) => duplicate("policy of the cluster".into()),
             None => Ok(()),
         },
         Document::Cluster(arn, cluster) => match all.clusters.insert(arn.clone(), cluster) {
-            Some(_) => Err(format!("{arn} is there twice")),
+            Some(_) => duplicate(arn),
             None => Ok(()),
         },
         Document::ServiceControlPolicy(arn, policy) => {
@@ -112,25 +113,21 @@ pub(crate) fn add(
         Document::KeySet(keys) => {
             let issuer = keys.issuer.clone();
             match all.key_sets.insert(issuer.clone(), keys) {
-                Some(_) => Err(format!("the keys of {issuer} are there twice")),
+                Some(_) => duplicate(format!("keys of {issuer}")),
                 None => Ok(()),
             }
         }
-    };
-    added.map_err(BadDocument)
+    }
 }
 
 /// Adds an identity provider. An account has one of a URL; two that do not say whose they are could be the same.
-fn add_oidc_provider(all: &mut Identities, provider: OidcProvider) -> Result<(), String> {
+fn add_oidc_provider(all: &mut Identities, provider: OidcProvider) -> Result<(), BadDocument> {
     let is_same = |known: &&OidcProvider| {
         let accounts = known.account.as_ref().zip(provider.account.as_ref());
         known.url == provider.url && accounts.is_none_or(|(known, other)| known == other)
     };
     if all.oidc_providers.iter().any(|known| is_same(&known)) {
-        return Err(format!(
-            "the identity provider {} is there twice; where two accounts have it, add \"AccountId\" to each",
-            provider.url
-        ));
+        return Err(BadDocument::DuplicateProvider(provider.url));
     }
     all.oidc_providers.push(provider);
     Ok(())
@@ -140,9 +137,9 @@ fn add_service_control_policy(
     all: &mut Identities,
     arn: String,
     policy: Policy,
-) -> Result<(), String> {
+) -> Result<(), BadDocument> {
     if all.service_control.iter().any(|(known, _)| *known == arn) {
-        return Err(format!("{arn} is there twice"));
+        return Err(BadDocument::Duplicate(arn));
     }
     all.service_control.push((arn, policy));
     Ok(())
@@ -151,7 +148,7 @@ fn add_service_control_policy(
 fn add_context_entries(
     all: &mut Identities,
     entries: Vec<(String, Vec<String>)>,
-) -> Result<(), String> {
+) -> Result<(), BadDocument> {
     // Each value takes room, the empty one too.
     let size = |(key, values): &(String, Vec<String>)| {
         let texts = std::iter::once(key).chain(values);
@@ -159,21 +156,19 @@ fn add_context_entries(
     };
     let both = all.context_entries.iter().chain(&entries);
     if both.map(size).sum::<usize>() > MAX_CONTEXT {
-        return Err(format!(
-            "ContextEntries hold more than {MAX_CONTEXT} characters"
-        ));
+        return Err(BadDocument::TooManyContextEntries);
     }
     for (key, values) in entries {
         let mut known = all.context_entries.iter();
         if known.any(|(k, _)| k.eq_ignore_ascii_case(&key)) {
-            return Err(format!("{key} is there twice"));
+            return Err(BadDocument::Duplicate(key));
         }
         all.context_entries.push((key, values));
     }
     Ok(())
 }
 
-fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), String> {
+fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), BadDocument> {
     for user in details.user_detail_list {
         check_name(&user.arn, &user.user_name)?;
         all.add_principal(Principal {
@@ -194,10 +189,7 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
         check_name(&role.arn, &role.role_name)?;
         let duration = role.max_session_duration;
         if duration.is_some_and(|seconds| !(60 * 60..=MAX_SESSION).contains(&seconds)) {
-            return Err(format!(
-                "MaxSessionDuration of {} is not between 3600 and 43200",
-                role.arn
-            ));
+            return Err(BadDocument::MaxSessionDuration(role.arn));
         }
         all.add_principal(Principal {
             unique_id: role.role_id,
@@ -216,8 +208,11 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
     for group in details.group_detail_list {
         let account = account_of(&group.arn);
         if !is_account_id(account) || !is_iam_resource(&group.arn, "group", &group.group_name) {
-            let (arn, name) = (&group.arn, &group.group_name);
-            return Err(format!("\"{arn}\" is not the ARN of a group {name}"));
+            return Err(BadDocument::OtherArn {
+                arn: group.arn,
+                kind: "group",
+                name: group.group_name,
+            });
         }
         all.add_name("group", account, &group.group_name, &group.arn)?;
         let key = (account.to_owned(), group.group_name);
@@ -238,16 +233,22 @@ fn add_account(all: &mut Identities, details: AccountDetails) -> Result<(), Stri
         let name = policy_name.as_deref();
         let name = name.or_else(|| arn.rsplit('/').next()).unwrap_or_default();
         if !is_iam_resource(&arn, "policy", name) {
-            return Err(format!("\"{arn}\" is not the ARN of a policy {name}"));
+            let name = name.to_owned();
+            return Err(BadDocument::OtherArn {
+                arn,
+                kind: "policy",
+                name,
+            });
         }
         let mut defaults = policy_version_list
             .into_iter()
             .filter(|version| version.version_id == default_version_id);
         let default = defaults.next();
         let Some(default) = default.filter(|_| defaults.next().is_none()) else {
-            return Err(format!(
-                "{arn} does not hold its version {default_version_id} once"
-            ));
+            return Err(BadDocument::DefaultVersion {
+                arn,
+                version: default_version_id,
+            });
         };
         add_managed(all, arn, default.version_id, default.document)?;
     }
@@ -261,7 +262,7 @@ fn add_managed(
     arn: String,
     version: String,
     policy: Policy,
-) -> Result<(), String> {
+) -> Result<(), BadDocument> {
     if let Some(known) = all.policies.get(&arn) {
         let known_version = all.policy_versions.get(&arn).map_or("", String::as_str);
         let is_newer = match is_aws_managed(&arn) {
@@ -271,7 +272,7 @@ fn add_managed(
         match is_newer {
             Some(false) => return Ok(()),
             None if *known != policy => {
-                return Err(format!("{arn} is there twice, with different documents"));
+                return Err(BadDocument::DifferentDocuments(arn));
             }
             Some(true) | None => {}
         }
@@ -289,15 +290,18 @@ pub(crate) fn is_newer(version: &str, other: &str) -> Option<bool> {
     (version != other).then_some(version > other)
 }
 
-fn check_name(arn: &str, name: &str) -> Result<(), String> {
+fn check_name(arn: &str, name: &str) -> Result<(), BadDocument> {
     match IamArn::parse(arn) {
         Ok(parsed) if parsed.name == name => Ok(()),
-        Ok(_) => Err(format!("{arn} is called {name}")),
-        Err(_) => Err(format!("\"{arn}\" is no ARN of a user or role")),
+        Ok(_) => Err(BadDocument::OtherName {
+            arn: arn.to_owned(),
+            name: name.to_owned(),
+        }),
+        Err(_) => Err(IdentityError::Arn(arn.to_owned()).into()),
     }
 }
 
-fn documents(owner: &str, list: Vec<RawInlinePolicy>) -> Result<Vec<InlinePolicy>, String> {
+fn documents(owner: &str, list: Vec<RawInlinePolicy>) -> Result<Vec<InlinePolicy>, BadDocument> {
     check_count(owner, "inline policies", MAX_INLINE, list.len())?;
     let inline = list.into_iter().map(|raw| InlinePolicy {
         name: raw.policy_name,
@@ -306,7 +310,7 @@ fn documents(owner: &str, list: Vec<RawInlinePolicy>) -> Result<Vec<InlinePolicy
     Ok(inline.collect())
 }
 
-fn arns(owner: &str, list: Vec<AttachedPolicy>) -> Result<Vec<String>, String> {
+fn arns(owner: &str, list: Vec<AttachedPolicy>) -> Result<Vec<String>, BadDocument> {
     let arns = list.into_iter().map(|policy| policy.policy_arn).collect();
     distinct(owner, "attached policies", MAX_ATTACHED, arns)
 }

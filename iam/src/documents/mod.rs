@@ -23,12 +23,14 @@
 //! then what their absence says: AWS prints no other null, and one could hide a limit.
 
 mod document;
+mod error;
 mod identity_provider;
 mod merge;
 mod session;
 mod shapes;
 
-pub use document::{BadDocument, Document};
+pub use document::Document;
+pub use error::{BadDocument, KeyFault};
 pub use merge::merge;
 pub use shapes::AccountDetails;
 
@@ -38,26 +40,24 @@ pub(crate) use session::MAX_SESSION;
 use crate::arn::{Arn, is_account_id};
 use crate::cluster::SERVICE;
 use crate::identity::{AccessKey, ClusterDescription, Owner};
-use crate::json;
+use crate::json::{self, JsonError};
 use crate::policy::{Kind, Policy, check_context_entry};
-use document::{UTF_16, checked_key, tags};
+use document::{checked_key, tags};
 use serde::Deserialize;
 use session::assumed_role;
 use shapes::{
     ContextEntries, CreatedKey, DescribePolicy, GetCluster, GetClusterPolicy, RawTag, Shape,
 };
 
-/// Why a text that is not JSON is not: [`None`] if it may be JSON that has a fault.
-fn why_not_json(text: &str) -> Option<&'static str> {
+/// The fault of a text that is not JSON at all; [`None`] if it may be JSON that has a fault.
+fn why_not_json(text: &str) -> Option<BadDocument> {
     if text.contains('\0') {
-        return Some(UTF_16);
+        return Some(BadDocument::Utf16);
     }
     let start = text.trim_start_matches('\u{feff}').trim_start();
     let is_other = !start.is_empty() && !start.starts_with(['{', '[']);
     let is_json = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-    (is_other && !is_json()).then_some(
-        "it is not JSON; run the AWS CLI's command with --output json, whatever the profile has as output",
-    )
+    (is_other && !is_json()).then_some(BadDocument::NotJson)
 }
 
 /// Parses one document, as the AWS CLI printed it.
@@ -66,22 +66,18 @@ fn why_not_json(text: &str) -> Option<&'static str> {
 /// [`BadDocument`] with line and column, or with what the document lacks. Never holds a value
 /// of the document that could be a secret.
 pub fn parse(text: &str) -> Result<Document, BadDocument> {
-    if let Some(why) = why_not_json(text) {
-        return Err(BadDocument(why.into()));
+    if let Some(fault) = why_not_json(text) {
+        return Err(fault);
     }
     let shape: Shape = from_json(text)?;
     // Only one of them would be read, and the others could deny.
     if shape.count() > 1 {
-        return Err(BadDocument(
-            "holds the output of more than one command; each needs a file of its own".into(),
-        ));
+        return Err(BadDocument::SeveralCommands);
     }
     if shape.is_export() {
         let details: AccountDetails = from_json(text)?;
         if let Some(sign) = details.truncated_by() {
-            return Err(BadDocument(format!(
-                "{sign}: the export is incomplete, and what is missing could deny"
-            )));
+            return Err(BadDocument::Truncated(sign));
         }
         return Ok(Document::Account(Box::new(details)));
     }
@@ -89,7 +85,7 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
         let CreatedKey { access_key } = from_json(text)?;
         let account = access_key.account_id;
         if account.as_deref().is_some_and(|id| !is_account_id(id)) {
-            return Err(BadDocument("AccountId must be twelve digits".into()));
+            return Err(BadDocument::AccountId);
         }
         let key = AccessKey {
             secret: access_key.secret_access_key,
@@ -103,8 +99,8 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
         };
         return checked_key(access_key.access_key_id, key);
     }
-    let parsed = if shape.assumed_role_user.is_some() {
-        return assumed_role(from_json(text)?);
+    if shape.assumed_role_user.is_some() {
+        assumed_role(from_json(text)?)
     } else if shape.cluster_policy.is_some() {
         let GetClusterPolicy { policy } = from_json(text)?;
         Ok(Document::ClusterPolicy(Box::new(policy.0)))
@@ -119,20 +115,10 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
     } else if shape.keys.is_some() {
         identity_provider::key_set(from_json(text)?)
     } else if shape.is_credentials() {
-        Err(
-            "credentials, without whose they are: write them as aws sts assume-role prints them, with the \
-             Arn of aws sts get-caller-identity in AssumedRoleUser"
-                .into(),
-        )
+        Err(BadDocument::CredentialsWithoutOwner)
     } else {
-        Err(
-            "not the output of get-account-authorization-details, create-access-key, \
-             assume-role, get-cluster-policy, get-cluster, describe-policy or \
-             get-open-id-connect-provider, nor ContextEntries, nor the keys of an identity provider"
-                .into(),
-        )
-    };
-    parsed.map_err(BadDocument)
+        Err(BadDocument::UnknownCommand)
+    }
 }
 
 /// Whether a document is an account's export; nothing else in it is looked at.
@@ -140,9 +126,9 @@ pub(crate) fn is_export(text: &str) -> bool {
     from_json::<Shape>(text).is_ok_and(|shape| shape.is_export())
 }
 
-fn cluster(raw: GetCluster) -> Result<Document, String> {
+fn cluster(raw: GetCluster) -> Result<Document, BadDocument> {
     if Arn::parse(&raw.arn).is_none_or(|arn| arn.service != SERVICE) {
-        return Err(format!("\"{}\" is no ARN of a cluster", raw.arn));
+        return Err(BadDocument::ClusterArn(raw.arn));
     }
     let list = raw.tags.0.into_iter();
     let tags = tags(list.map(|(key, value)| RawTag { key, value }).collect())?;
@@ -153,24 +139,19 @@ fn cluster(raw: GetCluster) -> Result<Document, String> {
     ))
 }
 
-fn service_control_policy(raw: DescribePolicy) -> Result<Document, String> {
+fn service_control_policy(raw: DescribePolicy) -> Result<Document, BadDocument> {
     let summary = raw.policy.policy_summary;
     if summary.policy_type != "SERVICE_CONTROL_POLICY" {
-        let policy_type = summary.policy_type;
-        return Err(format!(
-            "Type is \"{policy_type}\"; of an organization's policies only \
-             SERVICE_CONTROL_POLICY is understood"
-        ));
+        return Err(BadDocument::PolicyType(summary.policy_type));
     }
-    let policy = Policy::parse(&raw.policy.content, Kind::ServiceControl)
-        .map_err(|fault| format!("in the policy document: {fault}"))?;
+    let policy = Policy::parse(&raw.policy.content, Kind::ServiceControl)?;
     Ok(Document::ServiceControlPolicy(
         summary.arn,
         Box::new(policy),
     ))
 }
 
-fn context_entries(raw: ContextEntries) -> Result<Document, String> {
+fn context_entries(raw: ContextEntries) -> Result<Document, BadDocument> {
     let mut entries = Vec::new();
     for entry in raw.context_entries {
         let (name, values) = (entry.context_key_name, entry.context_key_values);
@@ -183,15 +164,17 @@ fn context_entries(raw: ContextEntries) -> Result<Document, String> {
 /// serde_json quotes the offending value in some of its errors; that value could be a secret.
 /// So only its kind of error and its position are kept where a value was quoted.
 fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadDocument> {
-    json::from_str(text).map_err(
-        |message| match message.strip_prefix("invalid type: string ") {
-            Some(rest) => {
-                let expected = rest.rfind("expected").map_or("", |at| &rest[at..]);
-                BadDocument(format!("invalid type: string, {expected}"))
-            }
-            None => BadDocument(message),
-        },
-    )
+    let without_value = |fault: &str| {
+        let rest = fault.strip_prefix("invalid type: string ")?;
+        let expected = rest.rfind("expected").map_or("", |at| &rest[at..]);
+        Some(format!("invalid type: string, {expected}"))
+    };
+    json::from_str(text).map_err(|fault| match fault {
+        JsonError::Invalid(fault) => {
+            JsonError::Invalid(without_value(&fault).unwrap_or(fault)).into()
+        }
+        other => other.into(),
+    })
 }
 
 #[cfg(test)]

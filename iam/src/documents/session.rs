@@ -1,6 +1,7 @@
 //! A role session, with what it was narrowed by.
 
-use super::document::{BadDocument, Document, MAX_ATTACHED, checked_key, distinct, tags};
+use super::document::{Document, MAX_ATTACHED, checked_key, distinct, tags};
+use super::error::BadDocument;
 use super::shapes::AssumedRole;
 use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::identity::{AccessKey, Owner, RoleSession, SessionPolicies};
@@ -11,19 +12,18 @@ use time::Duration;
 pub(crate) const MAX_SESSION: u32 = 12 * 60 * 60;
 
 pub(super) fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
-    let bad = |message: &str| BadDocument(message.to_owned());
-    let expiration = parse_rfc3339(&assumed.credentials.expiration)
-        .ok_or_else(|| bad("Expiration is no time (2026-01-31T12:00:00Z)"))?;
+    let expiration =
+        parse_rfc3339(&assumed.credentials.expiration).ok_or(BadDocument::Expiration)?;
     let user = assumed.assumed_role_user;
     let Some(arn) = SessionArn::parse(&user.arn) else {
-        return Err(bad("AssumedRoleUser.Arn is no ARN of a role session"));
+        return Err(BadDocument::SessionArn);
     };
     if assumed.credentials.session_token.is_empty() {
-        return Err(bad("SessionToken is empty"));
+        return Err(BadDocument::Empty("SessionToken"));
     }
     let named = user.assumed_role_id.as_deref().map(|id| id.split_once(':'));
     if named.is_some_and(|parts| parts.is_none_or(|(_, name)| name != arn.session)) {
-        return Err(bad("AssumedRoleId is that of another session than Arn"));
+        return Err(BadDocument::OtherSessionId);
     }
     let has_packed = assumed.packed_policy_size.is_some_and(|size| size > 0);
     let mut session = RoleSession {
@@ -46,11 +46,11 @@ pub(super) fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument
             role.kind == IamKind::Role && role.account == arn.account && role.name == arn.role
         });
         if !is_of_this || request.role_session_name != arn.session {
-            return Err(bad("Request is that of another session"));
+            return Err(BadDocument::OtherRequest);
         }
         duration = request.duration_seconds.unwrap_or(60 * 60);
         if !(15 * 60..=MAX_SESSION).contains(&duration) {
-            return Err(bad("DurationSeconds is not between 900 and 43200"));
+            return Err(BadDocument::DurationSeconds);
         }
         let shows_something =
             request.policy.is_some() || !request.policy_arns.is_empty() || !request.tags.is_empty();
@@ -60,17 +60,17 @@ pub(super) fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument
             let attached = distinct(&user.arn, "session policies", MAX_ATTACHED, arns);
             session.policies = Some(SessionPolicies {
                 inline: request.policy,
-                attached: attached.map_err(BadDocument)?,
+                attached: attached?,
             });
         }
-        session.tags = tags(request.tags).map_err(BadDocument)?;
+        session.tags = tags(request.tags)?;
         session.transitive_tag_keys = request.transitive_tag_keys;
         session.has_mfa = request.serial_number.is_some();
         session.source_identity = session.source_identity.or(request.source_identity);
     }
     session.issued_at = expiration
         .checked_sub(Duration::seconds(duration.into()))
-        .ok_or_else(|| bad("Expiration is no time (2026-01-31T12:00:00Z)"))?;
+        .ok_or(BadDocument::Expiration)?;
     let key = AccessKey {
         secret: assumed.credentials.secret_access_key,
         session_token: Some(assumed.credentials.session_token),

@@ -47,16 +47,16 @@ fn faults_are_named() {
         (json!({}), "not the output of"),
         (
             json!({"Version": 1, "AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t"}),
-            "credentials, without whose they are: write them as aws sts assume-role prints them, with the \
+            "credentials without their owner: write them as aws sts assume-role prints them, with the \
              Arn of aws sts get-caller-identity in AssumedRoleUser",
         ),
         (
             json!({"roleCredentials": {"accessKeyId": "ASIA"}}),
-            "credentials, without whose they are",
+            "credentials without their owner",
         ),
         (
             json!({"Credentials": {"AccessKeyId": "ASIA"}, "FederatedUser": {"Arn": "a"}}),
-            "credentials, without whose they are",
+            "credentials without their owner",
         ),
         (
             json!({"UserDetailList": [{"UserName": "a", "Arn": "a", "Tags": null}]}),
@@ -74,14 +74,17 @@ fn faults_are_named() {
             json!({"RoleDetailList": [], "IsTruncated": false, "Marker": "m"}),
             "there is a Marker: the export is incomplete",
         ),
-        (json!({"UserDetailList": [user, user]}), "is there twice"),
+        (
+            json!({"UserDetailList": [user, user]}),
+            "duplicate arn:aws:iam::",
+        ),
         (
             json!({"UserDetailList": [{"UserName": "b", "Arn": "arn:aws:iam::012345678912:user/a"}]}),
             "user/a is called b",
         ),
         (
             json!({"UserDetailList": [{"UserName": "b", "Arn": "nonsense"}]}),
-            "\"nonsense\" is no ARN of a user or role",
+            "\"nonsense\" is not the ARN of a user or role",
         ),
         (
             json!({"UserDetailList": [], "Policies": [policy]}),
@@ -139,7 +142,7 @@ fn an_identity_that_is_ambiguous_is_nobodys() {
         ),
         (
             json!({users: [], groups: [group("g", "group/g"), group("g", "group/x/g")]}),
-            "group/x/g is there twice",
+            "duplicate arn:aws:iam::012345678912:group/x/g",
         ),
         (
             json!({users: [], groups: [group("staff", "group/admins")]}),
@@ -187,9 +190,12 @@ fn who_no_document_can_describe() {
     let mut root = session(0, json!(null));
     root["AssumedRoleUser"]["Arn"] = json!(account);
     for (document, expected) in [
-        (user, "is no ARN of a user or role"),
-        (federated, "AssumedRoleUser.Arn is no ARN of a role session"),
-        (root, "AssumedRoleUser.Arn is no ARN of a role session"),
+        (user, "is not the ARN of a user or role"),
+        (
+            federated,
+            "AssumedRoleUser.Arn is not the ARN of a role session",
+        ),
+        (root, "AssumedRoleUser.Arn is not the ARN of a role session"),
     ] {
         let message = fault(document);
         assert!(message.contains(expected), "{message}");
@@ -403,7 +409,7 @@ fn only_objects_are_documents_and_nothing_is_there_twice() {
         (
             r#"{"identifier": "a", "arn": "arn:aws:dsql:us-east-1:012345678912:cluster/a",
                 "tags": {"team": "a", "team": "b"}}"#,
-            "tag \"team\" is there twice",
+            "duplicate tag \"team\"",
         ),
         (
             "\u{feff}{\"UserDetailList\": []}",
@@ -517,11 +523,11 @@ fn faults_of_the_other_documents_are_named() {
         ),
         (
             json!({"identifier": "a", "arn": "arn:aws:s3:::a"}),
-            "no ARN of a cluster",
+            "not the ARN of a cluster",
         ),
         (
             json!({"identifier": "a", "arn": cluster, "tags": {"a": "1", "A": "2"}}),
-            "is there twice",
+            "duplicate tag \"a\"",
         ),
         (
             organization("TAG_POLICY", "{}"),
@@ -550,7 +556,7 @@ fn faults_of_the_other_documents_are_named() {
         ),
         (entry("a:b", json!(["x"]), "ip"), "not of type ip"),
         (entry("a:b", json!(["x"]), "binary"), "not of type binary"),
-        (entry("a:b", json!(["x"]), "text"), "no ContextKeyType"),
+        (entry("a:b", json!(["x"]), "text"), "unknown ContextKeyType"),
         (
             entry("a:b", json!(vec!["x"; 9000]), "stringList"),
             "ContextEntries hold more than",
@@ -567,7 +573,7 @@ fn faults_of_the_other_documents_are_named() {
         ),
         (
             user(json!([{"Key": "Team", "Value": "a"}, {"Key": "team", "Value": "b"}])),
-            "tag \"team\" is there twice",
+            "duplicate tag \"team\"",
         ),
     ] {
         let message = fault(document.clone());
@@ -592,7 +598,7 @@ fn what_can_be_there_once_only() {
         let twice = ["a.json", "b.json"].map(|name| (name, parse(&text).ok().unwrap()));
         let (name, error) = merge(twice).err().unwrap();
         assert_eq!(name, "b.json");
-        assert!(error.to_string().ends_with("is there twice"), "{error}");
+        assert!(error.to_string().starts_with("duplicate "), "{error}");
     }
 }
 
@@ -637,7 +643,7 @@ fn of_aws_s_own_policies_the_newest_version_is_in_force() {
     };
     let differs = |owner: &str| {
         Err(format!(
-            "b.json: arn:aws:iam::{owner}:policy/P is there twice, with different documents"
+            "b.json: duplicate arn:aws:iam::{owner}:policy/P, with different documents"
         ))
     };
     for (owner, versions, expected) in [

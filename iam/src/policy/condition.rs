@@ -19,6 +19,7 @@
 
 use super::budget::{Budget, Exhausted};
 use super::context::{ConditionKey, Context, Evaluation};
+use super::error::{ContextEntryError, PolicyError};
 use super::pattern::{Token, matches_arn_within, matches_within, text};
 use super::variable::Template;
 use crate::time::parse_rfc3339;
@@ -145,19 +146,24 @@ impl Condition {
     /// Reads the values of a key.
     ///
     /// # Errors
-    /// A sentence, if a value is not what the operator compares with.
+    /// [`PolicyError::EmptyKey`], or [`PolicyError::Value`] if the operator cannot compare with one.
     pub(crate) fn new(
         operator: Operator,
         key: &str,
         values: &[String],
         has_variables: bool,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, PolicyError> {
         if key.is_empty() {
-            return Err("a condition key is empty".into());
+            return Err(PolicyError::EmptyKey);
         }
         let literal = |value: &String| {
-            Literal::read(operator.comparison, value, has_variables)
-                .map_err(|expected| format!("\"{value}\" for {key} is no {expected}"))
+            Literal::read(operator.comparison, value, has_variables).map_err(|expected| {
+                PolicyError::Value {
+                    value: value.clone(),
+                    key: key.to_owned(),
+                    expected,
+                }
+            })
         };
         Ok(Self {
             operator,
@@ -318,13 +324,15 @@ impl Literal {
             Comparison::Bool if is_variable => Self::Text(template(false)?),
             Comparison::Bool => Self::Bool(boolean(value).ok_or("true or false")?),
             _ if is_variable => Self::Nothing,
-            Comparison::Numeric(_) => Self::Number(number(value).ok_or("number")?),
-            Comparison::Date(_) => Self::Date(date(value).ok_or("date")?),
+            Comparison::Numeric(_) => Self::Number(number(value).ok_or("a number")?),
+            Comparison::Date(_) => Self::Date(date(value).ok_or("a date")?),
             Comparison::Binary => {
                 let bytes = BASE64.decode(value.as_bytes());
                 Self::Bytes(bytes.map_err(|_| "base64")?)
             }
-            Comparison::IpAddress => Self::Network(network(value).ok_or("address or CIDR range")?),
+            Comparison::IpAddress => {
+                Self::Network(network(value).ok_or("an address or CIDR range")?)
+            }
         })
     }
 }
@@ -454,14 +462,14 @@ fn date(text: &str) -> Option<i128> {
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/API_ContextEntry.html> has them.
 ///
 /// # Errors
-/// A sentence: what does not fit.
+/// [`ContextEntryError`], with the name of the key.
 pub fn check_context_entry(
     name: &str,
     values: &[String],
     context_key_type: &str,
-) -> Result<(), String> {
+) -> Result<(), ContextEntryError> {
     if name.is_empty() {
-        return Err("a ContextKeyName is empty".into());
+        return Err(ContextEntryError::EmptyName);
     }
     let list_of = context_key_type.strip_suffix("List");
     let fits: fn(&str) -> bool = match list_of.unwrap_or(context_key_type) {
@@ -471,16 +479,18 @@ pub fn check_context_entry(
         "date" => |text| date(text).is_some(),
         "ip" => |text| network(text).is_some(),
         "binary" => |text| BASE64.decode(text.as_bytes()).is_ok(),
-        other => return Err(format!("\"{other}\" is no ContextKeyType")),
+        other => return Err(ContextEntryError::UnknownType(other.to_owned())),
     };
     if list_of.is_none() && values.len() != 1 {
-        return Err(format!("{name} is no list and has not one value"));
+        return Err(ContextEntryError::NotOneValue(name.to_owned()));
     }
     match values.iter().find(|value| !fits(value)) {
         None => Ok(()),
-        Some(value) => Err(format!(
-            "\"{value}\" for {name} is not of type {context_key_type}"
-        )),
+        Some(value) => Err(ContextEntryError::WrongType {
+            value: value.clone(),
+            name: name.to_owned(),
+            context_key_type: context_key_type.to_owned(),
+        }),
     }
 }
 

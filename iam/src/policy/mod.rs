@@ -14,6 +14,7 @@
 //! | `principal` | Principal and NotPrincipal |
 //! | `context` | the request context |
 //! | `read` | the document as JSON, and what it may hold |
+//! | `error` | why a document is refused |
 //!
 //! A document is bounded when it is read (statements, characters, the length of a pattern), matching
 //! takes no more than the length of a pattern times the length of what it is matched with, and all
@@ -26,6 +27,7 @@ pub(crate) mod budget;
 pub(crate) mod condition;
 pub(crate) mod context;
 mod effect;
+mod error;
 pub(crate) mod pattern;
 pub(crate) mod principal;
 mod read;
@@ -34,6 +36,7 @@ pub(crate) mod variable;
 pub use condition::check_context_entry;
 pub use context::Context;
 pub use effect::Effect;
+pub use error::{ContextEntryError, PolicyError};
 pub use principal::RequestPrincipal;
 
 pub(crate) use context::Evaluation;

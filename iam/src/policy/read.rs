@@ -1,6 +1,7 @@
 //! Policy documents as JSON, and what they may hold.
 
 use super::condition::{Condition, Operator};
+use super::error::PolicyError;
 use super::pattern::{ARN_COLONS, is_anything, tokens};
 use super::principal::{Principals, RawPrincipals};
 use super::variable::{Template, refuse_template_variable};
@@ -12,7 +13,7 @@ use serde::de::{self, Deserializer};
 use std::collections::BTreeSet;
 
 /// The longest pattern or value that is accepted; IAM's own limits are far below.
-const MAX_PATTERN: usize = 2048;
+pub(super) const MAX_PATTERN: usize = 2048;
 /// The most statements in a document.
 pub(super) const MAX_STATEMENTS: usize = 1000;
 /// The most characters of all actions and resources of a document together. What users write may
@@ -107,8 +108,8 @@ impl Policy {
     /// Reads a document from JSON.
     ///
     /// # Errors
-    /// A sentence, with line and column where there is one.
-    pub fn parse(text: &str, kind: Kind) -> Result<Self, String> {
+    /// [`PolicyError`], with line and column where there is one.
+    pub fn parse(text: &str, kind: Kind) -> Result<Self, PolicyError> {
         Self::from_raw(json::from_str(text)?, kind)
     }
 
@@ -125,20 +126,16 @@ impl Policy {
         Self::from_raw(raw, kind).map_err(de::Error::custom)
     }
 
-    fn from_raw(raw: RawPolicy, kind: Kind) -> Result<Self, String> {
+    fn from_raw(raw: RawPolicy, kind: Kind) -> Result<Self, PolicyError> {
         // Version 2012-10-17 knows policy variables, 2008-10-17 (the default) does not.
         let has_variables = match raw.version.as_deref() {
             Some("2012-10-17") => true,
             Some("2008-10-17") | None => false,
-            Some(other) => {
-                return Err(format!(
-                    "Version is \"{other}\", neither 2012-10-17 nor 2008-10-17"
-                ));
-            }
+            Some(other) => return Err(PolicyError::Version(other.to_owned())),
         };
         let raw_statements = raw.statement.0;
         if raw_statements.len() > MAX_STATEMENTS {
-            return Err(format!("there are more than {MAX_STATEMENTS} statements"));
+            return Err(PolicyError::TooManyStatements);
         }
         let mut budget = CharacterBudget {
             elements: MAX_ELEMENTS,
@@ -151,10 +148,10 @@ impl Policy {
             let sid = statement.sid.clone().unwrap_or_default();
             let is_alphanumeric = sid.bytes().all(|b| b.is_ascii_alphanumeric());
             if kind == Kind::IdentityBased && !is_alphanumeric {
-                return Err(format!("Sid \"{sid}\" is not of letters and digits alone"));
+                return Err(PolicyError::Sid(sid));
             }
             if !sid.is_empty() && !sids.insert(sid.clone()) {
-                return Err(format!("Sid \"{sid}\" is there twice"));
+                return Err(PolicyError::DuplicateSid(sid));
             }
             statements.push(statement);
         }
@@ -172,12 +169,12 @@ struct CharacterBudget {
 }
 
 /// Takes the characters of `text` off what is `left`.
-fn spend(left: &mut usize, name: &str, text: &str) -> Result<(), String> {
+fn spend(left: &mut usize, name: &'static str, text: &str) -> Result<(), PolicyError> {
     if text.len() > MAX_PATTERN {
-        return Err(format!("{name} holds more than {MAX_PATTERN} characters"));
+        return Err(PolicyError::TooLong(name));
     }
     let rest = left.checked_sub(text.len());
-    *left = rest.ok_or("the policy document holds too many characters")?;
+    *left = rest.ok_or(PolicyError::TooManyCharacters)?;
     Ok(())
 }
 
@@ -187,10 +184,10 @@ impl Statement {
         kind: Kind,
         has_variables: bool,
         budget: &mut CharacterBudget,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, PolicyError> {
         let resources = if kind == Kind::Trust {
             if raw.resource.is_some() || raw.not_resource.is_some() {
-                return Err("the trust policy of a role has no Resource".into());
+                return Err(not_allowed("Resource", TRUST));
             }
             None
         } else {
@@ -215,29 +212,34 @@ impl Statement {
     }
 }
 
+/// The kind of policy whose resource is the role that it belongs to.
+const TRUST: &str = "the trust policy of a role";
+
+fn not_allowed(element: &'static str, policy: &'static str) -> PolicyError {
+    PolicyError::NotAllowed { element, policy }
+}
+
 fn principals(
     plain: Option<RawPrincipals>,
     not: Option<RawPrincipals>,
     effect: Effect,
     kind: Kind,
-) -> Result<Option<Principals>, String> {
+) -> Result<Option<Principals>, PolicyError> {
     let has_none = matches!(kind, Kind::IdentityBased | Kind::ServiceControl);
     let (raw, is_negated) = match (plain, not) {
         (None, None) if has_none => return Ok(None),
-        _ if has_none => return Err("a policy of this kind has no Principal".into()),
-        (None, None) => return Err("a statement has no Principal".into()),
-        (Some(_), Some(_)) => {
-            return Err("a statement has both Principal and NotPrincipal".into());
-        }
+        _ if has_none => return Err(not_allowed("Principal", "a policy of this kind")),
+        (None, None) => return Err(PolicyError::NoPrincipal),
+        (Some(_), Some(_)) => return Err(PolicyError::Both("Principal", "NotPrincipal")),
         (Some(plain), None) => (plain, false),
         (None, Some(not)) => (not, true),
     };
     if is_negated && kind == Kind::Trust {
-        return Err("the trust policy of a role has no NotPrincipal".into());
+        return Err(not_allowed("NotPrincipal", TRUST));
     }
     // AWS does not support it; it would let in everybody whom nobody thought of.
     if is_negated && effect == Effect::Allow {
-        return Err("NotPrincipal goes with Deny only".into());
+        return Err(PolicyError::NotPrincipalAllows);
     }
     Ok(Some(Principals {
         listed: raw.0,
@@ -245,13 +247,13 @@ fn principals(
     }))
 }
 
-fn action(text: &str) -> Result<ActionPattern, String> {
+fn action(text: &str) -> Result<ActionPattern, PolicyError> {
     let is_action = text == "*"
         || text
             .split_once(':')
             .is_some_and(|(service, name)| !service.is_empty() && !name.is_empty());
     if !is_action {
-        return Err(format!("Action \"{text}\" is neither SERVICE:NAME nor *"));
+        return Err(PolicyError::Action(text.to_owned()));
     }
     Ok(ActionPattern {
         folded: tokens(&text.to_ascii_lowercase()),
@@ -261,14 +263,13 @@ fn action(text: &str) -> Result<ActionPattern, String> {
 
 /// AWS completes an ARN of fewer than six parts by wildcards. What is missing may also be where a `*` at
 /// the end of a segment stands, so one with a `*` counts as it is written too.
-fn resource(text: &str, has_variables: bool) -> Result<Vec<Template>, String> {
-    let no_arn = || format!("Resource \"{text}\" is neither an ARN nor *");
+fn resource(text: &str, has_variables: bool) -> Result<Vec<Template>, PolicyError> {
     if is_anything(&tokens(text)) {
         return Ok(vec![Template::fixed(text, true)]);
     }
     refuse_template_variable("Resource", text)?;
     if !text.starts_with("arn:") {
-        return Err(no_arn());
+        return Err(PolicyError::Resource(text.to_owned()));
     }
     let parse = |text: &str| {
         if has_variables {
@@ -294,19 +295,22 @@ fn conditions(
     raw: Option<Entries<Entries<OneOrMany<Scalar>>>>,
     has_variables: bool,
     budget: &mut CharacterBudget,
-) -> Result<Vec<Condition>, String> {
+) -> Result<Vec<Condition>, PolicyError> {
     let mut conditions = Vec::new();
     let mut operators = BTreeSet::new();
     for (name, keys) in raw.into_iter().flat_map(|entries| entries.0) {
-        let operator = Operator::named(&name)
-            .ok_or_else(|| format!("there is no condition operator \"{name}\""))?;
+        let operator =
+            Operator::named(&name).ok_or_else(|| PolicyError::UnknownOperator(name.clone()))?;
         if !operators.insert(name.to_ascii_lowercase()) {
-            return Err(format!("{name} is in a Condition twice"));
+            return Err(PolicyError::DuplicateOperator(name));
         }
         let mut known = BTreeSet::new();
         for (key, values) in keys.0 {
             if !known.insert(key.to_ascii_lowercase()) {
-                return Err(format!("{key} is under {name} twice"));
+                return Err(PolicyError::DuplicateKey {
+                    key,
+                    operator: name,
+                });
             }
             spend(&mut budget.conditions, "a condition key", &key)?;
             let mut texts = Vec::with_capacity(values.0.len());
@@ -324,21 +328,19 @@ fn conditions(
 }
 
 fn one_of(
-    name: &str,
+    name: &'static str,
     plain: Option<OneOrMany<Text>>,
-    not_name: &str,
+    not_name: &'static str,
     not: Option<OneOrMany<Text>>,
-) -> Result<Elements<Text>, String> {
+) -> Result<Elements<Text>, PolicyError> {
     let (any_of, is_negated) = match (plain, not) {
         (Some(plain), None) => (plain.0, false),
         (None, Some(not)) => (not.0, true),
-        (Some(_), Some(_)) => {
-            return Err(format!("a statement has both {name} and {not_name}"));
-        }
-        (None, None) => return Err(format!("a statement has neither {name} nor {not_name}")),
+        (Some(_), Some(_)) => return Err(PolicyError::Both(name, not_name)),
+        (None, None) => return Err(PolicyError::Neither(name, not_name)),
     };
     if any_of.is_empty() {
-        return Err(format!("{name} is an empty list"));
+        return Err(PolicyError::EmptyList(name));
     }
     Ok(Elements { any_of, is_negated })
 }
@@ -347,8 +349,8 @@ impl Elements<Text> {
     /// Reads each of them, as one pattern or several.
     fn read<T, L: IntoIterator<Item = T>>(
         self,
-        mut read: impl FnMut(&str) -> Result<L, String>,
-    ) -> Result<Elements<T>, String> {
+        mut read: impl FnMut(&str) -> Result<L, PolicyError>,
+    ) -> Result<Elements<T>, PolicyError> {
         let mut any_of = Vec::with_capacity(self.any_of.len());
         for Text(text) in &self.any_of {
             any_of.extend(read(text)?);

@@ -210,31 +210,37 @@ fn a_document_with_a_fault_is_refused_and_the_fault_named() {
             with("Resource", json!("arn:aws:s3:::${aws:x")),
             "malformed variable",
         ),
-        (with("Principal", json!("*")), "has no Principal"),
+        (
+            with("Principal", json!("*")),
+            "Principal is not allowed in a policy of this kind",
+        ),
         (condition(json!("x")), "invalid type"),
         (
             condition(json!({"StringEqual": {"a": "b"}})),
-            "no condition operator \"StringEqual\"",
+            "unknown condition operator \"StringEqual\"",
         ),
         (
             condition(json!({"StringLike": {"a": "b"}, "stringlike": {"c": "d"}})),
-            "in a Condition twice",
+            "duplicate condition operator ",
         ),
         (
             condition(json!({"StringLike": {"aws:a": "b", "AWS:A": "d"}})),
-            "under StringLike twice",
+            "duplicate condition key aws:a under StringLike",
         ),
         (
             condition(json!({"StringLike": {"a": vec!["b".repeat(2000); 40]}})),
             "too many characters",
         ),
         (condition(json!({"StringLike": {"": "b"}})), "key is empty"),
-        (condition(json!({"Bool": {"a": "yes"}})), "no true or false"),
+        (
+            condition(json!({"Bool": {"a": "yes"}})),
+            "\"yes\" for a is not true or false",
+        ),
         (condition(json!({"Bool": {"a": null}})), "invalid type"),
         (
             json!({"Statement": [{"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*"},
                 {"Sid": "A", "Effect": "Deny", "Action": "*", "Resource": "*"}]}),
-            "Sid \"A\" is there twice",
+            "duplicate Sid \"A\"",
         ),
         (with("Sid", json!("a b")), "not of letters and digits"),
         (
@@ -354,7 +360,7 @@ fn what_no_grammar_of_policies_has_is_refused_in_words_that_are_not_rusts() {
         ),
         (
             &in_statement(r#","Condition":{"Bool":{"a":"true"},"Bool":{"b":"true"}}"#),
-            "Bool is in a Condition twice",
+            "duplicate condition operator Bool",
         ),
         (
             "\u{feff}{\"Statement\":[]}",
@@ -364,7 +370,9 @@ fn what_no_grammar_of_policies_has_is_refused_in_words_that_are_not_rusts() {
         rows.push((text.to_owned(), fault.to_owned()));
     }
     for (text, fault) in rows {
-        let said = Policy::parse(&text, Kind::IdentityBased).unwrap_err();
+        let said = Policy::parse(&text, Kind::IdentityBased)
+            .unwrap_err()
+            .to_string();
         assert!(said.starts_with(&fault), "{text}: {said}");
         assert!(!said.contains("struct"), "{said}");
         // As text in another document, which is how the API sends it.
@@ -377,11 +385,15 @@ fn what_no_grammar_of_policies_has_is_refused_in_words_that_are_not_rusts() {
         r#"{"Service":null,"CanonicalUser":"x"}"#,
     ] {
         let text = in_statement(&format!(r#","Principal":{kind}"#));
-        let said = Policy::parse(&text, Kind::ResourceBased).unwrap_err();
+        let said = Policy::parse(&text, Kind::ResourceBased)
+            .unwrap_err()
+            .to_string();
         assert!(said.starts_with(null), "{kind}: {said}");
     }
     let twice = in_statement(r#","Principal":{"AWS":"012345678912","AWS":"*"}"#);
-    let said = Policy::parse(&twice, Kind::ResourceBased).unwrap_err();
+    let said = Policy::parse(&twice, Kind::ResourceBased)
+        .unwrap_err()
+        .to_string();
     assert!(said.starts_with("duplicate field `AWS`"), "{said}");
 }
 

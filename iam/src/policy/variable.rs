@@ -5,6 +5,7 @@
 
 use super::budget::Exhausted;
 use super::context::{ConditionKey, Context, Evaluation};
+use super::error::PolicyError;
 use super::pattern::{Token, tokens};
 use std::borrow::Cow;
 
@@ -39,8 +40,8 @@ impl Template {
     /// A text that may have variables in it.
     ///
     /// # Errors
-    /// A sentence, if a variable is not well formed.
-    pub(crate) fn parse(text: &str, has_wildcards: bool) -> Result<Self, String> {
+    /// [`PolicyError::Variable`] if one is malformed.
+    pub(crate) fn parse(text: &str, has_wildcards: bool) -> Result<Self, PolicyError> {
         let mut parts = Vec::new();
         let mut fixed = Vec::new();
         let mut rest = text;
@@ -48,7 +49,7 @@ impl Template {
             fixed.extend(piece(&rest[..start], has_wildcards));
             let inside = &rest[start + 2..];
             let (variable, length) =
-                variable(inside).ok_or_else(|| format!("\"{text}\" holds a malformed variable"))?;
+                variable(inside).ok_or_else(|| PolicyError::Variable(text.to_owned()))?;
             match variable {
                 Variable::Literal(c) => fixed.push(Token::Char(c)),
                 Variable::Key(key, default) => {
@@ -138,8 +139,11 @@ impl Template {
 /// No condition key is written like either, whatever the version of the policy.
 ///
 /// # Errors
-/// A sentence with the variable; `name` is what the text is.
-pub(crate) fn refuse_template_variable(name: &str, text: &str) -> Result<(), String> {
+/// [`PolicyError::TemplateVariable`]; `element` names the text.
+pub(crate) fn refuse_template_variable(
+    element: &'static str,
+    text: &str,
+) -> Result<(), PolicyError> {
     let variables = text.match_indices("${").filter_map(|(at, _)| {
         let length = text[at..].find('}')?;
         Some(&text[at..=at + length])
@@ -150,10 +154,11 @@ pub(crate) fn refuse_template_variable(name: &str, text: &str) -> Result<(), Str
     });
     match of_templates.next() {
         None => Ok(()),
-        Some(variable) => Err(format!(
-            "{name} \"{text}\" holds {variable}, a variable of a template, which was not filled in; \
-             dsql-iam import reads templates"
-        )),
+        Some(variable) => Err(PolicyError::TemplateVariable {
+            element,
+            text: text.to_owned(),
+            variable: variable.to_owned(),
+        }),
     }
 }
 

@@ -110,7 +110,7 @@ fn a_session_is_found_by_its_id_alone() {
     let again = find(directory.path(), &id()).unwrap().unwrap();
     let twice = identities.add_stored(again).unwrap_err().to_string();
     assert!(
-        twice.ends_with(&format!("access key {} is there twice", id())),
+        twice.ends_with(&format!("duplicate access key {}", id())),
         "{twice}"
     );
     assert!(identities.access_key(&id()).is_none());

@@ -1,6 +1,6 @@
 //! The structures of the input, in the AWS CLI's shorthand or as JSON.
 
-use dsql_iam_core::json::{self, given};
+use dsql_iam_core::json::{self, JsonError, given};
 use dsql_iam_core::objects_only;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -73,9 +73,10 @@ fn structures<T: DeserializeOwned>(
     for text in texts {
         let text = file_argument::contents(text)?;
         let fault = |fault: String| error(format!("{option}: {fault}"));
+        let not_json = |found: JsonError| fault(found.to_string());
         match text.trim_start().chars().next() {
-            Some('[') => all.extend(json::from_str::<Vec<T>>(&text).map_err(fault)?),
-            Some('{') => all.push(json::from_str(&text).map_err(fault)?),
+            Some('[') => all.extend(json::from_str::<Vec<T>>(&text).map_err(not_json)?),
+            Some('{') => all.push(json::from_str(&text).map_err(not_json)?),
             _ => {
                 let or_json = |said| fault(format!("{said}, or as JSON"));
                 all.push(shorthand(&text).map_err(or_json)?);

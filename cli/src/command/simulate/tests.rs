@@ -607,7 +607,7 @@ fn assuming_a_role_takes_its_trust_policy() {
     let fault = simulate(input).unwrap_err().to_string();
     assert_eq!(
         fault,
-        "ResourcePolicy: the trust policy of a role has no Resource"
+        "ResourcePolicy: Resource is not allowed in the trust policy of a role"
     );
 }
 
@@ -811,11 +811,11 @@ fn faults_are_named() {
         ),
         (
             entry(json!(["x", "y"]), "string"),
-            "--context-entries: a:b is no list and has not one value",
+            "--context-entries: a:b must have exactly one value: its ContextKeyType is not a list",
         ),
         (
             entry(json!(["x"]), "text"),
-            "--context-entries: \"text\" is no ContextKeyType",
+            "--context-entries: unknown ContextKeyType \"text\"",
         ),
     ] {
         let said = simulate(input).unwrap_err().to_string();
