@@ -175,7 +175,7 @@ TOKENS = {
     "without end": (lambda s: s["rsa"].token(exp=None), NO_JWT, "it has no exp"),
     "tags": (lambda s: s["rsa"].token(**{"https://aws.amazon.com/tags": {"principal_tags": {}}}), NO_JWT,
              "tags and source identities of tokens are not supported"),
-    "an access token": (lambda s: "an-opaque-access-token", NO_JWT, "it has not three parts"),
+    "an access token": (lambda s: "an-opaque-access-token", NO_JWT, "it does not have three parts"),
     "too long": (lambda s: s["rsa"].token(sub="s" * 20_000), NO_JWT, "more than 20000 characters"),
 }
 
@@ -311,9 +311,9 @@ def test_check_says_what_is_missing(iam):
     path = iam.iam / "lonely.json"
     for broken, found in [
         ({"keys": keys["keys"]}, 'add the member "issuer"'),
-        (keys, f"the keys of {ISSUER} are there twice"),
-        (keys | {"issuer": "https://a.example", "keys": [{"kty": "oct", "k": "c2VjcmV0"}]}, "is no public key"),
-        ({"Url": URL, "ClientIDList": []}, f"the identity provider {URL} is there twice"),
+        (keys, f"duplicate keys of {ISSUER}"),
+        (keys | {"issuer": "https://a.example", "keys": [{"kty": "oct", "k": "c2VjcmV0"}]}, "is not a public key"),
+        ({"Url": URL, "ClientIDList": []}, f"duplicate identity provider {URL}"),
         ({"Url": ISSUER, "ClientIDList": []}, "Url has a scheme"),
     ]:
         try:

@@ -1,7 +1,6 @@
 //! A session that may begin, as AWS's command line prints it and as a document.
 
-use super::request::AssumeRole;
-use crate::identity::Tag;
+use super::request::{AssumeRole, SessionAttributes};
 use crate::time::with_offset;
 use serde_json::{Value, json};
 use time::UtcDateTime;
@@ -78,10 +77,13 @@ impl Grant {
 pub(super) fn effective_request(
     request: &AssumeRole,
     duration: u32,
-    tags: &[Tag],
-    transitive_tag_keys: &[String],
-    source_identity: Option<&str>,
+    attributes: &SessionAttributes<'_>,
 ) -> Value {
+    let SessionAttributes {
+        tags,
+        transitive_tag_keys,
+        source_identity,
+    } = attributes;
     let mut effective = json!({
         "RoleArn": request.role_arn,
         "RoleSessionName": request.role_session_name,

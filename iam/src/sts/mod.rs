@@ -23,18 +23,18 @@ pub use web_identity::{AssumeRoleWithWebIdentity, FederatedGrant, assume_role_wi
 
 use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
 use crate::arn::account_of;
-use crate::authorization::{Request, Source, Sourced, authorize};
+use crate::authorization::{Decision, Request, Source, Sourced, authorize};
 use crate::credentials::{
     self, Authenticated, Fault, KnownKeys, PresentedCredentials, is_same_secret,
 };
 use crate::denial::{DenyReason, trust_reason};
-use crate::identity::{Identities, Principal, Tag};
+use crate::identity::{Identities, Principal};
 use crate::policy::{Context, RequestPrincipal};
 use crate::request_context::{ConnectionFacts, add_principal, request_facts};
 use crate::session_store::StoredSession;
 use grant::effective_request;
 use refusal::invalid;
-use request::{all_tags, check_form, check_session_policies, duration, source_identity};
+use request::{SessionAttributes, check_form, check_session_policies, duration};
 use time::{Duration, UtcDateTime};
 
 /// What a request is judged by, but for what is in it.
@@ -108,34 +108,25 @@ pub fn assume_role(
     let arn = check_form(request)?;
     let identities = environment.identities;
     let packed_policy_size = check_session_policies(request, identities)?;
-    let (tags, transitive_tag_keys) = all_tags(caller, request)?;
-    let source_identity = source_identity(caller, request)?;
+    let attributes = SessionAttributes::of(caller, request)?;
     let Some(role) = identities.principal(&request.role_arn) else {
         // AWS: whether there is such a role is told to nobody.
-        let message = not_allowed(caller, ASSUME_ROLE, request);
+        let message = not_allowed(caller, ASSUME_ROLE, &request.role_arn);
         return Err(StsError::new(Code::AccessDenied, message)
             .because(format!("because {} is in no document", request.role_arn)));
     };
-    let context = context(
+    let asked = RoleRequest {
         caller,
         role,
-        request,
-        (&tags, &transitive_tag_keys, source_identity),
-        environment,
-    );
-    check_allowed(caller, role, ASSUME_ROLE, &context, request, identities)?;
-    if !tags.is_empty() {
-        check_allowed(caller, role, TAG_SESSION, &context, request, identities)?;
+        context: &context(caller, role, request, &attributes, environment),
+        identities,
+    };
+    asked.check_allowed(ASSUME_ROLE)?;
+    if !attributes.tags.is_empty() {
+        asked.check_allowed(TAG_SESSION)?;
     }
-    if source_identity.is_some() {
-        check_allowed(
-            caller,
-            role,
-            SET_SOURCE_IDENTITY,
-            &context,
-            request,
-            identities,
-        )?;
+    if attributes.source_identity.is_some() {
+        asked.check_allowed(SET_SOURCE_IDENTITY)?;
     }
     // Who may not assume the role does not hear how long its sessions last.
     let duration = duration(caller.session.is_some(), role, request)?;
@@ -150,14 +141,8 @@ pub fn assume_role(
         assumed_role_id: role.unique_id.as_ref().map(|id| format!("{id}:{name}")),
         expiration,
         packed_policy_size,
-        source_identity: source_identity.map(str::to_owned),
-        request: effective_request(
-            request,
-            duration,
-            &tags,
-            &transitive_tag_keys,
-            source_identity,
-        ),
+        source_identity: attributes.source_identity.map(str::to_owned),
+        request: effective_request(request, duration, &attributes),
     })
 }
 
@@ -206,9 +191,14 @@ fn context(
     caller: &Authenticated<'_>,
     role: &Principal,
     request: &AssumeRole,
-    (tags, transitive_tag_keys, source_identity): (&[Tag], &[String], Option<&str>),
+    attributes: &SessionAttributes<'_>,
     environment: &StsEnvironment<'_>,
 ) -> Context {
+    let SessionAttributes {
+        tags,
+        transitive_tag_keys,
+        source_identity,
+    } = attributes;
     let mut context = role_context(role, request, environment);
     add_principal(
         &mut context,
@@ -219,7 +209,7 @@ fn context(
     if let Some(id) = &request.external_id {
         context.set("sts:ExternalId", id);
     }
-    if let Some(identity) = source_identity {
+    if let Some(identity) = *source_identity {
         context.set("sts:SourceIdentity", identity);
     }
     for (key, value) in tags {
@@ -230,58 +220,69 @@ fn context(
         context.set_all("aws:TagKeys", keys);
     }
     if !transitive_tag_keys.is_empty() {
-        context.set_all("sts:TransitiveTagKeys", transitive_tag_keys.to_vec());
+        context.set_all("sts:TransitiveTagKeys", transitive_tag_keys.clone());
     }
     context
 }
 
-fn not_allowed(caller: &Authenticated<'_>, action: &str, request: &AssumeRole) -> String {
-    let (arn, role) = (caller.arn(), &request.role_arn);
+fn not_allowed(caller: &Authenticated<'_>, action: &str, role: &str) -> String {
+    let arn = caller.arn();
     format!("User: {arn} is not authorized to perform: {action} on resource: {role}")
 }
 
-/// Checks that all policies together allow `action` on the role.
-fn check_allowed(
-    caller: &Authenticated<'_>,
-    role: &Principal,
-    action: &str,
-    context: &Context,
-    request: &AssumeRole,
-    identities: &Identities,
-) -> Result<(), StsError> {
-    let refused = |reason: String| {
-        let message = not_allowed(caller, action, request);
-        StsError::new(Code::AccessDenied, message).because(reason)
-    };
-    let mut policies = identities
-        .policies(caller.principal, caller.session)
-        .map_err(|why| refused(trust_reason(action, &why)))?;
+/// A request about a role, which may need several actions.
+struct RoleRequest<'r> {
+    caller: &'r Authenticated<'r>,
+    role: &'r Principal,
+    context: &'r Context,
+    identities: &'r Identities,
+}
+
+impl RoleRequest<'_> {
+    /// Checks that all policies together allow `action` on the role.
+    fn check_allowed(&self, action: &str) -> Result<(), StsError> {
+        let Self { caller, role, .. } = self;
+        let refused = |reason: String| {
+            let message = not_allowed(caller, action, &role.arn);
+            StsError::new(Code::AccessDenied, message).because(reason)
+        };
+        let mut policies = self
+            .identities
+            .policies(caller.principal, caller.session)
+            .map_err(|why| refused(trust_reason(action, &why)))?;
+        policies.resource = trust_policy(role);
+        policies.resource_must_allow = true;
+        let caller = RequestPrincipal {
+            arn: caller.arn(),
+            role_arn: caller.session.map(|_| caller.principal.arn.as_str()),
+            unique_id: caller.principal.unique_id.as_deref(),
+        };
+        let asked = Request {
+            action,
+            resource: &role.arn,
+            resource_account: None,
+            context: self.context,
+        };
+        let decision = authorize(&policies, &caller, &asked);
+        deny_reason(action, &decision).map_or(Ok(()), |reason| Err(refused(reason)))
+    }
+}
+
+/// The trust policy of a role, as a policy of the resource.
+fn trust_policy(role: &Principal) -> Option<Sourced<'_>> {
     let source = Source::Other("the role's trust policy");
     let trust = role.trust_policy.as_ref();
-    policies.resource = trust.map(|policy| Sourced { source, policy });
-    policies.resource_must_allow = true;
-    let asker = RequestPrincipal {
-        arn: caller.arn(),
-        role_arn: caller.session.map(|_| caller.principal.arn.as_str()),
-        unique_id: caller.principal.unique_id.as_deref(),
-    };
-    let asked = Request {
-        action,
-        resource: &role.arn,
-        resource_account: None,
-        context,
-    };
-    let decision = authorize(&policies, &asker, &asked);
-    match DenyReason::of(&decision) {
-        None => Ok(()),
-        Some(why) => {
-            let mut text = trust_reason(action, &why);
-            for statement in &decision.matched {
-                text.push_str(&format!("; {statement}"));
-            }
-            Err(refused(text))
-        }
+    trust.map(|policy| Sourced { source, policy })
+}
+
+/// The reason of a refusal and the statements behind it; `None` if the action is allowed.
+fn deny_reason(action: &str, decision: &Decision) -> Option<String> {
+    let reason = DenyReason::of(decision)?;
+    let mut text = trust_reason(action, &reason);
+    for statement in &decision.matched {
+        text.push_str(&format!("; {statement}"));
     }
+    Some(text)
 }
 
 #[cfg(test)]

@@ -46,6 +46,31 @@ pub struct AssumeRole {
     pub source_identity: Option<String>,
 }
 
+/// The tags and the source identity of a new session: asked for, or passed on by the caller's own session.
+#[derive(Default)]
+pub(super) struct SessionAttributes<'r> {
+    pub(super) tags: Vec<Tag>,
+    /// The keys of the tags that sessions begun by the new one get too.
+    pub(super) transitive_tag_keys: Vec<String>,
+    pub(super) source_identity: Option<&'r str>,
+}
+
+impl<'r> SessionAttributes<'r> {
+    /// Checks what is asked for, and adds what is passed on.
+    pub(super) fn of(
+        caller: &Authenticated<'r>,
+        request: &'r AssumeRole,
+    ) -> Result<Self, StsError> {
+        let (tags, transitive_tag_keys) = all_tags(caller, request)?;
+        let source_identity = source_identity(caller, request)?;
+        Ok(Self {
+            tags,
+            transitive_tag_keys,
+            source_identity,
+        })
+    }
+}
+
 /// Checks what can be judged without the documents; gives the role's ARN.
 pub(super) fn check_form(request: &AssumeRole) -> Result<IamArn<'_>, StsError> {
     let is_word = |text: &str, more: &[u8]| {
@@ -133,7 +158,7 @@ pub(super) fn check_session_policies(
 
 /// The session's tags: those that were asked for, and those that the session that asks passes on.
 /// With them the keys of those that are passed on further.
-pub(super) fn all_tags(
+fn all_tags(
     caller: &Authenticated<'_>,
     request: &AssumeRole,
 ) -> Result<(Vec<Tag>, Vec<String>), StsError> {
@@ -187,7 +212,7 @@ pub(super) fn all_tags(
 }
 
 /// The source identity of the new session. One that the caller's session has stays.
-pub(super) fn source_identity<'r>(
+fn source_identity<'r>(
     caller: &Authenticated<'r>,
     request: &'r AssumeRole,
 ) -> Result<Option<&'r str>, StsError> {

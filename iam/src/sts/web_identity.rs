@@ -7,13 +7,12 @@
 
 use super::grant::{Grant, effective_request};
 use super::refusal::{Code, StsError};
-use super::request::{AssumeRole, check_form, check_session_policies, duration};
+use super::request::{AssumeRole, SessionAttributes, check_form, check_session_policies, duration};
 use super::token::{self, Claims, UnverifiedToken};
-use super::{StsEnvironment, end, role_context};
+use super::{StsEnvironment, deny_reason, end, role_context, trust_policy};
 use crate::actions::ASSUME_ROLE_WITH_WEB_IDENTITY as ACTION;
 use crate::arn::IamArn;
-use crate::authorization::{Policies, Request, Source, Sourced, authorize};
-use crate::denial::{DenyReason, trust_reason};
+use crate::authorization::{Policies, Request, authorize};
 use crate::identity::{Identities, Principal};
 use crate::identity_provider::{Algorithm, OidcProvider, PublicKey};
 use crate::policy::{Context, Policy, RequestPrincipal};
@@ -67,7 +66,7 @@ pub fn assume_role_with_web_identity(
     let arn = check_form(request)?;
     let token = token::read(token).map_err(|why| {
         refused("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
-            .because(why)
+            .because(why.to_string())
     })?;
     let provider = verify(&token, &arn, identities, is_signed)?;
     let claims = &token.claims;
@@ -94,7 +93,9 @@ pub fn assume_role_with_web_identity(
         return Err(not_allowed("the role is in no document".into()));
     };
     let context = context(role, request, environment, provider, claims, audience);
-    check_allowed(role, &provider_arn, provider, &context).map_err(not_allowed)?;
+    if let Some(reason) = refusal(role, &provider_arn, provider, &context) {
+        return Err(not_allowed(reason));
+    }
     let duration = duration(false, role, request)?;
     let name = &request.role_session_name;
     Ok(FederatedGrant {
@@ -107,7 +108,7 @@ pub fn assume_role_with_web_identity(
             expiration: end(environment.now, duration)?,
             packed_policy_size,
             source_identity: None,
-            request: effective_request(request, duration, &[], &[], None),
+            request: effective_request(request, duration, &SessionAttributes::default()),
         },
         provider: provider_arn,
         subject: claims.subject.clone(),
@@ -254,30 +255,28 @@ fn prefix(provider: &OidcProvider) -> String {
     format!("{}:", provider.url.to_ascii_lowercase())
 }
 
-/// Checks that the role's trust policy lets the provider's tokens begin sessions.
-fn check_allowed(
+/// Why the provider's tokens cannot begin sessions of the role; `None` if its trust policy lets them.
+fn refusal(
     role: &Principal,
     provider_arn: &str,
     provider: &OidcProvider,
     context: &Context,
-) -> Result<(), String> {
+) -> Option<String> {
     let prefix = prefix(provider);
     let asked = role.trust_policy.iter().flat_map(Policy::context_keys);
     for key in asked {
         let folded = key.to_ascii_lowercase();
-        // What is not known could be what it denies.
+        // The policy could deny by a value that is not known here.
         if let Some(name) = folded.strip_prefix(&prefix)
             && !KEYS.contains(&name)
         {
-            return Err(format!(
+            return Some(format!(
                 "its trust policy asks for {key}, which is not supported"
             ));
         }
     }
-    let source = Source::Other("the role's trust policy");
-    let trust = role.trust_policy.as_ref();
     let policies = Policies {
-        resource: trust.map(|policy| Sourced { source, policy }),
+        resource: trust_policy(role),
         resource_must_allow: true,
         ..Policies::default()
     };
@@ -292,17 +291,7 @@ fn check_allowed(
         resource_account: None,
         context,
     };
-    let decision = authorize(&policies, &caller, &request);
-    match DenyReason::of(&decision) {
-        None => Ok(()),
-        Some(why) => {
-            let mut text = trust_reason(ACTION, &why);
-            for statement in &decision.matched {
-                text.push_str(&format!("; {statement}"));
-            }
-            Err(text)
-        }
-    }
+    deny_reason(ACTION, &authorize(&policies, &caller, &request))
 }
 
 #[cfg(test)]

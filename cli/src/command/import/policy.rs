@@ -38,7 +38,7 @@ pub fn closed(
         Value::Text(text) => {
             // Of the text itself: what is there twice is lost in a value.
             Policy::parse(text, kind).map_err(|found| fault(found.to_string()))?;
-            parsed = from_json(text).map_err(fault)?;
+            parsed = from_json(text).map_err(|found| fault(found.to_string()))?;
             &parsed
         }
         document => document,

@@ -1,10 +1,9 @@
 //! A value of a plan or a template, of which parts may not be known yet.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::rc::Rc;
 
-use serde::de::{self, Deserialize, Deserializer};
+use dsql_iam_core::json::{self, JsonError, UniqueMembers};
 use serde_json::Number;
 
 /// A value; deliberately without `Debug`: states hold secrets.
@@ -121,59 +120,30 @@ impl Value {
     }
 }
 
-/// From JSON. An object with the same member twice is refused: only one of them would be read.
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Value;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
+impl From<serde_json::Value> for Value {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(bool) => Self::Bool(bool),
+            serde_json::Value::Number(number) => Self::Number(number),
+            serde_json::Value::String(text) => Self::Text(text),
+            serde_json::Value::Array(list) => {
+                Self::List(list.into_iter().map(Self::from).collect())
             }
-            fn visit_unit<E>(self) -> Result<Value, E> {
-                Ok(Value::Null)
-            }
-            fn visit_bool<E>(self, bool: bool) -> Result<Value, E> {
-                Ok(Value::Bool(bool))
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-                Ok(Value::Number(number.into()))
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-                Ok(Value::Number(number.into()))
-            }
-            fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-                Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-                Ok(Value::text(text))
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-                let mut list = Vec::new();
-                while let Some(element) = seq.next_element()? {
-                    list.push(element);
-                }
-                Ok(Value::List(list))
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if members.contains_key(&name) {
-                        return Err(de::Error::custom(format_args!("duplicate member {name:?}")));
-                    }
-                    members.insert(name, value);
-                }
-                Ok(Value::Object(members))
-            }
+            serde_json::Value::Object(members) => Self::object(
+                members
+                    .into_iter()
+                    .map(|(name, value)| (name, Self::from(value))),
+            ),
         }
-        deserializer.deserialize_any(Visitor)
     }
 }
 
-/// Reads JSON.
+/// Reads JSON, with or without a byte order mark. A duplicate member is an error.
 ///
 /// # Errors
-/// A sentence, with line and column; it quotes no value.
-pub fn from_json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|fault| fault.to_string())
+/// [`JsonError`], with line and column; it quotes no value.
+pub fn from_json(text: &str) -> Result<Value, JsonError> {
+    let UniqueMembers(json) = json::from_str(text.trim_start_matches('\u{feff}'))?;
+    Ok(json.into())
 }

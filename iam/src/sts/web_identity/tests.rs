@@ -353,18 +353,12 @@ fn which_key_verifies() {
             "has no key with the kid three",
         ),
         (json!({"alg": "RS256"}), "has no kid"),
-        (
-            json!({"alg": "RS256", "kid": ""}),
-            "its kid has no possible value",
-        ),
+        (json!({"alg": "RS256", "kid": ""}), "its kid is invalid"),
         (
             json!({"alg": "RS256", "kid": ["one"]}),
-            "its kid has no possible value",
+            "its kid is invalid",
         ),
-        (
-            json!({"alg": "RS256", "kid": null}),
-            "its kid has no possible value",
-        ),
+        (json!({"alg": "RS256", "kid": null}), "its kid is invalid"),
         (json!({"alg": "RS384", "kid": "one"}), "not that of the key"),
         (json!({"alg": "ES256", "kid": "one"}), "not that of the key"),
         (json!({"alg": "none", "kid": "one"}), "its alg is none of"),
@@ -372,7 +366,7 @@ fn which_key_verifies() {
         (json!({"alg": "HS256", "kid": "one"}), "its alg is none of"),
         (json!({"alg": "rs256", "kid": "one"}), "its alg is none of"),
         (json!({"alg": "PS256", "kid": "one"}), "its alg is none of"),
-        (json!({"alg": ["RS256"]}), "its alg has no possible value"),
+        (json!({"alg": ["RS256"]}), "its alg is invalid"),
         (json!({"kid": "one"}), "its alg is none of"),
         (json!({"alg": "RS256", "kid": "one", "crit": []}), "crit"),
     ] {
@@ -463,7 +457,7 @@ fn what_is_no_token() {
         let text = format!("{},{twice}}}", &text[..text.len() - 1]);
         let bad = format!("{header}.{}.{signature}", json(&text));
         assert!(
-            outcome(&identities, bad).contains("has a member twice"),
+            outcome(&identities, bad).contains("has a duplicate member"),
             "{twice}"
         );
     }
@@ -484,7 +478,7 @@ fn documents_that_are_none() {
     for (document, fault) in [
         (
             without_issuer,
-            "without whose they are: add the member \"issuer\"",
+            "without its issuer: add the member \"issuer\"",
         ),
         (
             json!({"issuer": "http://a", "keys": [rsa_key("one")]}),
@@ -492,27 +486,30 @@ fn documents_that_are_none() {
         ),
         (
             json!({"issuer": "https://", "keys": [rsa_key("one")]}),
-            "URL of the identity provider is none",
+            "invalid URL of the identity provider",
         ),
         (
             json!({"issuer": "https://a b", "keys": []}),
-            "URL of the identity provider is none",
+            "invalid URL of the identity provider",
         ),
         (keys(&[]), "there is no key for RS256"),
         (
             keys(&[rsa_key("one"), rsa_key("one")]),
             "key 2 of keys has the kid of another one",
         ),
-        (with("d", json!("AQAB")), "key 1 of keys is no public key"),
+        (
+            with("d", json!("AQAB")),
+            "key 1 of keys is not a public key",
+        ),
         (
             keys(&[json!({"kty": "oct", "k": "c2VjcmV0"})]),
-            "key 1 of keys is no public key",
+            "key 1 of keys is not a public key",
         ),
         (with("n", json!("AQAB")), "has no n of 2,048 to 8,192 bits"),
         (with("n", zeros(256)), "has no n of 2,048 to 8,192 bits"),
         (with("n", json!("!")), "has an n that is not in base64url"),
-        (with("e", json!("AQ")), "has no e that is possible"),
-        (with("e", json!("BA")), "has no e that is possible"),
+        (with("e", json!("AQ")), "has an invalid e"),
+        (with("e", json!("BA")), "has an invalid e"),
         (
             with("alg", json!("ES256")),
             "has an alg that its kty or crv does not fit",
@@ -537,15 +534,15 @@ fn documents_that_are_none() {
         ),
         (
             json!({"Url": "", "ClientIDList": []}),
-            "URL of the identity provider is none",
+            "invalid URL of the identity provider",
         ),
         (
             json!({"Url": "aws", "ClientIDList": []}),
-            "URL of the identity provider is none",
+            "invalid URL of the identity provider",
         ),
         (
             json!({"Url": "a.b?c", "ClientIDList": []}),
-            "URL of the identity provider is none",
+            "invalid URL of the identity provider",
         ),
         (
             json!({"Url": "a.b", "ClientIDList": [""]}),
@@ -568,11 +565,11 @@ fn documents_that_are_none() {
     for (both, fault) in [
         (
             [keys(&[rsa_key("one")]), keys(&[rsa_key("two")])],
-            "the keys of https://oidc.example.com/id/A are there twice",
+            "duplicate keys of https://oidc.example.com/id/A",
         ),
         (
             [provider(), provider()],
-            "the identity provider oidc.example.com/id/A is there twice",
+            "duplicate identity provider oidc.example.com/id/A",
         ),
     ] {
         let parsed = both

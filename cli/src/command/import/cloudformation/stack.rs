@@ -45,7 +45,7 @@ impl Stack {
     pub fn read(name: &str, text: &str) -> Result<Self, String> {
         let text = text.trim_start_matches('\u{feff}');
         let template = match text.trim_start().starts_with('{') {
-            true => from_json(text)?,
+            true => from_json(text).map_err(|fault| fault.to_string())?,
             false => yaml::read(text)?,
         };
         let Some(Value::Object(resources)) = template.get("Resources") else {

@@ -43,7 +43,7 @@ pub fn import(
     mut facts: Facts,
     secrets: bool,
 ) -> Result<Account, String> {
-    let json = from_json(text)?;
+    let json = from_json(text).map_err(|fault| fault.to_string())?;
     let plan = plan::read(&json)?;
     let source = source.map(hcl::Source::read).transpose()?;
     facts.region = region(&plan, facts.region);
