@@ -15,7 +15,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Page, documents};
+use super::page::{Page, documents};
 use crate::workspace;
 
 /// The commands of a page, or of all.
@@ -127,7 +127,7 @@ pub fn uncovered(all: &Commands, list: &str, root: &Path) -> Vec<String> {
     let commands = &all.covered;
     let hidden = all.hidden.iter();
     let mut problems: Vec<String> = hidden
-        .map(|line| format!("a block that is not of sh has a command: {line}"))
+        .map(|line| format!("a block of text has a command: {line}"))
         .collect();
     let mut listed = BTreeSet::new();
     for line in list
@@ -149,9 +149,7 @@ pub fn uncovered(all: &Commands, list: &str, root: &Path) -> Vec<String> {
         problems.push(format!("no test is known to run: {command}"));
     }
     for command in listed.difference(commands) {
-        problems.push(format!(
-            "readme-covered.txt: no page has any longer: {command}"
-        ));
+        problems.push(format!("readme-covered.txt: no page shows: {command}"));
     }
     problems
 }
@@ -311,7 +309,7 @@ LOG:  cp a b
         assert!(problems("").contains("no test is known to run: cargo xtask up --detach"));
         assert!(problems("cargo xtask up --detach\tnot run: ").contains("no reason is given"));
         let stale = "cargo xtask up --detach\ttest_up.py\ncargo xtask fly\ttest_up.py\n";
-        assert!(problems(stale).contains("no page has any longer: cargo xtask fly"));
+        assert!(problems(stale).contains("no page shows: cargo xtask fly"));
         for gone in ["gone.py", "test_up.py::test_that", "test_up.py::cargo"] {
             let problems = problems(&format!("cargo xtask up --detach\t{gone}"));
             assert!(problems.contains(&format!("there is no test {gone}")));
@@ -325,7 +323,7 @@ LOG:  cp a b
             "",
             Path::new("/nonexistent"),
         );
-        let expected = "a block that is not of sh has a command: cp a b";
+        let expected = "a block of text has a command: cp a b";
         assert!(problems.iter().any(|problem| problem == expected));
     }
 

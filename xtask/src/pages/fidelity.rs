@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Cell, Page};
+use super::page::{Cell, Page};
 use crate::workspace;
 
 /// The rows that have a column of tests, which is the last.

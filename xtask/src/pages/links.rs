@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Page, documents};
+use super::page::{Page, documents};
 use crate::workspace;
 
 /// A sentence for each link of `documents` that leads nowhere. All of them are in the folder `root`.
