@@ -10,11 +10,11 @@
 //! | TCP, `trust`, the client names another cluster, or none and `require_sni` is on | refused before a token is asked for |
 //! | TCP, `trust` | a token is asked for, and everything below has to be right |
 //!
-//! A token opens the door if `iam` admits it ([`dsql_iam_core::judge`]), the database is `postgres`,
+//! A token is enough if `iam` admits it ([`dsql_iam_core::judge`]), the database is `postgres`,
 //! the role exists, may log in and is no superuser nor a member of one, and, unless the role is `admin`, the
 //! principal's ARN is mapped to it; and if neither PostgreSQL will then turn it away for a limit or a
 //! privilege, as far as that can be told before, nor there are too many connections or new ones. The session is that
-//! role's, or none. Whatever goes wrong in here refuses the connection.
+//! role's, or none. Any error in here refuses the connection.
 
 use crate::port::{self, Connection, Fatal, Password, Received, c_string};
 use crate::reach::Reach;
@@ -36,13 +36,13 @@ use time::UtcDateTime;
 
 static PREVIOUS: OnceLock<libpq::ClientAuthentication_hook_type> = OnceLock::new();
 
-/// Who logged in to this session with a token.
+/// A session that began with a token.
 pub struct Session {
     /// The id in the refusal's DETAIL and in the log.
     pub id: String,
     /// The principal.
     pub caller: Caller,
-    /// What it has asked for.
+    /// The action that its token was signed for.
     action: Option<Action>,
 }
 
@@ -129,7 +129,7 @@ struct Attempt<'c> {
     cluster: Result<Cluster, BadCluster>,
     /// The token's action, once it is found to be well formed.
     action: Option<Action>,
-    /// Who it is, once that is proven.
+    /// The principal, once the signature proves it.
     caller: Option<Caller>,
 }
 
@@ -194,12 +194,13 @@ impl<'c> Attempt<'c> {
         let options = self.connection.options().to_string_lossy();
         let named =
             named_cluster(cluster, &server_name, &options).map_err(Refusal::OtherCluster)?;
-        if settings::requires_sni() && named.is_none() && server_name.is_empty() {
-            return Err(Refusal::NoServerName);
-        }
-        let is_invalid = !server_name.is_empty() && !cluster.answers_to(&server_name);
-        if settings::requires_sni() && named.is_none() && is_invalid {
-            return Err(Refusal::InvalidServerName(server_name.into_owned()));
+        if settings::requires_sni() && named.is_none() {
+            if server_name.is_empty() {
+                return Err(Refusal::NoServerName);
+            }
+            if !cluster.answers_to(&server_name) {
+                return Err(Refusal::InvalidServerName(server_name.into_owned()));
+            }
         }
         if let Some(named) = named {
             self.cluster = Ok(named.alone());
@@ -280,7 +281,7 @@ impl<'c> Attempt<'c> {
                 reason: &reason,
             }),
         };
-        // What strangers can have at no cost does not fill the disk: it is counted, and in the log.
+        // Refusals that cost a stranger nothing do not fill the disk: they are counted, and in the log.
         let recorded = match refusal {
             Some(refusal) if refusal.is_before_token() => Ok(()),
             _ => audit::record(&decision),
@@ -325,7 +326,7 @@ pub fn identities_for(access_key_id: &str) -> Result<Identities, Refusal> {
     identities::current(&settings::iam_directory(), access_key_id)
 }
 
-/// What a policy's conditions can ask about the connection.
+/// The connection, as a policy's conditions see it.
 pub fn facts(connection: &Connection) -> ConnectionFacts {
     let address = connection.address().to_string_lossy();
     // A link-local address has its interface behind a percent sign, which is no part of it.

@@ -39,11 +39,11 @@ static MAX_CONNECTION_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_CONNECTION_BURST: GucSetting<i32> = GucSetting::<i32>::new(1000);
 static MAX_CONNECTION_DURATION: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static MAX_CONNECTION_OVERTIME: GucSetting<i32> = GucSetting::<i32>::new(300);
-/// What a client may say with `options=-c amzn-cluster-id=ID`.
+/// The client's `options=-c amzn-cluster-id=ID`.
 static AMZN_CLUSTER_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static EXPLAIN_DENIALS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
-/// What PostgreSQL calls with the new value of a setting, at each reload too.
+/// A function that PostgreSQL calls with the new value of a setting, at each reload too.
 type AssignHook = unsafe extern "C-unwind" fn(*const c_char, *mut c_void);
 
 /// The functions to be called when settings are read again. Each must be guarded against panics.
@@ -54,16 +54,29 @@ pub struct AssignHooks {
     pub other: AssignHook,
 }
 
+/// The functions that PostgreSQL calls for a setting.
+#[derive(Default)]
+struct Hooks {
+    check: Option<CheckHook>,
+    assign: Option<AssignHook>,
+}
+
 /// Makes the settings known to PostgreSQL.
 pub fn register(hooks: AssignHooks) {
+    let cluster = |check: CheckHook| Hooks {
+        check: Some(check),
+        assign: Some(hooks.other),
+    };
     string(
         c"dsql_iam.iam_directory",
         c"Directory with the IAM documents, as the AWS command line prints them.",
         c"A relative path starts at the data directory. Documents that hold a secret must have mode 0600. Without this directory nobody can log in with a token.",
         &IAM_DIRECTORY,
         GucContext::Sighup,
-        None,
-        Some(hooks.iam_directory),
+        Hooks {
+            check: None,
+            assign: Some(hooks.iam_directory),
+        },
     );
     string(
         c"dsql_iam.account_id",
@@ -71,8 +84,7 @@ pub fn register(hooks: AssignHooks) {
         c"Principals of other accounts are refused. Without it nobody can log in with a token.",
         &ACCOUNT_ID,
         GucContext::Sighup,
-        Some(check_account_id),
-        Some(hooks.other),
+        cluster(check_account_id),
     );
     string(
         c"dsql_iam.region",
@@ -80,8 +92,7 @@ pub fn register(hooks: AssignHooks) {
         c"Tokens signed for another region are refused. Without it nobody can log in with a token.",
         &REGION,
         GucContext::Sighup,
-        Some(check_region),
-        Some(hooks.other),
+        cluster(check_region),
     );
     string(
         c"dsql_iam.cluster_id",
@@ -89,8 +100,7 @@ pub fn register(hooks: AssignHooks) {
         c"Names the cluster in its ARN and in its endpoint, ID.dsql.REGION.on.aws. Without it nobody can log in with a token.",
         &CLUSTER_ID,
         GucContext::Sighup,
-        Some(check_cluster_id),
-        Some(hooks.other),
+        cluster(check_cluster_id),
     );
     string(
         c"dsql_iam.endpoints",
@@ -98,8 +108,7 @@ pub fn register(hooks: AssignHooks) {
         c"The cluster's own endpoint, ID.dsql.REGION.on.aws, is always accepted.",
         &ENDPOINTS,
         GucContext::Sighup,
-        Some(check_endpoints),
-        Some(hooks.other),
+        cluster(check_endpoints),
     );
     boolean(
         c"dsql_iam.loopback_endpoints",
@@ -114,8 +123,7 @@ pub fn register(hooks: AssignHooks) {
         c"A token for the endpoint of one of them is judged by its region and its ARN. None by default.",
         &LINKED_CLUSTERS,
         GucContext::Sighup,
-        Some(check_linked_clusters),
-        Some(hooks.other),
+        cluster(check_linked_clusters),
     );
     register_behaviour();
     register_limits();
@@ -132,7 +140,7 @@ pub fn register(hooks: AssignHooks) {
     }
 }
 
-/// The settings of how logins and statements are treated.
+/// The settings for logins and statements.
 fn register_behaviour() {
     string(
         c"dsql_iam.exempt_roles",
@@ -140,8 +148,10 @@ fn register_behaviour() {
         c"Separated by commas; none by default. Aurora DSQL has no password authentication for anybody.",
         &EXEMPT_ROLES,
         GucContext::Postmaster,
-        Some(check_exempt_roles),
-        None,
+        Hooks {
+            check: Some(check_exempt_roles),
+            assign: None,
+        },
     );
     boolean(
         c"dsql_iam.manage_hba",
@@ -191,45 +201,44 @@ fn register_behaviour() {
         c"A relative path starts at the data directory. None by default. While it cannot be written, nobody can log in with a token.",
         &AUDIT_FILE,
         GucContext::Sighup,
-        None,
-        None,
+        Hooks::default(),
     );
 }
 
-/// The settings of how many connections there may be, and how long.
+/// The settings for the number of connections, and their lifetime.
 fn register_limits() {
     number(
         c"dsql_iam.max_connections",
-        c"How many connections with a token there may be at a time; 0 for no limit of its own.",
+        c"Maximum number of connections with a token at a time; 0 for no limit of its own.",
         c"Aurora DSQL's quota is 10000. PostgreSQL's max_connections applies as well.",
         &MAX_CONNECTIONS,
         GucFlags::default(),
     );
     number(
         c"dsql_iam.max_connection_rate",
-        c"How many logins a second may be admitted on average; 0 for no limit.",
+        c"Maximum number of logins admitted a second, on average; 0 for no limit.",
         c"Aurora DSQL's quota is 100.",
         &MAX_CONNECTION_RATE,
         GucFlags::default(),
     );
     number(
         c"dsql_iam.max_connection_burst",
-        c"How many logins may be admitted at once where max_connection_rate is set.",
+        c"Maximum number of logins admitted at once where max_connection_rate is set.",
         c"Aurora DSQL's quota is 1000.",
         &MAX_CONNECTION_BURST,
         GucFlags::default(),
     );
     number(
         c"dsql_iam.max_connection_duration",
-        c"How long a session that began with a token lasts; 0 for ever.",
-        c"It ends between two statements. Counts for sessions that begin after the change.",
+        c"Lifetime of a session that began with a token; 0 for no limit.",
+        c"It ends between two statements. A change applies to sessions that begin after it.",
         &MAX_CONNECTION_DURATION,
         GucFlags::UNIT_S,
     );
     number(
         c"dsql_iam.max_connection_overtime",
-        c"How long a transaction may go on that is open when its session has to end.",
-        c"Then the session is terminated with the transaction.",
+        c"Time that a transaction has left if it is open when its session has to end.",
+        c"After that the session is terminated with the transaction.",
         &MAX_CONNECTION_OVERTIME,
         GucFlags::UNIT_S,
     );
@@ -239,8 +248,7 @@ fn register_limits() {
         c"Sent as options=-c amzn-cluster-id=ID. Another cluster's is refused.",
         &AMZN_CLUSTER_ID,
         GucContext::Backend,
-        None,
-        None,
+        Hooks::default(),
     );
 }
 
@@ -250,8 +258,7 @@ fn string(
     explanation: &'static CStr,
     setting: &'static GucSetting<Option<CString>>,
     context: GucContext,
-    check: Option<CheckHook>,
-    assign: Option<AssignHook>,
+    hooks: Hooks,
 ) {
     // SAFETY: the check hooks are guarded against panics, and the assign hooks as [`AssignHooks`] asks.
     unsafe {
@@ -262,32 +269,34 @@ fn string(
             setting,
             context,
             GucFlags::default(),
-            check,
-            assign,
+            hooks.check,
+            hooks.assign,
             None,
         );
     }
 }
 
-/// What PostgreSQL asks whether a setting may have a new value.
+/// A function that PostgreSQL asks whether a setting may have a new value.
 type CheckHook = unsafe extern "C-unwind" fn(
     *mut *mut c_char,
     *mut *mut c_void,
     pg_sys::GucSource::Type,
 ) -> bool;
 
-/// Whether somebody is told at once that a value is malformed, as by ALTER SYSTEM.
+/// Whether a setting may have a new value: a malformed one is refused only to a statement, such as ALTER SYSTEM.
 ///
 /// A malformed value in a file is taken, at a start as at a reload: then nobody logs in. If it were refused there,
-/// the one before would stay in force, or the default.
+/// the one before would stay in force, or the default. A session reads the files between two statements, also within
+/// a transaction.
 ///
 /// # Safety
 /// `new` must point to the new value, a C string or null.
 unsafe fn accepts(new: *mut *mut c_char, fault: impl FnOnce(&str) -> Option<String>) -> bool {
-    // SAFETY: the caller's promise; two flags of the server. Notes the DETAIL for the server's own error.
+    // SAFETY: the caller's promise; a pointer of the server's that is only compared. Notes the DETAIL for the
+    // server's own error.
     unsafe {
-        let is_asked = pg_sys::IsTransactionState() && !pg_sys::InitializingParallelWorker;
-        if !is_asked || (*new).is_null() {
+        let is_statement = !pg_sys::ActivePortal.is_null();
+        if !is_statement || (*new).is_null() {
             return true;
         }
         let Some(fault) = fault(&CStr::from_ptr(*new).to_string_lossy()) else {

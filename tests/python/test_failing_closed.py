@@ -1,6 +1,7 @@
 """Whatever is missing or broken, nobody comes in who did not come in before."""
 
 import contextlib
+import functools
 import json
 import os
 
@@ -8,7 +9,7 @@ import psycopg
 import pytest
 
 from support import (
-    ACCOUNT, DENIED, EXAMPLE_ARN, SESSION_ID, Key, Wire, access_key, account, policy, sign,
+    ACCOUNT, DENIED, EXAMPLE_ARN, SESSION_ID, Key, Wire, access_key, account, policy, sign, until,
 )
 
 KEY = Key("AKIACLOSEDCLOSEDCLOS", "the-secret-of-the-user-who-comes-and-goes")
@@ -204,6 +205,18 @@ def test_a_malformed_value_in_a_file_lets_nobody_in(own, setting, value, restart
     apply()
 
 
+def test_a_session_in_a_transaction_reads_a_malformed_value_too(own):
+    path = own.data / "postgresql.auto.conf"
+    with own.superuser() as superuser, superuser.transaction():
+        shown = functools.partial(superuser.execute, "SHOW dsql_iam.region")
+        before = shown().fetchone()
+        with replaced(own, path, path.read_text() + "dsql_iam.region = 'moon'\n"):
+            own.reload()
+            until(lambda: shown().fetchone() == ("moon",), "read")
+        own.reload()
+        until(lambda: shown().fetchone() == before, "read")
+
+
 def test_exempt_roles(own, role, mapped):
     exempt = role("closed_exempt", "LOGIN PASSWORD 'hunter2'", on=own)
     own.execute(f"AWS IAM GRANT closed_exempt TO '{EXAMPLE_ARN}'")
@@ -228,7 +241,7 @@ def test_require_tls_off(own):
 # The settings
 
 def test_another_cluster(own):
-    """What is right for one cluster is not for another one."""
+    """A token for one cluster is none for another."""
     endpoint = own.variables["DSQL_ENDPOINT"]
     token = own.token("admin", hostname=endpoint)
     own.connect(password=token).close()
@@ -295,7 +308,7 @@ def test_changes_are_seen_by_the_next_connection(own, mapped):
            "ContextEntries, nor the keys of an identity provider"),
 ])
 def test_broken_document(own, mapped, text, fault):
-    """What was loaded before stays in force, and the fault is named, until it is mended."""
+    """The documents before stay in force, and the fault is named, until it is mended."""
     path = own.iam / "zz-broken.json"
     mark = own.log_mark()
     own.write(path, text)
