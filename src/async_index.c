@@ -1,5 +1,5 @@
 /*
- * What CREATE INDEX ASYNC gives back: a row with the id of a job, which is over when the row comes.
+ * The result of CREATE INDEX ASYNC: a row with the id of a job, which is over when the row comes.
  *
  * How does a CREATE INDEX come to give a row? When it has been analysed, and before anybody asks what
  * columns there will be, it is put into a CALL of a procedure whose one output argument is called job_id.
@@ -41,7 +41,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-/* What the extension has in its schema, as its script makes them. */
+/* The extension's objects in its schema, as its script makes them. */
 #define SCHEMA "sys"
 #define ANSWER "create_index_async"
 #define TABLE "recorded_jobs"

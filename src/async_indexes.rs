@@ -80,7 +80,7 @@ pub fn install() -> Result<(), String> {
     IS_ON.store(true, Ordering::Relaxed);
     if !is_understood() {
         IS_ON.store(false, Ordering::Relaxed);
-        return Err("the server's parser did not take a sample of it".into());
+        return Err("the server's parser refused a sample statement".into());
     }
     // SAFETY: the server has one thread, and calls no hook while it loads libraries.
     unsafe {
@@ -131,7 +131,7 @@ unsafe extern "C-unwind" fn post_parse_analyze(
     }
 }
 
-/// What the utility hook has to do about a statement.
+/// The utility hook's task for a statement.
 pub enum Task {
     /// Nothing.
     None,
@@ -165,7 +165,7 @@ pub type BuildIndex = unsafe extern "C-unwind" fn(
     *mut pg_sys::QueryCompletion,
 );
 
-/// What is to be done about a statement of `query`.
+/// The task for a statement of `query`.
 ///
 /// # Safety
 /// As the utility hook's contract says.
@@ -236,7 +236,9 @@ fn wait_for_job(job_id: &str) -> bool {
                 format!("job \"{job_id}\" does not exist"),
                 function_name!(),
             )
-            .set_hint("sys.jobs has the jobs: those that ended within 30 minutes before the last one began.")
+            .set_hint(
+                "sys.jobs lists the jobs that ended within 30 minutes before the last one began.",
+            )
             .report(PgLogLevel::ERROR);
             false
         }

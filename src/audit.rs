@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// single write.
 ///
 /// # Errors
-/// What the system said. Whoever was to be let in must not be: nobody could tell afterwards.
+/// The system's error. The login must be refused then: an admission without a record could not be traced.
 pub fn record(decision: &LoginRecord<'_>) -> io::Result<()> {
     let Some(path) = settings::audit_file() else {
         return Ok(());
@@ -42,7 +42,7 @@ pub fn record(decision: &LoginRecord<'_>) -> io::Result<()> {
 /// Whether the audit file can be written: everything that [`record`] does, but the writing.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn try_out(path: &Path) -> io::Result<()> {
     ends_in_a_fragment(&open(path)?).map(drop)
 }

@@ -29,7 +29,7 @@ pub fn findings() -> Vec<Finding> {
             ereport!(
                 PgLogLevel::ERROR,
                 Code::ERRCODE_INTERNAL_ERROR,
-                format!("dsql_iam could not look at this server: {fault}")
+                format!("dsql_iam could not examine this server: {fault}")
             );
             Vec::new()
         }
@@ -109,7 +109,7 @@ fn directory_access(path: &Path) -> io::Result<Access> {
     }
 }
 
-/// What there is for TLS, where it is on.
+/// The files for TLS, where it is on.
 fn tls() -> Option<Tls> {
     if settings::of_server(c"ssl")?.as_os_str() != "on" {
         return None;

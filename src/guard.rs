@@ -1,4 +1,4 @@
-//! What nobody but a superuser may do to roles while the library is loaded.
+//! Guards roles while the library is loaded: only superusers may do the following.
 //!
 //! | what | who else may | why |
 //! |---|---|---|
@@ -12,15 +12,15 @@
 //! | `SET ROLE admin`, in whichever way (`server_settings.c`) | a session of `admin` | only who logs in as `admin` is `admin`, even if a superuser has made somebody a member |
 //! | make, rename, change, hand out, label or drop a role that `dsql_iam.exempt_roles` lists, or make it a member, whether there is one or not; make a role `admin`, or rename one to that | an exempt role its password, in a session of its own | who logs in under such a name needs no token |
 //! | make anybody a member of a role that reaches more than ordinary roles (`reach.rs`) | nobody | CREATEROLE would be enough before 16, and `pg_execute_server_program` reads the IAM documents |
-//! | rename, label, drop or change such a role | its attributes and settings the role itself, in a session of its own | with a password of one's own it would be one's own |
+//! | rename, label, drop or change such a role | its attributes and settings the role itself, in a session of its own | a principal that sets its password can log in as it |
 //! | put an extension into `sys` or `pg_catalog` | nobody | the script of a trusted one runs as a superuser |
 //! | make, change, grant and drop roles as `admin`, without being connected as it | nobody | a function that `admin` owns is called by others |
 //! | drop a role that is mapped | nobody, superusers neither | Aurora DSQL refuses it with 2BP01 |
 //!
 //! A superuser gets a warning where `admin` is concerned, since the server is then no longer as
-//! Aurora DSQL would have it. What `admin` may do itself it may only if somebody is connected as it, or a
+//! Aurora DSQL would have it. `admin` itself may do its part only where somebody is connected as it, or a
 //! superuser has said `SET ROLE admin`: in a SECURITY DEFINER function, and in what maintains its tables,
-//! `admin` is somebody else's. Whoever drops the extension gets a notice if mappings stay behind.
+//! `admin` is somebody else's. DROP EXTENSION gives a notice if mappings stay behind.
 
 use crate::admin::{self, acts_for_itself};
 use crate::mappings;
@@ -66,7 +66,7 @@ fn protect_admin(deeds: &[Deed]) {
     let Some(admin) = admin::find() else {
         return;
     };
-    // What `admin` may do to itself.
+    // The acts that `admin` may do to itself.
     let is_its_own = |act| {
         matches!(
             act,
@@ -86,7 +86,7 @@ fn protect_admin(deeds: &[Deed]) {
             PgLogLevel::ERROR,
             Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("role \"{ADMIN}\" cannot be modified"),
-            "Aurora DSQL does not let it be; here only a superuser may."
+            "Aurora DSQL allows no change to this role; here only a superuser may make one."
         );
     }
     // CREATE EXTENSION makes the role.
@@ -104,7 +104,7 @@ fn protect_admin(deeds: &[Deed]) {
 fn refuse_what_only_superusers_do(deed: &Deed) {
     // SAFETY: asks for the current role.
     let is_superuser = unsafe { pg_sys::superuser() };
-    // What is done to `admin` is judged by now, unless there is none yet.
+    // Acts on `admin` are judged by now, unless there is none yet.
     let is_judged = !deed.act.is_about_roles() || (deed.is_admins() && deed.act != Act::Create);
     if is_superuser || is_judged {
         return;
@@ -162,7 +162,7 @@ fn refuse_roles_to_others(deeds: &[Deed]) {
             Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("permission denied to manage roles as \"{ADMIN}\""),
             format!(
-                "Only who is connected as \"{ADMIN}\" may, not a function of its that others run."
+                "Only a session connected as \"{ADMIN}\" may do this, not a function that the role owns."
             )
         );
     }

@@ -4,7 +4,7 @@
 //! library would be an open door. So no such line is ever written into the user's file: the library
 //! brings a file of its own and puts it in force for as long as it is loaded. With the library out
 //! of `shared_preload_libraries` the user's own file is back.
-//! What it says is in [`dsql_iam_server::hba`].
+//! [`dsql_iam_server::hba`] has its text.
 
 use crate::{port, settings};
 use dsql_iam_server::hba;
@@ -31,7 +31,7 @@ pub fn install() -> Result<(), String> {
     let ours = settings::data_directory().join(hba::FILE);
     if is_same_file(&users_file, &ours) {
         return Err(format!(
-            "hba_file is set to \"{}\", which lets in everybody once the library is not loaded; \
+            "hba_file is set to \"{}\", which would admit everybody once the library is not loaded; \
              set it to a file of your own, or not at all",
             users_file.display()
         ));

@@ -37,7 +37,7 @@ pub fn load_in_postmaster(directory: &Path) {
 /// The same at a reload of the configuration, unless it would take long: then the next login does it.
 pub fn reload_in_postmaster(directory: &Path) {
     let is_larger = directory::is_larger_than(directory, MAX_FILES_AT_RELOAD, MAX_AT_RELOAD);
-    // What cannot be seen is named as it is loaded.
+    // A fault is named when the directory is loaded.
     let is_large = is_larger.unwrap_or(false);
     debug1!("dsql_iam: a reload looks at the IAM directory, and leaves it to a login: {is_large}");
     if !is_large {
@@ -45,8 +45,8 @@ pub fn reload_in_postmaster(directory: &Path) {
     }
 }
 
-/// Sees to it that what is in force is what is in the directory. What cannot be loaded is named in the
-/// log, and what was in force stays so. Gives what had to be loaded for that.
+/// Puts the documents of the directory in force if they are not. A fault is named in the log, and the documents before
+/// stay in force. Gives the documents if they had to be loaded.
 fn bring_up_to_date(directory: &Path) -> Option<Loaded> {
     look_and_load(directory).unwrap_or_else(|fault| {
         let instead = match Record::now().in_force() {
@@ -66,7 +66,7 @@ fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
         return Ok(None);
     }
     let Some(loader) = Loader::begin() else {
-        // Another process is loading it. What is in force decides meanwhile, if there is something.
+        // Another process is loading it. The documents in force decide meanwhile, if there are any.
         return match record.in_force() {
             Some(_) => Ok(None),
             None => load(directory)

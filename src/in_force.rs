@@ -1,8 +1,8 @@
 //! The IAM documents in force: the same for all processes of the server.
 //!
-//! Whoever finds that the directory has changed loads it for everybody, one process at a time, and
-//! leaves here what it found: the documents, as excerpts that a login can read without the rest, or
-//! why they could not be loaded. Until then what was there before is in force.
+//! The first process that finds the directory changed loads it for all, one process at a time, and stores the result
+//! here: the documents, as excerpts that a login can read without the rest, or why they could not be loaded. Until
+//! then the documents before stay in force.
 //!
 //! **Why not in each process?** The next backend is forked from the postmaster, which learns of a change
 //! only at a reload of the configuration. Each login would load everything again; and if the next
@@ -46,11 +46,11 @@ const MAX_FAULT: usize = 2_000;
 /// How often a record is read that is being written, or documents are that others replace.
 const ATTEMPTS: usize = 100;
 
-/// What all processes know of the directory.
+/// The state of the directory that all processes share.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     documents: Option<Documents>,
-    /// What the directory looked like when it could not be loaded, and why.
+    /// The fingerprint of a directory that could not be loaded, and why.
     refused: Option<(Fingerprint, String)>,
 }
 
@@ -66,7 +66,7 @@ struct Documents {
 /// Makes the files. Called once, while the server starts.
 ///
 /// # Errors
-/// What the system said. The server must not start without.
+/// The system's error. The server must not start without the files.
 pub fn install(data_directory: &Path) -> io::Result<()> {
     let file = || tempfile::tempfile_in(data_directory);
     let _ = FILES.set(Files {
@@ -98,8 +98,8 @@ impl Record {
         (*refused == fingerprint).then_some(fault)
     }
 
-    /// What a login with this access key needs of the documents in force at this moment; with that of the session
-    /// that is stored for it, if one is.
+    /// The part of the documents in force that a login with this access key needs, with its stored session, if there
+    /// is one.
     ///
     /// # Errors
     /// A sentence, if they cannot be read, or nothing is in force.
@@ -128,7 +128,7 @@ impl Record {
                 return excerpt.map_err(|error| error.to_string());
             }
         }
-        Err("the documents change all the time".into())
+        Err("the documents changed during each attempt to read them".into())
     }
 }
 
@@ -163,7 +163,7 @@ impl Loader<'_> {
     /// any more.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     pub fn put_in_force(
         &self,
         fingerprint: Fingerprint,
@@ -203,7 +203,7 @@ impl Loader<'_> {
         })
     }
 
-    /// Notes that a directory that looks like this cannot be loaded. What is in force stays.
+    /// Notes that a directory with this fingerprint cannot be loaded. The documents in force stay.
     pub fn note_fault(&self, fingerprint: Fingerprint, fault: &str) {
         let end = fault.char_indices().map(|(at, _)| at).nth(MAX_FAULT);
         let fault = &fault[..end.unwrap_or(fault.len())];
@@ -227,7 +227,7 @@ impl Loader<'_> {
     }
 
     fn forget(&self) {
-        // What is shorter than a header is no record.
+        // A file shorter than a header is no record.
         let _ = self.files.record.set_len(0);
     }
 }

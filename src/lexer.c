@@ -241,7 +241,7 @@ dsql_iam_lexer(const char *word, size_t len, DsqlIamLexer *out)
 	return found;
 }
 
-/* What is known while the stack is unwound. */
+/* The frames found while the stack is unwound. */
 typedef struct Frames
 {
 	int			count;

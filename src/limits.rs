@@ -1,4 +1,4 @@
-//! What all processes of the server count together: connections, for the limits in
+//! Counters that all processes of the server share: connections, for the limits in
 //! [`dsql_iam_server::Limits`], and outcomes, for [`dsql_iam_server::Counts`].
 
 use crate::settings;

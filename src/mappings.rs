@@ -16,7 +16,7 @@ use pgrx::{PgLogLevel, function_name};
 use serde_json::json;
 use std::ffi::{CStr, CString};
 
-/// What the provider of each of our labels starts with.
+/// The prefix of the provider of each of our labels.
 pub const PROVIDER_PREFIX: &str = "dsql_iam:";
 
 /// A role, as far as a login needs to know it.

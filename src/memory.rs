@@ -1,11 +1,11 @@
 //! How the library's memory is given back, and what happens where there is none left.
 //!
-//! What is given back is overwritten first. Documents, the secrets and session tokens in them, and tokens go through
+//! Memory is overwritten before it is given back. Documents, the secrets and session tokens in them, and tokens go through
 //! strings and buffers of many libraries; so none of them leaves anything behind, whichever it is, and a backend has
 //! no secret once its login is decided. That takes as long as to clear the memory that the login itself has used.
 //!
 //! Without memory Rust aborts the process. The postmaster takes that for a crash, as which it ends all other
-//! sessions and starts anew: one login without memory would cost everybody his session. So a backend
+//! sessions and starts anew: one login without memory would end every session. So a backend
 //! ends as PostgreSQL ends one that cannot go on, with FATAL, before Rust hears of it.
 
 use crate::port;

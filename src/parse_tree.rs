@@ -1,4 +1,4 @@
-//! What the nodes of PostgreSQL's parse trees hold.
+//! Reads the nodes of PostgreSQL's parse trees.
 
 use pgrx::{PgList, pg_sys};
 use std::ffi::{CStr, c_char};

@@ -1,5 +1,5 @@
 /*
- * What Rust cannot see of the server: the layout of Port and HbaLine, which differs between
+ * The parts of the server that Rust cannot see: the layout of Port and HbaLine, which differs between
  * versions, and reports with an SQLSTATE and an error position.
  *
  * Everything here is as thin as it can be and decides nothing. `port.rs` is its safe face.
@@ -220,8 +220,8 @@ explain_direct_tls(ErrorData *edata)
 	if (edata->message_id != NULL && edata->hint == NULL && MyProcPort != NULL &&
 		strcmp(edata->message_id, "invalid length of startup packet") == 0)
 		edata->hint = MemoryContextStrdup(edata->assoc_context,
-										  "If the client began with TLS at once "
-										  "(sslnegotiation=direct): that needs PostgreSQL 17 or newer.");
+										  "A client that begins with TLS at once "
+										  "(sslnegotiation=direct) needs PostgreSQL 17 or newer.");
 	if (next_emit_log)
 		next_emit_log(edata);
 }

@@ -100,7 +100,7 @@ pub type ProcessUtility = unsafe extern "C-unwind" fn(
     *mut pg_sys::QueryCompletion,
 );
 
-/// What carries out utility statements where no hook does.
+/// The server's own function for utility statements, for where there is no hook before.
 pub fn standard_process_utility() -> ProcessUtility {
     c::standard_ProcessUtility
 }
@@ -213,7 +213,7 @@ pub fn install_log_filter() {
     unsafe { c::dsql_iam_install_log_filter() };
 }
 
-/// What the client answered when it was asked for its password.
+/// The client's answer to the request for its password.
 pub enum Received {
     /// A password. It is wiped when it is dropped.
     Password(Password),
@@ -227,7 +227,7 @@ pub enum Received {
     BadSize,
 }
 
-/// What the client sent as its password, in memory that is overwritten afterwards.
+/// The password that the client sent, in memory that is overwritten afterwards.
 pub struct Password {
     text: *mut c_char,
     length: c_int,
@@ -545,7 +545,7 @@ impl Lexer {
         unsafe { c::dsql_iam_lexer_is_live(&self.raw) }
     }
 
-    /// What it reads: the query, in a copy of its own.
+    /// The query that it reads, in a copy of its own.
     pub fn buffer(&mut self) -> &mut [u8] {
         // SAFETY: the lexer's own struct says so, and it waits for an answer meanwhile.
         unsafe { std::slice::from_raw_parts_mut(self.raw.buffer, self.raw.len) }

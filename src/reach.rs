@@ -1,4 +1,4 @@
-//! What a role reaches by what it is, and by its memberships, one behind the other. Every guard asks here:
+//! The power of a role, by its attributes and by its memberships at any remove. Every guard asks here:
 //! what only a superuser may give directly, nobody else gives at any remove.
 
 use crate::port::{self, ReachedRole};
@@ -45,7 +45,7 @@ impl Reach {
         }
     }
 
-    /// What there is to reach in this role alone.
+    /// The reach of this role alone.
     fn by(role: ReachedRole, exempt: &[String]) -> Self {
         let ReachedRole { name, .. } = role;
         match () {

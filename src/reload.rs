@@ -1,8 +1,7 @@
-//! What the postmaster looks at again at a reload of the configuration.
+//! Has the postmaster read the IAM directory and the user's hba file again at a reload of the configuration.
 //!
 //! PostgreSQL calls an assign hook at every reload, in the postmaster too, for each setting that
-//! stands in a file, changed or not. That is how the postmaster comes to look again at the IAM
-//! directory and at the user's hba file: there is no other hook for it.
+//! stands in a file, changed or not; there is no other hook for it.
 
 use crate::settings::{self, AssignHooks};
 use crate::{hba, identities};

@@ -1,4 +1,4 @@
-//! What a statement does to which roles.
+//! The acts of a statement on roles.
 
 use crate::parse_tree::{arguments, oid_of, string_value, text};
 use dsql_iam_core::ADMIN;
@@ -6,7 +6,7 @@ use pg_sys::{NodeTag, Oid, RoleSpec};
 use pgrx::{PgList, pg_sys};
 use std::ffi::{CStr, c_char};
 
-/// What is done to a role.
+/// An act on a role.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     /// There is a role of this name afterwards.
@@ -31,7 +31,7 @@ pub enum Act {
     Describe,
     /// It gets or loses privileges on an object.
     Privilege,
-    /// What others may do with objects that it will make changes.
+    /// Its default privileges change: the rights of others on objects that it will make.
     Defaults,
     /// All that it has is taken from it.
     TakeOwned,
@@ -63,7 +63,7 @@ impl Act {
 
 /// One thing that a statement does to one role.
 pub struct Deed {
-    /// What is done.
+    /// The act.
     pub act: Act,
     /// The role's name; empty where all roles are meant, or PUBLIC.
     pub name: String,

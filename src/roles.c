@@ -1,6 +1,6 @@
 /*
- * What the shared catalogs know of roles, as of this moment and not as of the transaction's
- * snapshot. Whoever asks decides what follows from it.
+ * Reads roles in the shared catalogs, as of this moment and not as of the transaction's snapshot.
+ * The caller decides what follows.
  */
 #include "server.h"
 
@@ -115,7 +115,7 @@ dsql_iam_reached_roles(Oid role, DsqlIamReachedRole **reached)
 				GETSTRUCT(&memberships->members[i]->tuple);
 
 #if PG_VERSION_NUM >= 160000
-			/* Who may only hand the role out has to do so first, and that is guarded. */
+			/* With ADMIN alone a member has to grant the role first, and that is guarded. */
 			if (!form->inherit_option && !form->set_option)
 				continue;
 #endif

@@ -83,8 +83,8 @@ dsql_iam_guard_role_setting(void)
  *
  * postgresql.conf may name the user's file, as Debian's does. At each reload the server compares the two, after
  * the check hook: it would log that hba_file cannot be changed without a restart, and that postgresql.conf
- * contains errors. So there the user's file stands for ours. What else it may be set to is a change that waits
- * for a restart, as ever.
+ * contains errors. So there the user's file stands for ours. Any other value is a change that waits for
+ * a restart, as ever.
  */
 static GucStringCheckHook next_check_hba_file = NULL;
 static char *users_hba_file = NULL;

@@ -2,14 +2,14 @@
  * Ends a session that has lasted long enough, between two statements.
  *
  * PostgreSQL has no hook for "between two statements", and a client that asks nothing runs none of
- * our code. What it has is the "catchup" of cache invalidations: a backend that waits for its client
+ * our code. It has the "catchup" of cache invalidations: a backend that waits for its client
  * and is told to catch up starts and commits a transaction of nothing. So a timer asks for a catchup;
  * in the callback before a commit, if the server is just then waiting for a message, it is that
  * transaction of nothing, and the session can end. A transaction of the client's is committed in
  * answer to a message that has been read, and is let through.
  *
- * Who does not come to an end by then has some time more; after that the session is terminated as
- * pg_terminate_backend() would.
+ * A transaction that is open by then has some time more; after that the session is terminated as by
+ * pg_terminate_backend().
  *
  * The timer is the system's and not one of PostgreSQL's timeouts: each ERROR stops those, and behind one in
  * a transaction that has failed already no hook is called that could start them again, unless the ERROR is

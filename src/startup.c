@@ -1,6 +1,6 @@
 /*
- * What PostgreSQL refuses a session for once the client is authenticated, asked for before. Otherwise
- * the log and the audit file would have somebody as let in whom the server then turns away.
+ * The checks for which PostgreSQL refuses a session after authentication, made before. Otherwise the log
+ * and the audit file would record a login as admitted that the server then refuses.
  */
 #include "server.h"
 
@@ -77,8 +77,8 @@ reserved_slots(Oid role)
 }
 
 /*
- * What would keep a role that is no superuser from a session in a database, in PostgreSQL's own order
- * and words; gives NULL if nothing, else the SQLSTATE.
+ * The SQLSTATE with which PostgreSQL would refuse a role that is no superuser a session in a database, in
+ * its own order and words; NULL if it would not.
  *
  * As in InitializeSessionUserId(), InitPostgres() and CheckMyDatabase(), where the session itself is
  * counted by then. Works before a database is open. Others may come between this and that.

@@ -83,7 +83,7 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// What became of a statement.
+/// The outcome of a statement.
 #[derive(Clone, Copy)]
 #[repr(C)]
 enum Outcome {

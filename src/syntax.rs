@@ -1,7 +1,7 @@
 //! Lets `AWS IAM GRANT` and `AWS IAM REVOKE` through the grammar of an unpatched server.
 //!
 //! **Why is this needed?** The grammar refuses `AWS` before any hook runs, and PostgreSQL has no
-//! hook for its parser. What it has is `ScanKeywords`, the lexer's table of keywords, in which the
+//! hook for its parser. It has `ScanKeywords`, the lexer's table of keywords, in which the
 //! hash function is a pointer. The lexer calls it for every word it reads.
 //!
 //! **What is changed?** That one pointer, once, in the postmaster, before it serves anybody; the
@@ -23,17 +23,17 @@
 //!
 //! **Can it meet valid SQL?** In one place the words `AWS IAM GRANT` follow each other in it, in
 //! `CREATE SCHEMA … FROM aws iam GRANT SELECT ON …`; there they are left alone, since `ON` follows.
-//! What decides is in `dsql_iam_server::aws_iam`, in safe code, on the lexer's buffer as a slice.
+//! `dsql_iam_server::aws_iam` decides, in safe code, on the lexer's buffer as a slice.
 //!
 //! **And `CREATE INDEX ASYNC`?** Where `dsql_iam.async_indexes` is on, the same is done at the words `INDEX`
 //! and `CALL`: `ASYNC` becomes blanks, and `CALL sys.wait_for_job` gets the procedure's name
-//! (`dsql_iam_server::async_index`). What the statement gives back is `async_indexes.rs`.
+//! (`dsql_iam_server::async_index`). `async_indexes.rs` makes the row that the statement returns.
 //!
 //! **Whose word is it?** The hash function is told the word and nothing else, and not only the lexer
 //! calls it: `quote_identifier` asks about strings behind which anything may be left over. And the
 //! lexer has put a NUL over the byte behind the word, by which `aws iam` and `aws, iam` differ. So
 //! the lexer's own struct is looked up on the stack (`lexer.c`): it tells the buffer, its length, and
-//! the byte. Whoever asks without one is answered by the server's own function.
+//! the byte. A caller without one is answered by the server's own function.
 //!
 //! **And the NUL that `DO` leaves where `aws` had a third letter?** It would end the text for
 //! whoever counts its characters, to say where an error is. The lexer's next word is `LANGUAGE`;
@@ -71,7 +71,7 @@ const SAMPLE: &CStr = c"AWS IAM GRANT example TO 'arn'";
 /// Why it cannot be had on this server; everything is then as it was.
 pub fn install() -> Result<(), String> {
     if !Lexer::prepare() {
-        return Err("this system does not tell which memory can be read".into());
+        return Err("this system does not say which memory is readable".into());
     }
     let slot = keyword_hash_slot();
     // SAFETY: the server's table, read before anybody changes it.
@@ -81,7 +81,7 @@ pub fn install() -> Result<(), String> {
         return Ok(());
     }
     set(slot, original)?;
-    Err("the server's parser did not take a sample of it".into())
+    Err("the server's parser refused a sample statement".into())
 }
 
 fn set(slot: *mut KeywordHash, function: KeywordHash) -> Result<(), String> {

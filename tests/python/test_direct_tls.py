@@ -37,8 +37,8 @@ def test_a_client_that_says_tls_at_once(server):
         with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
             Wire(server, tls="direct")
         assert server.logged(
-            "HINT:  If the client began with TLS at once (sslnegotiation=direct): that needs "
-            "PostgreSQL 17 or newer.", mark)
+            "HINT:  A client that begins with TLS at once (sslnegotiation=direct) needs PostgreSQL 17 or newer.",
+            mark)
         return
     with Wire(server, tls="direct") as wire:
         assert wire.socket.selected_alpn_protocol() == "postgresql"

@@ -2,8 +2,8 @@
 server let in without the library.
 
 Configurations are drawn from lists of settings and of faults, and put in force at the start of the
-server or while it runs. For each, everybody tries to log in with everything. Who got in is held
-against two sets: whom the tokens and the documents allow, and whom the same hba file lets in while
+server or while it runs. For each, everybody tries to log in with everything. Those admitted are compared
+with two sets: whom the tokens and the documents allow, and whom the same hba file lets in while
 the library is not loaded, with its `trust` lines taken out.
 """
 
@@ -155,7 +155,7 @@ DIRECTORY_FAULTS = {
     "a file": {"dsql_iam.iam_directory": "postgresql.conf"},
 }
 
-# What becomes of the hba file that the library wrote, while the server runs.
+# Faults of the hba file that the library wrote, while the server runs.
 OUR_FILE_FAULTS = {
     "deleted": lambda path, own: path.unlink(),
     "empty": lambda path, own: path.write_text(""),
@@ -189,7 +189,7 @@ class World:
             (own.iam / "account.json").read_bytes(), (own.iam / "account.json").stat())
 
     def credential(self, kind, role):
-        """What is sent as the password."""
+        """The text sent as the password."""
         if kind == "password":
             return PASSWORD
         is_admin = role == "admin"
@@ -439,7 +439,7 @@ def test_manage_hba_off(world, before, hba):
 
 @pytest.mark.parametrize("method", SLOW)
 def test_manage_hba_off_and_a_slow_method(world, method):
-    """They say no: neither the service nor the user is there. What they say counts, not a token."""
+    """They say no: neither the service nor the user is there. Their answer counts, not a token."""
     if method == "radius" and world.own.version >= 19:
         pytest.skip("PostgreSQL 19 has no RADIUS any more")
     world.configure({"dsql_iam.manage_hba": "off"}, [SLOW[method]])
@@ -578,7 +578,7 @@ def test_hba_file_is_ours(world):
         mark = world.own.log_mark()
         assert not world.start()
         line = world.own.logged("could not put its hba file in force", mark)
-        assert "which lets in everybody once the library is not loaded" in line
+        assert "which would admit everybody once the library is not loaded" in line
 
 
 def test_reload_with_the_users_hba_file_by_its_name(world):
@@ -802,7 +802,7 @@ def test_full_disk_under_the_audit_file(world, small_disk):
     assert world.start()
     assert world.who_gets_in() == with_tokens(True)
     small_disk()
-    # What is left of the page that the file ends in; then there is no room for a whole line.
+    # The rest of the file's last page fills up; then there is no room for a whole line.
     until(lambda: not own.admits("admin", own.token("admin")), "a full audit file")
     assert world.who_gets_in() == set()
     (own.data / "ballast").unlink()

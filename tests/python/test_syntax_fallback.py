@@ -164,7 +164,7 @@ def assert_all_but_the_statement_works(own, role):
                 diagnosis = raised.value.diag
                 assert diagnosis.message_primary == 'syntax error at or near "AWS"'
                 assert (diagnosis.statement_position, diagnosis.message_hint) == ("1", None)
-        # What is valid stays so.
+        # Valid SQL stays valid.
         assert admin.execute("SELECT aws iam FROM (VALUES (1)) AS aws(aws)").fetchone() == (1,)
 
         assert own.refusal(name, own.token("example")).sqlstate == "28000"
@@ -184,8 +184,8 @@ def the_warning(log):
 def test_the_self_test_fails(own, role, beside):
     log = beside("without_do", WITHOUT_DO, "before")
     assert the_warning(log) == (
-        "dsql_iam: AWS IAM GRANT and REVOKE are not available: the server's parser did not take a "
-        "sample of it; use sys.iam_grant and sys.iam_revoke")
+        "dsql_iam: AWS IAM GRANT and REVOKE are not available: the server's parser refused a sample "
+        "statement; use sys.iam_grant and sys.iam_revoke")
     assert "panicked" not in log
     # The other library's function is asked again, and by nobody but the lexer.
     with pytest.raises(psycopg.errors.SyntaxError, match='at or near "DO"'):
@@ -216,7 +216,7 @@ def test_a_copy_of_each_word_is_asked_about_before(own, role, beside):
 
 
 def test_a_copy_of_each_word_is_asked_about_after(own, role, beside):
-    """What is loaded after ours can spoil what was tried; then the doctor, who tries again, says so."""
+    """A library loaded after ours can break the syntax that was tried; the doctor tries again, and says so."""
     assert "AWS IAM" not in beside("copies", COPIES, "after")
     assert_all_but_the_statement_works(own, role)
 
