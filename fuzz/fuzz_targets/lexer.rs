@@ -1,5 +1,5 @@
-//! What is done to the lexer's buffer: nothing unless the next tokens are `IAM GRANT` or `IAM REVOKE`,
-//! and then nothing but to these words, `AWS` and the preposition.
+//! The changes to the lexer's buffer: none unless the next tokens are `IAM GRANT` or `IAM REVOKE`,
+//! and then only to these words, `AWS` and the preposition.
 #![no_main]
 
 use dsql_iam_server::async_index::{PROCEDURE, blank, find_async, find_wait_for_job, is_async, rename};
@@ -34,7 +34,7 @@ fn next_words(text: &[u8]) -> Vec<String> {
     words
 }
 
-/// What follows a comment whose opening was read.
+/// The text behind a comment whose opening was read.
 fn behind_comment(text: &[u8]) -> &[u8] {
     let mut depth = 1;
     let mut at = 0;

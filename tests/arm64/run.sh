@@ -15,7 +15,7 @@ if [ ! -e "$root/complete" ]; then
     touch "$root/complete"
 fi
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-# What the apt of the system has been told about its mirror, such as a proxy, holds there too.
+# The settings of the system's apt for its mirror, such as a proxy, hold there too.
 apt-config dump | grep -E '^Acquire::(https?::|Check-|Retries)' >"$root/etc/apt/apt.conf.d/99dsql-iam" || true
 # And the authorities that the system trusts, for pip and cargo.
 authorities=/etc/ssl/certs/ca-certificates.crt

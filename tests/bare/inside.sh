@@ -1,4 +1,4 @@
-# What somebody does who has a Debian with nothing but Rust, and a clone: README's two commands. USER
+# Runs README's two commands in a Debian with nothing but Rust, and a clone. USER
 # WORDS..., which are added to `./x test`; with `up` as the only word that is left out.
 set -euo pipefail
 user=$1

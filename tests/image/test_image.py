@@ -110,7 +110,7 @@ def volumes(*names):
 
 
 def refusal(*options):
-    """What a container says that does not start."""
+    """The log of a container that does not start."""
     done = subprocess.run(["docker", "run", "--rm", *options, IMAGE], text=True, capture_output=True,
                           timeout=PATIENCE, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -186,7 +186,7 @@ def test_the_key_of_the_environment_opens_it(tmp_path):
                 container.login(key, tmp_path, hostname=hostname)
         assert SECRET not in seen_by_everybody(container)
         assert docker("exec", container.id, "sh", "-c", f"! test -e {CREDENTIALS} && echo none") == "none"
-        # What it says of itself, and another key at the next start.
+        # The log names the cluster, and the next start makes another key.
         assert f"cluster arn:aws:dsql:us-east-1:111122223333:cluster/{CLUSTER}, certificate in" in container.logs()
 
 
@@ -273,7 +273,7 @@ def test_mounted_documents_are_taken_and_again_after_a_restart(documents, tmp_pa
 
 
 def state(container, folder):
-    """What has to outlive a container."""
+    """The state that outlives a container."""
     key = container.profiles()["default"]
     with container.login(key, folder) as admin:
         mappings = admin.execute("SELECT * FROM sys.iam_pg_role_mappings").fetchall()
@@ -381,7 +381,7 @@ def test_it_is_a_service_of_a_pipeline():
 
 
 def test_the_layer_of_the_dependencies_outlives_a_change_of_the_source(tmp_path):
-    """What the layer is made from is the same when the source is another, and not when Cargo.lock is."""
+    """The layer's input is the same for another source, and another for another Cargo.lock."""
     context = tmp_path / "context"
     files = subprocess.run(["git", "ls-files", "-z"], cwd=WORKSPACE, text=True, capture_output=True, check=True)
     for name in files.stdout.split("\0")[:-1]:

@@ -155,7 +155,7 @@ for (const [name, connect] of Object.entries(clients)) {
   });
 
   test(`${name}: an expired token`, async (t) => {
-    // What the client takes for the time, AWS's signer included.
+    // The client's clock, and that of AWS's signer.
     t.mock.timers.enable({ apis: ["Date"], now: Date.now() - 3_600_000 });
     await assertRefused(
       connect,

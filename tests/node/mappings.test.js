@@ -88,7 +88,7 @@ for (const [way, query] of [
       assertCompleted(await admin.query(revoke), "REVOKE");
       assert.deepEqual(await mappedArns(admin, role), []);
       await assertNotMapped(t, role);
-      // What is open stays.
+      // An open connection stays.
       assert.deepEqual((await session.query("SELECT 1 AS one")).rows, [{ one: 1 }]);
     }
   });

@@ -1,4 +1,4 @@
-// What the tests share: the server they test, tokens from AWS's signer, roles of their own.
+// Shared by the tests: the server they test, tokens from AWS's signer, roles of their own.
 //
 // The server is the one of env.sh, which `cargo xtask up` writes; `cargo xtask test --only node`
 // starts one and runs the tests.
@@ -76,7 +76,7 @@ export function customToken(profile, changes = {}) {
   return sign(profile, changes, "getDbConnectAuthToken");
 }
 
-// What to undo at the end of each test. The runner's own order is that of registration; connections
+// The steps to undo at the end of each test. The runner's own order is that of registration; connections
 // have to outlive what is removed through them.
 const undoings = new WeakMap();
 

@@ -1,5 +1,5 @@
-# What somebody does who has a Debian with PostgreSQL: installs the package, sets a server up, uses
-# it, and takes all of it away again. Runs as root in a Debian that is thrown away afterwards.
+# Installs the package in a Debian with PostgreSQL, sets a server up, uses it, and takes all of it
+# away again. Runs as root in a Debian that is thrown away afterwards.
 set -euo pipefail
 config=/etc/postgresql/$VERSION/main data=/var/lib/postgresql/$VERSION/main
 package=postgresql-$VERSION-dsql-iam

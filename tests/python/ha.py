@@ -21,7 +21,7 @@ import pytest
 from support import Key, Server, access_key, account, policy, sign, until
 
 NODES = ("one", "two", "three")
-# What an hba file of one's own has for Patroni; the library puts its lines for logins with tokens before them.
+# The user's hba file for Patroni; the library puts its lines for logins with tokens before them.
 HBA = """\
 local all all peer map=nodes
 local replication all peer map=nodes
@@ -113,7 +113,7 @@ class Node(Server):
         self.patroni.wait()
 
     def state(self):
-        """What Patroni says of itself."""
+        """Patroni's own state."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.rest}/patroni", timeout=5) as answer:
                 return json.load(answer)

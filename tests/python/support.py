@@ -1,4 +1,4 @@
-"""What the tests share: servers, tokens, a client that speaks the protocol byte by byte."""
+"""Shared by the tests: servers, tokens, a client that speaks the protocol byte by byte."""
 
 import asyncio
 import atexit
@@ -265,7 +265,7 @@ class Server:
             return False
         return True
 
-    # What changes the server: for servers of one's own
+    # Methods that change the server: for servers of one's own
 
     def postmaster(self):
         return int((self.data / "postmaster.pid").read_text().split()[0])

@@ -1,4 +1,4 @@
-"""Who may connect as whom: `dsql-iam access`, and the mappings of another server."""
+"""`dsql-iam access`: the principals that may connect as each role, and the mappings of another server."""
 
 import csv
 import html
@@ -387,7 +387,7 @@ def test_a_server_answers_as_the_command_does(server, role, tmp_path):
     differing = {key for key, row in rows.items()
                  if (row["access"], row["check"], row["reason"], row["statements"])
                  != (told[key][3], told[key][4], told[key][5], told[key][6])}
-    # What only the server knows: who may log in at all.
+    # Only the server knows who may log in at all.
     assert (example, locked) in differing and {name for _, name in differing} == {locked}
     assert told[example, locked][3:6] == ("denied", "role", f"role {locked} is not permitted to log in")
     assert told[example, reader][3] == "allowed"

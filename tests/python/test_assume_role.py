@@ -126,7 +126,7 @@ def test_a_directory_of_somebody_else(iam):
 
 
 def test_a_directory_of_roots_that_others_led_to(iam):
-    """Whoever may lead the path elsewhere would have root write into any folder of root's."""
+    """Anybody able to lead the path elsewhere would have root write into any folder of root's."""
     if os.geteuid() != 0:
         pytest.skip("only root has rights to lend")
     between = iam.dir / "between"
@@ -155,7 +155,7 @@ def test_a_directory_of_roots_that_others_led_to(iam):
 
 
 def test_a_session_of_roots_is_the_directorys_owners(iam):
-    """Who is not the one who runs this, if that is root."""
+    """A user other than root, if root runs this."""
     before = stored(iam)
     assume(iam, ALICE)
     [path] = stored(iam) - before

@@ -62,7 +62,7 @@ def jobs(connection):
     return connection.execute("SELECT count(*) FROM sys.jobs").fetchone()[0]
 
 
-# What is refused
+# Refusals
 
 
 def test_duplicates_fail_the_job_and_not_the_statement(table):
@@ -190,7 +190,7 @@ def test_a_transaction_that_is_rolled_back_leaves_no_job(table):
     assert (indexes(table), jobs(table)) == ({}, before)
 
 
-# What is done
+# Carrying it out
 
 
 @pytest.mark.parametrize("prepare", [False, True])

@@ -76,7 +76,7 @@ def test_the_line_in_jsonlog(own):
     assert (found["outcome"], found["role"]) == ("admitted", "admin")
     denied, = (entry for entry in lines if refused in entry["message"])
     assert values(denied["message"])["check"] == "token"
-    # What the client is told stands beside it.
+    # The client's message stands beside it.
     fatal, = (entry for entry in entries if refused in entry.get("detail", ""))
     assert (fatal["error_severity"], fatal["state_code"], fatal["pid"]) == (
         "FATAL", "08006", denied["pid"])

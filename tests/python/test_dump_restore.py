@@ -30,7 +30,7 @@ def mappings(server):
 
 
 def roles(server):
-    """What each role is and may, in the database and by way of others."""
+    """Each role's attributes and privileges, in the database and by way of others."""
     return server.execute(
         "SELECT rolname, rolsuper, rolcreaterole, rolinherit, rolcanlogin, rolconnlimit, rolconfig, "
         "has_database_privilege(oid, 'postgres', 'CREATE'), "
@@ -111,7 +111,7 @@ def test_restore_into_a_bare_server(own, bare, dump, options, expected):
     assert (error.sqlstate, error.hint) == ("28000", None)
 
     restored = run(bare, "psql", "--no-psqlrc", "--quiet", input=dump)
-    # What restoring a dump of any server says, where the superuser has the same name.
+    # Restoring a dump of any server says so where the superuser has the same name.
     assert re.findall(r"ERROR:  (.*)", restored.stderr) == expected
     # The dump makes the role admin, and a superuser may.
     assert set(re.findall(r"WARNING:  (.*)", restored.stderr)) == {

@@ -18,7 +18,7 @@ NEWEST = max(VERSIONS, key=lambda version: [int(part) for part in version.split(
 # An ACL without the order of its entries; without one, what that stands for.
 ACL = ("(SELECT array_agg(entry::text ORDER BY entry::text COLLATE \"C\") "
        "FROM unnest(coalesce({acl}, acldefault('{kind}', {owner}))) AS entry)")
-# What the extension holds, and what its script has done besides, as text: no OIDs.
+# The extension's objects, and the other changes of its script, as text: no OIDs.
 CONTENTS = f"""
 WITH members AS (
     SELECT classid, objid, objsubid, pg_describe_object(classid, objid, objsubid) AS name

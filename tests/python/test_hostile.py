@@ -237,7 +237,7 @@ def test_our_settings_are_nobodys_to_change(server, setting):
 @pytest.mark.parametrize("length", [65_537, 70_000, 1 << 20])
 def test_more_than_the_longest_token(server, length):
     with Wire(server).start().asked_for_password() as wire:
-        # What comes behind the length meets a connection that is closed.
+        # The connection is closed before the bytes behind the length arrive.
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             wire.password(b"localhost/?" + b"x" * (length - 11))
         kind, body = wire.receive()
@@ -371,7 +371,7 @@ def flood(server, seconds, clients):
 def test_flood(server):
     """Bad logins by the hundred a second: each good one is served, and the postmaster stays as it was."""
     idle = children(server)
-    # What is set up once, on both sides.
+    # One-time setup on both sides.
     flood(server, 2, FLOOD_CLIENTS)
     until(lambda: children(server) <= idle, "the end of the backends")
     pid = server.postmaster()
@@ -391,7 +391,7 @@ def test_flood(server):
     assert after[1] <= before[1]
 
 
-# What must not grow
+# Nothing grows
 
 def test_statements_leave_no_memory_behind(server, role):
     """AWS IAM GRANT and REVOKE, accepted and refused, in one session."""

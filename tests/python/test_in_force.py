@@ -102,7 +102,7 @@ def test_a_broken_change_is_read_once_and_named_at_each_login(own, user_of_many,
         own.write(broken, content, mode=mode)
         own.is_read_once(broken)
         log_in(1)
-        # What is known of it comes from that one now: nobody else may read.
+        # The documents come from that process now: nobody else may read.
         with another_process_loads(own):
             log_in(2)
             log_in(3)

@@ -438,7 +438,7 @@ def test_setup_as_the_servers_user(own, cluster):
 
 
 def test_setup_does_not_lend_roots_rights_to_the_servers_user(own, cluster):
-    """What ran last is noted in a file that the server's user can write."""
+    """The command line of the last start is in a file that the server's user can write."""
     if os.geteuid() != 0:
         pytest.skip("only root has rights to lend")
     program = cluster.path / "program"
@@ -587,7 +587,7 @@ def test_setup_of_files_that_a_server_makes_up(own, cluster, configuration, tmp_
 
 @pytest.mark.parametrize(("user", "mode"), [(STRANGER, 0o755), (0, 0o777), (0, 0o775)])
 def test_setup_below_a_folder_of_somebody_elses(own, cluster, user, mode):
-    """Who could put another folder in its place, once it is known whose it is."""
+    """Its user could put another folder in its place, once the owner is known."""
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else")
     between = own.dir / "between"

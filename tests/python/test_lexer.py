@@ -249,7 +249,7 @@ def test_huge(servers, query):
 
 @pytest.mark.parametrize("words", [b"aws ia,", b"aws iam,", b"aws/**/iam,", b"aws+iam,"], ids=repr)
 def test_many_words(servers, words):
-    """What is looked at for one word must not grow with what stands before it in the line. As it once
+    """The bytes looked at for one word do not grow with the text before it in the line. As it once
     did, this took more than a minute, in which nothing could have interrupted it."""
     with both(servers) as connections:
         few = b"SELECT " + words * 1_600 + b"1 FROM aws"

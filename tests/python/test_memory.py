@@ -29,7 +29,7 @@ def watched(own):
 
 
 def errors(folder):
-    """What valgrind reported, each with the lines of its stack, but for what is PostgreSQL's alone."""
+    """Valgrind's reports, each with the lines of its stack, without those of PostgreSQL alone."""
     for path in sorted(folder.glob("*.log")):
         lines = [line.partition("== ")[2] for line in path.read_text().splitlines()
                  if line.startswith("==")]

@@ -40,7 +40,7 @@ CRASHING = [f"crashed_{number}" for number in range(4)]
 @pytest.fixture
 def crashing(tmp_path_factory):
     for server in own_server(tmp_path_factory, "crashing"):
-        # What dies are processes, not the machine: what was written to a file is there.
+        # Processes die, not the machine: bytes written to a file are there.
         server.execute("ALTER SYSTEM SET fsync = off",
                        *(f"CREATE ROLE {role} WITH LOGIN" for role in CRASHING))
         postmaster = Postmaster(server)
@@ -133,7 +133,7 @@ class Postmaster:
 
 
 def state_and_parent(pid):
-    """What /proc says of a process, if it is there."""
+    """The state of a process in /proc, if it is there."""
     try:
         status = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -286,7 +286,7 @@ def test_a_name_that_goes_to_a_mapped_role(server, racing, first, second):
             third.execute(f"CREATE ROLE {waits_for}; CREATE ROLE {named}")
             third.execute(GRANT)
             first.execute(f"BEGIN; ALTER ROLE {waits_for} CONNECTION LIMIT 3")
-            # What is not there has PostgreSQL look at the names again.
+            # A missing role has PostgreSQL look the names up again.
             drop = f"DROP ROLE IF EXISTS {waits_for}, raced_nobody, {named}"
             with waiting(server, second, drop) as outcome:
                 third.execute(f"ALTER ROLE {named} RENAME TO raced_other")

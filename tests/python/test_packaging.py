@@ -1,4 +1,4 @@
-"""What describes the packages: the Dockerfile, META.json, the scripts of both."""
+"""The descriptions of the packages: the Dockerfile, META.json, the scripts of both."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_the_dockerfile_copies_what_is_there():
 
 @pytest.mark.skipif(not all(map(shutil.which, ("dpkg-deb", "dpkg-shlibdeps"))), reason="dpkg-dev is not there")
 def test_the_package_is_made(server):
-    """What happens when it is installed, tests/package shows, where it can."""
+    """tests/package installs it, where it can."""
     done = subprocess.run(
         [*"cargo xtask package".split(), "--debug"], text=True, capture_output=True, cwd=WORKSPACE,
         env=os.environ | {"PGRX_PG_CONFIG_PATH": os.environ["PG_CONFIG"]}, stdin=subprocess.DEVNULL)
@@ -73,7 +73,7 @@ def test_the_package_is_made(server):
 
 
 def test_the_dockerfile_starts_what_it_has_laid_out():
-    """What tests/package/container.sh runs is what the image runs."""
+    """tests/package/container.sh runs the image's own script."""
     text = (WORKSPACE / "packaging/docker/Dockerfile").read_text()
     named = {json.loads(words)[0] for words in re.findall(r"(?:ENTRYPOINT|CMD) (\[.*\])", text)}
     assert named == {"dsql-iam-entrypoint", "dsql-iam-health", "postgres"}
@@ -109,7 +109,7 @@ class Container:
         self.user = pwd.getpwnam("postgres")
 
     def start(self, **environment):
-        """What the server would be started with, and what was said."""
+        """The command line of the server, and the output before."""
         done = subprocess.run(
             [WORKSPACE / "packaging/docker/entrypoint.sh", "postgres"], text=True, capture_output=True,
             stdin=subprocess.DEVNULL, timeout=60, cwd="/", env={
@@ -173,7 +173,7 @@ def test_the_container_is_like_aurora_dsql_unless_told_not_to_be(container):
 @pytest.mark.parametrize("name", ["tls", "iam", "cluster_id", "tls/server.key", "iam/account.json"])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_roots_files_stay_roots_whatever_links_to_them(container, name, is_there):
-    """Whoever has run code as the server's user is not root after a restart of the container."""
+    """Code run as the server's user does not become root by a restart of the container."""
     if is_there:
         assert container.start()[0] == 0
     container.state.mkdir(exist_ok=True)

@@ -298,7 +298,7 @@ def test_from_the_future(server):
     ("admin", {}, {"options": "-c amzn-cluster-id=\x1b[2J\x9b2J" + "x" * 5_000}, "cluster"),
 ])
 def test_what_a_stranger_chose_is_short_and_printable(own, role, arguments, login, check):
-    """Nobody's key signed these. What they hold reaches the log, and here the client's DETAIL too."""
+    """Nobody's key signed these. Their values reach the log, and here the client's DETAIL too."""
     nobody = Key("AKIAUNKNOWNUNKNOWNXX", "not-the-secret-of-anybody-at-all", None)
     token = sign(nobody, **{"action": "DbConnectAdmin"} | arguments)
     with own.settings(dsql_iam__explain_denials="on"):
@@ -415,7 +415,7 @@ def test_a_superuser_is_not_to_be_granted(server, role, admin):
         assert "dsql_iam" not in (raised.value.diag.message_detail or "")
 
 
-# Who is no admin does not become one
+# Nobody else becomes admin
 
 @pytest.fixture
 def member(server, role, admin):
@@ -566,7 +566,7 @@ def test_the_privilege_to_connect(own, role):
         own.connect(name).close()
         own.execute(f"REVOKE {group} FROM {name}")
         assert own.refusal(name, own.token("example")).sqlstate == "42501"
-        # Who has no mapping hears nothing of it.
+        # A principal without a mapping hears nothing of it.
         assert own.refusal(group, own.token("example")).sqlstate == "28000"
     finally:
         own.execute("GRANT CONNECT ON DATABASE postgres TO PUBLIC",

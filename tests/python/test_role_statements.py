@@ -1,6 +1,6 @@
 """Every statement that PostgreSQL's grammar has on roles, about every kind of role that carries authority, at no,
-one and two removes, by everybody who might try. What comes of each stands in data/role_statements.tsv; and whatever
-comes of it, nobody but a superuser ends with more than before.
+one and two removes, by everybody who might try. data/role_statements.tsv has the result of each; and in every case
+nobody but a superuser ends with more than before.
 
 ACCEPT_ROLE_STATEMENTS=1 writes what this version of PostgreSQL gives into the table, instead of comparing.
 """
@@ -86,8 +86,8 @@ ACTORS = {
     "a function of admin's": ("nobody", "SELECT definer($statement${}$statement$)"),
 }
 
-# Who has what: each role with what it reaches that ordinary roles do not have; the passwords, settings and mappings
-# of those that reach something; who has a reserved name.
+# Each role with its reach beyond ordinary roles; the passwords, settings and mappings of those that reach
+# something; the owners of reserved names.
 POWER = """
 WITH RECURSIVE reached (role, other) AS (
     SELECT oid, oid FROM pg_roles WHERE NOT rolsuper
@@ -155,7 +155,7 @@ def power(connection, version):
 
 
 def outcome(connection, actor, statement):
-    """What comes of it: an SQLSTATE, or `ok`. It is not undone then."""
+    """The result: an SQLSTATE, or `ok`. It is not undone then."""
     role, carrier = ACTORS[actor]
     connection.execute("ROLLBACK TO made")
     connection.execute(f"SET SESSION AUTHORIZATION {role}")

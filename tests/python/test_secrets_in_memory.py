@@ -1,4 +1,4 @@
-"""What the memory of a backend holds once its login is decided: nobody's secret."""
+"""The memory of a backend holds nobody's secret once its login is decided."""
 
 import os
 
@@ -59,7 +59,7 @@ def test_secrets_in_passing_none_is_in_a_backend(people, key, loads):
         # It is the memory of a backend that works, and can be searched.
         connection.execute("SELECT 'some text that is in this backend'")
         assert places(pid, "some text that is in this backend") > 0
-        # What is left of the token is in buffers that are OpenSSL's and PostgreSQL's own.
+        # The rest of the token is in buffers of OpenSSL and PostgreSQL.
         assert places(pid, token.rpartition("=")[2]) <= 2
 
 

@@ -47,7 +47,7 @@ def test_standby(own, standby, role):
             admin.execute("DROP ROLE followed")
         assert raised.value.diag.message_primary == (
             "cannot execute DROP ROLE in a read-only transaction")
-    # What is taken away there is gone here too.
+    # A mapping revoked there is gone here too.
     with own.connect() as admin:
         admin.execute(f"AWS IAM REVOKE followed FROM '{EXAMPLE_ARN}'")
     until(lambda: not standby.admits("followed", standby.token("example")), "REVOKE on the standby")

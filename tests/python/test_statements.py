@@ -35,7 +35,7 @@ def assert_fails(connection, statement, sqlstate, text, detail=None, hint=None, 
     assert (position and int(position)) == (None if at is None else at), statement
 
 
-# What is wrong with the text: the mark « stands where the error has to point.
+# Malformed texts: the mark « stands where the error has to point.
 MALFORMED = [
     ("AWS IAM GRANT«", None),
     ("AWS IAM GRANT«;", ";"),
@@ -136,7 +136,7 @@ def test_the_transaction_is_aborted_by_a_syntax_error(server, stated, admin):
     assert mappings(server) == []
 
 
-# What cannot be carried out
+# Statements that cannot be carried out
 
 FAILING = [
     ("GRANT nobody TO 'arn:aws:iam::012345678912:role/example'", "42704",
@@ -444,7 +444,7 @@ def test_one_arn_for_several_roles(server, role, stated, admin):
     assert len(set(oids)) == 2
 
 
-# What everybody else sees
+# The view of everybody else
 
 def test_shown_as_typed(server, stated, admin):
     typed = f"/* shown é */ Aws  IAM grant stated TO '{ARN}' -- as typed"

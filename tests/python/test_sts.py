@@ -235,7 +235,7 @@ def test_a_quota_for_each_principal(iam):
         line = f"arn:aws:iam::{ACCOUNT}:user/bob has begun 1 sessions that are not over, and 1 is the most"
         until(lambda: line in "".join(limited.errors), "it is logged")
         assert stored(iam) == before
-        # What is not a session costs nothing, and others have a quota of their own.
+        # Other requests cost nothing, and other callers have a quota of their own.
         client(BOB).get_caller_identity()
         assume(CHAINED, "delegating")
     finally:

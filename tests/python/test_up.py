@@ -166,7 +166,7 @@ def test_in_the_foreground_it_ends_with_a_signal(directory, tmp_path, end):
         # The log is on the terminal, and the session that is open does not keep it from ending.
         with server.connect() as session:
             until(lambda: "dsql_iam: login admitted: " in said.read_text(), "the log")
-            # What Ctrl-C does: all processes of the group get it.
+            # As Ctrl-C: all processes of the group get the signal.
             os.killpg(up.pid, end)
             assert up.wait(timeout=60) == 0, said.read_text()
             # The postmaster has ended in good order, and before `up` did.
@@ -215,7 +215,7 @@ def detached(directory):
 
 
 def what_is_kept(server):
-    """What somebody has seen of a server, and counts on: names, port, keys, certificates, by file."""
+    """The parts of a server that its user counts on: names, port, keys, certificates, by file."""
     files = [server.dir / "env.sh", server.dir / "state.json"]
     for folder in (server.iam, server.dir / "aws", server.dir / "tls"):
         files += [path for path in folder.rglob("*") if path.is_file()]
@@ -307,7 +307,7 @@ def test_a_server_that_programs_for_aurora_dsql_expect(detached):
     assert variables["NODE_EXTRA_CA_CERTS"] == variables["DENO_CERT"] == str(bundle)
     ours = pathlib.Path(server.authority).read_text()
     assert bundle.read_text().endswith(ours) and bundle.read_text().count("BEGIN CERTIFICATE") > 100
-    # What is not named stays, and so does the server; another account is another folder's.
+    # Options that are not given stay, and so does the server; another account needs another folder.
     postmaster = server.postmaster()
     again, said = detached()
     assert said.startswith("already running\n")
@@ -325,7 +325,7 @@ def test_a_server_that_programs_for_aurora_dsql_expect(detached):
             f"--linked {linked} has the id or the region of another cluster of this server: each has its own")
     # Another region is a restart, and it says so.
     again, said = detached("--region", "us-west-2")
-    assert said.startswith("restarting the server, since it or its settings are others now\n")
+    assert said.startswith("restarting the server, since it or its settings have changed\n")
     assert again.cluster_arn == server.cluster_arn.replace("eu-west-1", "us-west-2")
     assert again.postmaster() != postmaster
 
@@ -410,7 +410,7 @@ def test_down_can_remove_it_all(detached, tmp_path):
     until(lambda: not is_alive(postmaster), "the end of the postmaster")
     assert not server.dir.exists()
     assert xtask(pathlib.Path(WORKSPACE), *arguments) == (0, f"no server runs in {server.dir}\n", "")
-    # What it did not make stays.
+    # A folder that it did not make stays.
     (tmp_path / "mine").mkdir()
     status, _, said = xtask(pathlib.Path(WORKSPACE), "down", "--remove", "--dir", tmp_path / "mine")
     assert (status, said) == (1, f"error: {tmp_path}/mine was not made by cargo xtask up, so it stays: it "

@@ -82,7 +82,7 @@ def test_mappings_live_through_pg_upgrade(servers):
     with new.connect("upgraded", new.token("example"), **arguments) as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("upgraded",)
 
-    # What CREATE EXTENSION does from 16 on, an upgrade from before does not.
+    # CREATE EXTENSION sets it from 16 on; an upgrade from before does not.
     if old.version < 16 <= new.version:
         doctor = "SELECT status, remedy FROM sys.doctor() WHERE check_name = 'admin'"
         (status, remedy), = new.execute(doctor)

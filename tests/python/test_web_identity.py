@@ -138,7 +138,7 @@ def refusal(sts, token, role="web", **more):
 
 
 def secret_of(public):
-    """What a verifier would take for the secret that lets a header choose HS256."""
+    """The secret in the eyes of a verifier that lets a header choose HS256."""
     return lambda text: hmac.new(public, text, hashlib.sha256).digest()
 
 

@@ -1,5 +1,5 @@
-# What somebody does who has a Debian with PostgreSQL and the files of a release, and nothing else: a server and a first
-# login from the package, a second server beside it, and the same from the archive. Runs as root in a Debian that
+# Uses the files of a release in a Debian with PostgreSQL and nothing else: a server and a first login
+# from the package, a second server beside it, and the same from the archive. Runs as root in a Debian that
 # is thrown away afterwards.
 set -euo pipefail
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -1,4 +1,4 @@
-//! Who the server runs as. PostgreSQL refuses to run as root, and should: so root hands it over.
+//! The user whom the server runs as. PostgreSQL refuses to run as root, and should: so root hands it over.
 
 use std::ffi::OsStr;
 use std::fs;

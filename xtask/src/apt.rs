@@ -64,7 +64,7 @@ pub const PATCHELF: Need = Need {
     programs: &["patchelf"],
     packages: &["patchelf"],
 };
-/// What unpacks the sources of Debian's packages.
+/// The programs that unpack the sources of Debian's packages.
 pub const UNPACKERS: Need = Need {
     programs: &["bzip2", "xz"],
     packages: &["bzip2", "xz-utils"],
@@ -217,9 +217,7 @@ fn too_old_go(version: &str) -> Option<String> {
 /// They are asked for before anything is built.
 pub fn package_tools() -> Result<()> {
     if !in_path("dpkg-deb") {
-        bail!(
-            "dpkg-deb, which makes the package, is missing: this needs Debian, or what is like it"
-        );
+        bail!("dpkg-deb, which makes the package, is missing: this needs Debian, or a derivative");
     }
     PACKAGE_TOOLS.install()
 }
@@ -294,7 +292,7 @@ fn advice(packages: &BTreeSet<String>, has_apt: bool, version: Option<u32>) -> S
     let list = names.join(" ");
     if !has_apt {
         return format!(
-            "these packages of Debian are missing, or what is like them on this system: {list}"
+            "these packages of Debian are missing, or this system's equivalents: {list}"
         );
     }
     // Debian's server starts as it is installed, unless it is told not to.
@@ -361,7 +359,7 @@ mod tests {
         assert!(!advice(&headers, true, Some(17)).contains("create_main_cluster"));
         assert_eq!(
             advice(&compilers, false, None),
-            "these packages of Debian are missing, or what is like them on this system: \
+            "these packages of Debian are missing, or this system's equivalents: \
              clang libclang-dev"
         );
     }

@@ -42,14 +42,14 @@ const REGISTRIES: [&str; 16] = [
     "CARGO_NET_",
 ];
 
-/// What `bare` takes.
+/// The arguments of `bare`.
 #[derive(Args)]
 pub struct Arguments {
     /// The release of Debian
     #[arg(long, value_name = "NAME", default_value = "bookworm")]
     debian: Debian,
 
-    /// Who types the commands: root, or a user without sudo, for whom root installs what they ask for
+    /// The user who types the commands: root, or one without sudo, for whom root installs the packages
     #[arg(long, value_name = "NAME", default_value = "dev")]
     user: Typist,
 
@@ -57,7 +57,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "words")]
     up: bool,
 
-    /// What is added to `./x test`, such as `-- --only unit python`
+    /// Further arguments of `./x test`, such as `-- --only unit python`
     #[arg(last = true)]
     words: Vec<String>,
 }
@@ -71,7 +71,7 @@ enum Debian {
     Trixie,
 }
 
-/// Who types the commands.
+/// The user who types the commands.
 #[derive(Clone, Copy, ValueEnum)]
 enum Typist {
     /// the superuser
@@ -93,7 +93,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let debian = debian(&folder, release)?;
 
-    // What is written goes into a layer above it, which is thrown away.
+    // Changes go into a layer above it, which is thrown away.
     let layer = tempfile::tempdir_in(&folder)?;
     fs::set_permissions(layer.path(), fs::Permissions::from_mode(0o755))?;
     for name in ["upper", "work", "root"] {
@@ -164,7 +164,7 @@ fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
         fs::copy(entry.path(), into.join(entry.file_name()))?;
     }
     // How this machine's clients reach their registries; the new root's own user is root.
-    let home = std::env::home_dir().context("nobody knows where the home directory is")?;
+    let home = std::env::home_dir().context("the home directory is unknown")?;
     for (from, into) in [
         (PathBuf::from("/etc/pip.conf"), "etc/pip.conf"),
         (home.join(".npmrc"), "root/.npmrc"),

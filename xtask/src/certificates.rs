@@ -126,7 +126,7 @@ fn make(names: &[String], now: OffsetDateTime) -> Result<Made, rcgen::Error> {
     })
 }
 
-/// What both certificates have in common. They start a day early, for clocks that disagree.
+/// The parameters that both certificates have in common. They start a day early, for clocks that disagree.
 fn params(
     names: Vec<String>,
     common_name: &str,

@@ -1,9 +1,8 @@
 //! PostgreSQL's own regression suite, to see what the library changes in it.
 //!
-//! It runs twice, each time against a fresh server: without the library and with it. What differs
-//! without it has other reasons, such as a source that is not of the very version that runs, and is
-//! then what is expected of the second run. What differs there has to be as in
-//! `tests/core/MAJOR/TEST.patch`.
+//! It runs twice, each time against a fresh server: without the library and with it. A difference without it has other
+//! reasons, such as a source of another minor version, and is expected of the second run too. Any other difference
+//! there has to be as in `tests/core/MAJOR/TEST.patch`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -78,7 +77,9 @@ pub fn source(named: Option<&Path>, postgres: &Postgres, target: &Path) -> Resul
         let mut download = Command::new("sh");
         download.args(["-c", DOWNLOAD, "sh", &package, &version]);
         run::run(download.arg(&folder)).with_context(|| {
-            format!("the source of {package} could not be had: name it with --postgres-source")
+            format!(
+                "the source of {package} could not be downloaded: name it with --postgres-source"
+            )
         })?;
         fs::write(folder.join("complete"), "")?;
     }
@@ -160,7 +161,7 @@ struct Suite {
     account: Account,
 }
 
-/// What came of one run.
+/// The results of one run.
 struct Results {
     /// How many tests there are.
     count: usize,

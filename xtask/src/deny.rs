@@ -14,7 +14,7 @@ use crate::{run, tool, workspace};
 /// The version of cargo-deny that is installed if there is none.
 const CARGO_DENY: &str = "0.20.2";
 
-/// What `deny` takes.
+/// The arguments of `deny`.
 #[derive(Args)]
 pub struct Arguments {
     /// Fail, rather than skip them, if the advisories cannot be fetched

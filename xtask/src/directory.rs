@@ -108,12 +108,12 @@ impl Directory {
         self.root.join("log")
     }
 
-    /// What a shell sources to be set up for this server.
+    /// The script that sets a shell up for this server.
     pub fn environment(&self) -> PathBuf {
         self.root.join("env.sh")
     }
 
-    /// What `up` has to remember.
+    /// The values that `up` remembers.
     pub fn state(&self) -> PathBuf {
         self.root.join("state.json")
     }

@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::settings::quote_conninfo;
 use crate::{mirror, run};
 
-/// What the variables depend on.
+/// The values that the variables depend on.
 pub struct Environment<'a> {
     /// The TCP port.
     pub port: u16,

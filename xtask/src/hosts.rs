@@ -62,7 +62,7 @@ pub fn add(file: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What to add to a file, whose last line may have no end.
+/// The text to add to a file, whose last line may have no end.
 fn addition(text: &str, name: &str) -> String {
     let begin = if text.is_empty() || text.ends_with('\n') {
         ""

@@ -94,7 +94,7 @@ fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(scripts)
 }
 
-/// What psql prints for a script, errors between the results as on a terminal. As the script comes
+/// Runs a script in psql and gives its output, errors between the results as on a terminal. As the script comes
 /// from stdin, errors do not name its path.
 fn print(psql: &mut Command, script: &Path) -> Result<String> {
     let mut both = tempfile::tempfile()?;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::{prerequisites, run, workspace};
 
-/// What `lint` takes.
+/// The arguments of `lint`.
 #[derive(Args)]
 pub struct Arguments {
     /// The pg_config of the PostgreSQL to check against [default: PGRX_PG_CONFIG_PATH, else one that
@@ -26,5 +26,5 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     clippy
         .args(["--workspace", "--all-targets", "--no-default-features"])
         .args(["--features", &feature, "--", "-D", "warnings"]);
-    run::run(&mut clippy).context("clippy has something to say, above")
+    run::run(&mut clippy).context("clippy has warnings, above")
 }

@@ -1,9 +1,8 @@
-//! What a contributor types: `cargo xtask up`, `down`, `test`, `bare`, `bench`, `fuzz`, `deny`,
+//! The commands of a contributor: `cargo xtask up`, `down`, `test`, `bare`, `bench`, `fuzz`, `deny`,
 //! `reproducible`, `package`, `release` and `lint`.
 //!
 //! `up` gives a running PostgreSQL with the extension, certificates and sample identities, without
-//! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it
-//! too, so what a reader of the README tries is what the tests try.
+//! touching the PostgreSQL that the system has. The end-to-end tests start their servers with it too.
 
 #![forbid(unsafe_code)]
 
@@ -70,9 +69,9 @@ enum Command {
     Bare(bare::Arguments),
     /// Measure what authenticating costs, and print a table
     Bench(bench::Arguments),
-    /// Fuzz what reads input that others wrote
+    /// Fuzz the code that reads input of others
     Fuzz(fuzz::Arguments),
-    /// Check what the crates that this is built from may be
+    /// Check licences, sources and advisories of the crates that this is built from
     Deny(deny::Arguments),
     /// Check that the library is the same wherever it is built, and uses no network
     Reproducible(reproducible::Arguments),

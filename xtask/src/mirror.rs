@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::postgres::Postgres;
 use crate::workspace;
 
-/// What `install` gives.
+/// The installed files.
 pub struct Installed {
     /// The program `postgres` of the mirror.
     pub server: PathBuf,

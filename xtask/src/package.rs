@@ -21,10 +21,10 @@ const DEBIAN: [&str; 2] = ["bookworm", "http://deb.debian.org/debian"];
 /// Its version of PostgreSQL.
 const DEBIAN_MAJOR: u32 = 15;
 
-/// What the package has run as it is installed and removed.
+/// The scripts that the package runs as it is installed and removed.
 const MAINTAINER_SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
-/// What `package` takes.
+/// The arguments of `package`.
 #[derive(Args)]
 pub struct Arguments {
     /// The major version of PostgreSQL [default: the one that is found]
@@ -199,9 +199,8 @@ fn libraries(binaries: &[PathBuf], folder: &Path) -> Result<String> {
         .arg("-O")
         .args(binaries)
         .current_dir(source.path());
-    let text = run::output(&mut shlibdeps).context(
-        "dpkg-shlibdeps, of Debian's package dpkg-dev, tells what the package depends on",
-    )?;
+    let text = run::output(&mut shlibdeps)
+        .context("dpkg-shlibdeps (Debian's package dpkg-dev) could not find the dependencies")?;
     let depends = text.trim().strip_prefix("shlibs:Depends=");
     depends
         .map(str::to_owned)
@@ -245,7 +244,7 @@ pub fn test(postgres: &Postgres) -> Result<Option<String>> {
         return not_installed("there is no debootstrap, or no network for it");
     };
 
-    // What is written goes into a layer above it, so that it is the same at the next time.
+    // Changes go into a layer above it, so that it is the same the next time.
     let layer = tempfile::tempdir_in(&target)?;
     fs::set_permissions(layer.path(), fs::Permissions::from_mode(0o755))?;
     let out = layer.path().join("out");
@@ -334,7 +333,10 @@ fn look_at(package: &Path, major: u32) -> Result<()> {
     let shared = entries.iter().find(|(mode, _, path)| {
         !mode.starts_with('d') && !own.iter().any(|own| path.starts_with(&format!("{own}/")))
     });
-    ensure!(shared.is_none(), "it has what others may have: {shared:?}");
+    ensure!(
+        shared.is_none(),
+        "it has files that other packages have too: {shared:?}"
+    );
 
     let folder = tempfile::tempdir()?;
     let extracted = folder.path().join("control");

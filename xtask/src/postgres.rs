@@ -90,7 +90,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// What this installation lacks, in words for an error; empty if it has all.
+    /// The parts that this installation lacks, in words for an error.
     pub fn missing(&self) -> Vec<String> {
         let mut missing: Vec<String> = NEEDED_PROGRAMS
             .iter()

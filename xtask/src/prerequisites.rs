@@ -130,7 +130,7 @@ pub fn postgres_for_up() -> Result<Postgres> {
     };
     eprintln!(
         "note: this takes the system's PostgreSQL {}, which does not do direct TLS \
-         (sslnegotiation=direct), as {PREFERRED} was not to be had: {error:#}",
+         (sslnegotiation=direct), since {PREFERRED} could not be fetched: {error:#}",
         older.major
     );
     postgres(Some(&older.pg_config))

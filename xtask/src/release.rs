@@ -24,7 +24,7 @@ const UNRELEASED: u32 = 19;
 /// The version whose files are installed by the test: that of the Debian that it makes.
 const INSTALLED: u32 = 15;
 
-/// What `release` takes.
+/// The arguments of `release`.
 #[derive(Args)]
 pub struct Arguments {
     /// Make the files of whatever the checkout holds: it need not be a tag, nor this the Debian that
@@ -53,7 +53,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     if let Err(fault) = is_a_release() {
         if !arguments.dry_run {
-            return Err(fault.context("this is no release; --dry-run makes its files all the same"));
+            return Err(fault.context("not a release; --dry-run makes its files all the same"));
         }
         println!("not a release: {fault:#}");
     }

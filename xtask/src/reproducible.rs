@@ -17,7 +17,7 @@ use crate::{prerequisites, run, workspace};
 /// The folders: of different length, for a path that is left in the library moves what is behind it.
 const FOLDERS: [&str; 2] = ["once", "and-once-more"];
 
-/// What takes a program onto the network. The server talks to its clients itself; the library has no
+/// The functions that take a program onto the network. The server talks to its clients itself; the library has no
 /// business there.
 const NETWORK: [&str; 10] = [
     "socket",
@@ -32,7 +32,7 @@ const NETWORK: [&str; 10] = [
     "gethostbyname",
 ];
 
-/// What `reproducible` takes.
+/// The arguments of `reproducible`.
 #[derive(Args)]
 pub struct Arguments {
     /// The pg_config of the PostgreSQL to build for [default: PGRX_PG_CONFIG_PATH, else one that is
@@ -72,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn build(folder: &Path, postgres: &Postgres) -> Result<PathBuf> {
     let source = folder.join("source");
     copy_sources(&source)?;
-    // Whoever builds has paths of his own, which are no part of what is built.
+    // Paths of the machine are no part of the library.
     let mut flags = OsString::new();
     let mut c_flags = OsString::new();
     for (path, name) in [(folder, "/build"), (&cargo_home()?, "/cargo")] {
@@ -118,8 +118,7 @@ fn copy_sources(to: &Path) -> Result<()> {
     let mut list = Command::new("git");
     list.current_dir(workspace::root())
         .args(["ls-files", "-z", "--cached"]);
-    let files =
-        run::output(&mut list).context("which files belong to the sources, git has to say")?;
+    let files = run::output(&mut list).context("git could not list the sources")?;
     for file in files.split_terminator('\0') {
         let copy = to.join(file);
         fs::create_dir_all(copy.parent().context("a file has a folder")?)?;

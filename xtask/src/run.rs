@@ -26,7 +26,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and gives what it printed to stdout. What it printed is shown only if it fails.
+/// Runs a command and gives its stdout. Its output is shown only if it fails.
 pub fn output(command: &mut Command) -> Result<String> {
     let name = name(command);
     let Output {

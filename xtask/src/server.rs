@@ -52,7 +52,7 @@ pub struct Options {
     pub linked: Vec<Linked>,
 }
 
-/// What has to be the same at the next `up`.
+/// The values that are the same at the next `up`.
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
     /// The cluster that it stands for.
@@ -124,7 +124,7 @@ impl Server {
         let occupied = before.as_ref().map(|state| state.port);
         // Before anything is changed: a server that runs may have to stay as it is.
         let port = ports::choose(options.port, occupied, running)?;
-        // What runs beside it holds no connections, and is started anew.
+        // The service beside it holds no connections, and is started anew.
         sts::stop(&directory)?;
 
         let now = OffsetDateTime::now_utc();

@@ -11,7 +11,7 @@ pub const FILE: &str = "dsql_iam.conf";
 /// The line that includes it. The file may be gone: then it is a PostgreSQL like any other.
 pub const INCLUDE: &str = "include_if_exists = 'dsql_iam.conf'";
 
-/// What the settings depend on.
+/// The values that the settings depend on.
 pub struct Settings<'a> {
     /// The TCP port.
     pub port: u16,

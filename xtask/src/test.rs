@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test there is, in order, and a table of what came of it.
+//! `cargo xtask test`: all tests in order, and a table of their results.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -24,7 +24,7 @@ use crate::{
 mod packages;
 mod step;
 
-/// What `test` takes.
+/// The arguments of `test`.
 #[derive(Args)]
 pub struct Arguments {
     /// Run only these; the server is started for those that need it
@@ -68,7 +68,7 @@ pub struct Arguments {
     postgres_source: Option<PathBuf>,
 }
 
-/// What `--pg` takes.
+/// A value of `--pg`.
 #[derive(Clone, Debug, PartialEq)]
 enum Version {
     All,
@@ -85,7 +85,7 @@ impl FromStr for Version {
         let major = text.parse().ok().filter(|major| SUPPORTED.contains(major));
         major.map(Self::Major).ok_or_else(|| {
             let (first, last) = (SUPPORTED.start(), SUPPORTED.end());
-            format!("it has to be {first} to {last}, or all")
+            format!("must be {first} to {last}, or all")
         })
     }
 }
@@ -96,7 +96,7 @@ const FIRST_PORT: u16 = 15432;
 /// The longest that a step may take, in seconds: one that hangs should not cost CI its hour.
 const STEP_LIMIT: &str = "1200";
 
-/// What the steps share.
+/// The state that the steps share.
 struct Suite {
     target: PathBuf,
     directory: PathBuf,
@@ -114,7 +114,7 @@ struct Suite {
     server: Option<TestServer>,
 }
 
-/// What the steps know of the server once it is up.
+/// The server, once it is up.
 struct TestServer {
     /// The variables of its `env.sh`, and those that tell tests where things are.
     variables: BTreeMap<String, OsString>,
@@ -122,7 +122,7 @@ struct TestServer {
     tls: bool,
 }
 
-/// What came of a step.
+/// The result of a step.
 enum Outcome {
     Passed,
     Failed,
@@ -407,7 +407,7 @@ impl Suite {
     fn ha(&self) -> Result<()> {
         apt::PATRONI.install()?;
         let mut pytest = self.client(self.python_environment()?);
-        // What was acknowledged before and behind the failover is told.
+        // Prints what was acknowledged before and after the failover.
         pytest.env("PYTEST_ADDOPTS", "-rP");
         let tests = workspace::root().join("tests/python/ha.py");
         self.pytest(pytest, &[tests])
@@ -426,7 +426,7 @@ impl Suite {
             .arg(folder.path().join("test"))
             .args(tests);
         run::run(&mut pytest).inspect_err(|_| {
-            println!("what the tests wrote is in {}", folder.keep().display());
+            println!("the files of the tests are in {}", folder.keep().display());
         })
     }
 

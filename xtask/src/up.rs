@@ -13,7 +13,7 @@ use crate::postgres::SUPPORTED;
 use crate::server::{self, Options, Server};
 use crate::{cluster, hosts};
 
-/// What `up` takes.
+/// The arguments of `up`.
 #[derive(Args)]
 pub struct Arguments {
     /// The folder that holds everything [default: dsql-iam in cargo's target folder]
@@ -74,7 +74,7 @@ pub struct Arguments {
     plain: bool,
 }
 
-/// What `down` takes.
+/// The arguments of `down`.
 #[derive(Args)]
 pub struct DownArguments {
     /// The folder that `up` was given [default: dsql-iam in cargo's target folder]
@@ -171,7 +171,7 @@ fn stay(options: &Options) -> Result<()> {
 
 /// Stops a server that has to be started anew.
 fn stop_for_change(server: &Server) -> Result<()> {
-    println!("restarting the server, since it or its settings are others now");
+    println!("restarting the server, since it or its settings have changed");
     server.stop()
 }
 

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: the server they test, tokens from AWS's signer, roles of their
+//! Shared by the end-to-end tests: the server they test, tokens from AWS's signer, roles of their
 //! own.
 //!
 //! The server is the one of `env.sh`, which `cargo xtask up` writes; `cargo xtask test --only rust`
@@ -86,12 +86,12 @@ impl Server {
         format!("arn:aws:iam::{}:role/example", self.account())
     }
 
-    /// What to sign to connect as `admin`, with the credentials of `profile`.
+    /// The request to sign to connect as `admin`, with the credentials of `profile`.
     pub async fn admin_request(&self, profile: &str) -> Request {
         self.request(profile, true).await
     }
 
-    /// What to sign to connect as another role, with the credentials of `profile`.
+    /// The request to sign to connect as another role, with the credentials of `profile`.
     pub async fn custom_request(&self, profile: &str) -> Request {
         self.request(profile, false).await
     }
@@ -188,10 +188,10 @@ impl Drop for TestDocuments {
     }
 }
 
-/// What a token is made of.
+/// The parts of a token.
 #[derive(Clone)]
 pub struct Request {
-    /// Who signs.
+    /// The signer's credentials.
     pub credentials: Credentials,
     /// The host to sign for.
     pub hostname: String,
@@ -199,7 +199,7 @@ pub struct Request {
     pub region: String,
     /// `DbConnectAdmin` instead of `DbConnect`.
     pub is_admin: bool,
-    /// What the signer takes for the time.
+    /// The signer's time.
     pub signed_at: SystemTime,
 }
 

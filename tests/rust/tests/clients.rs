@@ -17,7 +17,7 @@ enum Client {
     Sqlx,
 }
 
-/// What the server says of an error.
+/// The server's fields of an error.
 #[derive(Debug, PartialEq)]
 struct Failure {
     severity: String,

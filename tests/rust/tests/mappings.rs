@@ -118,7 +118,7 @@ async fn a_role_logs_in_between_grant_and_revoke() {
     );
     assert!(mapped_arns(&admin, &role.name).await.is_empty());
     assert_not_mapped(&server, &role.name).await;
-    // What is open stays.
+    // An open connection stays.
     assert_eq!(texts(&session, "SELECT 'open'").await, ["open"]);
 }
 

@@ -24,7 +24,7 @@ use crate::server::{self, Options, Server};
 use crate::{environment, mirror, ports, prerequisites, run, workspace};
 use report::{Figures, WORDS, median};
 
-/// What `bench` takes.
+/// The arguments of `bench`.
 #[derive(Args)]
 pub struct Arguments {
     /// How often each figure is taken
@@ -61,7 +61,7 @@ const WORDY: &str = "SELECT relname AS aws, relkind AS iam, relpages AS pages, r
     relnatts AS attributes, relchecks AS checks, relowner AS owner, reltype AS type_of \
     FROM pg_class AS aws WHERE relname = 'pg_class' AND relkind = 'r' AND relnatts > 0;\n";
 
-/// What stands behind a word at the end of a line: the hook looks past it for `IAM`.
+/// The white space behind a word at the end of a line: the hook looks past it for `IAM`.
 const INDENT: &str = "\n            ";
 
 /// How many sessions are idle at once while their memory is measured.
@@ -177,7 +177,7 @@ impl Bench<'_> {
                 self.connections(ROLE, &token, false)?,
             );
             self.mappings(false)?;
-            // What the postmaster has is worth nothing from here on: no reload follows.
+            // The postmaster's documents are stale from here on: no reload follows.
             self.write_documents()?;
             take(
                 "IAM, after a change",
@@ -489,7 +489,7 @@ impl Bench<'_> {
     }
 }
 
-/// What a process has written to memory that no other has, in KiB. Without what is meant to be shared:
+/// The memory that a process has written and no other has, in KiB, without memory that is meant to be shared:
 /// the first to touch a page of it has that page for itself until another comes.
 fn private_memory(pid: &str) -> Result<f64> {
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;

@@ -9,13 +9,13 @@ use anyhow::{Context, Result};
 
 use crate::{run, workspace};
 
-/// What was measured, by name: one value for each round.
+/// The figures by name: one value for each round.
 pub type Figures = BTreeMap<&'static str, Vec<f64>>;
 
 /// How many words the lexer is asked about in the queries that measure what one costs.
 pub const WORDS: usize = 200;
 
-/// What Criterion measures in `iam/benches` and `server/benches`: its name there, what it is, and the target if there is one.
+/// The benchmarks of `iam/benches` and `server/benches`: the name there, a description, and the target if there is one.
 const PARTS: [(&str, &str, &str); 16] = [
     ("parse", "a token is taken apart", ""),
     ("canonical request", "its canonical request", ""),

@@ -18,7 +18,7 @@ pub(super) struct Packages {
 }
 
 impl Packages {
-    /// What `steps` need with each of the `sources` of a PostgreSQL, and the system lacks.
+    /// The packages that `steps` need with each of the `sources` of a PostgreSQL, and the system lacks.
     ///
     /// # Errors
     /// If a PostgreSQL that is named cannot be used.

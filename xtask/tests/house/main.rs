@@ -88,7 +88,7 @@ fn arrows(modules: &BTreeMap<Names, Module>) -> BTreeMap<Names, BTreeSet<Names>>
 
 /// A circle among the arrows, if there is one: each imports from the next, and the last from the first.
 fn circle(arrows: &BTreeMap<Names, BTreeSet<Names>>) -> Option<Vec<Names>> {
-    // What imports nothing that is left is in no circle.
+    // A module that imports nothing that is left is in no circle.
     let mut left: BTreeSet<&Names> = arrows.keys().collect();
     loop {
         let imports = |path: &Names| arrows[path].iter().find(|to| left.contains(to));

@@ -141,7 +141,7 @@ impl Reader<'_> {
         });
     }
 
-    /// What a `use` brings in. One that is passed on is nothing that this module uses itself.
+    /// The names that a `use` brings in. One that is passed on is nothing that this module uses itself.
     fn import(&mut self, tree: &UseTree, before: &[String], is_passed_on: bool) {
         let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
         let (name, path) = match tree {
