@@ -2,13 +2,14 @@
 
 use std::process::Command;
 
-const C_FILES: [&str; 8] = [
+const C_FILES: [&str; 9] = [
     "src/async_index.c",
     "src/lexer.c",
     "src/port.c",
     "src/roles.c",
     "src/server_settings.c",
     "src/session_end.c",
+    "src/session_parameters.c",
     "src/startup.c",
     "src/tls.c",
 ];

@@ -53,12 +53,6 @@
 
 extern void dsql_iam_log_ddl(const char *query, int location, int len);
 
-/* The arguments of a utility hook. */
-#define UTILITY_PARAMETERS \
-	PlannedStmt *planned, const char *query, bool read_only_tree, ProcessUtilityContext context, \
-	ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver, \
-	QueryCompletion *completion
-
 typedef void (*Utility) (UTILITY_PARAMETERS);
 
 /* The job of the CREATE INDEX ASYNC that was carried out last; empty if there is none. */

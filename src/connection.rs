@@ -24,6 +24,7 @@ use dsql_iam_core::{
     ADMIN, Action, Admission, BadCluster, Caller, Cluster, ConnectionFacts, Denial, Identities,
     LoginEnvironment, LoginRecord, RefusalReason, check_claims, judge_token,
 };
+use dsql_iam_server::session_parameters::refused_at_startup;
 use dsql_iam_server::{Refusal, log_line, named_cluster, session_id};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
@@ -164,6 +165,7 @@ impl<'c> Attempt<'c> {
         if let Some((sqlstate, message)) = port::startup_fault(role, connection.database()) {
             return Err(Refusal::Server { sqlstate, message });
         }
+        check_parameters(connection)?;
         // Last, so that nobody without a token that is good uses up what is meant for others.
         limits::begin().map_err(Refusal::Limit)?;
         let detail = c_string(self.detail());
@@ -335,6 +337,18 @@ pub fn facts(connection: &Connection) -> ConnectionFacts {
         source_ip: address.parse().ok(),
         is_tls: connection.is_tls(),
     }
+}
+
+/// PostgreSQL sets what the client sends once it is authenticated.
+fn check_parameters(connection: &Connection) -> Result<(), Refusal> {
+    if !settings::restricts_parameters() {
+        return Ok(());
+    }
+    let names: Vec<_> = connection.startup_parameters().collect();
+    let names: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
+    let options = connection.options().to_string_lossy();
+    let refused = refused_at_startup(&options, names.iter().map(|name| &**name));
+    refused.map_or(Ok(()), |name| Err(Refusal::Parameter(name)))
 }
 
 fn check_database(connection: &Connection) -> Result<(), Refusal> {

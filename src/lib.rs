@@ -21,6 +21,7 @@ mod port;
 mod reach;
 mod reload;
 mod role_acts;
+mod session_parameters;
 mod settings;
 mod statement;
 mod syntax;
@@ -75,7 +76,8 @@ pub extern "C-unwind" fn _PG_init() {
     connection::install();
     statement::install();
     guard::install();
-    if !port::guard_role_setting() {
+    session_parameters::install();
+    if !port::guard_role_setting(session_parameters::refuses_role) {
         ereport!(
             PgLogLevel::FATAL,
             Code::ERRCODE_INTERNAL_ERROR,

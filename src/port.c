@@ -107,6 +107,16 @@ dsql_iam_connection(Port *port, DsqlIamConnection *out)
 		out->address[0] = '\0';
 }
 
+/* The name of the parameter at this place of the startup packet, from 0; NULL behind the last. */
+const char *
+dsql_iam_startup_parameter(Port *port, int at)
+{
+	/* Names and values by turns. */
+	if (2 * at >= list_length(port->guc_options))
+		return NULL;
+	return list_nth(port->guc_options, 2 * at);
+}
+
 /* Mirrors `port::Received`. */
 enum
 {

@@ -28,6 +28,7 @@ mod c {
     use super::{RawConnection, RawLexer, RawReachedRole, c_char, c_int, c_void, pg_sys};
     unsafe extern "C-unwind" {
         pub fn dsql_iam_connection(port: *mut c_void, out: *mut RawConnection);
+        pub fn dsql_iam_startup_parameter(port: *mut c_void, at: c_int) -> *const c_char;
         pub fn dsql_iam_ask_password(
             max_length: c_int,
             password: *mut *mut c_char,
@@ -50,7 +51,7 @@ mod c {
         pub fn dsql_iam_keyword_hash_slot() -> *mut c_void;
         pub fn dsql_iam_has_label(role: pg_sys::Oid, prefix: *const c_char) -> bool;
         pub fn dsql_iam_reached_roles(role: pg_sys::Oid, out: *mut *mut RawReachedRole) -> c_int;
-        pub fn dsql_iam_guard_role_setting() -> bool;
+        pub fn dsql_iam_guard_role_setting(refuses: extern "C-unwind" fn() -> bool) -> bool;
         pub fn dsql_iam_note_users_hba_file(users: *const c_char, own: *const c_char) -> bool;
         pub fn dsql_iam_startup_fault(
             role: pg_sys::Oid,
@@ -165,6 +166,15 @@ impl Connection {
     pub fn options(&self) -> &CStr {
         // SAFETY: as above.
         unsafe { or_empty(self.raw.options) }
+    }
+
+    /// The names of the parameters that the startup packet has besides, as sent.
+    pub fn startup_parameters(&self) -> impl Iterator<Item = &CStr> {
+        // SAFETY: `port` is the Port of this connection; its strings live as long as the process.
+        (0..).map_while(|at| unsafe {
+            let name = pg_guard_ffi_boundary(|| c::dsql_iam_startup_parameter(self.port, at));
+            (!name.is_null()).then(|| CStr::from_ptr(name))
+        })
     }
 
     /// The name in TLS's Server Name Indication; empty without it.
@@ -444,11 +454,12 @@ pub fn expect_role(role: pg_sys::Oid, otherwise: extern "C-unwind" fn()) {
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_expect_role(role, otherwise)) };
 }
 
-/// Keeps whoever is not to become `admin` from it, however the setting `role` is set. To be called
-/// once, while the server starts; gives false if there is no such setting. See `server_settings.c`.
-pub fn guard_role_setting() -> bool {
+/// Keeps whoever is not to become `admin` from it, however the setting `role` is set, and each session for which
+/// `refuses` is true from every other role. To be called once, while the server starts; gives false if there is no
+/// such setting. See `server_settings.c`.
+pub fn guard_role_setting(refuses: extern "C-unwind" fn() -> bool) -> bool {
     // SAFETY: puts a function into the server's table of settings, which has one thread.
-    unsafe { c::dsql_iam_guard_role_setting() }
+    unsafe { c::dsql_iam_guard_role_setting(refuses) }
 }
 
 /// Has `hba_file`, where `postgresql.conf` sets it to the user's file, be no change while our own file is in force.

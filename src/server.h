@@ -22,3 +22,11 @@ extern size_t strlcpy(char *dst, const char *src, size_t siz);
 #define SERVER_HAS_OPENSSL
 #undef USE_OPENSSL
 #endif
+
+/* The arguments of a utility hook; tcop/utility.h has their types. */
+#define UTILITY_PARAMETERS \
+	PlannedStmt *planned, const char *query, bool read_only_tree, ProcessUtilityContext context, \
+	ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver, \
+	QueryCompletion *completion
+#define UTILITY_ARGUMENTS \
+	planned, query, read_only_tree, context, params, environment, receiver, completion

@@ -7,6 +7,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
@@ -36,13 +37,18 @@ find_string_setting(const char *name)
 }
 
 /*
- * The setting `role`, which makes a role the current one, where the role is `admin`.
+ * The setting `role`, which makes a role the current one: where the role is `admin`, and where no session may
+ * become another role but by SET LOCAL.
  *
  * A utility hook sees SET ROLE, and nothing of set_config(), of a function's SET clause, of
  * ALTER ROLE … SET, or of the options that a client connects with. All of them end in the setting's
  * check hook.
  */
 static GucStringCheckHook next_check_role = NULL;
+
+/* Whether this session takes no other role, and whether a statement runs that may set one all the same. */
+static bool (*refuses_role) (void) = NULL;
+static bool takes_role = false;
 
 /* Only a session of `admin`'s, or of a superuser's, may become `admin`, whoever is a member. */
 static bool
@@ -62,17 +68,45 @@ check_role(char **value, void **extra, GucSource source)
 			return false;
 		}
 	}
+	/*
+	 * A function's SET clause is checked here as the function is made, and again as it is called. The server itself
+	 * sets it to none as a session begins.
+	 */
+	if (*value != NULL && IsTransactionState() && !InitializingParallelWorker && !takes_role &&
+		!(source < PGC_S_INTERACTIVE && strcmp(*value, "none") == 0) && refuses_role())
+	{
+		GUC_check_errcode(ERRCODE_FEATURE_NOT_SUPPORTED);
+		GUC_check_errmsg("setting configuration parameter \"role\" not supported");
+		return false;
+	}
 	return next_check_role == NULL || next_check_role(value, extra, source);
+}
+
+/* Carries out a SET LOCAL ROLE. */
+void
+dsql_iam_take_role(void (*next) (UTILITY_PARAMETERS), UTILITY_PARAMETERS)
+{
+	takes_role = true;
+	PG_TRY();
+	{
+		next(UTILITY_ARGUMENTS);
+	}
+	PG_FINALLY();
+	{
+		takes_role = false;
+	}
+	PG_END_TRY();
 }
 
 /* Gives false if the server has no such setting, which no version lacks. */
 bool
-dsql_iam_guard_role_setting(void)
+dsql_iam_guard_role_setting(bool (*refuses) (void))
 {
 	struct config_string *role = find_string_setting("role");
 
 	if (role == NULL)
 		return false;
+	refuses_role = refuses;
 	next_check_role = role->check_hook;
 	role->check_hook = check_role;
 	return true;

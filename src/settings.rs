@@ -42,6 +42,7 @@ static MAX_CONNECTION_OVERTIME: GucSetting<i32> = GucSetting::<i32>::new(300);
 /// The client's `options=-c amzn-cluster-id=ID`.
 static AMZN_CLUSTER_ID: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static EXPLAIN_DENIALS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static RESTRICT_PARAMETERS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 /// A function that PostgreSQL calls with the new value of a setting, at each reload too.
 type AssignHook = unsafe extern "C-unwind" fn(*const c_char, *mut c_void);
@@ -193,6 +194,13 @@ fn register_behaviour() {
         c"Tells the client the reason of a denial that otherwise only the log holds.",
         c"For development. Tells strangers which access keys, roles and mappings exist.",
         &EXPLAIN_DENIALS,
+        GucContext::Sighup,
+    );
+    boolean(
+        c"dsql_iam.restrict_parameters",
+        c"Refuses the session parameters that Aurora DSQL does not take, and SET ROLE.",
+        c"In sessions that began with a token; the startup packet counts too.",
+        &RESTRICT_PARAMETERS,
         GucContext::Sighup,
     );
     string(
@@ -537,6 +545,11 @@ pub fn requires_sni() -> bool {
 /// `dsql_iam.require_tls`
 pub fn requires_tls() -> bool {
     REQUIRE_TLS.get()
+}
+
+/// `dsql_iam.restrict_parameters`
+pub fn restricts_parameters() -> bool {
+    RESTRICT_PARAMETERS.get()
 }
 
 /// `dsql_iam.explain_denials`

@@ -1,10 +1,11 @@
 //! The ProcessUtility hook: carries out `AWS IAM GRANT` and `AWS IAM REVOKE`, takes mappings back
-//! from a dump, has `CREATE INDEX ASYNC` carried out, and shows statements about roles to the guard.
+//! from a dump, has `CREATE INDEX ASYNC` carried out, and shows statements about roles to the guard, and those that
+//! set parameters to `session_parameters.rs`.
 
 use crate::async_indexes::{self, Task};
 use crate::mappings::{self, PROVIDER_PREFIX};
 use crate::parse_tree::{string_value, text};
-use crate::{guard, port};
+use crate::{guard, port, session_parameters};
 use dsql_iam_server::aws_iam::{Verb, Words, parse, token_at};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgList, PgLogLevel, ereport, pg_guard, pg_sys};
@@ -39,7 +40,9 @@ unsafe extern "C-unwind" fn process_utility(
     // and strings that live during the call.
     unsafe {
         let tag = (*(*planned).utilityStmt).type_;
-        let is_ours = tag == pg_sys::NodeTag::T_DoStmt || guard::watches(tag);
+        let is_ours = tag == pg_sys::NodeTag::T_DoStmt
+            || guard::watches(tag)
+            || session_parameters::watches(tag);
         if is_ours {
             match carry_out(planned, query, context, completion) {
                 Outcome::NotOurs => {}
@@ -52,6 +55,19 @@ unsafe extern "C-unwind" fn process_utility(
             Some(Some(previous)) => *previous,
             _ => port::standard_process_utility(),
         };
+        if session_parameters::takes_role((*planned).utilityStmt) {
+            return session_parameters::take_role()(
+                next,
+                planned,
+                query,
+                read_only_tree,
+                context,
+                params,
+                environment,
+                receiver,
+                completion,
+            );
+        }
         let carry_out = match async_indexes::task(planned, query, context) {
             Task::None => next,
             Task::Announced => async_indexes::run_announced(),
@@ -114,8 +130,13 @@ unsafe extern "C-unwind" fn carry_out(
                 aws_iam(planned, CStr::from_ptr(query), context, completion)
             }
             pg_sys::NodeTag::T_SecLabelStmt if security_label(node.cast()) => Outcome::Done,
-            _ => {
-                guard::check(node);
+            tag => {
+                if guard::watches(tag) {
+                    guard::check(node);
+                }
+                if session_parameters::watches(tag) {
+                    session_parameters::check(node, context);
+                }
                 Outcome::NotOurs
             }
         }

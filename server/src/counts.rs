@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The names of the checks, as [`Refusal::check`](crate::refusal::Refusal::check) gives them, in the order of a
 /// login.
-pub(crate) const CHECKS: [&str; 21] = [
+pub(crate) const CHECKS: [&str; 22] = [
     "tls",
     "cluster",
     "protocol",
@@ -25,6 +25,7 @@ pub(crate) const CHECKS: [&str; 21] = [
     "role",
     "mapping",
     "server",
+    "parameter",
     "limit",
     "internal",
 ];

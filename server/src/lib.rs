@@ -20,6 +20,7 @@ mod limits;
 mod log_line;
 mod refusal;
 mod scan;
+pub mod session_parameters;
 
 pub use connect_options::named_cluster;
 pub use counts::Counts;

@@ -8,6 +8,7 @@ use dsql_iam_core::{BadCluster, Denial, printable};
 use std::borrow::Cow;
 
 use crate::limits::Reached;
+use crate::session_parameters;
 
 /// `ERRCODE_CONNECTION_FAILURE`
 const CONNECTION_FAILURE: &str = "08006";
@@ -83,6 +84,9 @@ pub enum Refusal {
         /// the ARN that would have to be mapped
         arn: String,
     },
+    /// A parameter of the startup packet is not one of Aurora DSQL's.
+    #[error("the client sets the parameter {}, and dsql_iam.restrict_parameters is on", printable(.0))]
+    Parameter(String),
     /// The server itself would turn the session away, for a limit or a privilege of its own.
     #[error("{message}")]
     Server {
@@ -135,6 +139,7 @@ impl Refusal {
             Self::Database(_) => "database",
             Self::Role { .. } => "role",
             Self::Mapping { .. } => "mapping",
+            Self::Parameter(_) => "parameter",
             Self::Server { .. } => "server",
             Self::Internal(_) => "internal",
         }
@@ -161,6 +166,7 @@ impl Refusal {
             | Self::Protocol { .. } => PROTOCOL_VIOLATION,
             Self::Limit(Reached::Connections) => TOO_MANY_CONNECTIONS,
             Self::Limit(Reached::Rate) => LIMIT_EXCEEDED,
+            Self::Parameter(_) => session_parameters::NOT_SUPPORTED,
             Self::Server { sqlstate, .. } => sqlstate,
             Self::Role { .. } | Self::Mapping { .. } => INVALID_AUTHORIZATION,
             Self::OtherCluster(_)
@@ -192,6 +198,7 @@ impl Refusal {
             }
             Self::Limit(Reached::Rate) => "Unable to accept connection, rate exceeded.".into(),
             Self::Protocol { message, .. } => (*message).into(),
+            Self::Parameter(name) => session_parameters::message(&printable(name)).into(),
             Self::Server { message, .. } => message.clone().into(),
             Self::OtherCluster(_)
             | Self::Status(_)
@@ -276,6 +283,12 @@ mod tests {
                 "expected password response",
             ),
             (
+                Refusal::Parameter("lock_timeout".into()),
+                "parameter",
+                "0A000",
+                "setting configuration parameter \"lock_timeout\" not supported",
+            ),
+            (
                 Refusal::Server {
                     sqlstate: "53300".into(),
                     message: "too many clients".into(),
@@ -340,6 +353,7 @@ mod tests {
                 arn: "arn".into(),
             },
             Refusal::Database(role()),
+            Refusal::Parameter(role()),
             Refusal::OtherCluster(format!("amzn-cluster-id {}", role().repeat(1000))),
         ] {
             let text = refusal.to_string();

@@ -51,7 +51,8 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
             role: "ROLE".into(),
             arn: "ARN".into(),
         },
-        Refusal::Mapping { .. } => Refusal::Server {
+        Refusal::Mapping { .. } => Refusal::Parameter("NAME".into()),
+        Refusal::Parameter(_) => Refusal::Server {
             sqlstate: "53300".into(),
             message: "MESSAGE".into(),
         },
