@@ -194,8 +194,7 @@ impl<'c> Attempt<'c> {
         };
         let server_name = self.connection.server_name().to_string_lossy();
         let options = self.connection.options().to_string_lossy();
-        let named =
-            named_cluster(cluster, &server_name, &options).map_err(Refusal::OtherCluster)?;
+        let named = named_cluster(cluster, &server_name, &options)?;
         if settings::requires_sni() && named.is_none() {
             if server_name.is_empty() {
                 return Err(Refusal::NoServerName);

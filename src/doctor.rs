@@ -63,11 +63,11 @@ fn library() -> Library {
             .err()
             .and_then(|error| access(error.path()).ok()),
         identities: identities.map(count),
-        cluster: cluster.clone().map_err(|fault| fault.to_string()),
+        cluster,
         tls: tls(),
         audit_file: settings::audit_file().map(|path| {
             let outcome = audit::try_out(&path);
-            (path, outcome.map_err(|error| error.to_string()))
+            (path, outcome)
         }),
         newest_document: directory::newest(&path).and_then(|time| {
             let since = time.duration_since(UNIX_EPOCH).ok()?;

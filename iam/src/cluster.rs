@@ -48,6 +48,19 @@ pub enum BadCluster {
     Linked(String),
 }
 
+impl BadCluster {
+    /// The name of the wrong part: `account_id`, `region` and so on.
+    pub fn part(&self) -> &'static str {
+        match self {
+            Self::Account(_) => "account_id",
+            Self::Region(_) => "region",
+            Self::Id(_) => "cluster_id",
+            Self::Endpoint(_) => "endpoints",
+            Self::Linked(_) => "linked_clusters",
+        }
+    }
+}
+
 impl Cluster {
     /// Describes a cluster.
     ///

@@ -1,6 +1,17 @@
 //! The cluster that a client names: by Server Name Indication, and in the `options` of its connection string.
 
-use dsql_iam_core::Cluster;
+use dsql_iam_core::{Cluster, printable};
+
+/// The name of another cluster, or of one that differs from the one named before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OtherCluster {
+    /// Of Server Name Indication.
+    #[error("server name {}", printable(.0))]
+    ServerName(String),
+    /// The option `amzn-cluster-id`.
+    #[error("amzn-cluster-id {}", printable(.0))]
+    Id(String),
+}
 
 /// The cluster that a client names, of `cluster` and those linked with it; `None` if it names none.
 ///
@@ -8,21 +19,20 @@ use dsql_iam_core::Cluster;
 /// DSQL's names nobody. `options` is that of the connection string.
 ///
 /// # Errors
-/// The first that is another cluster's, as the log has it: the name, or an id in `options`, which has to agree
-/// with what came before.
+/// The first that is another cluster's: the name, or an id in `options`, which has to agree with those before.
 pub fn named_cluster<'c>(
     cluster: &'c Cluster,
     server_name: &str,
     options: &str,
-) -> Result<Option<&'c Cluster>, String> {
+) -> Result<Option<&'c Cluster>, OtherCluster> {
     if cluster.is_anothers(server_name) {
-        return Err(format!("server name {server_name}"));
+        return Err(OtherCluster::ServerName(server_name.to_owned()));
     }
     let mut named = cluster.of_name(server_name);
     for id in cluster_ids(options) {
         let of_id = cluster.of_id(id);
         if of_id.is_none() || named.is_some_and(|named| Some(named) != of_id) {
-            return Err(format!("amzn-cluster-id {id}"));
+            return Err(OtherCluster::Id(id.to_owned()));
         }
         named = of_id;
     }
@@ -98,7 +108,9 @@ mod tests {
         ] {
             match (named_cluster(&cluster, server_name, &options), expected) {
                 (Ok(found), Ok(expected)) => assert_eq!(found.map(Cluster::region), expected),
-                (Err(found), Err(expected)) => assert!(found.starts_with(expected), "{found}"),
+                (Err(found), Err(expected)) => {
+                    assert!(found.to_string().starts_with(expected), "{found}");
+                }
                 (found, _) => panic!("{server_name} {options}: {found:?}"),
             }
         }

@@ -22,7 +22,7 @@ mod refusal;
 mod scan;
 pub mod session_parameters;
 
-pub use connect_options::named_cluster;
+pub use connect_options::{OtherCluster, named_cluster};
 pub use counts::Counts;
 pub use limits::{Limits, Reached, Usage};
 pub use log_line::{log_line, session_id};

@@ -7,6 +7,7 @@
 use dsql_iam_core::{BadCluster, Denial, printable};
 use std::borrow::Cow;
 
+use crate::connect_options::OtherCluster;
 use crate::limits::Reached;
 use crate::session_parameters;
 
@@ -31,8 +32,8 @@ pub enum Refusal {
     #[error("{}", limit(*.0))]
     Limit(Reached),
     /// The client says that it wants another cluster.
-    #[error("the client names another cluster: {}", printable(.0))]
-    OtherCluster(String),
+    #[error("the client names another cluster: {0}")]
+    OtherCluster(#[from] OtherCluster),
     /// The client names neither a server nor a cluster.
     #[error("the client sent no server name (SNI), and dsql_iam.require_sni is on")]
     NoServerName,
@@ -316,7 +317,12 @@ mod tests {
                 DENIED,
             ),
             (Refusal::Database(role()), "database", "08006", DENIED),
-            (Refusal::OtherCluster(role()), "cluster", "08006", DENIED),
+            (
+                OtherCluster::ServerName(role()).into(),
+                "cluster",
+                "08006",
+                DENIED,
+            ),
             (
                 BadCluster::Region(role()).into(),
                 "configuration",
@@ -354,7 +360,7 @@ mod tests {
             },
             Refusal::Database(role()),
             Refusal::Parameter(role()),
-            Refusal::OtherCluster(format!("amzn-cluster-id {}", role().repeat(1000))),
+            OtherCluster::Id(role().repeat(1000)).into(),
         ] {
             let text = refusal.to_string();
             assert!(!text.contains(char::is_control), "{text:?}");

@@ -5,7 +5,7 @@ use std::fs;
 
 use dsql_iam_core::sigv4::Malformed;
 use dsql_iam_core::{Action, BadCluster, Denial, DenyReason, PolicyType};
-use dsql_iam_server::{Reached, Refusal};
+use dsql_iam_server::{OtherCluster, Reached, Refusal};
 
 /// A refusal as the page has it: check, SQLSTATE, HINT and reason.
 type Row = [String; 4];
@@ -18,7 +18,7 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
     Some(match refusal {
         Refusal::NoTls => Refusal::Limit(Reached::Connections),
         Refusal::Limit(Reached::Connections) => Refusal::Limit(Reached::Rate),
-        Refusal::Limit(Reached::Rate) => Refusal::OtherCluster("NAME".into()),
+        Refusal::Limit(Reached::Rate) => OtherCluster::ServerName("NAME".into()).into(),
         Refusal::OtherCluster(_) => Refusal::NoServerName,
         Refusal::NoServerName => Refusal::InvalidServerName("NAME".into()),
         Refusal::InvalidServerName(_) => Refusal::Inactive,

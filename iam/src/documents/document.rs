@@ -46,10 +46,6 @@ pub(super) const MAX_GROUPS: usize = 50;
 /// The most inline policies of one user, group or role. AWS limits their characters, to 10,240 at the most.
 pub(super) const MAX_INLINE: usize = 500;
 
-/// The most characters of all keys and values that documents may add to the request context. Each
-/// login copies them, and conditions may be asked about all of them.
-pub(super) const MAX_CONTEXT: usize = 16 * 1024;
-
 /// Tags as IAM has them: no key twice, whatever the case of its letters.
 pub(super) fn tags(list: Vec<RawTag>) -> Result<Vec<Tag>, BadDocument> {
     let mut keys = HashSet::new();

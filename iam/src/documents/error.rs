@@ -1,10 +1,16 @@
 //! Why a document is refused. No variant holds a value of a document that could be a secret.
 
-use super::document::MAX_CONTEXT;
-use super::identity_provider::{MAX_CLIENT_IDS, MAX_KEYS};
 use crate::identity::IdentityError;
 use crate::json::JsonError;
 use crate::policy::{ContextEntryError, PolicyError};
+
+/// The most characters of all keys and values that documents may add to the request context. Each
+/// login copies them, and conditions may be asked about all of them.
+pub(super) const MAX_CONTEXT: usize = 16 * 1024;
+/// The most client ids of a provider; AWS allows 100.
+pub(super) const MAX_CLIENT_IDS: usize = 1000;
+/// The most keys of an issuer.
+pub(super) const MAX_KEYS: usize = 1000;
 
 /// Why a document is refused, with line and column where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

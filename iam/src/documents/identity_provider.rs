@@ -4,7 +4,7 @@
 //! member `issuer`, added by hand, does.
 
 use super::document::Document;
-use super::error::{BadDocument, KeyFault};
+use super::error::{BadDocument, KeyFault, MAX_CLIENT_IDS, MAX_KEYS};
 use crate::arn::is_account_id;
 use crate::identity_provider::{Algorithm, KeySet, OidcProvider, PublicKey, VerificationKey};
 use crate::json::given;
@@ -16,10 +16,6 @@ use std::collections::HashSet;
 
 /// The longest URL of a provider that AWS takes.
 const MAX_URL: usize = 255;
-/// The most client ids of a provider; AWS allows 100.
-pub(super) const MAX_CLIENT_IDS: usize = 1000;
-/// The most keys of an issuer.
-pub(super) const MAX_KEYS: usize = 1000;
 
 /// Output of `aws iam get-open-id-connect-provider`.
 #[derive(Deserialize)]

@@ -1,9 +1,9 @@
 //! Several documents, as one set of identities.
 
 use super::document::{
-    Document, MAX_ATTACHED, MAX_CONTEXT, MAX_GROUPS, MAX_INLINE, check_count, distinct, tags,
+    Document, MAX_ATTACHED, MAX_GROUPS, MAX_INLINE, check_count, distinct, tags,
 };
-use super::error::BadDocument;
+use super::error::{BadDocument, MAX_CONTEXT};
 use super::session::MAX_SESSION;
 use super::shapes::{AccountDetails, AttachedPolicy, ManagedPolicy, RawInlinePolicy};
 use crate::arn::{IamArn, account_of, is_account_id, is_aws_managed, is_iam_resource};

@@ -540,7 +540,7 @@ fn faults_of_the_other_documents_are_named() {
         (entry("", json!(["a"]), "string"), "ContextKeyName is empty"),
         (
             entry("a:b", json!(["a", "b"]), "string"),
-            "has not one value",
+            "must have exactly one value",
         ),
         (
             entry("a:b", json!(["x"]), "numeric"),

@@ -1,7 +1,11 @@
 //! Why a policy document, or a value for the request context, is refused.
 
-use super::read::{MAX_PATTERN, MAX_STATEMENTS};
 use crate::json::JsonError;
+
+/// The longest pattern or value that is accepted; IAM's own limits are far below.
+pub(super) const MAX_PATTERN: usize = 2048;
+/// The most statements in a document.
+pub(super) const MAX_STATEMENTS: usize = 1000;
 
 /// Why a policy document is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

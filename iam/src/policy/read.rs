@@ -1,7 +1,7 @@
 //! Policy documents as JSON, and what they may hold.
 
 use super::condition::{Condition, Operator};
-use super::error::PolicyError;
+use super::error::{MAX_PATTERN, MAX_STATEMENTS, PolicyError};
 use super::pattern::{ARN_COLONS, is_anything, tokens};
 use super::principal::{Principals, RawPrincipals};
 use super::variable::{Template, refuse_template_variable};
@@ -12,10 +12,6 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use std::collections::BTreeSet;
 
-/// The longest pattern or value that is accepted; IAM's own limits are far below.
-pub(super) const MAX_PATTERN: usize = 2048;
-/// The most statements in a document.
-pub(super) const MAX_STATEMENTS: usize = 1000;
 /// The most characters of all actions and resources of a document together. What users write may
 /// have 10,240; of the policies that AWS itself publishes the largest has some 120,000, and grows.
 const MAX_ELEMENTS: usize = 1024 * 1024;

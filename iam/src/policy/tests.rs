@@ -1,4 +1,4 @@
-use super::read::MAX_STATEMENTS;
+use super::error::MAX_STATEMENTS;
 use super::*;
 use serde_json::{Value, json};
 

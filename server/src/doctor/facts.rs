@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dsql_iam_core::directory::LoadError;
-use dsql_iam_core::{Cluster, Identities, KeyCounts, count_keys};
+use dsql_iam_core::{BadCluster, Cluster, Identities, KeyCounts, count_keys};
 use serde::Deserialize;
 use time::UtcDateTime;
 
@@ -122,7 +122,7 @@ pub struct Library {
     /// whether the parser takes an `AWS IAM GRANT` now
     pub understands_syntax: bool,
     /// the cluster, with those linked with it, or which setting is wrong
-    pub cluster: Result<Cluster, String>,
+    pub cluster: Result<Cluster, BadCluster>,
     /// the hba file that the server would have without the library, if the library brings its own
     pub users_hba: Option<UsersHba>,
     /// the user that the server runs as
@@ -140,7 +140,7 @@ pub struct Library {
     /// what there is to encrypt with, where `ssl` is on
     pub tls: Option<Tls>,
     /// the audit file, if there is one, and why a login cannot write into it, if so
-    pub audit_file: Option<(PathBuf, Result<(), String>)>,
+    pub audit_file: Option<(PathBuf, io::Result<()>)>,
     /// when the newest document was written, in seconds since 1970
     pub newest_document: Option<f64>,
 }

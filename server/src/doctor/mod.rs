@@ -122,7 +122,7 @@ fn cluster(library: &Library) -> Finding {
             )
         }
         Err(fault) => {
-            let setting = fault.split_whitespace().next().unwrap_or_default();
+            let setting = fault.part();
             bad(
                 CHECK,
                 Status::Fault,

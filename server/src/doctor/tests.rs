@@ -5,7 +5,7 @@ use super::identities::iam_directory;
 use super::tls::tls;
 use super::*;
 use dsql_iam_core::directory::LoadError;
-use dsql_iam_core::{Cluster, KeyCounts};
+use dsql_iam_core::{BadCluster, Cluster, KeyCounts};
 use std::io;
 use std::path::PathBuf;
 use std::slice::from_ref;
@@ -187,7 +187,7 @@ fn each_fault_is_found_and_no_other() {
     };
     assert_eq!(after(off), "syntax warning");
     assert_eq!(
-        after(|_, l| l.cluster = Err("region must".into())),
+        after(|_, l| l.cluster = Err(BadCluster::Region("x".into()))),
         "cluster fault"
     );
 }
@@ -763,7 +763,7 @@ fn keys_that_open_nothing_do_not_count() {
 #[test]
 fn an_audit_file_has_to_be_one_that_can_be_written() {
     assert_eq!(after(|_, l| l.audit_file = None), "");
-    let broken = |error: &str| Some(("/audit".into(), Err(error.to_owned())));
+    let broken = |error: &'static str| Some(("/audit".into(), Err(io::Error::other(error))));
     assert_eq!(
         after(|_, l| l.audit_file = broken("it is not a file")),
         "audit_file fault"

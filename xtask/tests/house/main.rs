@@ -274,3 +274,39 @@ fn all_that_a_crate_offers_is_used_outside() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
+
+/// The results whose error is a text.
+#[derive(Default)]
+struct TextErrors(usize);
+
+impl<'ast> Visit<'ast> for TextErrors {
+    fn visit_path_segment(&mut self, segment: &'ast syn::PathSegment) {
+        if segment.ident == "Result"
+            && let syn::PathArguments::AngleBracketed(generic) = &segment.arguments
+            && let Some(syn::GenericArgument::Type(syn::Type::Path(error))) =
+                generic.args.iter().nth(1)
+            && error.path.is_ident("String")
+        {
+            self.0 += 1;
+        }
+        syn::visit::visit_path_segment(self, segment);
+    }
+}
+
+#[test]
+fn errors_are_types_with_a_sentence_each() {
+    let in_file = |text: &str| {
+        let mut errors = TextErrors::default();
+        errors.visit_file(&syn::parse_file(text).expect("Rust"));
+        errors.0
+    };
+    let found = in_file("fn f() -> Result<Vec<u8>, String> { g::<io::Result<(), String>>() }");
+    assert_eq!(found, 2);
+    for root in ["iam/src/lib.rs", "server/src/lib.rs"] {
+        let mut errors = TextErrors::default();
+        for item in &Sources::read(&at(root)).items {
+            errors.visit_item(item);
+        }
+        assert_eq!(errors.0, 0, "{root}: a Result has a String as its error");
+    }
+}
