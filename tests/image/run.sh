@@ -65,5 +65,5 @@ fi
 arguments=(--build-arg "PG=$major" --build-arg "POSTGRES=$postgres" --build-arg "RUST=$rust")
 docker build --network host "${arguments[@]}" --file "$root/packaging/docker/Dockerfile" --tag dsql-iam-test "$root"
 made+=(dsql-iam-test)
-IMAGE=dsql-iam-test BUILD_ARGUMENTS=${arguments[*]} "$python" -m pytest -q -rs -p no:cacheprovider \
+IMAGE=dsql-iam-test BUILD_ARGUMENTS=${arguments[*]} PYTHONPATH=$root/tests/python "$python" -m pytest -q -rs -p no:cacheprovider \
     "$root/tests/image" "$@"
