@@ -25,7 +25,7 @@ state() {
 before=$(state)
 
 step "the package is installed"
-apt-get install -yqq --no-install-recommends /tmp/package.deb >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail install; }
+apt-get install -yqq --no-install-recommends /test/package.deb >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail install; }
 dsql-iam --version
 for page in dsql-iam $(zcat /usr/share/man/man1/dsql-iam.1.gz | grep -oE 'dsql\\-iam\\-[a-z\\-]+\(1\)' | tr -d '\\' | sed 's/(1)//'); do
     [ -s "/usr/share/man/man1/$page.1.gz" ] || fail "no manual page $page"
@@ -110,7 +110,7 @@ server stop
 diff <(echo "$before") <(state) || fail "the package left something"
 
 step "the same with a server that does not run leaves nothing at all"
-apt-get install -yqq --no-install-recommends /tmp/package.deb >/dev/null 2>&1
+apt-get install -yqq --no-install-recommends /test/package.deb >/dev/null 2>&1
 dsql-iam setup "${arguments[@]}" --yes >/dev/null
 server start
 server stop
@@ -118,7 +118,7 @@ apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail pur
 diff <(echo "$before") <(state) || fail "the package left something"
 
 step "a server that ALTER SYSTEM has load the library starts again too"
-apt-get install -yqq --no-install-recommends /tmp/package.deb >/dev/null 2>&1
+apt-get install -yqq --no-install-recommends /test/package.deb >/dev/null 2>&1
 server start
 psql_ "ALTER SYSTEM SET shared_preload_libraries = 'dsql_iam'"
 server restart
@@ -130,7 +130,7 @@ server stop
 diff <(echo "$before") <(state) || fail "the package left something"
 
 step "where somebody else's line has it load the library, the removal says so and goes on"
-apt-get install -yqq --no-install-recommends /tmp/package.deb >/dev/null 2>&1
+apt-get install -yqq --no-install-recommends /test/package.deb >/dev/null 2>&1
 cp -a "$config/postgresql.conf" /tmp/postgresql.conf
 echo "shared_preload_libraries = 'dsql_iam'" >>"$config/postgresql.conf"
 apt-get purge -yqq "$package" >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; fail purge; }

@@ -11,7 +11,7 @@ lib=/usr/lib/postgresql/$MAJOR share=/usr/share/postgresql/$MAJOR
 server() {
     local began=$SECONDS
     # The action's own script, with its output as it is put into the environment.
-    bash /tmp/setup.sh "$MAJOR" "$@" >/tmp/environment 2>/tmp/said || { cat /tmp/said; fail "setup.sh $*"; }
+    bash /test/setup.sh "$MAJOR" "$@" >/tmp/environment 2>/tmp/said || { cat /tmp/said; fail "setup.sh $*"; }
     (
         set -a
         . /tmp/environment
@@ -42,9 +42,9 @@ step "a second server beside it"
 server second
 [ "$(pg_lsclusters --no-header | grep -c online)" = 2 ] || fail "$(pg_lsclusters)"
 step "a name that is taken, and a user that is not root, are told"
-if bash /tmp/setup.sh "$MAJOR" second >/dev/null 2>/tmp/said; then fail "it was made twice"; fi
+if bash /test/setup.sh "$MAJOR" second >/dev/null 2>/tmp/said; then fail "it was made twice"; fi
 grep -q "^setup.sh: there is a cluster $MAJOR/second already: take another name" /tmp/said || fail "$(cat /tmp/said)"
-if setpriv --reuid nobody --clear-groups bash /tmp/setup.sh "$MAJOR" x >/dev/null 2>/tmp/said; then fail "not root"; fi
+if setpriv --reuid nobody --clear-groups bash /test/setup.sh "$MAJOR" x >/dev/null 2>/tmp/said; then fail "not root"; fi
 grep -q "^setup.sh: only root " /tmp/said || fail "$(cat /tmp/said)"
 for name in first second; do pg_dropcluster --stop "$MAJOR" $name; done
 apt-get purge -yqq "postgresql-$MAJOR-dsql-iam" >/dev/null 2>&1

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use nix::unistd::geteuid;
 
+use crate::debian::Layer;
 use crate::{apt, run, workspace};
 
 /// Where Debian comes from.
@@ -93,27 +94,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let debian = debian(&folder, release)?;
 
-    // Changes go into a layer above it, which is thrown away.
-    let layer = tempfile::tempdir_in(&folder)?;
-    fs::set_permissions(layer.path(), fs::Permissions::from_mode(0o755))?;
-    for name in ["upper", "work", "root"] {
-        fs::create_dir(layer.path().join(name))?;
-    }
-    fs::set_permissions(
-        layer.path().join("upper"),
-        fs::Permissions::from_mode(0o755),
-    )?;
-    clone(&layer.path().join("upper"), user)?;
+    let layer = Layer::new_in(&folder)?;
+    clone(&layer.path(), user)?;
+    layer.bring([workspace::root().join("tests/bare/inside.sh")])?;
 
     let toolchain = run::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let mut test = Command::new("unshare");
-    test.args(["--mount", "--pid", "--fork", "--kill-child", "bash"])
-        .arg(workspace::root().join("tests/bare/enter.sh"))
-        .args([&debian, layer.path(), Path::new(toolchain.trim())])
-        .arg(user)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C.UTF-8")
+    let mut test = layer.enter(&debian);
+    // Process 1 is an init that reaps, as every machine has one.
+    test.args(["tini", "-s", "--", "bash", "/test/inside.sh", user])
+        .env("TOOLCHAIN", toolchain.trim())
         .envs(std::env::vars().filter(|(name, _)| is_for_registries(name)));
     if arguments.up {
         test.arg("up");
@@ -157,6 +146,8 @@ fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
         new.join("etc/apt/apt.conf.d/90yes"),
         "APT::Get::Assume-Yes \"true\";\n",
     )?;
+    // It is thrown away if the machine goes down: nothing has to be on the disk before the next step.
+    fs::write(new.join("etc/dpkg/dpkg.cfg.d/fast"), "force-unsafe-io\n")?;
     let authorities = Path::new("/usr/local/share/ca-certificates");
     for entry in fs::read_dir(authorities).into_iter().flatten() {
         let entry = entry?;

@@ -14,6 +14,7 @@ mod bench;
 mod certificates;
 mod cluster;
 mod core;
+mod debian;
 mod deny;
 mod directory;
 mod environment;

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::unistd::geteuid;
 
+use crate::debian::Layer;
 use crate::postgres::Postgres;
 use crate::{apt, prerequisites, run, workspace};
 
@@ -244,22 +245,15 @@ pub fn test(postgres: &Postgres) -> Result<Option<String>> {
         return not_installed("there is no debootstrap, or no network for it");
     };
 
-    // Changes go into a layer above it, so that it is the same the next time.
-    let layer = tempfile::tempdir_in(&target)?;
-    fs::set_permissions(layer.path(), fs::Permissions::from_mode(0o755))?;
-    let out = layer.path().join("out");
-    lay_out_image(postgres, &target, &out)?;
-    for name in ["upper", "work", "root"] {
-        fs::create_dir(layer.path().join(name))?;
-    }
-    let mut test = Command::new("unshare");
-    test.args(["--mount", "--pid", "--fork", "--kill-child", "bash"])
-        .arg(workspace::root().join("tests/package/enter.sh"))
-        .args([&debian, layer.path(), &package])
-        .arg(workspace::root())
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C.UTF-8")
+    let layer = Layer::new_in(&target)?;
+    let scripts = ["tests/package/inside.sh", "tests/package/container.sh"];
+    layer.bring(scripts.map(|script| workspace::root().join(script)))?;
+    let files = layer.files()?;
+    fs::copy(&package, files.join("package.deb"))?;
+    lay_out_image(postgres, &target, &files.join("out"))?;
+    let mut test = layer.enter(&debian);
+    test.args(["bash", "-ec"])
+        .arg("bash /test/inside.sh; bash /test/container.sh")
         .env("VERSION", postgres.major.to_string());
     run::run(&mut test)?;
     Ok(None)

@@ -5,14 +5,14 @@
 //! this for each architecture, and uploads what it made.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use nix::unistd::geteuid;
 
+use crate::debian::Layer;
 use crate::postgres::SUPPORTED;
 use crate::{package, prerequisites, run, workspace};
 
@@ -243,20 +243,19 @@ fn checksums(folder: &Path) -> Result<Vec<String>> {
 
 /// Installs from the files in a Debian that has PostgreSQL, and neither Rust nor a compiler, and logs in.
 fn install(target: &Path, files: &Path) -> Result<()> {
-    let debian: PathBuf =
+    let debian =
         package::debian_root(target).context("there is no debootstrap, or no network for it")?;
-    let layer = tempfile::tempdir_in(target)?;
-    fs::set_permissions(layer.path(), fs::Permissions::from_mode(0o755))?;
-    for name in ["upper", "work", "root"] {
-        fs::create_dir(layer.path().join(name))?;
+    let layer = Layer::new_in(target)?;
+    let scripts = ["tests/release/inside.sh", ".github/actions/setup/setup.sh"];
+    layer.bring(scripts.map(|script| workspace::root().join(script)))?;
+    let release = layer.path().join("release");
+    fs::create_dir(&release)?;
+    for file in fs::read_dir(files)? {
+        let file = file?;
+        fs::copy(file.path(), release.join(file.file_name()))?;
     }
-    let mut test = Command::new("unshare");
-    test.args(["--mount", "--pid", "--fork", "--kill-child", "bash"])
-        .arg(workspace::root().join("tests/release/enter.sh"))
-        .args([&debian, layer.path(), files, workspace::root()])
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C.UTF-8")
+    let mut test = layer.enter(&debian);
+    test.args(["bash", "/test/inside.sh"])
         .env("MAJOR", INSTALLED.to_string());
     run::run(&mut test)
 }
