@@ -48,7 +48,8 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     // SAFETY: the caller's promise.
     let deeds = unsafe {
         if (*node).type_ == NodeTag::T_CreateExtensionStmt {
-            return refuse_to_place_extension(node.cast());
+            refuse_to_place_extension(node.cast());
+            return tell_where_tokens_lead(node.cast());
         }
         role_acts::deeds(node)
     };
@@ -208,6 +209,41 @@ unsafe fn refuse_to_place_extension(statement: *mut pg_sys::CreateExtensionStmt)
             "Only superusers may put extensions into that schema while dsql_iam is loaded."
         );
     }
+}
+
+/// Sends a notice if this extension is to be in a database that no token opens. Not from its script, during which
+/// the server holds notices back.
+///
+/// # Safety
+/// `statement` must be a statement.
+unsafe fn tell_where_tokens_lead(statement: *mut pg_sys::CreateExtensionStmt) {
+    // SAFETY: the caller's promise. Asks for the name of the database that is open.
+    let (extension, database) = unsafe {
+        (
+            text((*statement).extname),
+            text(pg_sys::get_database_name(pg_sys::MyDatabaseId)),
+        )
+    };
+    let Some(database) = database.filter(|name| *name != c"postgres") else {
+        return;
+    };
+    if extension != Some(c"dsql_iam") {
+        return;
+    }
+    let message = format!(
+        "tokens do not open the database \"{}\"",
+        database.to_string_lossy()
+    );
+    ErrorReport::new(
+        Code::ERRCODE_SUCCESSFUL_COMPLETION,
+        message,
+        function_name!(),
+    )
+    .set_detail(
+        "Logins with a token are let into the database \"postgres\" only, as on Aurora DSQL.",
+    )
+    .set_hint("For such logins, run in that database: CREATE EXTENSION dsql_iam")
+    .report(PgLogLevel::NOTICE);
 }
 
 static PREVIOUS: OnceLock<pg_sys::object_access_hook_type> = OnceLock::new();

@@ -6,7 +6,8 @@
 
 use crate::admin;
 use crate::port::has_label;
-use crate::reach::Reach;
+use crate::reach::{Reach, is_exempt};
+use crate::settings;
 use dsql_iam_core::{ADMIN, IamArn, NotAnIamArn};
 use dsql_iam_server::aws_iam::Verb;
 use pgrx::pg_sys;
@@ -222,6 +223,25 @@ fn grant(role: &LoginRole, name: &str, arn: &str) {
     };
     let label = json!({"iam_oid": iam_oid, "grantor_oid": grantor.0, "grantor": grantor.1});
     set_label(role.oid, arn, Some(&label.to_string()));
+    tell_of_exemption(name);
+}
+
+/// Sends a notice if the role logs in without a token, so that the mapping opens nothing.
+fn tell_of_exemption(name: &str) {
+    if !is_exempt(name) || !settings::manages_hba() {
+        return;
+    }
+    let message = format!("role \"{name}\" is listed in dsql_iam.exempt_roles");
+    ErrorReport::new(
+        Code::ERRCODE_SUCCESSFUL_COMPLETION,
+        message,
+        function_name!(),
+    )
+    .set_detail("It logs in with its password, and tokens are not taken for it.")
+    .set_hint(
+        "To have it log in with a token, take it out of that setting, and restart the server.",
+    )
+    .report(PgLogLevel::NOTICE);
 }
 
 /// Raises an ERROR if nobody is to be mapped to the role; says why only a superuser may, if that is so: the

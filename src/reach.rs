@@ -91,6 +91,10 @@ pub fn reservation(name: &str) -> Option<&'static str> {
     if name == ADMIN {
         return Some("The name is reserved while dsql_iam is loaded.");
     }
-    let is_exempt = settings::exempt_roles().iter().any(|role| role == name);
-    is_exempt.then_some("It is listed in dsql_iam.exempt_roles.")
+    is_exempt(name).then_some("It is listed in dsql_iam.exempt_roles.")
+}
+
+/// Whether `dsql_iam.exempt_roles` lists the name.
+pub fn is_exempt(name: &str) -> bool {
+    settings::exempt_roles().iter().any(|role| role == name)
 }

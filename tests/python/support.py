@@ -238,6 +238,16 @@ class Server:
                 cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else None
 
+    def notices(self, *statements, **arguments):
+        """As the superuser; gives message, detail and hint of each notice."""
+        found = []
+        with self.superuser(**arguments) as connection:
+            connection.add_notice_handler(lambda notice: found.append(
+                (notice.message_primary, notice.message_detail, notice.message_hint)))
+            for statement in statements:
+                connection.execute(statement)
+        return found
+
     async def asyncpg(self, role, password, **arguments):
         tls = ssl.create_default_context(cafile=self.authority)
         arguments = {"database": "postgres", "ssl": tls, "timeout": 20} | arguments

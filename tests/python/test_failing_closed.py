@@ -228,6 +228,11 @@ def test_exempt_roles(own, role, mapped):
             assert error.sqlstate == "28P01"
         assert own.refusal(mapped, "hunter2").sqlstate == "08006"
         own.connect(mapped).close()
+        assert own.notices(f"AWS IAM GRANT closed_exempt TO '{USER_ARN}'",
+                           f"AWS IAM GRANT {mapped} TO '{USER_ARN}2'") == [(
+            'role "closed_exempt" is listed in dsql_iam.exempt_roles',
+            "It logs in with its password, and tokens are not taken for it.",
+            "To have it log in with a token, take it out of that setting, and restart the server.")]
     assert own.refusal(exempt, "hunter2").sqlstate == "08006"
 
 

@@ -465,6 +465,19 @@ def test_drop_extension_keeps_the_mappings(own, role, superuser):
     own.connect("kept", token).close()
 
 
+def test_the_notice_in_a_database_that_tokens_do_not_open(own, superuser):
+    superuser.execute('CREATE DATABASE "App"')
+    try:
+        assert own.notices("CREATE EXTENSION dsql_iam", dbname="App") == [(
+            'tokens do not open the database "App"',
+            "Logins with a token are let into the database \"postgres\" only, as on Aurora DSQL.",
+            "For such logins, run in that database: CREATE EXTENSION dsql_iam")]
+    finally:
+        superuser.execute('DROP DATABASE "App"')
+    superuser.execute("DROP EXTENSION dsql_iam")
+    assert own.notices("CREATE EXTENSION dsql_iam") == []
+
+
 def test_the_notice_in_every_notation(own, role, superuser):
     role("kept", on=own)
     own.execute(f"SELECT sys.iam_grant('kept', '{ARN}')")
