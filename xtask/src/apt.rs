@@ -100,6 +100,8 @@ const JDK: Need = Need {
     programs: &["javac"],
     packages: &["default-jdk-headless"],
 };
+/// What `postgresql-server-dev-MAJOR` needs and does not bring on Debian 13: its headers include ICU's.
+pub const ICU: &str = "libicu-dev";
 const PYTHON: [&str; 2] = ["python3", "python3-venv"];
 /// The package of pgjdbc, and where it has the jar.
 const PGJDBC: [&str; 2] = ["libpostgresql-jdbc-java", "/usr/share/java/postgresql.jar"];
@@ -383,7 +385,7 @@ mod tests {
             PACKAGE_TOOLS,
         ];
         let packages = needs.iter().flat_map(|need| need.packages).copied();
-        for package in packages.chain(PYTHON).chain([PGJDBC[0]]) {
+        for package in packages.chain(PYTHON).chain([PGJDBC[0], ICU]) {
             assert!(words.contains(&package), "{package}");
         }
         let oldest_node = format!("[ \"${{node:-0}}\" -lt {NODE} ]");

@@ -1,6 +1,7 @@
 //! A PostgreSQL installation, as its `pg_config` describes it.
 
 use std::collections::HashMap;
+use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,7 +103,21 @@ impl Postgres {
         if !header.exists() {
             missing.push(format!("the server headers ({})", header.display()));
         }
+        if self.lacks_icu() {
+            missing.push("the headers of ICU, which those of the server include".into());
+        }
         missing
+    }
+
+    /// Whether the headers include ICU's, and a C compiler does not find these.
+    fn lacks_icu(&self) -> bool {
+        let config = fs::read_to_string(self.headers.join("pg_config.h")).unwrap_or_default();
+        let mut preprocess = Command::new("cc");
+        preprocess
+            .args(["-E", "-x", "c", "-include", "unicode/ucol.h", "-I"])
+            .arg(&self.headers)
+            .arg("/dev/null");
+        uses_icu(&config) && !run::succeeds(&mut preprocess)
     }
 
     /// Whether its programs find their shared libraries.
@@ -117,6 +132,11 @@ impl Postgres {
         let expected = format!("/usr/lib/postgresql/{}/bin", self.major);
         (self.bin == Path::new(&expected)).then_some(self.major)
     }
+}
+
+/// Whether a `pg_config.h` is of a server with ICU.
+fn uses_icu(config: &str) -> bool {
+    config.lines().any(|line| line == "#define USE_ICU 1")
 }
 
 /// The major version in `PostgreSQL 15.20 (Debian …)` or `PostgreSQL 18beta1`.
@@ -136,7 +156,14 @@ fn release(version: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::major;
+    use super::{major, uses_icu};
+
+    #[test]
+    fn a_server_with_icu_says_so() {
+        assert!(uses_icu("#define USE_FLOAT8_BYVAL 1\n#define USE_ICU 1\n"));
+        assert!(!uses_icu("/* #undef USE_ICU */\n"));
+        assert!(!uses_icu(""));
+    }
 
     #[test]
     fn the_major_version_is_read_from_any_kind_of_release() {

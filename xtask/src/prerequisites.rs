@@ -52,6 +52,7 @@ pub fn packages(named: Option<&Path>) -> Result<BTreeSet<String>> {
         if complete_postgres(|_| true).is_none() {
             packages.insert("postgresql-@".into());
             packages.insert("postgresql-server-dev-@".into());
+            packages.insert(apt::ICU.into());
         }
         return Ok(packages);
     };
@@ -68,6 +69,7 @@ pub fn packages(named: Option<&Path>) -> Result<BTreeSet<String>> {
         };
         packages.insert(format!("postgresql-{version}"));
         packages.insert(format!("postgresql-server-dev-{version}"));
+        packages.insert(apt::ICU.into());
     }
     Ok(packages)
 }

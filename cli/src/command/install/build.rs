@@ -22,7 +22,7 @@ pub fn build(installation: &Installation, source: &Path, by_root: &str) -> Resul
     if !header.is_file() {
         return Err(format!(
             "the PostgreSQL of {} has no server headers ({} is missing): install them (on Debian: \
-             apt-get install postgresql-server-dev-{major}), or name a library that is built with \
+             apt-get install postgresql-server-dev-{major} libicu-dev), or name a library that is built with \
              --library",
             installation.pg_config.display(),
             header.display()
