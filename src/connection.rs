@@ -25,7 +25,9 @@ use dsql_iam_core::{
     LoginEnvironment, LoginRecord, RefusalReason, check_claims, judge_token,
 };
 use dsql_iam_server::session_parameters::refused_at_startup;
-use dsql_iam_server::{Refusal, log_line, named_cluster, session_id};
+use dsql_iam_server::{
+    Refusal, Written, last_line, log_line, named_cluster, omitted_line, session_id,
+};
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
 use std::ffi::{CStr, c_int};
@@ -120,6 +122,7 @@ extern "C-unwind" fn refuse_other_role() {
         message: c_string(&*internal.message()),
         detail: c_string(""),
         hint: c_string(""),
+        is_logged: true,
     }))
 }
 
@@ -172,7 +175,7 @@ impl<'c> Attempt<'c> {
         if let Some(duration) = settings::max_connection_duration() {
             port::limit_session(duration, settings::max_connection_overtime(), &detail);
         }
-        self.record(None)
+        self.record(None, Written::Whole)
             .map_err(|_| Refusal::Internal("writing the audit file"))?;
         connection.set_principal(&c_string(caller.arn.as_str()));
         port::expect_role(role, refuse_other_role);
@@ -250,8 +253,10 @@ impl<'c> Attempt<'c> {
 
     /// Records the refusal, and gives what the client hears of it; the full reason is the log's.
     fn refused(&self, refusal: &Refusal) -> Fatal {
+        let address = facts(self.connection).source_ip;
+        let written = limits::note_refusal(address, UtcDateTime::now());
         // A refusal that cannot be recorded is one all the same.
-        let _ = self.record(Some(refusal));
+        let _ = self.record(Some(refusal), written);
         let mut detail = self.detail();
         if settings::explains_denials() {
             let _ = write!(detail, "\n{refusal}");
@@ -261,11 +266,13 @@ impl<'c> Attempt<'c> {
             message: c_string(&*refusal.message()),
             detail: c_string(detail),
             hint: c_string(refusal.hint().unwrap_or_default()),
+            is_logged: written != Written::Omitted,
         }
     }
 
-    /// Records the decision: a line in the server's log, and one in the audit file.
-    fn record(&self, refusal: Option<&Refusal>) -> io::Result<()> {
+    /// Records the decision: a line in the server's log, and one in the audit file. Refusals beyond
+    /// `dsql_iam.max_logged_refusals` are counted, and in the audit file only if it is proven who it was.
+    fn record(&self, refusal: Option<&Refusal>, written: Written) -> io::Result<()> {
         let reason = refusal.map(ToString::to_string).unwrap_or_default();
         let role = self.connection.user().to_string_lossy();
         let address = self.connection.address().to_string_lossy();
@@ -282,17 +289,29 @@ impl<'c> Attempt<'c> {
                 reason: &reason,
             }),
         };
-        // Refusals that cost a stranger nothing do not fill the disk: they are counted, and in the log.
+        for omitted in limits::omitted_refusals(decision.time) {
+            pgrx::log!("{}", omitted_line(&omitted));
+        }
+        let is_omitted = written == Written::Omitted;
+        // Refusals that cost a stranger nothing do not fill the disk: they are counted.
         let recorded = match refusal {
             Some(refusal) if refusal.is_before_token() => Ok(()),
+            Some(_) if is_omitted && self.caller.is_none() => Ok(()),
             _ => audit::record(&decision),
         };
-        if let Err(error) = &recorded {
+        if let Err(error) = &recorded
+            && !is_omitted
+        {
             pgrx::log!("dsql_iam: dsql_iam.audit_file could not be written: {error}");
         }
         // Nobody is let in who is not recorded: then a refusal follows, with a line of its own.
         if recorded.is_ok() || refusal.is_some() {
-            pgrx::log!("{}", log_line(&decision));
+            if !is_omitted {
+                pgrx::log!("{}", log_line(&decision));
+            }
+            if written == Written::Last {
+                pgrx::log!("{}", last_line(&address));
+            }
             limits::counts().login(refusal.map(Refusal::check));
         }
         recorded

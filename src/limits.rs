@@ -1,11 +1,14 @@
 //! Counters that all processes of the server share: connections, for the limits in
-//! [`dsql_iam_server::Limits`], and outcomes, for [`dsql_iam_server::Counts`].
+//! [`dsql_iam_server::Limits`], outcomes, for [`dsql_iam_server::Counts`], and refusals, for
+//! [`dsql_iam_server::RefusalLog`].
 
 use crate::settings;
-use dsql_iam_server::{Counts, Reached, Usage};
+use dsql_iam_server::{Counts, Omitted, Reached, RefusalLog, Usage, Written};
 use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_guard, pg_sys};
 use std::ffi::c_int;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use time::UtcDateTime;
 
 #[derive(Clone, Copy, Default)]
 struct Shared(Usage);
@@ -26,6 +29,38 @@ unsafe impl PGRXSharedMemory for SharedCounts {}
 // SAFETY: the name is this extension's own.
 static COUNTS: PgAtomic<SharedCounts> = unsafe { PgAtomic::new(c"dsql_iam counts") };
 
+#[derive(Clone, Copy, Default)]
+struct SharedRefusalLog(RefusalLog);
+
+// SAFETY: numbers and addresses, without pointers.
+unsafe impl PGRXSharedMemory for SharedRefusalLog {}
+
+// SAFETY: the name is this extension's own.
+static REFUSAL_LOG: PgLwLock<SharedRefusalLog> = unsafe { PgLwLock::new(c"dsql_iam refusals") };
+
+/// Notes a refusal of a client at `address`; gives whether it is to be written.
+pub fn note_refusal(address: Option<IpAddr>, now: UtcDateTime) -> Written {
+    let limit = settings::max_logged_refusals();
+    let mut log = REFUSAL_LOG.exclusive();
+    log.0.note(address, limit, microseconds(now))
+}
+
+/// The refusals that were not written in minutes that are over: each is given once, to one process.
+pub fn omitted_refusals(now: UtcDateTime) -> Vec<Omitted> {
+    let now = microseconds(now);
+    if !REFUSAL_LOG.share().0.is_due(now) {
+        return Vec::new();
+    }
+    let mut omitted = Vec::new();
+    let mut log = REFUSAL_LOG.exclusive();
+    omitted.extend(std::iter::from_fn(|| log.0.take_over(now)));
+    omitted
+}
+
+fn microseconds(time: UtcDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
+}
+
 /// The counts since the server started. Not to be asked for while it starts.
 pub fn counts() -> &'static Counts {
     &COUNTS.get().0
@@ -35,6 +70,7 @@ pub fn counts() -> &'static Counts {
 pub fn install() {
     pgrx::pg_shmem_init!(USAGE);
     pgrx::pg_shmem_init!(COUNTS);
+    pgrx::pg_shmem_init!(REFUSAL_LOG);
 }
 
 /// Counts this process's connection, which is about to be admitted, until the process ends; unless a limit is

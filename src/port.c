@@ -193,9 +193,12 @@ dsql_iam_set_principal(Port *port, const char *arn)
 				errmsg("connection authenticated: identity=\"%s\" method=dsql_iam", arn));
 }
 
-#if PG_VERSION_NUM >= 170000
 static emit_log_hook_type next_emit_log = NULL;
 
+/* Whether the refusal that ends this process is for the client alone. */
+static bool refusal_is_unlogged = false;
+
+#if PG_VERSION_NUM >= 170000
 /*
  * From 17 on log_connections has a line for whom the method `trust` lets in, before this library is
  * asked. Nobody is authenticated then, and who is refused must not be logged as if he were.
@@ -205,6 +208,11 @@ leave_out_trust(ErrorData *edata)
 {
 	static const char line[] = "connection authenticated: user=";
 
+	if (refusal_is_unlogged && edata->elevel == FATAL)
+	{
+		edata->output_to_server = false;
+		return;
+	}
 	if (ClientAuthInProgress && edata->elevel == LOG && edata->message_id != NULL &&
 		strncmp(edata->message_id, line, sizeof(line) - 1) == 0 &&
 		MyProcPort != NULL && is_trusted(MyProcPort) && is_tcp(MyProcPort))
@@ -218,8 +226,6 @@ leave_out_trust(ErrorData *edata)
 #endif
 
 #if PG_VERSION_NUM < 170000
-static emit_log_hook_type next_emit_log = NULL;
-
 /*
  * Before 17 a server takes the first bytes of TLS for the length of a startup packet, of more than 300 MB, and
  * the client hears nothing. The log gets a HINT.
@@ -227,6 +233,11 @@ static emit_log_hook_type next_emit_log = NULL;
 static void
 explain_direct_tls(ErrorData *edata)
 {
+	if (refusal_is_unlogged && edata->elevel == FATAL)
+	{
+		edata->output_to_server = false;
+		return;
+	}
 	if (edata->message_id != NULL && edata->hint == NULL && MyProcPort != NULL &&
 		strcmp(edata->message_id, "invalid length of startup packet") == 0)
 		edata->hint = MemoryContextStrdup(edata->assoc_context,
@@ -254,8 +265,10 @@ dsql_iam_install_log_filter(void)
 
 /* Ends the connection. Empty strings stand for no DETAIL and no HINT. */
 void
-dsql_iam_refuse(const char *sqlstate, const char *message, const char *detail, const char *hint)
+dsql_iam_refuse(const char *sqlstate, const char *message, const char *detail, const char *hint,
+				bool is_logged)
 {
+	refusal_is_unlogged = !is_logged;
 	ereport(FATAL,
 			(errcode(MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4])),
 			 errmsg_internal("%s", message),

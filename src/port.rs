@@ -43,6 +43,7 @@ mod c {
             message: *const c_char,
             detail: *const c_char,
             hint: *const c_char,
+            is_logged: bool,
         ) -> !;
         pub fn dsql_iam_out_of_memory(size: usize);
         pub fn dsql_iam_syntax_error(query: *const c_char, at: c_int, len: c_int) -> !;
@@ -302,6 +303,8 @@ pub struct Fatal {
     pub detail: CString,
     /// HINT
     pub hint: CString,
+    /// Whether the server's log has it as well.
+    pub is_logged: bool,
 }
 
 /// Text for PostgreSQL. A NUL, which it cannot hold, ends it.
@@ -320,6 +323,7 @@ pub fn refuse(fatal: Fatal) -> ! {
         message,
         detail,
         hint,
+        is_logged,
     } = fatal;
     // The process ends inside the call, so nothing is dropped after it: the strings are given
     // up on purpose. SAFETY: four strings, of which the first has five characters.
@@ -329,6 +333,7 @@ pub fn refuse(fatal: Fatal) -> ! {
             message.into_raw(),
             detail.into_raw(),
             hint.into_raw(),
+            is_logged,
         )
     }
 }

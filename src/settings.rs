@@ -37,6 +37,7 @@ static AUDIT_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::
 static MAX_CONNECTIONS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_CONNECTION_RATE: GucSetting<i32> = GucSetting::<i32>::new(0);
 static MAX_CONNECTION_BURST: GucSetting<i32> = GucSetting::<i32>::new(1000);
+static MAX_LOGGED_REFUSALS: GucSetting<i32> = GucSetting::<i32>::new(60);
 static MAX_CONNECTION_DURATION: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static MAX_CONNECTION_OVERTIME: GucSetting<i32> = GucSetting::<i32>::new(300);
 /// The client's `options=-c amzn-cluster-id=ID`.
@@ -249,6 +250,13 @@ fn register_limits() {
         c"After that the session is terminated with the transaction.",
         &MAX_CONNECTION_OVERTIME,
         GucFlags::UNIT_S,
+    );
+    number(
+        c"dsql_iam.max_logged_refusals",
+        c"How many refused logins of one address are logged in a minute; 0 for all.",
+        c"The others are counted, and one line says how many there were. An IPv6 address counts as its network of 64 bits.",
+        &MAX_LOGGED_REFUSALS,
+        GucFlags::default(),
     );
     string(
         c"amzn_cluster_id",
@@ -509,6 +517,11 @@ pub fn limits() -> Limits {
         rate: number(&MAX_CONNECTION_RATE),
         burst: number(&MAX_CONNECTION_BURST),
     }
+}
+
+/// `dsql_iam.max_logged_refusals`
+pub fn max_logged_refusals() -> u32 {
+    u32::try_from(MAX_LOGGED_REFUSALS.get()).unwrap_or(0)
 }
 
 /// `dsql_iam.max_connection_duration`, if there is a limit.

@@ -19,11 +19,13 @@ pub mod hba;
 mod limits;
 mod log_line;
 mod refusal;
+mod refusal_log;
 mod scan;
 pub mod session_parameters;
 
 pub use connect_options::{OtherCluster, named_cluster};
 pub use counts::Counts;
 pub use limits::{Limits, Reached, Usage};
-pub use log_line::{log_line, session_id};
+pub use log_line::{last_line, log_line, omitted_line, session_id};
 pub use refusal::Refusal;
+pub use refusal_log::{Omitted, RefusalLog, Written};

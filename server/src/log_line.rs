@@ -1,8 +1,10 @@
 //! The line in the server's log that each decision gets, and the id that it has there.
 
+use crate::refusal_log::Omitted;
 use data_encoding::BASE32_NOPAD;
 use dsql_iam_core::{LoginRecord, RefusalReason, is_hidden};
 use serde_json::Value;
+use time::UtcDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The id of a session in its refusal and in the log: 26 characters of lower-case base32, as in Aurora
@@ -47,6 +49,30 @@ pub fn log_line(decision: &LoginRecord<'_>) -> String {
         line += &format!(" check={check} reason={}", quoted(reason));
     }
     line
+}
+
+/// The line behind the last refusal of an address that is written in this minute.
+pub fn last_line(address: &str) -> String {
+    format!(
+        "dsql_iam: further refused logins from {} are counted and not logged, for a minute at most \
+         (dsql_iam.max_logged_refusals)",
+        Value::from(address)
+    )
+}
+
+/// The line for refusals that were not written. Their time is one of Unix, in microseconds.
+pub fn omitted_line(omitted: &Omitted) -> String {
+    let address = match omitted.network {
+        Some(network) => Value::from(network.to_string()).to_string(),
+        None => "other addresses".to_owned(),
+    };
+    let began = UtcDateTime::from_unix_timestamp(omitted.began.div_euclid(1_000_000));
+    let began = began.ok().and_then(|time| time.format(&Rfc3339).ok());
+    format!(
+        "dsql_iam: {} more logins from {address} were refused in the minute from {} on; sys.iam_counts has the checks",
+        omitted.count,
+        began.unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]
@@ -116,5 +142,26 @@ mod tests {
     fn an_id_is_26_characters_of_lower_case_base32() {
         assert_eq!(session_id([0; 16]), "aaaaaaaaaaaaaaaaaaaaaaaaaa");
         assert_eq!(session_id([255; 16]), "77777777777777777777777774");
+    }
+
+    #[test]
+    fn refusals_that_are_not_written_have_a_line_together() {
+        assert_eq!(
+            last_line("192.0.2.7"),
+            "dsql_iam: further refused logins from \"192.0.2.7\" are counted and not logged, for a minute at most \
+             (dsql_iam.max_logged_refusals)"
+        );
+        let mut omitted = Omitted {
+            network: Some([192, 0, 2, 7].into()),
+            began: 1_732_493_700_500_000,
+            count: 12,
+        };
+        assert_eq!(
+            omitted_line(&omitted),
+            "dsql_iam: 12 more logins from \"192.0.2.7\" were refused in the minute from 2024-11-25T00:15:00Z on; \
+             sys.iam_counts has the checks"
+        );
+        omitted.network = None;
+        assert!(omitted_line(&omitted).contains(" from other addresses were "));
     }
 }

@@ -440,11 +440,12 @@ class Wire:
     """A client that sends exactly what it is told to.
 
     `tls` is True to ask for it first, "direct" to begin with it, False to do without; `context` says
-    how, if it is not the usual one.
+    how, if it is not the usual one. `source` is the address that it comes from, of those of loopback.
     """
 
-    def __init__(self, server, tls=True, server_name="localhost", context=None):
-        self.socket = socket.create_connection(("localhost", server.port), timeout=20)
+    def __init__(self, server, tls=True, server_name="localhost", context=None, source=None):
+        host, source = ("127.0.0.1", (source, 0)) if source else ("localhost", None)
+        self.socket = socket.create_connection((host, server.port), timeout=20, source_address=source)
         # As libpq does: the first packet behind a handshake would wait 40 ms for an answer to it.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:

@@ -12,7 +12,7 @@ import re
 import psycopg
 import pytest
 
-from support import ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, Wire, account, message, until
+from support import ACCOUNT, DENIED, EXAMPLE_ARN, SECRETS, SESSION_ID, TLS_MANDATORY, Wire, account, message, until
 
 
 def values(line):
@@ -248,6 +248,48 @@ def test_what_is_refused_before_a_token_is_counted_and_fills_no_disk(audited):
     more = {key: count - before[key][0] for key, (count, _) in after.items() if count != before[key][0]}
     assert more == {("login refused", "tls"): 1, ("login refused", "cluster"): 2, ("login refused", "protocol"): 1,
                     ("login refused", "token"): 1, ("login admitted", None): 1}
+
+
+def refused(server, password, user="admin", source="127.0.0.1"):
+    """The Session Id of a refusal."""
+    with Wire(server, source=source) as wire:
+        error = wire.start(user).asked_for_password().password(password.encode()).error()
+    assert (error["sqlstate"], error["message"]) == ("08006", DENIED)
+    return SESSION_ID.fullmatch(error["detail"])[1]
+
+
+def test_who_is_refused_over_and_over_fills_no_disk(audited):
+    """From the sixth refusal of an address in a minute on, nothing grows but the counts; nobody else is left out."""
+    server, path = audited
+    with server.settings(dsql_iam__max_logged_refusals=5):
+        before = counts(server)
+        mark = server.log_mark()
+        sessions = [refused(server, "hunter2") for _ in range(30)]
+        log = server.log_since(mark)
+        assert [session for session in sessions if session in log] == sessions[:5]
+        assert log.count("login refused") == log.count("FATAL:  " + DENIED) == 5
+        assert log.count('dsql_iam: further refused logins from "127.0.0.1" are counted and not logged, for a minute '
+                         "at most (dsql_iam.max_logged_refusals)") == 1
+        assert [event["requestID"] for event in events(path)] == sessions[:5]
+
+        # Without a token, and with one that is proven to be somebody's: that is in the audit file.
+        with Wire(server, tls=False, source="127.0.0.1") as wire:
+            assert wire.start().error()["message"] == TLS_MANDATORY
+        known = refused(server, server.token("denied", admin=False), "somebody")
+        log = server.log_since(mark)
+        assert log.count("login refused") == 5 and known not in log
+        assert [event["requestID"] for event in events(path)] == [*sessions[:5], known]
+
+        # An admission, and another address.
+        with server.connect() as admin:
+            session, = admin.execute("SELECT sys.current_session_id()").fetchone()
+        assert "login admitted" in server.logged(f"session_id={session}", mark)
+        other = refused(server, "hunter2", source="127.0.0.2")
+        assert 'address="127.0.0.2"' in server.logged(f"session_id={other}", mark)
+        after = counts(server)
+        more = {check: after["login refused", check][0] - before["login refused", check][0]
+                for check in ("token", "tls", "policy")}
+        assert more == {"token": 31, "tls": 1, "policy": 1}
 
 
 def test_loads_are_counted_with_their_time_and_a_monitor_sees_them(own, role):
