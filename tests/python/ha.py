@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.request
 
 import psycopg
@@ -264,11 +263,7 @@ class Grants(threading.Thread):
         number = 0
         while not self.is_over.is_set():
             try:
-                primary = next((node for node in self.cluster.nodes if node.is_primary()), None)
-                if primary is None:
-                    time.sleep(0.1)  # between two looks
-                    continue
-                with primary.connect(password=self.own.token("admin")) as admin:
+                with self.cluster.primary().connect(password=self.own.token("admin")) as admin:
                     while not self.is_over.is_set():
                         number += 1
                         grant(admin, f"role {number}", role_arn(f"number-{number}"))

@@ -1,6 +1,7 @@
 """A physical standby: the mappings are there, tokens are judged, nothing can be changed."""
 
 import contextlib
+import shutil
 import socket
 
 import psycopg
@@ -28,6 +29,7 @@ def standby(own, role):
         yield copy
     finally:
         copy.pg_ctl("stop", "-m", "immediate")
+        shutil.rmtree(copy.data)
 
 
 def test_standby(own, standby, role):
@@ -52,3 +54,51 @@ def test_standby(own, standby, role):
         admin.execute(f"AWS IAM REVOKE followed FROM '{EXAMPLE_ARN}'")
     until(lambda: not standby.admits("followed", standby.token("example")), "REVOKE on the standby")
     assert standby.refusal("followed", standby.token("example")).sqlstate == "28000"
+
+
+def loaded(server):
+    """The inode of the library that the postmaster has, and so each of its backends."""
+    with open(f"/proc/{server.postmaster()}/maps") as maps:
+        return {int(line.split()[4]) for line in maps if "/dsql_iam.so" in line}
+
+
+def test_a_new_library_on_one_node_after_the_other(own, standby, role):
+    """Sessions and logins go on with the library that their server has loaded; old and new share the mappings."""
+    library = own.library_directory / "dsql_iam.so"
+    old = library.read_bytes()
+    mark = b"dsql_iam library, version 0.1."
+    assert old.count(mark + b"0") == 1
+    old_inode = loaded(own)
+    assert old_inode == loaded(standby) == {library.stat().st_ino}
+    with own.connect() as admin, standby.connect("followed") as follower:
+        try:
+            own.write(library, old.replace(mark + b"0", mark + b"1"), library.stat().st_mode)
+            new_inode = {library.stat().st_ino}
+            own.reload()
+            role("during", on=own)
+            admin.execute(f"AWS IAM GRANT during TO '{EXAMPLE_ARN}'")
+            for node in (own, standby):
+                until(lambda: node.admits("during", node.token("example")), "the mapping is there")
+                assert loaded(node) == old_inode
+            assert follower.execute("SELECT session_user").fetchone() == ("followed",)
+
+            # The replica first. The old one grants what the new one goes by.
+            standby.pg_ctl("restart", "-m", "fast", "-p", own.program, "-l", own.dir / "log")
+            assert (loaded(own), loaded(standby)) == (old_inode, new_inode)
+            admin.execute(f"AWS IAM REVOKE during FROM '{EXAMPLE_ARN}'")
+            until(lambda: not standby.admits("during", standby.token("example")), "REVOKE on the new one")
+            admin.execute(f"AWS IAM GRANT during TO '{EXAMPLE_ARN}'")
+            until(lambda: standby.admits("during", standby.token("example")), "GRANT on the new one")
+
+            # Then the other one takes over, and the old one is restarted.
+            standby.pg_ctl("promote")
+            with standby.connect() as successor:
+                successor.execute(f"AWS IAM REVOKE during FROM '{EXAMPLE_ARN}'")
+            assert not standby.admits("during", standby.token("example"))
+            assert admin.execute("SELECT session_user").fetchone() == ("admin",)
+            own.restart()
+            assert loaded(own) == new_inode
+            assert own.admits("during", own.token("example"))
+        finally:
+            own.write(library, old, library.stat().st_mode)
+            own.restart()
