@@ -5,16 +5,18 @@
 //! what counts is the ratio, not the number. The parts of a login are measured by Criterion, in
 //! `iam/benches` and `server/benches`.
 
+mod flood;
+mod memory;
 mod report;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::account::{Account, without_pg_variables};
@@ -22,7 +24,7 @@ use crate::cluster::{ACCOUNT_ID, REGION};
 use crate::directory::Directory;
 use crate::server::{self, Options, Server};
 use crate::{environment, mirror, ports, prerequisites, run, workspace};
-use report::{Figures, WORDS, median};
+use report::{Figures, WORDS};
 
 /// The arguments of `bench`.
 #[derive(Args)]
@@ -39,9 +41,34 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     pg_config: Option<PathBuf>,
 
-    /// Write the table to docs/performance.md
-    #[arg(long)]
+    /// Measure only these
+    #[arg(long, value_name = "WHAT", num_args = 1..)]
+    only: Vec<Subject>,
+
+    /// How long the flood of bad logins lasts, in seconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    flood_seconds: u32,
+
+    /// Write the tables to docs/performance.md
+    #[arg(long, conflicts_with = "only")]
     write: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// Logins and queries, with the library and without
+    Logins,
+    /// Good logins beside bad ones
+    Flood,
+    /// The parts of a login, in one process
+    Parts,
+}
+
+impl Arguments {
+    fn wants(&self, subject: Subject) -> bool {
+        self.only.is_empty() || self.only.contains(&subject)
+    }
 }
 
 /// The ports of the server: away from where people, and the tests, have theirs.
@@ -64,12 +91,28 @@ const WORDY: &str = "SELECT relname AS aws, relkind AS iam, relpages AS pages, r
 /// The white space behind a word at the end of a line: the hook looks past it for `IAM`.
 const INDENT: &str = "\n            ";
 
-/// How many sessions are idle at once while their memory is measured.
-const IDLE_SESSIONS: usize = 5;
-
-/// Runs it all and prints the table.
+/// Runs it and prints the tables.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let target = workspace::target_directory()?;
+    let mut tables = String::new();
+    if arguments.wants(Subject::Logins) || arguments.wants(Subject::Flood) {
+        tables += &of_server(arguments, &target)?;
+    }
+    if arguments.wants(Subject::Parts) {
+        tables += &report::of_parts(&target)?;
+    }
+    println!("\n{tables}");
+    if arguments.write {
+        let path = workspace::root().join("docs/performance.md");
+        let page = fs::read_to_string(&path)?;
+        fs::write(&path, report::page(&page, &tables, &machine(arguments)?)?)?;
+        println!("written to docs/performance.md");
+    }
+    Ok(())
+}
+
+/// The tables of what is measured on a server.
+fn of_server(arguments: &Arguments, target: &Path) -> Result<String> {
     let dir = target.join("bench-server");
     server::stop_in(&dir)?;
     Directory::remove(&dir)?;
@@ -87,18 +130,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         server,
         arguments,
     };
-    let figures = bench.measure();
+    let tables = bench.tables();
     bench.server.stop()?;
-    let table = report::of_logins(&figures?, arguments.rounds, arguments.seconds)
-        + &report::of_parts(&target)?;
-    println!("\n{table}");
-    if arguments.write {
-        let path = workspace::root().join("docs/performance.md");
-        let page = fs::read_to_string(&path)?;
-        fs::write(&path, report::page(&page, &table, &machine(arguments)?)?)?;
-        println!("written to docs/performance.md");
-    }
-    Ok(())
+    tables
 }
 
 struct Bench<'a> {
@@ -109,8 +143,49 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn measure(&self) -> Result<Figures> {
+    fn tables(&self) -> Result<String> {
         self.prepare()?;
+        let mut tables = String::new();
+        if self.arguments.wants(Subject::Logins) {
+            let (rounds, seconds) = (self.arguments.rounds, self.arguments.seconds);
+            tables += &report::of_logins(&self.measure()?, rounds, seconds);
+        }
+        if self.arguments.wants(Subject::Flood) {
+            tables += &self.flood()?;
+        }
+        Ok(tables)
+    }
+
+    /// Good logins, and then the same beside bad ones. Log and audit file are as they are where nobody has set anything
+    /// but the audit file's name.
+    fn flood(&self) -> Result<String> {
+        self.superuser(&[
+            "ALTER SYSTEM RESET log_min_messages",
+            "ALTER SYSTEM SET dsql_iam.max_logged_refusals = 60",
+            "ALTER SYSTEM SET dsql_iam.audit_file = 'audit.json'",
+        ])?;
+        self.restart(true)?;
+        let data = self.server.directory.data();
+        let pid_file = fs::read_to_string(data.join("postmaster.pid"))?;
+        let pid = pid_file.lines().next().context("no postmaster")?;
+        let token = self.token(&[("AWS_PROFILE", "example")])?;
+        let target = flood::Target {
+            port: self.server.port(),
+            role: ROLE,
+            token: &token,
+            files: [&self.server.directory.log(), &data.join("audit.json")],
+            postmaster: pid.trim().parse()?,
+        };
+        let time = Duration::from_secs(self.arguments.flood_seconds.into());
+        println!("good logins, then beside bad ones");
+        // What is set up once comes before.
+        flood::run(&target, Duration::from_secs(2), true)?;
+        let idle = flood::run(&target, time, false)?;
+        let flood = flood::run(&target, time, true)?;
+        Ok(flood::table(&idle, &flood))
+    }
+
+    fn measure(&self) -> Result<Figures> {
         let mut figures = Figures::new();
         for round in 1..=self.arguments.rounds {
             println!("round {round} of {}", self.arguments.rounds);
@@ -177,12 +252,6 @@ impl Bench<'_> {
                 self.connections(ROLE, &token, false)?,
             );
             self.mappings(false)?;
-            // The postmaster's documents are stale from here on: no reload follows.
-            self.write_documents()?;
-            take(
-                "IAM, after a change",
-                self.connections(ROLE, &token, false)?,
-            );
             let session = self.document("example-session.json")?;
             let stored = self.token_of(&session, &stored_session(0))?;
             take("IAM, a session", self.connections(ROLE, &stored, false)?);
@@ -418,56 +487,6 @@ impl Bench<'_> {
         tps(&run::output(&mut pgbench)?)
     }
 
-    /// Memory that a backend which has done nothing has for itself, in KiB: the median of some that are
-    /// there at once, so that what they share is not taken for one's own.
-    fn idle_memory(&self, role: &str, password: &str) -> Result<f64> {
-        let mut sessions = Vec::new();
-        for _ in 0..IDLE_SESSIONS {
-            let mut psql = self.program("psql");
-            psql.args([
-                "--no-psqlrc",
-                "--host=localhost",
-                "--username",
-                role,
-                "--dbname=postgres",
-            ])
-            .arg(format!("--port={}", self.server.port()))
-            .env("PGPASSWORD", password)
-            .env("PGSSLMODE", "disable")
-            .env("PGAPPNAME", "bench_idle")
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::null());
-            sessions.push(psql.spawn()?);
-        }
-        let memory = self.memory_of_sessions();
-        for mut session in sessions {
-            drop(session.stdin.take());
-            session.wait()?;
-        }
-        memory
-    }
-
-    fn memory_of_sessions(&self) -> Result<f64> {
-        const PIDS: &str = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bench_idle' \
-            AND state = 'idle'";
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let mut psql = self.program("psql");
-            psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--dbname"])
-                .arg(&self.variables["DSQL_SUPERUSER"])
-                .args(["--command", PIDS]);
-            let printed = run::output(&mut psql)?;
-            let pids: Vec<&str> = printed.split_whitespace().collect();
-            if pids.len() == IDLE_SESSIONS {
-                let memory: Result<Vec<f64>> = pids.into_iter().map(private_memory).collect();
-                return Ok(median(&memory?));
-            }
-            if Instant::now() > deadline {
-                bail!("the idle sessions did not appear");
-            }
-        }
-    }
-
     fn script_path(&self, name: &str, text: &str) -> Result<String> {
         let path = self.scripts.path().join(name);
         fs::write(&path, text)?;
@@ -487,26 +506,6 @@ impl Bench<'_> {
     fn script(&self, name: &str, text: &str) -> Result<String> {
         Ok(format!("--file={}", self.script_path(name, text)?))
     }
-}
-
-/// The memory that a process has written and no other has, in KiB, without memory that is meant to be shared:
-/// the first to touch a page of it has that page for itself until another comes.
-fn private_memory(pid: &str) -> Result<f64> {
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
-    let mut is_private = false;
-    let mut sum = 0.0;
-    for line in smaps.lines() {
-        let mut words = line.split_whitespace();
-        match (words.next(), words.next()) {
-            (Some("Private_Dirty:"), Some(size)) if is_private => sum += size.parse::<f64>()?,
-            // A mapping begins: addresses, then its permissions.
-            (Some(first), Some(permissions)) if !first.ends_with(':') => {
-                is_private = permissions.ends_with('p');
-            }
-            _ => {}
-        }
-    }
-    Ok(sum)
 }
 
 /// The access key id of a stored session.
