@@ -12,6 +12,8 @@ mod shared;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::shared::error::Error;
 use command::{
     Report, access, assume_role, check, completions, create_access_key, doctor, explain, import,
     install, man, mappings, sample_identities, setup, simulate, sts, token,
@@ -131,7 +133,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<Report, String> {
+async fn run(command: Command) -> Result<Report, Error> {
     match command {
         Command::Token(arguments) => token::run(arguments).await,
         Command::AssumeRole(arguments) => assume_role::run(arguments).await,

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use time::UtcDateTime;
 
 use super::{Report, token};
+use crate::shared::error::Error;
 use crate::shared::sessions::{self, NotBegun};
 use crate::shared::shorthand::Fields;
 use crate::shared::{file_argument, region};
@@ -121,17 +122,16 @@ enum Format {
 ///
 /// # Errors
 /// A sentence: AWS's, with the reason that the documents give.
-pub async fn run(arguments: Arguments) -> Result<Report, String> {
+pub async fn run(arguments: Arguments) -> Result<Report, Error> {
     let profile = arguments.profile.as_deref();
     let region = region::configured(profile).await;
     let credentials = token::credentials(profile, region.clone())
         .await
-        .map_err(|fault| fault.to_string())?;
+        .map_err(Error::of)?;
     let request = arguments.request()?;
     let directory = &arguments.place.iam_directory;
-    let identities = Identities::load(directory).map_err(|fault| fault.to_string())?;
-    let stored = session_store::find(directory, credentials.access_key_id())
-        .map_err(|fault| fault.to_string())?;
+    let identities = Identities::load(directory).map_err(Error::of)?;
+    let stored = session_store::find(directory, credentials.access_key_id()).map_err(Error::of)?;
     let now = UtcDateTime::now();
     let environment = StsEnvironment {
         now,
@@ -156,7 +156,7 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
     let owner = &caller.principal.arn;
     let begun = sessions::begin(&grant, owner, sessions::DEFAULT_QUOTA, directory, now);
     let key = begun.map_err(|fault| match fault {
-        NotBegun::Refused(refusal) => sentence(&refusal),
+        NotBegun::Refused(refusal) => sentence(&refusal).into(),
         NotBegun::Failed(fault) => fault,
     })?;
     sessions::remove_expired(directory, MAX_REMOVED, now);
@@ -186,7 +186,7 @@ fn for_credential_process(grant: &Grant, key: &NewKey) -> Value {
 }
 
 impl Arguments {
-    fn request(&self) -> Result<AssumeRole, String> {
+    fn request(&self) -> Result<AssumeRole, Error> {
         let arns = self.policy_arns.iter();
         Ok(AssumeRole {
             role_arn: self.role_arn.clone(),
@@ -206,17 +206,17 @@ impl Arguments {
 }
 
 /// The policy itself, or the content of the file that is named.
-fn policy(text: &str) -> Result<String, String> {
+fn policy(text: &str) -> Result<String, Error> {
     let is_path = !text.trim_start().starts_with('{') && !text.starts_with(file_argument::PREFIX);
     let argument = match is_path {
         true => format!("{}{text}", file_argument::PREFIX),
         false => text.to_owned(),
     };
-    file_argument::contents(argument).map_err(|fault| format!("--policy: {fault}"))
+    file_argument::contents(argument).map_err(|fault| format!("--policy: {fault}").into())
 }
 
 /// A session tag in the AWS CLI's shorthand.
-fn tag(text: &str) -> Result<(String, String), String> {
+fn tag(text: &str) -> Result<(String, String), Error> {
     let mut fields = Fields::read("Key=KEY,Value=VALUE", &["Key", "Value"], text)?;
     Ok((fields.needed("Key")?, fields.needed("Value")?))
 }
@@ -238,7 +238,7 @@ mod tests {
             "Key=a,Value=b,c",
             "Key=a,Value=b,C=d",
         ] {
-            let fault = tag(text).unwrap_err();
+            let fault = tag(text).unwrap_err().to_string();
             assert!(
                 fault.ends_with("it is written as Key=KEY,Value=VALUE"),
                 "{fault}"

@@ -10,6 +10,7 @@ use time::UtcDateTime;
 
 use super::Report;
 use crate::shared::cluster;
+use crate::shared::error::Error;
 
 /// The arguments of `dsql-iam check`.
 #[derive(Args)]
@@ -54,11 +55,11 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A sentence, if the cluster is none.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let region = arguments.region.as_deref();
     let cluster = match (&arguments.account_id, &arguments.cluster_id, region) {
         (Some(account), Some(id), Some(region)) => {
-            Some(Cluster::new(account, region, id, "").map_err(|fault| fault.to_string())?)
+            Some(Cluster::new(account, region, id, "").map_err(Error::of)?)
         }
         _ => match &arguments.cluster_arn {
             Some(arn) => Some(cluster::with_arn(arn, region, "")?),
@@ -71,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
     Ok(Report {
         is_well: errors == 0 && (warnings == 0 || !arguments.strict),
         text: if arguments.json {
-            serde_json::to_string_pretty(&report).map_err(|fault| fault.to_string())?
+            serde_json::to_string_pretty(&report).map_err(Error::of)?
         } else {
             text(&report)
         },

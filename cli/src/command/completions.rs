@@ -5,6 +5,8 @@ use clap_complete::Shell;
 
 use super::Report;
 
+use crate::shared::error::Error;
+
 /// The arguments of `dsql-iam completions`.
 #[derive(Args)]
 #[command(after_help = "\
@@ -19,7 +21,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// None; all of the command's subcommands have the same form.
-pub fn run(arguments: &Arguments, mut command: Command) -> Result<Report, String> {
+pub fn run(arguments: &Arguments, mut command: Command) -> Result<Report, Error> {
     let mut text = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "dsql-iam", &mut text);
     Report::of_bytes(text)

@@ -12,6 +12,7 @@ use time::UtcDateTime;
 use time::macros::format_description;
 
 use super::Report;
+use crate::shared::error::Error;
 use crate::shared::iam_directory::IamDirectory;
 use crate::shared::random;
 
@@ -68,9 +69,9 @@ enum Format {
 ///
 /// # Errors
 /// A sentence: the user is unknown, or the directory cannot be read or written.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let path = &arguments.iam_directory;
-    let identities = Identities::load(path).map_err(|fault| fault.to_string())?;
+    let identities = Identities::load(path).map_err(Error::of)?;
     let user = &arguments.user_name;
     let is_new = !is_known(arguments, &identities)?;
     let directory = IamDirectory::open(path)?;
@@ -109,7 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
 }
 
 /// Whether there is the user already; an error if it is to be known, and is not.
-fn is_known(arguments: &Arguments, identities: &Identities) -> Result<bool, String> {
+fn is_known(arguments: &Arguments, identities: &Identities) -> Result<bool, Error> {
     let user = &arguments.user_name;
     let all = identities.accounts();
     let holders: Vec<&str> = all
@@ -124,11 +125,11 @@ fn is_known(arguments: &Arguments, identities: &Identities) -> Result<bool, Stri
         ([_, _, ..], None) => Err(format!(
             "several accounts have a user {user}, {}: name one with --account-id",
             holders.join(", ")
-        )),
+        ).into()),
         ([other], Some(wanted)) if arguments.create_user => Err(format!(
             "the account {other} has a user {user} too, whose keys would be nobody's: {wanted} needs \
              another name"
-        )),
+        ).into()),
         _ => Err(format!(
             "no document in {} has a user {user}{}: name one that is there, or add --create-user",
             arguments.iam_directory.display(),
@@ -136,12 +137,12 @@ fn is_known(arguments: &Arguments, identities: &Identities) -> Result<bool, Stri
                 Some(account) => format!(" in the account {account}"),
                 None => String::new(),
             }
-        )),
+        ).into()),
     }
 }
 
 /// The account of a new user.
-fn account(arguments: &Arguments, identities: &Identities) -> Result<String, String> {
+fn account(arguments: &Arguments, identities: &Identities) -> Result<String, Error> {
     if let Some(account) = &arguments.account_id {
         return Ok(account.clone());
     }
@@ -152,7 +153,8 @@ fn account(arguments: &Arguments, identities: &Identities) -> Result<String, Str
         _ => Err(format!(
             "the documents are of several accounts, {}: name one with --account-id",
             accounts.join(", ")
-        )),
+        )
+        .into()),
     }
 }
 
@@ -160,7 +162,7 @@ fn account(arguments: &Arguments, identities: &Identities) -> Result<String, Str
 ///
 /// # Errors
 /// A sentence, if the system has no randomness.
-pub fn access_key(user: &str, now: UtcDateTime) -> Result<Value, String> {
+pub fn access_key(user: &str, now: UtcDateTime) -> Result<Value, Error> {
     Ok(json!({
         "AccessKey": {
             "UserName": user,
@@ -176,12 +178,7 @@ pub fn access_key(user: &str, now: UtcDateTime) -> Result<Value, String> {
 ///
 /// # Errors
 /// A sentence, if the system has no randomness.
-pub fn user(
-    name: &str,
-    account: &str,
-    policies: &Value,
-    now: UtcDateTime,
-) -> Result<Value, String> {
+pub fn user(name: &str, account: &str, policies: &Value, now: UtcDateTime) -> Result<Value, Error> {
     Ok(json!({
         "Path": "/",
         "UserName": name,
@@ -200,7 +197,7 @@ fn user_document(
     account: &str,
     actions: &[String],
     now: UtcDateTime,
-) -> Result<Value, String> {
+) -> Result<Value, Error> {
     let policies = match actions {
         [] => json!([]),
         actions => json!([{
@@ -249,7 +246,7 @@ pub fn wrote(directory: &Path, name: &str) -> String {
     format!("wrote {}, mode 0600", directory.join(name).display())
 }
 
-fn user_name(text: &str) -> Result<String, String> {
+fn user_name(text: &str) -> Result<String, Error> {
     let fits = |character: char| character.is_ascii_alphanumeric() || "_+=,.@-".contains(character);
     let is_name = (1..=MAX_NAME).contains(&text.len()) && text.chars().all(fits);
     match is_name {
@@ -259,7 +256,7 @@ fn user_name(text: &str) -> Result<String, String> {
 }
 
 /// An account id, for clap.
-pub fn account_id(text: &str) -> Result<String, String> {
+pub fn account_id(text: &str) -> Result<String, Error> {
     match is_account_id(text) {
         true => Ok(text.to_owned()),
         false => Err("an account id has twelve digits".into()),
@@ -290,7 +287,7 @@ mod tests {
     fn fault(arguments: &Arguments) -> String {
         match run(arguments) {
             Ok(report) => panic!("{}", report.text),
-            Err(fault) => fault,
+            Err(fault) => fault.to_string(),
         }
     }
 

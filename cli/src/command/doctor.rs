@@ -7,6 +7,7 @@ use dsql_iam_server::doctor::{CLOCK_SKEW, FACTS_QUERY, Facts, Status, examine};
 use serde::{Deserialize, Serialize};
 
 use super::Report;
+use crate::shared::error::Error;
 use crate::shared::postgres;
 
 /// The arguments of `dsql-iam doctor`.
@@ -46,7 +47,7 @@ struct Row {
 ///
 /// # Errors
 /// A sentence, if the server cannot be asked.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let script = format!(
         r"\set VERBOSITY terse
 SELECT extract(epoch FROM pg_catalog.clock_timestamp());
@@ -109,7 +110,7 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'dsql_iam.region'
             .iter()
             .all(|row| matches!(row.status, Status::Ok | Status::Warning)),
         text: if arguments.json {
-            serde_json::to_string_pretty(&rows).map_err(|fault| fault.to_string())?
+            serde_json::to_string_pretty(&rows).map_err(Error::of)?
         } else {
             table(&rows)
         },

@@ -20,6 +20,7 @@ use time::{OffsetDateTime, UtcDateTime};
 
 use super::Report;
 use super::mappings::grant;
+use crate::shared::error::Error;
 use crate::shared::{cluster, mappings};
 
 /// The longest token, and a line break.
@@ -106,7 +107,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A sentence, if the documents cannot be read, or it is not known which cluster is meant.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let principal = arguments.principal()?;
     let token = match arguments.takes_token() {
         true => token()?,
@@ -114,22 +115,17 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
     };
     let token = token.trim_end_matches(['\r', '\n']);
     let directory = &arguments.iam_directory;
-    let mut identities = Identities::load(directory).map_err(|fault| fault.to_string())?;
-    let stored =
-        session_store::find(directory, &access_key_id(token)).map_err(|fault| fault.to_string())?;
+    let mut identities = Identities::load(directory).map_err(Error::of)?;
+    let stored = session_store::find(directory, &access_key_id(token)).map_err(Error::of)?;
     if let Some(session) = stored {
-        identities
-            .add_stored(session)
-            .map_err(|fault| fault.to_string())?;
+        identities.add_stored(session).map_err(Error::of)?;
     }
     let (region, endpoints) = (arguments.region.as_deref(), &arguments.endpoint);
     let cluster = match &arguments.cluster_arn {
         Some(arn) => cluster::with_arn(arn, region, endpoints)?,
         None => cluster::derived(region, endpoints, &identities)?,
     };
-    let cluster = cluster
-        .with_linked(&arguments.linked)
-        .map_err(|fault| fault.to_string())?;
+    let cluster = cluster.with_linked(&arguments.linked).map_err(Error::of)?;
     let cluster = match arguments.loopback_endpoints {
         true => cluster.with_loopback_endpoints(),
         false => cluster,
@@ -160,7 +156,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
 }
 
 /// The token on standard input.
-fn token() -> Result<String, String> {
+fn token() -> Result<String, Error> {
     let mut token = String::new();
     let mut input = std::io::stdin().take(MAX_INPUT);
     input
@@ -178,7 +174,7 @@ struct CallerIdentity {
 
 impl Arguments {
     /// Who asked, if the login is to be judged without a secret.
-    fn principal(&self) -> Result<Option<String>, String> {
+    fn principal(&self) -> Result<Option<String>, Error> {
         let Some(path) = &self.caller_identity else {
             if self.mappings.is_some() && self.principal.is_none() {
                 return Err("--mappings goes with --principal or --caller-identity".into());
@@ -342,8 +338,8 @@ fn json(explanation: &Explanation) -> Value {
 ///
 /// # Errors
 /// A clause, if it is none.
-pub fn time(text: &str) -> Result<UtcDateTime, String> {
+pub fn time(text: &str) -> Result<UtcDateTime, Error> {
     OffsetDateTime::parse(text, &Rfc3339)
         .map(OffsetDateTime::to_utc)
-        .map_err(|fault| format!("it is not a time such as 2024-11-25T00:15:00Z: {fault}"))
+        .map_err(|fault| format!("it is not a time such as 2024-11-25T00:15:00Z: {fault}").into())
 }

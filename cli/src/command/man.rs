@@ -7,6 +7,8 @@ use clap::{Args, Command};
 
 use super::Report;
 
+use crate::shared::error::Error;
+
 /// The arguments of `dsql-iam man`.
 #[derive(Args)]
 #[command(after_help = "\
@@ -22,7 +24,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A sentence, if a file cannot be written.
-pub fn run(arguments: &Arguments, command: Command) -> Result<Report, String> {
+pub fn run(arguments: &Arguments, command: Command) -> Result<Report, Error> {
     if let Some(folder) = &arguments.into {
         let written =
             fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
@@ -31,6 +33,6 @@ pub fn run(arguments: &Arguments, command: Command) -> Result<Report, String> {
     }
     let mut text = Vec::new();
     let rendered = clap_mangen::Man::new(command).render(&mut text);
-    rendered.map_err(|error| error.to_string())?;
+    rendered.map_err(Error::of)?;
     Report::of_bytes(text)
 }

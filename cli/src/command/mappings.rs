@@ -7,6 +7,7 @@ use clap::Args;
 use dsql_iam_core::ADMIN;
 
 use super::Report;
+use crate::shared::error::Error;
 use crate::shared::mappings::{self, Mapping};
 
 /// The arguments of `dsql-iam mappings`.
@@ -30,7 +31,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A sentence, if the mappings cannot be read.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let mappings = mappings::from_file(&arguments.from)?;
     Ok(statements(&mappings, arguments.create_roles).into())
 }

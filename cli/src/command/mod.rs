@@ -1,6 +1,8 @@
 //! The commands, one file or folder each. Each has its `Arguments` and a `run` that gives a [`Report`];
 //! parts that several of them need are in [`crate::shared`].
 
+use crate::shared::error::Error;
+
 pub mod access;
 pub mod assume_role;
 pub mod check;
@@ -28,8 +30,8 @@ pub struct Report {
 
 impl Report {
     /// Printed text, without the line breaks at its end.
-    fn of_bytes(text: Vec<u8>) -> Result<Self, String> {
-        let text = String::from_utf8(text).map_err(|error| error.to_string())?;
+    fn of_bytes(text: Vec<u8>) -> Result<Self, Error> {
+        let text = String::from_utf8(text).map_err(Error::of)?;
         Ok(text.trim_end().to_owned().into())
     }
 }

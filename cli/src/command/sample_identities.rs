@@ -16,6 +16,7 @@ use time::{Duration, UtcDateTime};
 
 use super::Report;
 use super::create_access_key::{access_key, account_id, text, timestamp, user, wrote};
+use crate::shared::error::Error;
 use crate::shared::iam_directory::IamDirectory;
 use crate::shared::{owner, random};
 
@@ -71,11 +72,11 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A sentence: there are other documents, or the directory cannot be written.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     write(arguments, UtcDateTime::now()).map(Report::from)
 }
 
-fn write(arguments: &Arguments, now: UtcDateTime) -> Result<String, String> {
+fn write(arguments: &Arguments, now: UtcDateTime) -> Result<String, Error> {
     let path = &arguments.directory;
     if arguments.renew {
         return renew_session(arguments, now);
@@ -84,7 +85,8 @@ fn write(arguments: &Arguments, now: UtcDateTime) -> Result<String, String> {
         return Err(format!(
             "{} holds documents already, such as {name}: name an empty directory",
             path.display()
-        ));
+        )
+        .into());
     }
     let documents = documents(arguments, now)?;
     if path.exists() {
@@ -112,7 +114,7 @@ fn write(arguments: &Arguments, now: UtcDateTime) -> Result<String, String> {
     Ok(lines.join("\n"))
 }
 
-fn store(path: &Path, documents: &[(&str, Value)]) -> Result<(), String> {
+fn store(path: &Path, documents: &[(&str, Value)]) -> Result<(), Error> {
     let directory = IamDirectory::open(path)?;
     for (name, document) in documents {
         directory.store(name, &text(document))?;
@@ -121,10 +123,7 @@ fn store(path: &Path, documents: &[(&str, Value)]) -> Result<(), String> {
 }
 
 /// The name and the content of each document.
-fn documents(
-    arguments: &Arguments,
-    now: UtcDateTime,
-) -> Result<Vec<(&'static str, Value)>, String> {
+fn documents(arguments: &Arguments, now: UtcDateTime) -> Result<Vec<(&'static str, Value)>, Error> {
     let role_id = format!("AROA{}", random::capitals_and_digits(17)?);
     let mut documents = vec![
         (
@@ -146,7 +145,7 @@ fn documents(
 }
 
 /// The name of a document in the directory, if there is one.
-fn first_document(path: &Path) -> Result<Option<String>, String> {
+fn first_document(path: &Path) -> Result<Option<String>, Error> {
     if !path.exists() {
         return Ok(None);
     }
@@ -165,7 +164,7 @@ fn authorization_details(
     arguments: &Arguments,
     role_id: &str,
     now: UtcDateTime,
-) -> Result<Value, String> {
+) -> Result<Value, Error> {
     let (account, region) = (&arguments.account_id, &arguments.region);
     let clusters = format!(
         "arn:aws:dsql:{region}:{account}:cluster/{}",
@@ -247,7 +246,7 @@ fn authorization_details(
 }
 
 /// As `aws sts assume-role` prints it.
-fn session(assumed_role: &Value, now: UtcDateTime) -> Result<Value, String> {
+fn session(assumed_role: &Value, now: UtcDateTime) -> Result<Value, Error> {
     Ok(json!({
         "Credentials": {
             "AccessKeyId": format!("ASIA{}", random::capitals_and_digits(16)?),
@@ -260,7 +259,7 @@ fn session(assumed_role: &Value, now: UtcDateTime) -> Result<Value, String> {
 }
 
 /// Replaces the sample session if it is about to end. Anything else in its file is left alone.
-fn renew_session(arguments: &Arguments, now: UtcDateTime) -> Result<String, String> {
+fn renew_session(arguments: &Arguments, now: UtcDateTime) -> Result<String, Error> {
     let path = &arguments.directory;
     let unchanged = || Ok(format!("nothing to renew in {}", path.display()));
     let Ok(content) = fs::read_to_string(path.join(SESSION_FILE)) else {
@@ -346,7 +345,7 @@ mod tests {
             session: false,
             ..fixture.arguments
         };
-        let fault = write(&other, fixture.now).unwrap_err();
+        let fault = write(&other, fixture.now).unwrap_err().to_string();
         assert!(
             fault.ends_with(
                 "holds documents already, such as account-authorization-details.json: name an empty directory"

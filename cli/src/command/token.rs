@@ -18,6 +18,7 @@ use clap::Args;
 use url::Url;
 
 use super::Report;
+use crate::shared::error::Error;
 use crate::shared::{offline, region};
 
 /// The arguments of `dsql-iam token`.
@@ -54,7 +55,7 @@ pub struct Arguments {
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum NoToken {
     /// Nobody to sign as.
     #[error(
         "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a \
@@ -88,16 +89,14 @@ pub enum Error {
 /// The token.
 ///
 /// # Errors
-/// The sentence of an [`Error`].
-pub async fn run(arguments: Arguments) -> Result<Report, String> {
-    match generate(arguments).await {
-        Ok(token) => Ok(token.as_str().to_owned().into()),
-        Err(error) => Err(error.to_string()),
-    }
+/// The sentence of [`NoToken`].
+pub async fn run(arguments: Arguments) -> Result<Report, Error> {
+    let token = generate(arguments).await.map_err(Error::of)?;
+    Ok(token.as_str().to_owned().into())
 }
 
 /// Takes what the user typed, gives the token, without a newline.
-async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
+async fn generate(arguments: Arguments) -> Result<AuthToken, NoToken> {
     let profile = arguments.profile.as_deref();
     let region = match arguments.region {
         Some(name) => Some(Region::new(name)),
@@ -107,7 +106,7 @@ async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
         },
     };
     let credentials = credentials(profile, region.clone()).await?;
-    let region = region.ok_or_else(|| Error::NoRegion(arguments.hostname.clone()))?;
+    let region = region.ok_or_else(|| NoToken::NoRegion(arguments.hostname.clone()))?;
 
     let request = Config::builder()
         .hostname(arguments.hostname)
@@ -115,7 +114,7 @@ async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
         .credentials(credentials)
         .expires_in(arguments.expires_in)
         .build()
-        .map_err(Error::Signing)?;
+        .map_err(NoToken::Signing)?;
     let generator = AuthTokenGenerator::new(request);
     let sdk = SdkConfig::builder()
         .time_source(SystemTimeSource::new())
@@ -125,7 +124,7 @@ async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
     } else {
         generator.db_connect_auth_token(&sdk).await
     };
-    token.map_err(Error::Signing)
+    token.map_err(NoToken::Signing)
 }
 
 /// Finds credentials where AWS's tools find them, as far as that needs no network: in the
@@ -133,7 +132,7 @@ async fn generate(arguments: Arguments) -> Result<AuthToken, Error> {
 pub async fn credentials(
     profile: Option<&str>,
     region: Option<Region>,
-) -> Result<Credentials, Error> {
+) -> Result<Credentials, NoToken> {
     let offline = ProviderConfig::default()
         .with_region(region)
         .with_http_client(offline::client());
@@ -144,17 +143,17 @@ pub async fn credentials(
             let environment = EnvironmentVariableCredentialsProvider::new();
             match environment.provide_credentials().await {
                 Err(CredentialsError::CredentialsNotLoaded(_)) => {}
-                found => return found.map_err(|error| Error::BrokenCredentials(reason(&error))),
+                found => return found.map_err(|error| NoToken::BrokenCredentials(reason(&error))),
             }
         }
     }
     let found = from_profile.build().provide_credentials().await;
     found.map_err(|error| match (&error, error.source()) {
         (CredentialsError::CredentialsNotLoaded(_), None) => match fetched() {
-            Some(variable) if profile.is_none() => Error::Fetched(variable),
-            _ => Error::NoCredentials,
+            Some(variable) if profile.is_none() => NoToken::Fetched(variable),
+            _ => NoToken::NoCredentials,
         },
-        _ => Error::BrokenCredentials(reason(&error)),
+        _ => NoToken::BrokenCredentials(reason(&error)),
     })
 }
 
@@ -186,7 +185,7 @@ fn reason(error: &CredentialsError) -> String {
 /// Takes a host name or an address, with or without a port, gives it as a URL has it: in lower case, an
 /// address in its shortest form, of IPv6 in brackets. The SDK signs the name as it is given, and prints it as
 /// part of a URL; if these two differed, the token would be good for nothing.
-fn hostname(text: &str) -> Result<String, String> {
+fn hostname(text: &str) -> Result<String, Error> {
     let fits = |character: char| character.is_ascii_alphanumeric() || ".-_:[]".contains(character);
     let name = match text.parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
@@ -203,7 +202,7 @@ fn hostname(text: &str) -> Result<String, String> {
             let host = https.host_str()?.to_owned();
             Some(port.map_or(host.clone(), |port| format!("{host}:{port}")))
         });
-    host.ok_or_else(|| "it is not a host name".to_owned())
+    host.ok_or_else(|| "it is not a host name".into())
 }
 
 #[cfg(test)]

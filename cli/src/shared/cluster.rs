@@ -2,15 +2,17 @@
 
 use dsql_iam_core::{Arn, Cluster, ID_LEN, Identities, id_and_region};
 
+use crate::shared::error::Error;
+
 /// The cluster with this ARN, in `region` if that is another one than in the ARN, with further
 /// `endpoints` separated by commas.
 ///
 /// # Errors
 /// A sentence that names the part that does not fit.
-pub fn with_arn(arn: &str, region: Option<&str>, endpoints: &str) -> Result<Cluster, String> {
+pub fn with_arn(arn: &str, region: Option<&str>, endpoints: &str) -> Result<Cluster, Error> {
     Cluster::with_arn(arn, region, endpoints)
         .ok_or_else(|| format!("{arn} is not the ARN of a cluster"))?
-        .map_err(|fault| fault.to_string())
+        .map_err(Error::of)
 }
 
 /// The cluster that is meant where nobody names it: by the name `ID.dsql.REGION.on.aws` among the
@@ -23,7 +25,7 @@ pub fn derived(
     region: Option<&str>,
     endpoints: &str,
     identities: &Identities,
-) -> Result<Cluster, String> {
+) -> Result<Cluster, Error> {
     let own_name = endpoints.split(',').find_map(|host| {
         let name = id_and_region(host.trim().split(':').next()?);
         name.filter(|(id, _)| id.len() == ID_LEN)
@@ -56,10 +58,9 @@ pub fn derived(
                 0 => "none".to_owned(),
                 _ => accounts.join(", "),
             }
-        ));
+        ).into());
     };
-    Cluster::new(account, region.unwrap_or(own_region), id, endpoints)
-        .map_err(|fault| fault.to_string())
+    Cluster::new(account, region.unwrap_or(own_region), id, endpoints).map_err(Error::of)
 }
 
 #[cfg(test)]
@@ -141,6 +142,7 @@ mod tests {
             ),
         ] {
             let said = derived(None, endpoint, &identities(documents)).unwrap_err();
+            let said = said.to_string();
             assert!(said.starts_with(fault), "{said}");
         }
     }

@@ -4,6 +4,8 @@
 
 use percent_encoding::percent_decode_str;
 
+use crate::shared::error::Error;
+
 /// A connection string in two parts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConnectionString {
@@ -19,7 +21,7 @@ impl ConnectionString {
     /// # Errors
     /// A sentence without any of the string: it is malformed, or holds a secret that libpq takes from
     /// nowhere else.
-    pub fn split(text: &str) -> Result<Self, String> {
+    pub fn split(text: &str) -> Result<Self, Error> {
         for scheme in ["postgresql://", "postgres://"] {
             if let Some(rest) = text.strip_prefix(scheme) {
                 return Self::of_uri(scheme, rest);
@@ -34,7 +36,7 @@ impl ConnectionString {
         })
     }
 
-    fn of_uri(scheme: &str, rest: &str) -> Result<Self, String> {
+    fn of_uri(scheme: &str, rest: &str) -> Result<Self, Error> {
         let decoded = |text: &str| {
             let decoded = percent_decode_str(text).decode_utf8();
             decoded
@@ -73,7 +75,7 @@ impl ConnectionString {
         Ok(Self { public, password })
     }
 
-    fn of_keywords(text: &str) -> Result<Self, String> {
+    fn of_keywords(text: &str) -> Result<Self, Error> {
         let malformed =
             || "the connection string is malformed: it is written as host=… user=…".to_owned();
         let is_space = |character: char| character.is_ascii_whitespace() || character == '\x0b';
@@ -182,7 +184,7 @@ mod tests {
         ] {
             let split = ConnectionString::split(text);
             let leaks = match split {
-                Err(fault) => fault.contains("secret"),
+                Err(fault) => fault.to_string().contains("secret"),
                 Ok(split) => split.public.contains("secret"),
             };
             assert!(!leaks, "{text}");

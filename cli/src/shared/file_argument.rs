@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::shared::error::Error;
+
 /// The prefix of an argument that names a file.
 pub const PREFIX: &str = "file://";
 
@@ -9,9 +11,9 @@ pub const PREFIX: &str = "file://";
 ///
 /// # Errors
 /// A clause, if the file cannot be read.
-pub fn contents(argument: String) -> Result<String, String> {
+pub fn contents(argument: String) -> Result<String, Error> {
     match argument.strip_prefix(PREFIX) {
         None => Ok(argument),
-        Some(path) => fs::read_to_string(path).map_err(|fault| format!("{path}: {fault}")),
+        Some(path) => fs::read_to_string(path).map_err(|fault| format!("{path}: {fault}").into()),
     }
 }

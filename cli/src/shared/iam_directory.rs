@@ -12,6 +12,8 @@ use rustix::io::Errno;
 
 use super::owner;
 
+use crate::shared::error::Error;
+
 /// An IAM directory, which stays open: files are made, given to its owner and removed by their names in
 /// it. Its owner may lead the path elsewhere meanwhile, and whoever runs this may be root.
 pub struct IamDirectory {
@@ -24,12 +26,12 @@ impl IamDirectory {
     ///
     /// # Errors
     /// A sentence that names the directory.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |error: std::io::Error| {
             let path = path.to_owned();
             LoadError::Directory { path, error }.to_string()
         };
-        let directory = directory::open(path).map_err(|fault| fault.to_string())?;
+        let directory = directory::open(path).map_err(Error::of)?;
         let found = fstat(&directory).map_err(|error| failed(error.into()))?;
         if owner::is_root() && found.st_uid == 0 {
             let canonical = fs::canonicalize(path).map_err(failed)?;
@@ -39,7 +41,8 @@ impl IamDirectory {
                 return Err(format!(
                     "the IAM directory {} was put somewhere else meanwhile: try again",
                     path.display()
-                ));
+                )
+                .into());
             }
         }
         let path = path.to_owned();
@@ -50,10 +53,11 @@ impl IamDirectory {
     ///
     /// # Errors
     /// A sentence, if it cannot be made or opened, is another user's, or others can write it.
-    pub fn folder(&self, name: &str) -> Result<Self, String> {
+    pub fn folder(&self, name: &str) -> Result<Self, Error> {
         let path = self.path.join(name);
-        let failed =
-            |error: Errno| format!("the folder {} cannot be used: {error}", path.display());
+        let failed = |error: Errno| -> Error {
+            format!("the folder {} cannot be used: {error}", path.display()).into()
+        };
         let is_new = match mkdirat(&self.directory, name, Mode::RWXU) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
@@ -72,20 +76,22 @@ impl IamDirectory {
                 path.display(),
                 found.st_uid,
                 owner.st_uid
-            ));
+            )
+            .into());
         }
         if found.st_mode & 0o022 != 0 {
             return Err(format!(
                 "the folder {} can be written by others: chmod go-w {0}",
                 path.display()
-            ));
+            )
+            .into());
         }
         Ok(Self { path, directory })
     }
 
     /// Gives what this has made to the directory's owner.
-    fn give_to_owner(&self, file: impl AsFd, owner: &Stat) -> Result<(), String> {
-        let own = fstat(&file).map_err(|error| error.to_string())?;
+    fn give_to_owner(&self, file: impl AsFd, owner: &Stat) -> Result<(), Error> {
+        let own = fstat(&file).map_err(Error::of)?;
         if own.st_uid == owner.st_uid {
             return Ok(());
         }
@@ -96,6 +102,7 @@ impl IamDirectory {
                 self.path.display(),
                 owner.st_uid
             )
+            .into()
         })
     }
 
@@ -103,7 +110,7 @@ impl IamDirectory {
     ///
     /// # Errors
     /// A sentence.
-    pub fn count(&self, name: &str) -> Result<(), String> {
+    pub fn count(&self, name: &str) -> Result<(), Error> {
         let not_stored = |error: Errno| self.not_stored(name, &error.into());
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -127,7 +134,7 @@ impl IamDirectory {
     ///
     /// # Errors
     /// A sentence. A document that is there already stays as it is.
-    pub fn store(&self, name: &str, document: &str) -> Result<(), String> {
+    pub fn store(&self, name: &str, document: &str) -> Result<(), Error> {
         let unfinished = self.write(name, document)?;
         let directory = &self.directory;
         // Unlike a renaming, this replaces nothing.
@@ -142,14 +149,14 @@ impl IamDirectory {
     ///
     /// # Errors
     /// A sentence.
-    pub fn replace(&self, name: &str, document: &str) -> Result<(), String> {
+    pub fn replace(&self, name: &str, document: &str) -> Result<(), Error> {
         let unfinished = self.write(name, document)?;
         renameat(&self.directory, &*unfinished, &self.directory, name)
             .map_err(|error| self.not_stored(name, &error.into()))
     }
 
     /// Writes a file that does not count yet, gives its name.
-    fn write(&self, name: &str, document: &str) -> Result<String, String> {
+    fn write(&self, name: &str, document: &str) -> Result<String, Error> {
         // The loader passes over names that start with a dot.
         let unfinished = format!(".{name}.new");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -163,7 +170,7 @@ impl IamDirectory {
         written.map(|()| unfinished)
     }
 
-    fn fill(&self, mut file: File, name: &str, document: &str) -> Result<(), String> {
+    fn fill(&self, mut file: File, name: &str, document: &str) -> Result<(), Error> {
         let not_stored = |error| self.not_stored(name, &error);
         let owner = fstat(&self.directory).map_err(|error| not_stored(error.into()))?;
         self.give_to_owner(&file, &owner)?;
@@ -171,9 +178,9 @@ impl IamDirectory {
         file.sync_all().map_err(not_stored)
     }
 
-    fn not_stored(&self, name: &str, error: &std::io::Error) -> String {
+    fn not_stored(&self, name: &str, error: &std::io::Error) -> Error {
         let directory = self.path.display();
-        format!("{name} could not be stored in the IAM directory {directory}: {error}")
+        format!("{name} could not be stored in the IAM directory {directory}: {error}").into()
     }
 }
 
@@ -189,7 +196,7 @@ mod tests {
         opened.store("a.json", "{}").unwrap();
         let path = directory.path().join("a.json");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-        let fault = opened.store("a.json", "[]").unwrap_err();
+        let fault = opened.store("a.json", "[]").unwrap_err().to_string();
         assert!(
             fault.starts_with("a.json could not be stored in the IAM directory"),
             "{fault}"
@@ -218,14 +225,14 @@ mod tests {
         std::os::unix::fs::symlink(&path, directory.path().join("link")).unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
         for name in ["link", "file"] {
-            let fault = opened.folder(name).err().unwrap();
+            let fault = opened.folder(name).err().unwrap().to_string();
             assert!(
                 fault.contains(&format!("/{name} cannot be used: ")),
                 "{fault}"
             );
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
-        let fault = opened.folder("a").err().unwrap();
+        let fault = opened.folder("a").err().unwrap().to_string();
         assert!(
             fault.contains("can be written by others: chmod go-w "),
             "{fault}"

@@ -17,6 +17,8 @@ use std::path::Path;
 use dsql_iam_core::{IamArn, printable};
 use serde::Deserialize;
 
+use crate::shared::error::Error;
+
 /// The view's columns.
 const COLUMNS: [&str; 6] = [
     "iam_oid",
@@ -45,7 +47,7 @@ pub struct Mapping {
 ///
 /// # Errors
 /// A sentence that names the file, and the line of the fault.
-pub fn from_file(path: &Path) -> Result<Vec<Mapping>, String> {
+pub fn from_file(path: &Path) -> Result<Vec<Mapping>, Error> {
     let (name, input): (String, Box<dyn Read>) = if path == Path::new("-") {
         ("standard input".into(), Box::new(std::io::stdin()))
     } else {
@@ -57,16 +59,16 @@ pub fn from_file(path: &Path) -> Result<Vec<Mapping>, String> {
     let read = input.take(MAX_INPUT + 1).read_to_string(&mut text);
     read.map_err(|fault| format!("{name}: {fault}"))?;
     if text.len() as u64 > MAX_INPUT {
-        return Err(format!("{name}: it is longer than {MAX_INPUT} bytes"));
+        return Err(format!("{name}: it is longer than {MAX_INPUT} bytes").into());
     }
-    self::read(&text).map_err(|fault| format!("{name}: {fault}"))
+    self::read(&text).map_err(|fault| format!("{name}: {fault}").into())
 }
 
 /// Reads the mappings, in their order; a duplicate counts once.
 ///
 /// # Errors
 /// A clause, with the line of the fault.
-pub fn read(text: &str) -> Result<Vec<Mapping>, String> {
+pub fn read(text: &str) -> Result<Vec<Mapping>, Error> {
     let text = text.trim_start_matches('\u{feff}');
     let rows = match text.trim_start().chars().next() {
         None => return Err("it is empty".into()),
@@ -81,10 +83,11 @@ pub fn read(text: &str) -> Result<Vec<Mapping>, String> {
             return Err(format!(
                 "{place}: \"{}\" is not the ARN of an IAM user or role",
                 printable(&arn)
-            ));
+            )
+            .into());
         }
         if role.is_empty() || role.contains('\0') {
-            return Err(format!("{place}: the name of the role is invalid"));
+            return Err(format!("{place}: the name of the role is invalid").into());
         }
         let mapping = Mapping { role, arn };
         if known.insert(mapping.clone()) {
@@ -117,16 +120,16 @@ impl Object {
     }
 }
 
-fn json_array(text: &str) -> Result<Vec<Row>, String> {
-    let objects: Vec<Object> = serde_json::from_str(text).map_err(|fault| fault.to_string())?;
+fn json_array(text: &str) -> Result<Vec<Row>, Error> {
+    let objects: Vec<Object> = serde_json::from_str(text).map_err(Error::of)?;
     let rows = objects.into_iter().enumerate();
     Ok(rows.map(|(at, object)| object.row(at)).collect())
 }
 
-fn json_objects(text: &str) -> Result<Vec<Row>, String> {
+fn json_objects(text: &str) -> Result<Vec<Row>, Error> {
     let objects = serde_json::Deserializer::from_str(text).into_iter::<Object>();
     let rows = objects.enumerate().map(|(at, object)| {
-        let object = object.map_err(|fault| fault.to_string())?;
+        let object = object.map_err(Error::of)?;
         Ok(object.row(at))
     });
     rows.collect()
@@ -190,7 +193,7 @@ impl Header {
 }
 
 /// A table or records.
-fn printed(text: &str) -> Result<Vec<Row>, String> {
+fn printed(text: &str) -> Result<Vec<Row>, Error> {
     let lines: Vec<&str> = text.lines().collect();
     let headers = lines.iter().enumerate();
     let header = headers.filter_map(|(at, line)| Some((at, Header::of(line)?)));
@@ -203,7 +206,7 @@ fn printed(text: &str) -> Result<Vec<Row>, String> {
     }
 }
 
-fn csv(text: &str, separator: u8, before: usize, header: &Header) -> Result<Vec<Row>, String> {
+fn csv(text: &str, separator: u8, before: usize, header: &Header) -> Result<Vec<Row>, Error> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(separator)
         .from_reader(text.as_bytes());
@@ -223,7 +226,7 @@ fn csv(text: &str, separator: u8, before: usize, header: &Header) -> Result<Vec<
     rows.collect()
 }
 
-fn table(lines: &[&str], header_at: usize, header: &Header) -> Result<Vec<Row>, String> {
+fn table(lines: &[&str], header_at: usize, header: &Header) -> Result<Vec<Row>, Error> {
     // Unaligned output has no line below its header, and no blanks round its values.
     let below = lines.get(header_at + 1);
     let is_aligned = below.is_some_and(|line| is_rule(line));
@@ -246,7 +249,7 @@ fn table(lines: &[&str], header_at: usize, header: &Header) -> Result<Vec<Row>, 
                 "{place}: it has {} columns, and the header has {}: have it printed as CSV (psql --csv)",
                 cells.len(),
                 header.count
-            ));
+            ).into());
         }
         let cell = |at: usize| match is_aligned {
             true => padded(cells[at]),
@@ -278,17 +281,15 @@ fn footer(line: &str) -> Option<usize> {
     inner.split_whitespace().next()?.parse().ok()
 }
 
-fn check_count(told: usize, read: usize) -> Result<(), String> {
+fn check_count(told: usize, read: usize) -> Result<(), Error> {
     if told == read {
         return Ok(());
     }
-    Err(format!(
-        "it says that it has {told} rows, and {read} were read"
-    ))
+    Err(format!("it says that it has {told} rows, and {read} were read").into())
 }
 
 /// One column a line.
-fn records(lines: &[&str]) -> Result<Vec<Row>, String> {
+fn records(lines: &[&str]) -> Result<Vec<Row>, Error> {
     let mut rows: Vec<Row> = Vec::new();
     let mut open: Option<(usize, Record)> = None;
     let mut first = None;
@@ -306,7 +307,7 @@ fn records(lines: &[&str]) -> Result<Vec<Row>, String> {
             match open {
                 // A message of psql's, a prompt.
                 None => continue,
-                Some(_) => return Err(format!("line {}: it is not one of a record", at + 1)),
+                Some(_) => return Err(format!("line {}: it is not one of a record", at + 1).into()),
             }
         };
         // CSV has nothing between two records.
@@ -320,7 +321,7 @@ fn records(lines: &[&str]) -> Result<Vec<Row>, String> {
             _ => continue,
         };
         if place.replace(value?).is_some() {
-            return Err(format!("line {}: duplicate column {name}", at + 1));
+            return Err(format!("line {}: duplicate column {name}", at + 1).into());
         }
     }
     rows.extend(open.take().map(Record::close).transpose()?);
@@ -346,7 +347,7 @@ struct Record {
 }
 
 impl Record {
-    fn close((at, record): (usize, Self)) -> Result<Row, String> {
+    fn close((at, record): (usize, Self)) -> Result<Row, Error> {
         let place = format!("line {}", at + 1);
         let missing = |name: &str| format!("{place}: the record has no {name}");
         Ok(Row {
@@ -366,7 +367,7 @@ fn is_record_mark(line: &str) -> bool {
 }
 
 /// The column and the value of one line of a record.
-fn member(line: &str) -> Option<(&'static str, Result<String, String>)> {
+fn member(line: &str) -> Option<(&'static str, Result<String, Error>)> {
     const BARS: [char; 2] = ['|', '│'];
     let is_framed = line.starts_with(BARS);
     let inner = line.trim_start_matches(BARS).trim_start();
@@ -386,7 +387,7 @@ fn member(line: &str) -> Option<(&'static str, Result<String, String>)> {
     Some((name, Ok(value)))
 }
 
-fn csv_value(value: &str) -> Result<String, String> {
+fn csv_value(value: &str) -> Result<String, Error> {
     if value.contains('"') {
         return Err("a record of CSV with quotes: have it printed without \\x".into());
     }
@@ -508,7 +509,7 @@ mod tests {
                 "duplicate field `arn`",
             ),
         ] {
-            let said = read(&text).expect_err(&text);
+            let said = read(&text).expect_err(&text).to_string();
             assert!(said.starts_with(fault), "{text}: {said}");
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod conninfo;
+pub mod error;
 pub mod file_argument;
 pub mod iam_directory;
 pub mod mappings;

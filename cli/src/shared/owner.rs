@@ -17,6 +17,8 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
 
+use crate::shared::error::Error;
+
 /// Whether this is root, who has to step down.
 pub fn is_root() -> bool {
     geteuid().is_root()
@@ -28,7 +30,7 @@ pub fn is_root() -> bool {
 /// # Errors
 /// A sentence, if somebody else could put another thing in its place, or root's rights cannot be
 /// given up.
-pub fn step_down(path: &Path) -> Result<(), String> {
+pub fn step_down(path: &Path) -> Result<(), Error> {
     if !is_root() {
         return Ok(());
     }
@@ -41,7 +43,7 @@ pub fn step_down(path: &Path) -> Result<(), String> {
 }
 
 /// Refuses a path that somebody else than root and a user could put another thing in the place of.
-fn refuse_if_others_can_change(path: &Path, user: u32) -> Result<(), String> {
+fn refuse_if_others_can_change(path: &Path, user: u32) -> Result<(), Error> {
     match part_of_others(path, user)? {
         None => Ok(()),
         Some(part) => Err(format!(
@@ -49,7 +51,7 @@ fn refuse_if_others_can_change(path: &Path, user: u32) -> Result<(), String> {
              other files: run it as that owner",
             part.display(),
             path.display()
-        )),
+        ).into()),
     }
 }
 
@@ -57,7 +59,7 @@ fn refuse_if_others_can_change(path: &Path, user: u32) -> Result<(), String> {
 ///
 /// # Errors
 /// A sentence that names the part of the path that is theirs.
-pub fn check_roots(path: &Path) -> Result<(), String> {
+pub fn check_roots(path: &Path) -> Result<(), Error> {
     match part_of_others(path, 0)? {
         None => Ok(()),
         Some(part) => Err(format!(
@@ -65,12 +67,12 @@ pub fn check_roots(path: &Path) -> Result<(), String> {
              files: give it to the server's user, or have it where nobody but root can write",
             path.display(),
             part.display()
-        )),
+        ).into()),
     }
 }
 
 /// The part of a path that others than root and a user can put something else in the place of.
-fn part_of_others(path: &Path, user: u32) -> Result<Option<&Path>, String> {
+fn part_of_others(path: &Path, user: u32) -> Result<Option<&Path>, Error> {
     for part in path.ancestors() {
         let of_part = fs::symlink_metadata(part).map_err(|error| cannot(part, &error))?;
         let is_others = ![0, user].contains(&of_part.uid());
@@ -89,7 +91,7 @@ fn part_of_others(path: &Path, user: u32) -> Result<Option<&Path>, String> {
 /// # Errors
 /// A sentence, if it is neither root's nor that user's, or others could put another in its place: they
 /// would write into that user's files.
-pub fn check_configuration(path: &Path) -> Result<(), String> {
+pub fn check_configuration(path: &Path) -> Result<(), Error> {
     let owner = fs::symlink_metadata(path)
         .map_err(|error| cannot(path, &error))?
         .uid();
@@ -99,14 +101,16 @@ pub fn check_configuration(path: &Path) -> Result<(), String> {
             "{} belongs to the user {owner}, and the data directory to the user {user}: run it as the \
              one that the server runs as",
             path.display()
-        ));
+        ).into());
     }
     refuse_if_others_can_change(path, user)
 }
 
 /// `group` is for a user whom the system does not know.
-fn become_user(user: Uid, group: Gid) -> Result<(), String> {
-    let failed = |error| format!("root could not become the server's user {user}: {error}");
+fn become_user(user: Uid, group: Gid) -> Result<(), Error> {
+    let failed = |error| -> Error {
+        format!("root could not become the server's user {user}: {error}").into()
+    };
     match User::from_uid(user).map_err(failed)? {
         Some(known) => {
             let name = CString::new(known.name).unwrap_or_default();
@@ -118,7 +122,8 @@ fn become_user(user: Uid, group: Gid) -> Result<(), String> {
             return Err(format!(
                 "the system does not know the server's user {user}, nor a group for it: run it as \
                  that user"
-            ));
+            )
+            .into());
         }
         None => setgroups(&[group])
             .and_then(|()| setgid(group))
@@ -132,7 +137,7 @@ fn become_user(user: Uid, group: Gid) -> Result<(), String> {
 ///
 /// # Errors
 /// A sentence that names the owner.
-pub fn check_own(data: &Path) -> Result<(), String> {
+pub fn check_own(data: &Path) -> Result<(), Error> {
     let owner = fs::metadata(data)
         .map_err(|error| cannot(data, &error))?
         .uid();
@@ -143,7 +148,8 @@ pub fn check_own(data: &Path) -> Result<(), String> {
         "{} belongs to the user {}: run it as that user, or as root",
         data.display(),
         name_of(Uid::from_raw(owner))
-    ))
+    )
+    .into())
 }
 
 /// The name of the user who runs this, or has stepped down to be.
@@ -160,7 +166,7 @@ fn name_of(user: Uid) -> String {
 ///
 /// # Errors
 /// A sentence, if it is root's, or of another user than the configuration that names it.
-pub fn check_data_directory(data: &Path) -> Result<(), String> {
+pub fn check_data_directory(data: &Path) -> Result<(), Error> {
     let owner = fs::metadata(data)
         .map_err(|error| cannot(data, &error))?
         .uid();
@@ -169,7 +175,8 @@ pub fn check_data_directory(data: &Path) -> Result<(), String> {
             "{} belongs to root, and PostgreSQL never runs as root: name the data directory of a \
              server with --data",
             data.display()
-        ));
+        )
+        .into());
     }
     if owner != geteuid().as_raw() {
         return Err(format!(
@@ -177,7 +184,8 @@ pub fn check_data_directory(data: &Path) -> Result<(), String> {
              run it as the one that the server runs as",
             data.display(),
             geteuid()
-        ));
+        )
+        .into());
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use super::conninfo::ConnectionString;
 
+use crate::shared::error::Error;
+
 /// The major versions that the extension can be built for.
 pub const SUPPORTED: RangeInclusive<u32> = 14..=19;
 
@@ -33,7 +35,7 @@ impl Installation {
     ///
     /// # Errors
     /// A sentence: there is none, it does not work, or its version is not supported.
-    pub fn find(named: Option<&Path>) -> Result<Self, String> {
+    pub fn find(named: Option<&Path>) -> Result<Self, Error> {
         if let Some(path) = named {
             return Self::ask(path);
         }
@@ -60,7 +62,7 @@ impl Installation {
         }
     }
 
-    fn ask(path: &Path) -> Result<Self, String> {
+    fn ask(path: &Path) -> Result<Self, Error> {
         let shown = path.display();
         let text = output(Command::new(path)).map_err(|fault| {
             format!("{shown} does not work as a pg_config ({fault}): name another with --pg-config")
@@ -80,7 +82,8 @@ impl Installation {
                  another with --pg-config",
                 SUPPORTED.start(),
                 SUPPORTED.end()
-            ));
+            )
+            .into());
         }
         Ok(Self {
             // Builds run in folders of their own.
@@ -105,26 +108,26 @@ pub fn major(version: &str) -> Option<u32> {
 ///
 /// # Errors
 /// The last line of what it printed to standard error, or why it did not start.
-pub fn output(command: Command) -> Result<String, String> {
-    output_or_all(command).map_err(|errors| errors.lines().last().unwrap_or_default().to_owned())
+pub fn output(command: Command) -> Result<String, Error> {
+    output_or_all(command).map_err(|errors| {
+        let errors = errors.to_string();
+        errors.lines().last().unwrap_or_default().into()
+    })
 }
 
 /// Runs a program, gives what it printed.
 ///
 /// # Errors
 /// All that it printed to standard error, or why it did not start. Never empty.
-pub fn output_or_all(mut command: Command) -> Result<String, String> {
-    let done = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
+pub fn output_or_all(mut command: Command) -> Result<String, Error> {
+    let done = command.stdin(Stdio::null()).output().map_err(Error::of)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if done.status.success() {
         return Ok(text(&done.stdout));
     }
     Err(match text(&done.stderr) {
-        errors if errors.is_empty() => done.status.to_string(),
-        errors => errors,
+        errors if errors.is_empty() => Error::of(done.status),
+        errors => errors.into(),
     })
 }
 
@@ -153,7 +156,7 @@ const TRUSTED_PATH: &str = "SET search_path = pg_catalog, pg_temp;\n";
 ///
 /// # Errors
 /// A sentence with what psql said.
-pub fn psql(connection: &str, script: &str) -> Result<String, String> {
+pub fn psql(connection: &str, script: &str) -> Result<String, Error> {
     let connection = ConnectionString::split(connection)?;
     let mut command = Command::new("psql");
     command
@@ -197,8 +200,8 @@ pub fn psql(connection: &str, script: &str) -> Result<String, String> {
     let said = said.trim().trim_start_matches("psql: error: ");
     let said = said.strip_prefix("psql:<stdin>:").unwrap_or(said);
     Err(match remedy_for_certificate(said) {
-        Some(remedy) => format!("{said}\n{remedy}"),
-        None => said.to_owned(),
+        Some(remedy) => format!("{said}\n{remedy}").into(),
+        None => said.into(),
     })
 }
 

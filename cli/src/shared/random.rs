@@ -2,11 +2,13 @@
 
 use data_encoding::{BASE32_NOPAD, BASE64};
 
+use crate::shared::error::Error;
+
 /// Random characters of `A-Z2-7`: access key ids and unique ids. In lower case, ids of clusters.
 ///
 /// # Errors
 /// A sentence, if the system has no randomness.
-pub fn capitals_and_digits(length: usize) -> Result<String, String> {
+pub fn capitals_and_digits(length: usize) -> Result<String, Error> {
     let mut text = BASE32_NOPAD.encode(&bytes(length)?);
     text.truncate(length);
     Ok(text)
@@ -16,11 +18,11 @@ pub fn capitals_and_digits(length: usize) -> Result<String, String> {
 ///
 /// # Errors
 /// A sentence, if the system has no randomness.
-pub fn base64(length: usize) -> Result<String, String> {
+pub fn base64(length: usize) -> Result<String, Error> {
     Ok(BASE64.encode(&bytes(length)?))
 }
 
-fn bytes(length: usize) -> Result<Vec<u8>, String> {
+fn bytes(length: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; length];
     getrandom::fill(&mut bytes)
         .map_err(|fault| format!("the system gave no random bytes: {fault}"))?;

@@ -26,6 +26,8 @@ use time::{Duration, UtcDateTime};
 use super::iam_directory::IamDirectory;
 use super::random;
 
+use crate::shared::error::Error;
+
 /// How many sessions there may be that are not over, whoever began them.
 const MAX_SESSIONS: u64 = 100_000;
 /// How many of these one user or role may have begun, unless something else is said.
@@ -52,11 +54,11 @@ pub enum NotBegun {
     /// There are too many of them: what AWS says of that.
     Refused(StsError),
     /// Something does not work.
-    Failed(String),
+    Failed(Error),
 }
 
-impl From<String> for NotBegun {
-    fn from(fault: String) -> Self {
+impl From<Error> for NotBegun {
+    fn from(fault: Error) -> Self {
         Self::Failed(fault)
     }
 }
@@ -75,7 +77,7 @@ pub fn begin(
 ) -> Result<NewKey, NotBegun> {
     let folder = IamDirectory::open(directory)?.folder(FOLDER)?;
     let hours = EndingHour::of(now).zip(EndingHour::of(grant.expiration));
-    let (now, end) = hours.ok_or_else(|| "the time is out of range".to_owned())?;
+    let (now, end) = hours.ok_or_else(|| Error::from("the time is out of range"))?;
     let of_hour = folder.folder(&end.folder())?;
     {
         let _lock = Lock::on(&folder)?;
@@ -125,7 +127,10 @@ fn check_room(
         match statat(folder.descriptor(), path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => count += u64::try_from(found.st_size).unwrap_or(u64::MAX),
             Err(Errno::NOENT) => {}
-            Err(error) => return Err(format!("sessions cannot be counted: {error}").into()),
+            Err(error) => {
+                let fault = format!("sessions cannot be counted: {error}");
+                return Err(Error::from(fault).into());
+            }
         }
     }
     if count < most {
@@ -140,7 +145,7 @@ fn check_room(
 struct Lock<'f>(&'f IamDirectory);
 
 impl<'f> Lock<'f> {
-    fn on(folder: &'f IamDirectory) -> Result<Self, String> {
+    fn on(folder: &'f IamDirectory) -> Result<Self, Error> {
         let locked = flock(folder.descriptor(), FlockOperation::LockExclusive);
         locked.map_err(|error| format!("the folder of sessions cannot be locked: {error}"))?;
         Ok(Self(folder))

@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use crate::shared::error::Error;
+
 /// The fields of a structure in the shorthand, each taken out by its name.
 pub struct Fields<'o> {
     form: &'o str,
@@ -16,12 +18,12 @@ impl<'o> Fields<'o> {
     ///
     /// # Errors
     /// A sentence: it is not shorthand, or a name is unknown or a duplicate.
-    pub fn read(form: &'o str, names: &[&str], text: &str) -> Result<Self, String> {
+    pub fn read(form: &'o str, names: &[&str], text: &str) -> Result<Self, Error> {
         let mut read = Self {
             form,
             fields: Vec::new(),
         };
-        read.fields = parse(text).map_err(|found| read.fault(&found))?;
+        read.fields = parse(text).map_err(|found| read.fault(&found.to_string()))?;
         let mut known = HashSet::new();
         for (name, _) in &read.fields {
             if !names.contains(&name.as_str()) {
@@ -35,8 +37,8 @@ impl<'o> Fields<'o> {
     }
 
     /// A sentence about this text, with the form that it should have.
-    pub fn fault(&self, found: &str) -> String {
-        format!("{found}; it is written as {}", self.form)
+    pub fn fault(&self, found: &str) -> Error {
+        format!("{found}; it is written as {}", self.form).into()
     }
 
     /// Takes the values of a field.
@@ -46,7 +48,7 @@ impl<'o> Fields<'o> {
     }
 
     /// Takes the one value of a field, if it is there.
-    pub fn one(&mut self, name: &str) -> Result<Option<String>, String> {
+    pub fn one(&mut self, name: &str) -> Result<Option<String>, Error> {
         let Some(mut values) = self.list(name) else {
             return Ok(None);
         };
@@ -57,7 +59,7 @@ impl<'o> Fields<'o> {
     }
 
     /// Takes the one value of a field that has to be there.
-    pub fn needed(&mut self, name: &str) -> Result<String, String> {
+    pub fn needed(&mut self, name: &str) -> Result<String, Error> {
         self.one(name)?
             .ok_or_else(|| self.fault(&format!("{name} is missing")))
     }
@@ -68,7 +70,7 @@ impl<'o> Fields<'o> {
 ///
 /// # Errors
 /// A clause that says what is wrong.
-fn parse(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
+fn parse(text: &str) -> Result<Vec<(String, Vec<String>)>, Error> {
     let mut fields: Vec<(String, Vec<String>)> = Vec::new();
     let mut rest = text;
     loop {
@@ -95,13 +97,13 @@ fn parse(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
         match rest.strip_prefix(',') {
             Some(after) => rest = after,
             None if rest.is_empty() => return Ok(fields),
-            None => return Err(format!("unexpected \"{rest}\" after a value")),
+            None => return Err(format!("unexpected \"{rest}\" after a value").into()),
         }
     }
 }
 
 /// The value behind a `=`, or the values if they are in brackets; and what follows.
-fn values(text: &str) -> Result<(Vec<String>, &str), String> {
+fn values(text: &str) -> Result<(Vec<String>, &str), Error> {
     let Some(mut rest) = text.trim_start().strip_prefix('[') else {
         let (value, rest) = value(text, &[','])?;
         return Ok((vec![value], rest));
@@ -125,7 +127,7 @@ fn values(text: &str) -> Result<(Vec<String>, &str), String> {
 
 /// One value, quoted or up to one of the characters of `ends`; and what follows. A backslash
 /// takes the meaning from a quote or an end.
-fn value<'t>(text: &'t str, ends: &[char]) -> Result<(String, &'t str), String> {
+fn value<'t>(text: &'t str, ends: &[char]) -> Result<(String, &'t str), Error> {
     let text = text.trim_start();
     let quote = text.chars().next().filter(|c| ['\'', '"'].contains(c));
     let is_end = |c: char| quote.map_or(ends.contains(&c), |quote| c == quote);
@@ -148,7 +150,7 @@ fn value<'t>(text: &'t str, ends: &[char]) -> Result<(String, &'t str), String> 
         }
     }
     match quote {
-        Some(quote) => Err(format!("unterminated quote ({quote})")),
+        Some(quote) => Err(format!("unterminated quote ({quote})").into()),
         None => Ok((value.trim_end().to_owned(), "")),
     }
 }
@@ -193,7 +195,7 @@ mod tests {
             ("A=[b", "unterminated list ([)"),
             ("A='b'c", "unexpected \"c\" after a value"),
         ] {
-            assert_eq!(parse(text).unwrap_err(), fault, "{text}");
+            assert_eq!(parse(text).unwrap_err().to_string(), fault, "{text}");
         }
     }
 }

@@ -302,7 +302,7 @@ fn errors_are_types_with_a_sentence_each() {
     };
     let found = in_file("fn f() -> Result<Vec<u8>, String> { g::<io::Result<(), String>>() }");
     assert_eq!(found, 2);
-    for root in ["iam/src/lib.rs", "server/src/lib.rs"] {
+    for root in ["iam/src/lib.rs", "server/src/lib.rs", "cli/src/main.rs"] {
         let mut errors = TextErrors::default();
         for item in &Sources::read(&at(root)).items {
             errors.visit_item(item);

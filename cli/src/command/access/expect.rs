@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::question::Question;
 use super::table;
 use crate::command::{Report, explain, import};
+use crate::shared::error::Error;
 
 /// One entry of the list.
 #[derive(Debug, Deserialize)]
@@ -55,7 +56,7 @@ pub fn compare(
     text: &str,
     question: &Question<'_>,
     identities: &Identities,
-) -> Result<Vec<Compared>, String> {
+) -> Result<Vec<Compared>, Error> {
     if text.trim().is_empty() {
         return Err("the list is empty".into());
     }
@@ -67,8 +68,8 @@ pub fn compare(
         return Err("the list is empty".into());
     }
     let compared = list.into_iter().enumerate().map(|(at, entry)| {
-        let failed = |fault: String| format!("entry {}: {fault}", at + 1);
-        let entry = serde_json::from_value(entry).map_err(|fault| failed(fault.to_string()))?;
+        let failed = |fault: Error| Error::of(format_args!("entry {}: {fault}", at + 1));
+        let entry = serde_json::from_value(entry).map_err(|fault| failed(Error::of(fault)))?;
         one(entry, question, identities).map_err(failed)
     });
     compared.collect()
@@ -78,7 +79,7 @@ fn one(
     expectation: Expectation,
     question: &Question<'_>,
     identities: &Identities,
-) -> Result<Compared, String> {
+) -> Result<Compared, Error> {
     let Expectation {
         principal,
         role,

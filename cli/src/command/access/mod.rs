@@ -20,6 +20,7 @@ use time::UtcDateTime;
 use self::source::Sources;
 use super::{Report, explain};
 use crate::shared::cluster;
+use crate::shared::error::Error;
 use crate::shared::mappings;
 use question::Question;
 
@@ -94,7 +95,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A sentence, if documents, mappings or expectations cannot be read, or a file cannot be written.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let identities = load(&arguments.iam_directory)?;
     let (region, endpoint) = (arguments.region.as_deref(), &arguments.endpoint);
     let cluster = match &arguments.cluster_arn {
@@ -140,14 +141,14 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
     }
 }
 
-fn load(directory: &Path) -> Result<Identities, String> {
-    Identities::load_with_sessions(directory).map_err(|fault| fault.to_string())
+fn load(directory: &Path) -> Result<Identities, Error> {
+    Identities::load_with_sessions(directory).map_err(Error::of)
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|fault| format!("{}: {fault}", path.display()))
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|fault| format!("{}: {fault}", path.display()).into())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    fs::write(path, text).map_err(|fault| format!("{}: {fault}", path.display()))
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|fault| format!("{}: {fault}", path.display()).into())
 }

@@ -10,6 +10,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::question::Question;
 
+use crate::shared::error::Error;
+
 /// The columns of CSV.
 const COLUMNS: [&str; 8] = [
     "principal",
@@ -140,7 +142,7 @@ fn cell_text(text: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 /// If it cannot be written, which in memory it can.
-pub fn csv(survey: &Survey) -> Result<Vec<u8>, String> {
+pub fn csv(survey: &Survey) -> Result<Vec<u8>, Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let written = (|| {
         writer.write_record(COLUMNS)?;
@@ -159,8 +161,8 @@ pub fn csv(survey: &Survey) -> Result<Vec<u8>, String> {
         }
         Ok::<(), csv::Error>(())
     })();
-    written.map_err(|fault| fault.to_string())?;
-    writer.into_inner().map_err(|fault| fault.to_string())
+    written.map_err(Error::of)?;
+    writer.into_inner().map_err(Error::of)
 }
 
 #[cfg(test)]

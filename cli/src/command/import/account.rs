@@ -10,6 +10,8 @@ use super::policy;
 use super::summary::Summary;
 use super::value::Value;
 
+use crate::shared::error::Error;
+
 /// The most users, groups, roles and policies of one import.
 const MAX_ENTITIES: usize = 20_000;
 
@@ -111,12 +113,13 @@ impl Account {
     ///
     /// # Errors
     /// A sentence, if there is one of that name, or the trust policy is no policy.
-    pub fn add(&mut self, kind: Kind, traits: Traits<'_>) -> Result<(), String> {
+    pub fn add(&mut self, kind: Kind, traits: Traits<'_>) -> Result<(), Error> {
         let (name, place) = (traits.name, traits.place);
         if self.entities.len() + self.policies.len() >= MAX_ENTITIES {
             return Err(format!(
                 "there are more than {MAX_ENTITIES} users, groups, roles and policies"
-            ));
+            )
+            .into());
         }
         let arn = arn(&self.partition, &self.id, kind.word(), traits.path, name);
         let mut attached = BTreeSet::new();
@@ -161,7 +164,7 @@ impl Account {
         };
         let key = (kind, name.to_owned());
         if self.entities.insert(key, entity).is_some() {
-            return Err(format!("{place}: duplicate {} \"{name}\"", kind.word()));
+            return Err(format!("{place}: duplicate {} \"{name}\"", kind.word()).into());
         }
         Ok(())
     }
@@ -266,7 +269,7 @@ impl Account {
         targets: &Value,
         (name, document): (&Value, &Value),
         place: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let closed = self.closed(document, PolicyKind::IdentityBased, place)?;
         // Nothing decides by the name of one.
         let name = name.as_text().unwrap_or_else(|| place.to_owned());
@@ -276,7 +279,7 @@ impl Account {
         Ok(())
     }
 
-    fn closed(&mut self, document: &Value, kind: PolicyKind, place: &str) -> Result<Json, String> {
+    fn closed(&mut self, document: &Value, kind: PolicyKind, place: &str) -> Result<Json, Error> {
         policy::closed(document, kind, place, &mut self.summary)
     }
 
@@ -306,10 +309,10 @@ impl Account {
     ///
     /// # Errors
     /// A sentence, if it is no policy, or there is another of that ARN.
-    pub fn add_policy(&mut self, arn: &str, document: &Value, place: &str) -> Result<(), String> {
+    pub fn add_policy(&mut self, arn: &str, document: &Value, place: &str) -> Result<(), Error> {
         let closed = self.closed(document, PolicyKind::IdentityBased, place)?;
         match self.policies.insert(arn.to_owned(), closed) {
-            Some(_) => Err(format!("{place}: duplicate policy {arn}")),
+            Some(_) => Err(format!("{place}: duplicate policy {arn}").into()),
             None => Ok(()),
         }
     }
@@ -324,7 +327,7 @@ impl Account {
         region: Option<&str>,
         tags: &Value,
         place: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         if let Some(unknown) = tags.first_unknown() {
             let unknown = format!("{place}: tag {unknown}");
             self.refuse_everybody(&unknown);
@@ -348,7 +351,7 @@ impl Account {
         let arn = cluster.arn();
         let document = json!({"identifier": id, "arn": arn, "status": "ACTIVE", "tags": tags});
         match self.clusters.insert(arn, (id.to_owned(), document)) {
-            Some(_) => Err(format!("{place}: duplicate cluster {id}")),
+            Some(_) => Err(format!("{place}: duplicate cluster {id}").into()),
             None => Ok(()),
         }
     }
@@ -362,7 +365,7 @@ impl Account {
         cluster: Option<String>,
         document: &Value,
         place: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let mut closed = self.closed(document, PolicyKind::ResourceBased, place)?;
         if cluster.is_none() {
             let line = format!("{place}: its cluster is unknown, so only what it denies counts");
@@ -383,7 +386,7 @@ impl Account {
         name: &str,
         document: &Value,
         place: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let closed = self.closed(document, PolicyKind::ServiceControl, place)?;
         let (partition, account) = (&self.partition, &self.id);
         let arn = format!(

@@ -8,6 +8,8 @@ use serde_json::{Value as Json, json};
 use super::account::{Account, Entity, Kind};
 use super::managed_policies;
 
+use crate::shared::error::Error;
+
 /// A document to be written.
 pub struct Output {
     /// the name of its file
@@ -21,7 +23,7 @@ impl Account {
     ///
     /// # Errors
     /// A sentence, if it cannot be told which cluster's policy counts, or the loader would not take them.
-    pub fn documents(&mut self, chosen: Option<&str>) -> Result<Vec<Output>, String> {
+    pub fn documents(&mut self, chosen: Option<&str>) -> Result<Vec<Output>, Error> {
         if let Some(missing) = self.refuses_everybody.clone() {
             let all = self.entities.iter_mut();
             all.for_each(|(_, entity)| {
@@ -66,13 +68,13 @@ impl Account {
             .iter()
             .map(|(name, text)| documents::parse(text).map(|document| (*name, document)))
             .collect();
-        let parsed = parsed.map_err(|fault| fault.to_string())?;
+        let parsed = parsed.map_err(Error::of)?;
         documents::merge(parsed).map_err(|(name, fault)| format!("{name}: {fault}"))?;
         Ok(all)
     }
 
     /// The one policy of a cluster that a directory of documents can hold.
-    fn cluster_policy(&mut self, chosen: Option<&str>) -> Result<Option<Json>, String> {
+    fn cluster_policy(&mut self, chosen: Option<&str>) -> Result<Option<Json>, Error> {
         let (counting, others): (Vec<_>, Vec<_>) = match (chosen, self.cluster_policies.len()) {
             (None, 0 | 1) => (self.cluster_policies.iter().collect(), Vec::new()),
             (None, _) => {
@@ -84,7 +86,8 @@ impl Account {
                     "several clusters have a policy ({}), and the documents are for one cluster: \
                      say which with --cluster",
                     places.collect::<Vec<_>>().join(", ")
-                ));
+                )
+                .into());
             }
             (Some(chosen), _) => self
                 .cluster_policies
@@ -104,7 +107,7 @@ impl Account {
             let (Some(Json::Array(all)), Json::Array(more)) =
                 (policy.get_mut("Statement"), &more["Statement"])
             else {
-                return Err(format!("{place}: the cluster has two policies"));
+                return Err(format!("{place}: the cluster has two policies").into());
             };
             all.extend(more.iter().cloned());
         }

@@ -28,6 +28,7 @@ use clap::{Args, Subcommand};
 use dsql_iam_core::{ID_LEN, is_account_id};
 
 use super::Report;
+use crate::shared::error::Error;
 use crate::shared::iam_directory::IamDirectory;
 use crate::shared::random;
 use account::Account;
@@ -40,7 +41,7 @@ use input::read;
 ///
 /// # Errors
 /// A clause, with the line.
-pub fn read_yaml(text: &str) -> Result<serde_json::Value, String> {
+pub fn read_yaml(text: &str) -> Result<serde_json::Value, Error> {
     let value = cloudformation::yaml::read(text)?;
     value.to_json().ok_or_else(|| "it is no document".into())
 }
@@ -146,12 +147,12 @@ struct Common {
 ///
 /// # Errors
 /// A sentence: what cannot be read, or written.
-pub fn run(arguments: Arguments) -> Result<Report, String> {
+pub fn run(arguments: Arguments) -> Result<Report, Error> {
     // References lead from one to the next, each some calls deeper; a thread has the stack for it.
     let thread = std::thread::Builder::new().stack_size(STACK);
     let thread = thread
         .spawn(move || import(&arguments)?.report())
-        .map_err(|fault| fault.to_string())?;
+        .map_err(Error::of)?;
     thread
         .join()
         .map_err(|_| "internal error: the import panicked".to_owned())?
@@ -165,7 +166,7 @@ struct Import<'a> {
     way_past: &'static str,
 }
 
-fn import(arguments: &Arguments) -> Result<Import<'_>, String> {
+fn import(arguments: &Arguments) -> Result<Import<'_>, Error> {
     let (common, way_past) = match &arguments.from {
         From::Terraform(terraform) => (&terraform.common, terraform::WAY_PAST),
         From::Cloudformation(template) => (&template.common, cloudformation::WAY_PAST),
@@ -180,7 +181,7 @@ fn import(arguments: &Arguments) -> Result<Import<'_>, String> {
         }
         From::Cloudformation(template) => {
             let read_one = |file: &PathBuf| Ok((cloudformation::stack_name(file), read(file)?));
-            let texts: Result<Vec<_>, String> = template.files.iter().map(read_one).collect();
+            let texts: Result<Vec<_>, Error> = template.files.iter().map(read_one).collect();
             cloudformation::import(&texts?, &template.parameters, facts)?
         }
     };
@@ -205,7 +206,7 @@ fn import(arguments: &Arguments) -> Result<Import<'_>, String> {
 
 impl Import<'_> {
     /// Writes the documents, if that is asked for, and tells what was done.
-    fn report(&self) -> Result<Report, String> {
+    fn report(&self) -> Result<Report, Error> {
         let summary = &self.account.summary;
         let mut text = summary.text(self.way_past);
         if let Some(directory) = &self.common.out {
@@ -219,9 +220,9 @@ impl Import<'_> {
     }
 }
 
-fn facts(common: &Common) -> Result<Facts, String> {
+fn facts(common: &Common) -> Result<Facts, Error> {
     if let Some(id) = common.account_id.as_deref().filter(|id| !is_account_id(id)) {
-        return Err(format!("--account-id: \"{id}\" is not twelve digits"));
+        return Err(format!("--account-id: \"{id}\" is not twelve digits").into());
     }
     let is_id = |id: &str| {
         let is_fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -236,9 +237,9 @@ fn facts(common: &Common) -> Result<Facts, String> {
         .flatten()
         .find(|id| !is_id(id))
     {
-        return Err(format!(
-            "\"{id}\" is not the id of a cluster: 26 characters of a-z and 0-9"
-        ));
+        return Err(
+            format!("\"{id}\" is not the id of a cluster: 26 characters of a-z and 0-9").into(),
+        );
     }
     let split = |text: &String| match text.rsplit_once('=') {
         Some((address, id)) => (Some(address.to_owned()), id.to_owned()),
@@ -252,7 +253,7 @@ fn facts(common: &Common) -> Result<Facts, String> {
 }
 
 /// Makes an access key up for each user that has none.
-fn make_keys(account: &mut Account) -> Result<(), String> {
+fn make_keys(account: &mut Account) -> Result<(), Error> {
     for user in account.users_without_key() {
         let id = format!("AKIA{}", random::capitals_and_digits(16)?);
         account.add_key(&user, &id, &random::base64(30)?, true);
@@ -264,7 +265,7 @@ fn make_keys(account: &mut Account) -> Result<(), String> {
 }
 
 /// Writes the documents into a directory that has none yet: an old one beside them would be loaded too.
-fn write(directory: &Path, documents: &[Output]) -> Result<(), String> {
+fn write(directory: &Path, documents: &[Output]) -> Result<(), Error> {
     let failed =
         |fault: std::io::Error| format!("could not write to {}: {fault}", directory.display());
     let mut builder = fs::DirBuilder::new();
@@ -280,7 +281,8 @@ fn write(directory: &Path, documents: &[Output]) -> Result<(), String> {
                 "{} holds {} already, which would be loaded too; choose an empty directory",
                 directory.display(),
                 name.to_string_lossy()
-            ));
+            )
+            .into());
         }
     }
     let opened = IamDirectory::open(directory)?;

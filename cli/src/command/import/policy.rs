@@ -15,6 +15,8 @@ use dsql_iam_core::policy::{Kind, Policy};
 use super::summary::Summary;
 use super::value::{Value, from_json};
 
+use crate::shared::error::Error;
+
 /// The elements of a statement that hold patterns, each with its opposite.
 const PATTERNS: [(&str, &str); 3] = [
     ("Action", "NotAction"),
@@ -31,14 +33,14 @@ pub fn closed(
     kind: Kind,
     place: &str,
     summary: &mut Summary,
-) -> Result<serde_json::Value, String> {
-    let fault = |fault: String| format!("{place}: {fault}");
+) -> Result<serde_json::Value, Error> {
+    let fault = |fault: &dyn std::fmt::Display| Error::of(format_args!("{place}: {fault}"));
     let parsed;
     let document = match document {
         Value::Text(text) => {
             // Of the text itself: what is there twice is lost in a value.
-            Policy::parse(text, kind).map_err(|found| fault(found.to_string()))?;
-            parsed = from_json(text).map_err(|found| fault(found.to_string()))?;
+            Policy::parse(text, kind).map_err(|found| fault(&found))?;
+            parsed = from_json(text).map_err(|found| fault(&found))?;
             &parsed
         }
         document => document,
@@ -51,7 +53,7 @@ pub fn closed(
             ));
             vec![everything_denied(kind)]
         }
-        _ => return Err(fault("a policy document is an object or its JSON".into())),
+        _ => return Err(fault(&"a policy document is an object or its JSON")),
     };
     let mut closed = BTreeMap::from([("Statement".to_owned(), Value::List(statements))]);
     if let Value::Object(members) = document {
@@ -75,8 +77,8 @@ pub fn closed(
     let closed = Value::Object(closed);
     let json = closed
         .to_json()
-        .ok_or_else(|| fault("internal error: a value is unknown".into()))?;
-    Policy::parse(&json.to_string(), kind).map_err(|found| fault(found.to_string()))?;
+        .ok_or_else(|| fault(&"internal error: a value is unknown"))?;
+    Policy::parse(&json.to_string(), kind).map_err(|found| fault(&found))?;
     Ok(json)
 }
 

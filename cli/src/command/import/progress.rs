@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use super::value::Value;
 
+use crate::shared::error::Error;
+
 /// How many expressions are evaluated.
 const MAX_STEPS: usize = 2_000_000;
 /// How large a value may become.
@@ -25,10 +27,10 @@ impl Progress {
     ///
     /// # Errors
     /// A sentence, if there were too many.
-    pub fn spend(&mut self) -> Result<(), String> {
+    pub fn spend(&mut self) -> Result<(), Error> {
         self.steps += 1;
         match self.steps > MAX_STEPS {
-            true => Err(format!("to evaluate it takes more than {MAX_STEPS} steps")),
+            true => Err(format!("to evaluate it takes more than {MAX_STEPS} steps").into()),
             false => Ok(()),
         }
     }
@@ -38,7 +40,7 @@ impl Progress {
     ///
     /// # Errors
     /// A sentence, if `name` refers to itself.
-    pub fn begin(&mut self, name: &str) -> Result<Option<Value>, String> {
+    pub fn begin(&mut self, name: &str) -> Result<Option<Value>, Error> {
         if let Some(known) = self.known.get(name) {
             return Ok(Some(known.clone()));
         }
@@ -50,10 +52,10 @@ impl Progress {
     ///
     /// # Errors
     /// A sentence, if it is too large.
-    pub fn finish(&mut self, name: String, value: Value) -> Result<Value, String> {
+    pub fn finish(&mut self, name: String, value: Value) -> Result<Value, Error> {
         self.trail.leave();
         if value.size() > MAX_SIZE {
-            return Err(format!("{name} is too large"));
+            return Err(format!("{name} is too large").into());
         }
         self.known.insert(name, value.clone());
         Ok(value)
@@ -69,15 +71,16 @@ impl Trail {
     ///
     /// # Errors
     /// A sentence, if it was on the way already, or the way is too long.
-    fn enter(&mut self, name: &str) -> Result<(), String> {
+    fn enter(&mut self, name: &str) -> Result<(), Error> {
         if let Some(start) = self.0.iter().position(|known| known == name) {
             let cycle = self.0[start..].join(" -> ");
-            return Err(format!("a value refers to itself: {cycle} -> {name}"));
+            return Err(format!("a value refers to itself: {cycle} -> {name}").into());
         }
         if self.0.len() >= MAX_TRAIL {
             return Err(format!(
                 "{name}: more than {MAX_TRAIL} references lead from one to the next"
-            ));
+            )
+            .into());
         }
         self.0.push(name.to_owned());
         Ok(())

@@ -18,6 +18,8 @@ use time::macros::utc_datetime;
 
 use super::{Arguments, run};
 
+use crate::shared::error::Error;
+
 mod generated;
 
 const ACCOUNT: &str = "012345678912";
@@ -43,17 +45,17 @@ struct Case {
 }
 
 /// Imports, and gives the summary and what a server would load.
-fn import(words: &[&str]) -> Result<(String, Identities), String> {
+fn import(words: &[&str]) -> Result<(String, Identities), Error> {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("iam");
     let words = ["import"].into_iter().chain(words.iter().copied());
     let words = words.chain(["--out", out.to_str().unwrap()]);
-    let command = Command::try_parse_from(words).map_err(|fault| fault.to_string())?;
+    let command = Command::try_parse_from(words).map_err(Error::of)?;
     let report = run(command.arguments)?;
     let identities = Snapshot::read(&out)
         .unwrap()
         .identities()
-        .map_err(|fault| fault.to_string())?;
+        .map_err(Error::of)?;
     Ok((report.text, identities))
 }
 
@@ -234,7 +236,7 @@ fn import_text(
     name: &str,
     text: &str,
     more: &[&str],
-) -> Result<(String, Identities), String> {
+) -> Result<(String, Identities), Error> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(name);
     fs::write(&path, text).unwrap();
@@ -245,7 +247,7 @@ fn import_text(
 fn fault(kind: &str, text: &str, more: &[&str]) -> String {
     match import_text(kind, "input", text, more) {
         Ok((summary, _)) => panic!("imported: {text}\n{summary}"),
-        Err(fault) => fault,
+        Err(fault) => fault.to_string(),
     }
 }
 
@@ -470,6 +472,7 @@ fn documents_are_written_for_their_owner_alone_and_never_over_others() {
     let counts = Snapshot::read(&out).unwrap().identities().unwrap().counts();
     assert_eq!((counts.users, counts.roles, counts.access_keys), (1, 0, 1));
     let Err(fault) = run(command()) else { panic!() };
+    let fault = fault.to_string();
     assert!(
         fault.contains("which would be loaded too; choose an empty directory"),
         "{fault}"

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use nix::unistd::{Uid, User};
 
+use crate::shared::error::Error;
 use crate::shared::owner;
 use crate::shared::postgres::Installation;
 
@@ -16,7 +17,7 @@ use crate::shared::postgres::Installation;
 ///
 /// # Errors
 /// A sentence that says what to do.
-pub fn build(installation: &Installation, source: &Path, by_root: &str) -> Result<PathBuf, String> {
+pub fn build(installation: &Installation, source: &Path, by_root: &str) -> Result<PathBuf, Error> {
     let major = installation.major;
     let header = installation.headers.join("postgres.h");
     if !header.is_file() {
@@ -26,7 +27,8 @@ pub fn build(installation: &Installation, source: &Path, by_root: &str) -> Resul
              --library",
             installation.pg_config.display(),
             header.display()
-        ));
+        )
+        .into());
     }
     let builder = builder(source, by_root)?;
     let target = target(installation, source);
@@ -57,11 +59,11 @@ pub fn build(installation: &Installation, source: &Path, by_root: &str) -> Resul
     }
     match cargo.status() {
         Ok(status) if status.success() => Ok(library(installation, source)),
-        Ok(status) => Err(format!("cargo did not build the extension ({status})")),
+        Ok(status) => Err(format!("cargo did not build the extension ({status})").into()),
         Err(error) => Err(format!(
             "cargo could not be started ({error}): install Rust (https://rustup.rs); or, where another user \
              has it, build as that user, and then as root: {by_root}"
-        )),
+        ).into()),
     }
 }
 
@@ -80,7 +82,7 @@ fn target(installation: &Installation, source: &Path) -> PathBuf {
 /// The user whom cargo runs as, where that is not the one who runs this. Root builds in a checkout of
 /// root's. In that of the user who called sudo this user does; otherwise root would run that user's build
 /// scripts, and leave files that this user cannot write.
-fn builder(source: &Path, by_root: &str) -> Result<Option<User>, String> {
+fn builder(source: &Path, by_root: &str) -> Result<Option<User>, Error> {
     if !owner::is_root() {
         return Ok(None);
     }
@@ -100,7 +102,7 @@ fn builder(source: &Path, by_root: &str) -> Result<Option<User>, String> {
              that user, which builds, and then as root: {by_root}",
             source.display(),
             user.map_or(found.uid().to_string(), |user| user.name)
-        )),
+        ).into()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::shared::error::Error;
 use crate::shared::postgres::Installation;
 
 /// The version of the extension, which is the command's own.
@@ -16,14 +17,14 @@ const MARK: &[u8] = b"dsql_iam library, version ";
 ///
 /// # Errors
 /// A sentence that names both, and how they differ.
-pub fn read(path: &Path, installation: &Installation) -> Result<Vec<u8>, String> {
+pub fn read(path: &Path, installation: &Installation) -> Result<Vec<u8>, Error> {
     let shown = path.display();
     let content = fs::read(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     let Some((version, major)) = built_for(&content) else {
         return Err(format!(
             "{shown} is not a library of dsql_iam: name a libdsql_iam.so that cargo built, or leave \
              --library out"
-        ));
+        ).into());
     };
     if major != installation.major {
         return Err(format!(
@@ -31,13 +32,13 @@ pub fn read(path: &Path, installation: &Installation) -> Result<Vec<u8>, String>
              or leave --library out",
             installation.pg_config.display(),
             installation.major
-        ));
+        ).into());
     }
     if version != VERSION {
         return Err(format!(
             "{shown} is of dsql_iam {version}, and this command and its scripts are of {VERSION}: use those \
              of one version"
-        ));
+        ).into());
     }
     let program = installation.bin.join("postgres");
     // Where there is none, as on a machine that only makes packages, no server can fail to start.
@@ -47,7 +48,7 @@ pub fn read(path: &Path, installation: &Installation) -> Result<Vec<u8>, String>
             "{shown} is built for {ours}, and {} for {servers}: build the library on a machine like the \
              server's",
             program.display()
-        )),
+        ).into()),
         _ => Ok(content),
     }
 }

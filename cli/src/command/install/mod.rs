@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Report;
+use crate::shared::error::Error;
 use crate::shared::postgres::Installation;
 use library::VERSION;
 
@@ -49,7 +50,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A sentence that says what to do.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let installation = Installation::find(arguments.pg_config.as_deref())?;
     let below = |path: &Path| match &arguments.destdir {
         Some(folder) => folder.join(path.strip_prefix("/").unwrap_or(path)),
@@ -131,7 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
 }
 
 /// The line that installs, as root, the library that is built.
-fn line_for_root(arguments: &Arguments, installation: &Installation) -> Result<String, String> {
+fn line_for_root(arguments: &Arguments, installation: &Installation) -> Result<String, Error> {
     let program = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
     let absolute = |path: &Path| {
         std::path::absolute(path).map_err(|error| format!("{}: {error}", path.display()))
@@ -154,11 +155,11 @@ fn line_for_root(arguments: &Arguments, installation: &Installation) -> Result<S
             absolute(folder)?.display().to_string(),
         ]);
     }
-    shlex::try_join(words.iter().map(String::as_str)).map_err(|error| error.to_string())
+    shlex::try_join(words.iter().map(String::as_str)).map_err(Error::of)
 }
 
 /// Removes what an installation put there, in whatever version.
-fn undo(modules: &Path, extensions: &Path) -> Result<Vec<String>, String> {
+fn undo(modules: &Path, extensions: &Path) -> Result<Vec<String>, Error> {
     let mut files = vec![
         modules.join("dsql_iam.so"),
         extensions.join("dsql_iam.control"),
@@ -190,7 +191,7 @@ fn undo(modules: &Path, extensions: &Path) -> Result<Vec<String>, String> {
 
 /// Writes a file, unless it is there and the same. The new one takes the old one's place in one
 /// step, since a running server may have that mapped.
-fn put(path: &Path, content: &[u8], mode: u32, lines: &mut Vec<String>) -> Result<(), String> {
+fn put(path: &Path, content: &[u8], mode: u32, lines: &mut Vec<String>) -> Result<(), Error> {
     if fs::read(path).is_ok_and(|found| found == content) {
         lines.push(format!("is there    {}", path.display()));
         return Ok(());
@@ -209,10 +210,10 @@ fn put(path: &Path, content: &[u8], mode: u32, lines: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-fn denied(folder: &Path, error: &io::Error) -> String {
+fn denied(folder: &Path, error: &io::Error) -> Error {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied => ": run it as the owner of that folder, mostly root",
         _ => "",
     };
-    format!("{} cannot be written ({error}){advice}", folder.display())
+    format!("{} cannot be written ({error}){advice}", folder.display()).into()
 }

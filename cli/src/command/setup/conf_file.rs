@@ -12,6 +12,8 @@ use dsql_iam_server::doctor::preloads;
 
 use super::arguments::PRELOAD;
 
+use crate::shared::error::Error;
+
 const BEGIN: &str =
     "# BEGIN dsql_iam, written by dsql-iam setup; dsql-iam setup --undo takes it out\n";
 const END: &str = "# END dsql_iam\n";
@@ -233,7 +235,7 @@ pub fn quote(value: &str) -> String {
 ///
 /// # Errors
 /// A sentence with the path.
-pub fn read(path: &Path) -> Result<String, String> {
+pub fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(|error| cannot(path, &error))
 }
 
@@ -241,7 +243,7 @@ pub fn read(path: &Path) -> Result<String, String> {
 ///
 /// # Errors
 /// A sentence with the path.
-pub fn replace(path: &Path, content: &str) -> Result<(), String> {
+pub fn replace(path: &Path, content: &str) -> Result<(), Error> {
     let write = || -> io::Result<()> {
         // Where the name is a link, the file that it leads to.
         let path = fs::canonicalize(path)?;
@@ -268,14 +270,14 @@ fn give(path: &Path, (user, group): (u32, u32)) -> io::Result<()> {
 }
 
 /// A sentence about a file that could not be read or written.
-pub fn cannot(path: &Path, error: &io::Error) -> String {
+pub fn cannot(path: &Path, error: &io::Error) -> Error {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             ": run it as root, or as the server's user, who has to have the right to it"
         }
         _ => "",
     };
-    format!("{}: {error}{advice}", path.display())
+    format!("{}: {error}{advice}", path.display()).into()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use dsql_iam_server::hba;
 
 use super::arguments::{Arguments, PRELOAD};
 use super::conf_file::{cannot, lines_of, own_settings, read};
+use crate::shared::error::Error;
 use crate::shared::owner;
 use crate::shared::postgres::{
     self, SUPPORTED, major, output, output_or_all, program, psql, without_prefix,
@@ -29,7 +30,7 @@ impl Server {
     ///
     /// # Errors
     /// A sentence that says what to do.
-    pub fn find(arguments: &Arguments) -> Result<Self, String> {
+    pub fn find(arguments: &Arguments) -> Result<Self, Error> {
         // Named by whoever runs this, so it may be where only root gets.
         let named = match &arguments.pg_config {
             Some(path) => Some(postgres::Installation::find(Some(path))?),
@@ -60,7 +61,8 @@ impl Server {
                 data.display(),
                 SUPPORTED.start(),
                 SUPPORTED.end()
-            ));
+            )
+            .into());
         }
         Ok(Self {
             program: program_for(version, &data, named)?,
@@ -70,7 +72,7 @@ impl Server {
     }
 
     /// A setting as the server's files have it; an error if it is not set, or they are broken.
-    pub fn setting(&self, name: &str) -> Result<String, String> {
+    pub fn setting(&self, name: &str) -> Result<String, Error> {
         let mut postgres = program(&self.program);
         // This one may be where the server's user does not get.
         postgres.current_dir(&self.data);
@@ -88,8 +90,8 @@ impl Server {
         }
         output_or_all(postgres).map_err(|said| {
             // Which line is at fault stands before the last one.
-            let said = without_prefix(&said);
-            format!("{} cannot be read:\n{said}", self.config.display())
+            let said = without_prefix(&said.to_string());
+            format!("{} cannot be read:\n{said}", self.config.display()).into()
         })
     }
 
@@ -99,7 +101,7 @@ impl Server {
     }
 
     /// The content of that, which need not be there.
-    pub fn auto(&self) -> Result<String, String> {
+    pub fn auto(&self) -> Result<String, Error> {
         let path = self.auto_path();
         match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -109,7 +111,7 @@ impl Server {
 
     /// Whether the server no longer loads the library, after an undo; an error that names the line
     /// if it does, since with the library gone it would not start.
-    pub fn check_let_go(&self) -> Result<(), String> {
+    pub fn check_let_go(&self) -> Result<(), Error> {
         if !preloads(&self.setting(PRELOAD)?) {
             return Ok(());
         }
@@ -124,11 +126,12 @@ impl Server {
         Err(format!(
             "{line} has the server load the library, and setup did not write that: take dsql_iam \
              out of {PRELOAD} there, or the server does not start once the library is gone"
-        ))
+        )
+        .into())
     }
 
     /// A server whose library is named and not there does not start.
-    pub fn check_installed(&self) -> Result<(), String> {
+    pub fn check_installed(&self) -> Result<(), Error> {
         let bin = self.program.parent().unwrap_or(Path::new("/"));
         let asked = output({
             let mut pg_config = program(bin.join("pg_config"));
@@ -145,7 +148,8 @@ impl Server {
              there, or the package postgresql-{}-dsql-iam",
             self.program.display(),
             read(&self.data.join("PG_VERSION"))?.trim()
-        ))
+        )
+        .into())
     }
 
     /// The library's own hba file, if it has left one.
@@ -174,7 +178,7 @@ impl Server {
     ///
     /// # Errors
     /// A sentence, if this user may write at neither place.
-    pub fn place_for_documents(&self) -> Result<PathBuf, String> {
+    pub fn place_for_documents(&self) -> Result<PathBuf, Error> {
         let beside_config = self.config.parent().map(|folder| folder.join("dsql_iam"));
         let name = self.data.file_name().unwrap_or_default().to_string_lossy();
         let beside_data = self.data.with_file_name(format!("{name}.dsql_iam"));
@@ -192,6 +196,7 @@ impl Server {
                 self.data.display(),
                 owner::name()
             )
+            .into()
         })
     }
 
@@ -221,7 +226,7 @@ impl Server {
 /// The data directory and `postgresql.conf`, from a folder that is one or holds the other.
 ///
 /// Where folder or file are not root's, root has stepped down before they are read.
-fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
+fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), Error> {
     let folder = fs::canonicalize(folder).map_err(|error| cannot(folder, &error))?;
     owner::step_down(&folder)?;
     let mut config = folder.join("postgresql.conf");
@@ -237,7 +242,8 @@ fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
             None => Err(format!(
                 "{} has no postgresql.conf: name the folder that has it with --data",
                 folder.display()
-            )),
+            )
+            .into()),
         },
         // Debian has the file in a folder of /etc, and in it the data directory's name.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -247,7 +253,8 @@ fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), String> {
                 None => Err(format!(
                     "{} is no data directory: it has no PG_VERSION",
                     folder.display()
-                )),
+                )
+                .into()),
             }
         }
         Err(error) => Err(cannot(&folder, &error)),
@@ -286,7 +293,7 @@ fn data_directory(config: &str) -> Option<PathBuf> {
     Some(PathBuf::from(value.split('\'').next()?))
 }
 
-fn files_by_connection(connection: &str) -> Result<(PathBuf, PathBuf), String> {
+fn files_by_connection(connection: &str) -> Result<(PathBuf, PathBuf), Error> {
     let answer = psql(connection, "SHOW data_directory; SHOW config_file;")
         .map_err(|fault| format!("the server could not be asked: {fault}"))?;
     let mut lines = answer.lines().map(PathBuf::from);
@@ -297,7 +304,7 @@ fn files_by_connection(connection: &str) -> Result<(PathBuf, PathBuf), String> {
         return Err(format!(
             "the server's data directory {} cannot be seen from here: run it on the server's machine",
             data.display()
-        ));
+        ).into());
     }
     Ok((data, config))
 }
@@ -308,7 +315,7 @@ fn program_for(
     version: u32,
     data: &Path,
     named: Option<postgres::Installation>,
-) -> Result<PathBuf, String> {
+) -> Result<PathBuf, Error> {
     let version_of = |path: &Path| {
         let mut postgres = program(path);
         postgres.arg("--version").current_dir(data);
@@ -322,7 +329,8 @@ fn program_for(
                 data.display(),
                 found.pg_config.display(),
                 found.major
-            ));
+            )
+            .into());
         }
         return Ok(found.bin.join("postgres"));
     }
@@ -346,6 +354,7 @@ fn program_for(
                  --pg-config",
                 data.display()
             )
+            .into()
         })
 }
 

@@ -15,11 +15,13 @@ use conf_file::{cannot, replace};
 use locate::Server;
 use plan::{Plan, plan, undo};
 
+use crate::shared::error::Error;
+
 /// Shows or does it, gives the lines to print.
 ///
 /// # Errors
 /// A sentence that says what to do.
-pub fn run(arguments: &Arguments) -> Result<Report, String> {
+pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let server = Server::find(arguments)?;
     let plan = match arguments.undo {
         true => undo(&server)?,
@@ -39,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, String> {
 /// The last line of what is only shown.
 const NOT_YET: &str = "nothing is changed yet: add --yes to have it done";
 
-fn run_setup(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, String> {
+fn run_setup(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, Error> {
     let mut lines = plan.lines.clone();
     if plan.changes.is_empty() && plan.folder.is_none() {
         lines.push(format!("nothing to change in {}", server.data.display()));
@@ -64,7 +66,7 @@ fn run_setup(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, Str
     Ok(lines)
 }
 
-fn run_undo(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, String> {
+fn run_undo(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, Error> {
     let mut lines = plan.lines.clone();
     if plan.changes.is_empty() && plan.folder.is_none() {
         server.check_let_go()?;
@@ -99,7 +101,7 @@ fn run_undo(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, Stri
 }
 
 /// Takes away what the library left in the data directory, if no server needs it any more; says so.
-fn clean_up(server: &Server) -> Result<Option<String>, String> {
+fn clean_up(server: &Server) -> Result<Option<String>, Error> {
     let Some(file) = server.hba_file() else {
         return Ok(None);
     };
@@ -113,7 +115,7 @@ fn clean_up(server: &Server) -> Result<Option<String>, String> {
     Ok(Some(format!("{}: taken away", file.display())))
 }
 
-fn make_private(folder: &Path) -> Result<(), String> {
+fn make_private(folder: &Path) -> Result<(), Error> {
     let make = || {
         fs::create_dir(folder)?;
         fs::set_permissions(folder, Permissions::from_mode(0o700))

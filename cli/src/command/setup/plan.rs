@@ -14,6 +14,7 @@ use super::conf_file::{
     value_in, without_us,
 };
 use super::locate::Server;
+use crate::shared::error::Error;
 use crate::shared::random;
 
 /// What to write: a file, and its whole content.
@@ -47,7 +48,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(server: &Server, arguments: &Arguments, preload: &str) -> Result<Self, String> {
+    fn of(server: &Server, arguments: &Arguments, preload: &str) -> Result<Self, Error> {
         let setting = |name: &str, given: Option<&str>| match given {
             Some(value) => value.to_owned(),
             None => server.setting(name).unwrap_or_default(),
@@ -121,7 +122,7 @@ fn memory() -> Option<u64> {
 }
 
 /// What has to be changed, in words and in files, and the folder to make.
-pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, String> {
+pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, Error> {
     server.check_installed()?;
     let old = read(&server.config)?;
     let (base, block) = split(&old);
@@ -260,7 +261,7 @@ const ADMIN_STAYS: &str = "note: the role admin stays; to drop it, as a superuse
 /// What has to be changed to take it back, and the folder that was made. Taken back is what setup wrote,
 /// in postgresql.auto.conf too, and the library's name where `ALTER SYSTEM` has put it there: that file is
 /// the server's own, and with the library gone the server would not start.
-pub fn undo(server: &Server) -> Result<Plan, String> {
+pub fn undo(server: &Server) -> Result<Plan, Error> {
     let old = read(&server.config)?;
     let (base, block) = split(&old);
     let (mut lines, mut changes) = (Vec::new(), Vec::new());
@@ -314,7 +315,7 @@ pub fn undo(server: &Server) -> Result<Plan, String> {
     })
 }
 
-fn new_cluster_id() -> Result<String, String> {
+fn new_cluster_id() -> Result<String, Error> {
     Ok(random::capitals_and_digits(ID_LEN)?.to_ascii_lowercase())
 }
 

@@ -1,22 +1,13 @@
 //! Why nothing is simulated.
 
-/// Why nothing was simulated: one sentence.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Error(pub String);
-
-impl From<String> for Error {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
+pub use crate::shared::error::Error;
 
 /// An error that is this sentence.
 pub fn error(text: impl Into<String>) -> Error {
-    Error(text.into())
+    text.into().into()
 }
 
-/// What AWS refuses before it looks at a policy, by its name for that.
+/// A request that AWS refuses before it looks at a policy, by AWS's name for that.
 pub fn invalid(text: impl std::fmt::Display) -> Error {
-    Error(format!("InvalidInput: {text}"))
+    format!("InvalidInput: {text}").into()
 }

@@ -84,7 +84,7 @@ pub struct Principal {
 ///
 /// # Errors
 /// The sentence of an [`Error`].
-pub fn run_custom(arguments: Custom) -> Result<Report, String> {
+pub fn run_custom(arguments: Custom) -> Result<Report, Error> {
     report(custom(arguments))
 }
 
@@ -92,16 +92,13 @@ pub fn run_custom(arguments: Custom) -> Result<Report, String> {
 ///
 /// # Errors
 /// The sentence of an [`Error`].
-pub fn run_principal(arguments: Principal) -> Result<Report, String> {
+pub fn run_principal(arguments: Principal) -> Result<Report, Error> {
     report(principal(arguments))
 }
 
 /// An answer as the AWS CLI prints it.
-fn report(answer: Result<Value, Error>) -> Result<Report, String> {
-    match answer {
-        Ok(value) => Ok(format!("{value:#}").into()),
-        Err(error) => Err(error.to_string()),
-    }
+fn report(answer: Result<Value, Error>) -> Result<Report, Error> {
+    Ok(format!("{:#}", answer?).into())
 }
 
 /// The answer of `simulate-custom-policy`.

@@ -67,7 +67,7 @@ objects_only! {
 fn structures<T: DeserializeOwned>(
     option: &str,
     texts: Vec<String>,
-    shorthand: impl Fn(&str) -> Result<T, String>,
+    shorthand: impl Fn(&str) -> Result<T, Error>,
 ) -> Result<Vec<T>, Error> {
     let mut all = Vec::new();
     for text in texts {

@@ -50,6 +50,7 @@ use tokio::time::timeout;
 
 use super::assume_role::{self, DEFAULT_REGION, Place};
 use super::{Report, token};
+use crate::shared::error::Error;
 use crate::shared::region;
 use crate::shared::sessions::{self, NotBegun};
 use answer::Answer;
@@ -118,7 +119,7 @@ struct State {
 ///
 /// # Errors
 /// A sentence, if it cannot begin.
-pub async fn run(arguments: Arguments) -> Result<Report, String> {
+pub async fn run(arguments: Arguments) -> Result<Report, Error> {
     let is_loopback = arguments.listen.ip().is_loopback();
     let mut container = None;
     if let Some(role) = &arguments.container_role {
@@ -128,13 +129,15 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
             return Err(format!(
                 "AWS_CONTAINER_AUTHORIZATION_TOKEN has to have at least {MIN_TOKEN} characters, \
                  none of them a space: whoever has it gets the role"
-            ));
+            )
+            .into());
         }
         if !is_loopback {
             return Err(format!(
                 "{} is not a loopback address, and container credentials are for loopback only",
                 arguments.listen
-            ));
+            )
+            .into());
         }
         container = Some((role.clone(), token));
     }
@@ -151,7 +154,7 @@ pub async fn run(arguments: Arguments) -> Result<Report, String> {
             "could not listen on {wanted} ({fault}): give another --listen, with port 0 for any"
         )
     })?;
-    let address = listener.local_addr().map_err(|fault| fault.to_string())?;
+    let address = listener.local_addr().map_err(Error::of)?;
     println!("export AWS_ENDPOINT_URL_STS=http://{address}");
     if state.container.is_some() {
         println!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}{CREDENTIALS_PATH}");
@@ -252,18 +255,18 @@ async fn answer(
 
 impl State {
     /// What the documents say now. They are read again if they have changed.
-    fn identities(&self) -> Result<Arc<Identities>, String> {
+    fn identities(&self) -> Result<Arc<Identities>, Error> {
         let path = &self.arguments.place.iam_directory;
         let now = UtcDateTime::now();
-        let found = directory::fingerprint(path, now).map_err(|fault| fault.to_string())?;
+        let found = directory::fingerprint(path, now).map_err(Error::of)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((fingerprint, identities)) = &*loaded
             && *fingerprint == found
         {
             return Ok(Arc::clone(identities));
         }
-        let snapshot = Snapshot::read(path).map_err(|fault| fault.to_string())?;
-        let identities = Arc::new(snapshot.identities().map_err(|fault| fault.to_string())?);
+        let snapshot = Snapshot::read(path).map_err(Error::of)?;
+        let identities = Arc::new(snapshot.identities().map_err(Error::of)?);
         *loaded = Some((snapshot.fingerprint(now), Arc::clone(&identities)));
         Ok(identities)
     }
@@ -351,7 +354,7 @@ impl State {
     /// The session of an access key that was begun here.
     fn stored(&self, access_key_id: &str) -> Result<Option<StoredSession>, Fault> {
         session_store::find(&self.arguments.place.iam_directory, access_key_id)
-            .map_err(|fault| Fault::Failed(fault.to_string()))
+            .map_err(|fault| Fault::Failed(Error::of(fault)))
     }
 
     fn environment<'s>(
@@ -399,7 +402,7 @@ enum Fault {
     /// The caller is refused.
     Refused(StsError),
     /// Something is wrong here, which the caller need not know.
-    Failed(String),
+    Failed(Error),
 }
 
 impl From<StsError> for Fault {

@@ -3,6 +3,7 @@
 //! describes them. What is not known makes a text that it is part of unknown.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use data_encoding::BASE64;
 
@@ -11,6 +12,7 @@ use crate::command::import::account::partition;
 use crate::command::import::facts::Facts;
 use crate::command::import::progress::Progress;
 use crate::command::import::value::Value;
+use crate::shared::error::Error;
 
 /// All stacks, and what is evaluated of them.
 pub struct Stacks {
@@ -44,8 +46,8 @@ impl Stacks {
     pub fn once(
         &mut self,
         name: String,
-        compute: impl FnOnce(&mut Self) -> Result<Value, String>,
-    ) -> Result<Value, String> {
+        compute: impl FnOnce(&mut Self) -> Result<Value, Error>,
+    ) -> Result<Value, Error> {
         if let Some(known) = self.progress.begin(&name)? {
             return Ok(known);
         }
@@ -57,7 +59,7 @@ impl Stacks {
     ///
     /// # Errors
     /// A sentence, if a value refers to itself, or a function is not given what it takes.
-    pub fn evaluate(&mut self, value: &Value, of: usize) -> Result<Value, String> {
+    pub fn evaluate(&mut self, value: &Value, of: usize) -> Result<Value, Error> {
         self.progress.spend()?;
         match value {
             Value::Text(text) if text.contains("{{resolve:") => {
@@ -94,7 +96,7 @@ impl Stacks {
         }
     }
 
-    fn function(&mut self, name: &str, argument: &Value, of: usize) -> Result<Value, String> {
+    fn function(&mut self, name: &str, argument: &Value, of: usize) -> Result<Value, Error> {
         match name {
             "Ref" => {
                 let id = argument
@@ -109,7 +111,7 @@ impl Stacks {
             "Fn::Equals" | "Fn::And" | "Fn::Or" | "Fn::Not" | "Condition" => {
                 let condition = Value::object([(name, argument.clone())]);
                 let known = self.condition_value(&condition, of)?;
-                return Ok(known.map_or_else(|name| Value::unknown(&*name), Value::Bool));
+                return Ok(known.map_or_else(Value::Unknown, Value::Bool));
             }
             _ => {}
         }
@@ -165,7 +167,7 @@ impl Stacks {
     }
 
     /// What `Ref` gives.
-    fn reference(&mut self, id: &str, of: usize) -> Result<Value, String> {
+    fn reference(&mut self, id: &str, of: usize) -> Result<Value, Error> {
         let region = self.facts.region.clone();
         let stack = &self.stacks[of];
         if let Some(value) = stack.parameters.get(id) {
@@ -191,11 +193,11 @@ impl Stacks {
         })
     }
 
-    fn get_att(&mut self, argument: &Value, of: usize) -> Result<Value, String> {
+    fn get_att(&mut self, argument: &Value, of: usize) -> Result<Value, Error> {
         let (id, attribute) = match argument {
             Value::Text(text) => match text.split_once('.') {
                 Some((id, attribute)) => (id.to_owned(), attribute.to_owned()),
-                None => return Err(format!("Fn::GetAtt of \"{text}\" names no attribute")),
+                None => return Err(format!("Fn::GetAtt of \"{text}\" names no attribute").into()),
             },
             Value::List(list) => match &list[..] {
                 [id, attribute] => {
@@ -216,7 +218,7 @@ impl Stacks {
     }
 
     /// `Fn::Sub`: a text with `${Name}` and `${Resource.Attribute}` in it.
-    fn substitute(&mut self, argument: &Value, of: usize) -> Result<Value, String> {
+    fn substitute(&mut self, argument: &Value, of: usize) -> Result<Value, Error> {
         let (text, own) = match argument {
             Value::Text(text) => (text.clone(), BTreeMap::new()),
             Value::List(list) => match &list[..] {
@@ -264,7 +266,7 @@ impl Stacks {
         Ok(Value::Text(result))
     }
 
-    fn choose(&mut self, argument: &Value, of: usize) -> Result<Value, String> {
+    fn choose(&mut self, argument: &Value, of: usize) -> Result<Value, Error> {
         let Value::List(list) = argument else {
             return Err("Fn::If takes a condition and two values".into());
         };
@@ -277,11 +279,11 @@ impl Stacks {
         match self.condition(&name, of)? {
             Ok(true) => self.evaluate(yes, of),
             Ok(false) => self.evaluate(no, of),
-            Err(name) => Ok(Value::unknown(&*name)),
+            Err(name) => Ok(Value::Unknown(name)),
         }
     }
 
-    fn find_in_map(&mut self, argument: &Value, of: usize) -> Result<Value, String> {
+    fn find_in_map(&mut self, argument: &Value, of: usize) -> Result<Value, Error> {
         let argument = self.evaluate(argument, of)?;
         let elements = argument.elements();
         let (Some(map), Some(first), Some(second)) =
@@ -304,11 +306,11 @@ impl Stacks {
             .cloned();
         found
             .or(default)
-            .ok_or_else(|| format!("Fn::FindInMap: there is no {map}, {first}, {second}"))
+            .ok_or_else(|| format!("Fn::FindInMap: there is no {map}, {first}, {second}").into())
     }
 
     /// What another stack exports under this name.
-    fn import_value(&mut self, export: &str) -> Result<Value, String> {
+    fn import_value(&mut self, export: &str) -> Result<Value, Error> {
         for of in 0..self.stacks.len() {
             let stack = &self.stacks[of];
             let name = stack.name.clone();
@@ -334,21 +336,18 @@ impl Stacks {
     ///
     /// # Errors
     /// Those of [`evaluate`](Self::evaluate).
-    pub fn condition(&mut self, name: &str, of: usize) -> Result<Result<bool, String>, String> {
+    pub fn condition(&mut self, name: &str, of: usize) -> Result<Result<bool, Rc<str>>, Error> {
         let Some(condition) = self.stacks[of].member("Conditions", name).cloned() else {
-            return Err(format!("there is no condition \"{name}\""));
+            return Err(format!("there is no condition \"{name}\"").into());
         };
         let key = format!("condition {name} of {}", self.stacks[of].name);
         let value = self.once(key, |stacks| {
             let known = stacks.condition_value(&condition, of)?;
-            Ok(known.map_or_else(|name| Value::unknown(&*name), Value::Bool))
+            Ok(known.map_or_else(Value::Unknown, Value::Bool))
         })?;
         Ok(match value {
             Value::Bool(bool) => Ok(bool),
-            other => Err(other
-                .first_unknown()
-                .map_or("a condition", |name| name)
-                .to_owned()),
+            other => Err(unknown_part(&other)),
         })
     }
 
@@ -356,10 +355,10 @@ impl Stacks {
         &mut self,
         condition: &Value,
         of: usize,
-    ) -> Result<Result<bool, String>, String> {
+    ) -> Result<Result<bool, Rc<str>>, Error> {
         let Value::Object(members) = condition else {
-            let name = "a condition is a function".to_owned();
-            return Ok(condition.as_bool().ok_or(name));
+            let name = "a condition is a function";
+            return Ok(condition.as_bool().ok_or_else(|| name.into()));
         };
         let Some((name, argument)) = members.iter().next().filter(|_| members.len() == 1) else {
             return Err("a condition is one function".into());
@@ -377,7 +376,7 @@ impl Stacks {
                 Ok(match (left.as_text(), right.as_text()) {
                     (Some(left), Some(right)) => Ok(left == right),
                     _ => match argument.first_unknown() {
-                        Some(name) => Err(name.to_string()),
+                        Some(name) => Err(name.clone()),
                         None => Ok(left == right),
                     },
                 })
@@ -403,14 +402,16 @@ impl Stacks {
             }
             _ => {
                 let value = self.evaluate(condition, of)?;
-                let name = value
-                    .first_unknown()
-                    .map_or("a condition", |name| name)
-                    .to_owned();
-                Ok(value.as_bool().ok_or(name))
+                Ok(value.as_bool().ok_or_else(|| unknown_part(&value)))
             }
         }
     }
+}
+
+/// The name of the part of a condition that is not known.
+fn unknown_part(condition: &Value) -> Rc<str> {
+    let unknown = condition.first_unknown().cloned();
+    unknown.unwrap_or_else(|| "a condition".into())
 }
 
 /// The function that an object is, and what it is given.

@@ -22,6 +22,8 @@ use super::value::Value;
 use intrinsics::Stacks;
 use stack::Stack;
 
+use crate::shared::error::Error;
+
 /// How the values that are unknown can be had.
 pub const WAY_PAST: &str =
     "give --cluster-id, --region or --parameter, or the template of the stack that exports it";
@@ -57,14 +59,14 @@ pub fn import(
     texts: &[(String, String)],
     parameters: &[String],
     facts: Facts,
-) -> Result<Account, String> {
+) -> Result<Account, Error> {
     let id = facts.account.clone().ok_or(NO_ACCOUNT)?;
     let mut account = Account::new(&id, facts.region.as_deref());
     let parameters = given(parameters)?;
     let mut stacks = Vec::new();
     for (name, text) in texts {
         if stacks.iter().any(|stack: &Stack| stack.name == *name) {
-            return Err(format!("duplicate stack {name}"));
+            return Err(format!("duplicate stack {name}").into());
         }
         let mut stack = Stack::read(name, text).map_err(|fault| format!("{name}: {fault}"))?;
         for name in stack.unknown_macros() {
@@ -86,16 +88,14 @@ pub fn import(
             .any(|stack| stack.member("Parameters", key).is_some())
     };
     if let Some((_, key, _)) = parameters.iter().find(|(_, key, _)| !known(key)) {
-        return Err(format!(
-            "--parameter: no template has a parameter \"{key}\""
-        ));
+        return Err(format!("--parameter: no template has a parameter \"{key}\"").into());
     }
     Stacks::new(stacks, facts, &id).put(&mut account)?;
     Ok(account)
 }
 
 /// Parameters: the stack, if one is named, the key and the value.
-fn given(parameters: &[String]) -> Result<Vec<(Option<String>, String, String)>, String> {
+fn given(parameters: &[String]) -> Result<Vec<(Option<String>, String, String)>, Error> {
     let parse = |text: &String| {
         let (key, value) = text
             .split_once('=')

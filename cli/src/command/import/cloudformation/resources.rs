@@ -18,6 +18,7 @@ use super::intrinsics::{Stacks, is_no_value};
 use super::stack::{Resource, Stack};
 use crate::command::import::account::{Account, Kind, Traits, arn, partition};
 use crate::command::import::value::Value;
+use crate::shared::error::Error;
 
 /// The longest name of a user or role, and of a group or policy.
 const MAX_NAME: usize = 64;
@@ -46,7 +47,7 @@ enum Presence {
 
 impl Stacks {
     /// A property of a resource, null if it has none.
-    fn property(&mut self, resource: &Resource, name: &str, of: usize) -> Result<Value, String> {
+    fn property(&mut self, resource: &Resource, name: &str, of: usize) -> Result<Value, Error> {
         let Some(property) = resource.properties.get(name) else {
             return Ok(Value::Null);
         };
@@ -61,7 +62,7 @@ impl Stacks {
 
     /// The name of a resource: that of the property, or the one that CloudFormation would make up, without the
     /// random end.
-    fn name(&mut self, resource: &Resource, of: usize) -> Result<Value, String> {
+    fn name(&mut self, resource: &Resource, of: usize) -> Result<Value, Error> {
         let (property, most) = match resource.resource_type.as_str() {
             "AWS::IAM::Role" => ("RoleName", MAX_NAME),
             "AWS::IAM::User" => ("UserName", MAX_NAME),
@@ -84,7 +85,7 @@ impl Stacks {
     }
 
     /// The ARN of a user, group, role or managed policy.
-    fn arn(&mut self, resource: &Resource, kind: &str, of: usize) -> Result<Value, String> {
+    fn arn(&mut self, resource: &Resource, kind: &str, of: usize) -> Result<Value, Error> {
         let name = self.name(resource, of)?;
         let path = match self.property(resource, "Path", of)? {
             Value::Null => Value::text("/"),
@@ -107,7 +108,7 @@ impl Stacks {
     ///
     /// # Errors
     /// Those of [`evaluate`](Self::evaluate).
-    pub fn resource_ref(&mut self, id: &str, of: usize) -> Result<Value, String> {
+    pub fn resource_ref(&mut self, id: &str, of: usize) -> Result<Value, Error> {
         if let Some(given) = self.stacks[of].given_by_parent(id) {
             let (parent, value) = (given.0, given.1.clone());
             return self.evaluate(&value, parent);
@@ -134,7 +135,7 @@ impl Stacks {
         id: &str,
         attribute: &str,
         of: usize,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Error> {
         let unknown = || Value::unknown(format!("{id}.{attribute}"));
         let Some(resource) = self.stacks[of].resource(id) else {
             return Ok(unknown());
@@ -184,7 +185,7 @@ impl Stacks {
         })
     }
 
-    fn provider(&mut self, resource: &Resource, of: usize) -> Result<Value, String> {
+    fn provider(&mut self, resource: &Resource, of: usize) -> Result<Value, Error> {
         let url = self.property(resource, "Url", of)?;
         let Some(url) = url.as_text() else {
             return Ok(url);
@@ -212,7 +213,7 @@ impl Stacks {
         Some(told)
     }
 
-    fn presence(&mut self, resource: &Resource, of: usize) -> Result<Presence, String> {
+    fn presence(&mut self, resource: &Resource, of: usize) -> Result<Presence, Error> {
         let Some(name) = &resource.condition else {
             return Ok(Presence::There);
         };
@@ -227,15 +228,15 @@ impl Stacks {
     ///
     /// # Errors
     /// A sentence, with the stack and the resource.
-    pub fn put(&mut self, account: &mut Account) -> Result<(), String> {
+    pub fn put(&mut self, account: &mut Account) -> Result<(), Error> {
         for pass in [Self::entity, Self::rest] {
             for of in 0..self.stacks.len() {
                 for resource in self.stacks[of].resources() {
                     let name = format!("{}.{}", self.stacks[of].name, resource.id);
                     pass(self, &resource, of, account).map_err(|fault| {
-                        match fault.contains(&name) {
+                        match fault.to_string().contains(&name) {
                             true => fault,
-                            false => format!("{name}: {fault}"),
+                            false => Error::of(format_args!("{name}: {fault}")),
                         }
                     })?;
                 }
@@ -252,7 +253,7 @@ impl Stacks {
         resource: &Resource,
         of: usize,
         account: &mut Account,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let Some(kind) = kind(&resource.resource_type) else {
             return Ok(());
         };
@@ -292,12 +293,7 @@ impl Stacks {
         )
     }
 
-    fn rest(
-        &mut self,
-        resource: &Resource,
-        of: usize,
-        account: &mut Account,
-    ) -> Result<(), String> {
+    fn rest(&mut self, resource: &Resource, of: usize, account: &mut Account) -> Result<(), Error> {
         let place = format!("{}.{}", self.stacks[of].name, resource.id);
         let presence = self.presence(resource, of)?;
         if presence == Presence::Absent {
@@ -387,12 +383,7 @@ impl Stacks {
     }
 
     /// The policy document of a resource; of one that may not be there, what it denies.
-    fn policy(
-        &mut self,
-        resource: &Resource,
-        is_certain: bool,
-        of: usize,
-    ) -> Result<Value, String> {
+    fn policy(&mut self, resource: &Resource, is_certain: bool, of: usize) -> Result<Value, Error> {
         let document = self.property(resource, "PolicyDocument", of)?;
         Ok(if is_certain {
             document
@@ -408,7 +399,7 @@ impl Stacks {
         kind: Kind,
         of: usize,
         account: &mut Account,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let place = format!("{}.{}", self.stacks[of].name, resource.id);
         let name = self.name(resource, of)?;
         if !name.is_known() {
@@ -448,7 +439,7 @@ impl Stacks {
         is_certain: bool,
         of: usize,
         account: &mut Account,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let place = format!("{}.{}", self.stacks[of].name, resource.id);
         let id = self.cluster_id(&resource.id, of);
         let tags = self.property(resource, "Tags", of)?;
@@ -467,7 +458,7 @@ impl Stacks {
         is_certain: bool,
         of: usize,
         account: &mut Account,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let place = format!("{}.{}", self.stacks[of].name, resource.id);
         let content = self.property(resource, "Content", of)?;
         let content = if is_certain {

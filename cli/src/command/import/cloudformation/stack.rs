@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::yaml;
 use crate::command::import::value::{Value, from_json};
+use crate::shared::error::Error;
 
 /// The most resources of a stack; CloudFormation takes 500.
 const MAX_RESOURCES: usize = 5000;
@@ -42,23 +43,23 @@ impl Stack {
     ///
     /// # Errors
     /// A sentence, with the line.
-    pub fn read(name: &str, text: &str) -> Result<Self, String> {
+    pub fn read(name: &str, text: &str) -> Result<Self, Error> {
         let text = text.trim_start_matches('\u{feff}');
         let template = match text.trim_start().starts_with('{') {
-            true => from_json(text).map_err(|fault| fault.to_string())?,
+            true => from_json(text).map_err(Error::of)?,
             false => yaml::read(text)?,
         };
         let Some(Value::Object(resources)) = template.get("Resources") else {
             return Err("not a template: there are no Resources".into());
         };
         if resources.len() > MAX_RESOURCES {
-            return Err(format!("there are more than {MAX_RESOURCES} resources"));
+            return Err(format!("there are more than {MAX_RESOURCES} resources").into());
         }
         if let Some(id) = resources.keys().find(|id| id.starts_with("Fn::")) {
             return Err(format!(
                 "{id} makes resources, and is not evaluated: import the template as the stack has it \
                  (aws cloudformation get-template --template-stage Processed)"
-            ));
+            ).into());
         }
         Ok(Self {
             name: name.to_owned(),

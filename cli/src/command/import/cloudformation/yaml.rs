@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::command::import::value::Value;
+use crate::shared::error::Error;
 
 /// How deep a value may be.
 const MAX_DEPTH: usize = 100;
@@ -30,18 +31,20 @@ struct Open {
 ///
 /// # Errors
 /// A sentence, with the line.
-pub fn read(text: &str) -> Result<Value, String> {
+pub fn read(text: &str) -> Result<Value, Error> {
     let mut open: Vec<Open> = Vec::new();
     let mut anchors: HashMap<usize, Value> = HashMap::new();
     let mut size = 0;
     let mut root = None;
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|fault| fault.to_string())?;
+        let (event, span) = event.map_err(Error::of)?;
         let line = line(span);
         let (value, anchor) = match event {
             Event::Alias(anchor) => match anchors.get(&anchor) {
                 Some(value) => (value.clone(), 0),
-                None => return Err(format!("line {line}: an alias is part of its own anchor")),
+                None => {
+                    return Err(format!("line {line}: an alias is part of its own anchor").into());
+                }
             },
             Event::Scalar(text, style, anchor, tag) => {
                 (scalar(&text, style, tag.as_deref(), line)?, anchor)
@@ -50,7 +53,7 @@ pub fn read(text: &str) -> Result<Value, String> {
                 if open.len() >= MAX_DEPTH =>
             {
                 let _ = (anchor, tag);
-                return Err(format!("line {line}: nested deeper than {MAX_DEPTH}"));
+                return Err(format!("line {line}: nested deeper than {MAX_DEPTH}").into());
             }
             Event::SequenceStart(anchor, tag) => {
                 open.push(opened(anchor, tag.as_deref(), None, line));
@@ -73,13 +76,13 @@ pub fn read(text: &str) -> Result<Value, String> {
                 (value, closed.anchor)
             }
             Event::DocumentStart(_) if root.is_some() => {
-                return Err(format!("line {line}: there is a second document"));
+                return Err(format!("line {line}: there is a second document").into());
             }
             _ => continue,
         };
         size += value.size();
         if size > MAX_SIZE.max(text.len() * MAX_DEPTH) {
-            return Err(format!("line {line}: its aliases make it too large"));
+            return Err(format!("line {line}: its aliases make it too large").into());
         }
         if anchor > 0 {
             anchors.insert(anchor, value.clone());
@@ -118,22 +121,20 @@ fn own_tag(tag: &Tag) -> Option<String> {
     (!tag.is_yaml_core_schema()).then(|| tag.suffix.clone())
 }
 
-fn put(outer: &mut Open, value: Value, line: usize) -> Result<(), String> {
+fn put(outer: &mut Open, value: Value, line: usize) -> Result<(), Error> {
     let Some(members) = &mut outer.members else {
         outer.list.push(value);
         return Ok(());
     };
     let Some(name) = outer.name.take() else {
         let Some(name) = value.as_text() else {
-            return Err(format!("line {line}: the name of a member is no text"));
+            return Err(format!("line {line}: the name of a member is no text").into());
         };
         if name == "<<" {
-            return Err(format!(
-                "line {line}: merge keys (<<) are not CloudFormation's"
-            ));
+            return Err(format!("line {line}: merge keys (<<) are not CloudFormation's").into());
         }
         if members.contains_key(&name) {
-            return Err(format!("line {line}: duplicate member \"{name}\""));
+            return Err(format!("line {line}: duplicate member \"{name}\"").into());
         }
         outer.name = Some(name);
         return Ok(());
@@ -142,7 +143,7 @@ fn put(outer: &mut Open, value: Value, line: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Value, String> {
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Value, Error> {
     let is_null = style == ScalarStyle::Plain && ["", "~", "null", "Null", "NULL"].contains(&text);
     let value = if is_null {
         Value::Null
@@ -156,13 +157,13 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Res
 }
 
 /// The long form of a function that is written as a tag.
-fn function(tag: &str, value: Value, line: usize) -> Result<Value, String> {
+fn function(tag: &str, value: Value, line: usize) -> Result<Value, Error> {
     if tag.is_empty()
         || !tag
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b':')
     {
-        return Err(format!("line {line}: \"!{tag}\" is not a function"));
+        return Err(format!("line {line}: \"!{tag}\" is not a function").into());
     }
     let name = match tag {
         "Ref" | "Condition" => tag.to_owned(),
@@ -174,7 +175,7 @@ fn function(tag: &str, value: Value, line: usize) -> Result<Value, String> {
             Some((resource, attribute)) => {
                 Value::List(vec![Value::text(resource), Value::text(attribute)])
             }
-            None => return Err(format!("line {line}: !GetAtt is RESOURCE.ATTRIBUTE")),
+            None => return Err(format!("line {line}: !GetAtt is RESOURCE.ATTRIBUTE").into()),
         },
         (_, value) => value,
     };
@@ -206,7 +207,7 @@ mod tests {
             ("? [a]\n: 1", "line 1: the name of a member is no text"),
             (&"[".repeat(200), "line 1: nested deeper than 100"),
         ] {
-            let fault = read(yaml).err().unwrap_or_default();
+            let fault = read(yaml).err().expect("a fault").to_string();
             assert!(fault.contains(expected), "{yaml}: {fault}");
         }
     }
@@ -221,7 +222,7 @@ mod tests {
                 vec![format!("*a{last}"); 10].join(", ")
             );
         }
-        let fault = read(&yaml).err().unwrap_or_default();
+        let fault = read(&yaml).err().expect("a fault").to_string();
         assert!(fault.contains("its aliases make it too large"), "{fault}");
     }
 }

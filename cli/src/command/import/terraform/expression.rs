@@ -17,6 +17,7 @@ use super::hcl::attribute;
 use super::resolve::{Program, Scope};
 use crate::command::import::input::read_bounded;
 use crate::command::import::value::{Value, from_json};
+use crate::shared::error::Error;
 
 /// The most elements of a list that is made, and the most blocks of one name.
 const MAX_ELEMENTS: usize = 10_000;
@@ -28,7 +29,7 @@ impl Program {
     ///
     /// # Errors
     /// A sentence, if values refer to themselves, or to evaluate it takes too much.
-    pub fn evaluate(&mut self, expression: &Expression, scope: &Scope) -> Result<Value, String> {
+    pub fn evaluate(&mut self, expression: &Expression, scope: &Scope) -> Result<Value, Error> {
         self.spend()?;
         Ok(match expression {
             Expression::Null => Value::Null,
@@ -69,14 +70,14 @@ impl Program {
         })
     }
 
-    fn template(&mut self, expression: &TemplateExpr, scope: &Scope) -> Result<Value, String> {
+    fn template(&mut self, expression: &TemplateExpr, scope: &Scope) -> Result<Value, Error> {
         let Ok(template) = Template::from_expr(expression) else {
             return Ok(Value::unknown("a template that is not understood"));
         };
         self.elements(template.elements(), scope)
     }
 
-    fn elements(&mut self, elements: &[Element], scope: &Scope) -> Result<Value, String> {
+    fn elements(&mut self, elements: &[Element], scope: &Scope) -> Result<Value, Error> {
         if let [Element::Interpolation(only)] = elements {
             return self.evaluate(&only.expr, scope);
         }
@@ -105,7 +106,7 @@ impl Program {
         Ok(Value::Text(text))
     }
 
-    fn traversal(&mut self, traversal: &Traversal, scope: &Scope) -> Result<Value, String> {
+    fn traversal(&mut self, traversal: &Traversal, scope: &Scope) -> Result<Value, Error> {
         let mut steps = Vec::new();
         for operator in &traversal.operators {
             steps.push(match operator {
@@ -124,7 +125,7 @@ impl Program {
         }
     }
 
-    fn function(&mut self, call: &FuncCall, scope: &Scope) -> Result<Value, String> {
+    fn function(&mut self, call: &FuncCall, scope: &Scope) -> Result<Value, Error> {
         let name = call.name.name.as_str();
         if !call.name.namespace.is_empty() {
             return Ok(Value::unknown(format!("a provider's function {name}(…)")));
@@ -151,7 +152,7 @@ impl Program {
     }
 
     /// `templatefile`: the text of a file, with these variables and no others.
-    fn template_file(&mut self, arguments: &[Value], scope: &Scope) -> Result<Value, String> {
+    fn template_file(&mut self, arguments: &[Value], scope: &Scope) -> Result<Value, Error> {
         let [Value::Text(path), Value::Object(variables)] = arguments else {
             return Ok(Value::unknown("templatefile(…)"));
         };
@@ -167,7 +168,7 @@ impl Program {
         self.elements(template.elements(), &inner)
     }
 
-    fn conditional(&mut self, conditional: &Conditional, scope: &Scope) -> Result<Value, String> {
+    fn conditional(&mut self, conditional: &Conditional, scope: &Scope) -> Result<Value, Error> {
         let condition = self.evaluate(&conditional.cond_expr, scope)?;
         match condition.as_bool() {
             Some(true) => self.evaluate(&conditional.true_expr, scope),
@@ -176,7 +177,7 @@ impl Program {
         }
     }
 
-    fn operation(&mut self, operation: &Operation, scope: &Scope) -> Result<Value, String> {
+    fn operation(&mut self, operation: &Operation, scope: &Scope) -> Result<Value, Error> {
         let (operator, left, right) = match operation {
             Operation::Unary(unary) => {
                 let value = self.evaluate(&unary.expr, scope)?;
@@ -211,7 +212,7 @@ impl Program {
         Ok(result.map_or_else(|| Value::unknown("an operation with numbers"), Value::Bool))
     }
 
-    fn for_each(&mut self, each: &ForExpr, scope: &Scope) -> Result<Value, String> {
+    fn for_each(&mut self, each: &ForExpr, scope: &Scope) -> Result<Value, Error> {
         let collection = self.evaluate(&each.collection_expr, scope)?;
         let Some(pairs) = pairs(&collection) else {
             return Ok(unknown_or(
@@ -264,7 +265,7 @@ impl Program {
         body: &Body,
         name: &str,
         scope: &Scope,
-    ) -> Result<Option<Value>, String> {
+    ) -> Result<Option<Value>, Error> {
         if let Some(expression) = attribute(body, name) {
             return self.evaluate(expression, scope).map(Some);
         }
@@ -276,14 +277,14 @@ impl Program {
                 list.extend(self.dynamic(block, scope)?);
             }
             if list.len() > MAX_ELEMENTS {
-                return Err(format!("there are more than {MAX_ELEMENTS} blocks {name}"));
+                return Err(format!("there are more than {MAX_ELEMENTS} blocks {name}").into());
             }
         }
         Ok((!list.is_empty()).then_some(Value::List(list)))
     }
 
     /// A block as an object: blocks in it are lists.
-    fn block(&mut self, body: &Body, scope: &Scope) -> Result<Value, String> {
+    fn block(&mut self, body: &Body, scope: &Scope) -> Result<Value, Error> {
         let mut names: Vec<&str> = Vec::new();
         for structure in body.iter() {
             names.push(match structure {
@@ -306,7 +307,7 @@ impl Program {
     }
 
     /// The blocks that a `dynamic` block makes; one that is unknown, if it is not known how many.
-    fn dynamic(&mut self, block: &Block, scope: &Scope) -> Result<Vec<Value>, String> {
+    fn dynamic(&mut self, block: &Block, scope: &Scope) -> Result<Vec<Value>, Error> {
         let label = block.labels.first().map_or("", |label| label.as_str());
         let collection = match attribute(&block.body, "for_each") {
             Some(expression) => self.evaluate(expression, scope)?,

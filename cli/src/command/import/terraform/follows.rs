@@ -8,6 +8,7 @@ use dsql_iam_core::SERVICE;
 use super::resolve::Program;
 use crate::command::import::account::{arn, partition};
 use crate::command::import::value::{Value, from_json};
+use crate::shared::error::Error;
 
 /// The type of a cluster.
 pub const CLUSTER: &str = "aws_dsql_cluster";
@@ -17,7 +18,7 @@ impl Program {
     ///
     /// # Errors
     /// Those of [`attribute`](Self::attribute).
-    pub fn follows(&mut self, index: usize, attribute: &str) -> Result<Option<Value>, String> {
+    pub fn follows(&mut self, index: usize, attribute: &str) -> Result<Option<Value>, Error> {
         let instance = &self.plan.instances[index];
         let (is_data, resource_type) = (instance.is_data, instance.resource_type.clone());
         let region = self.facts.region.clone();
@@ -87,7 +88,7 @@ impl Program {
 
     /// The name that the provider would make up, if none is given: predictable here, so that it can be asked
     /// about.
-    fn made_up_name(&mut self, index: usize) -> Result<Option<Value>, String> {
+    fn made_up_name(&mut self, index: usize) -> Result<Option<Value>, Error> {
         let given = match &self.plan.instances[index].values {
             Value::Object(members) => members.get("name").cloned(),
             _ => None,
@@ -125,7 +126,7 @@ impl Program {
     ///
     /// # Errors
     /// Those of [`attribute`](Self::attribute).
-    pub fn tags(&mut self, index: usize) -> Result<Value, String> {
+    pub fn tags(&mut self, index: usize) -> Result<Value, Error> {
         let all = self.attribute(index, "tags_all")?;
         let is_told = !matches!(all, Value::Null | Value::Unknown(_));
         // Of a resource without tags of its own the provider says that it does not know all of them.
@@ -172,7 +173,7 @@ impl Program {
     /// The document that an `aws_iam_policy_document` makes, as
     /// <https://registry.terraform.io/providers/hashicorp/aws/latest/docs/data-sources/iam_policy_document>
     /// describes it.
-    fn policy_document(&mut self, index: usize) -> Result<Value, String> {
+    fn policy_document(&mut self, index: usize) -> Result<Value, Error> {
         let mut statements = Vec::new();
         for name in ["source_json", "source_policy_documents"] {
             for document in self.attribute(index, name)?.elements() {

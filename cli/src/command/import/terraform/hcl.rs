@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hcl::{Block, Body, Expression};
 
 use crate::command::import::input::{MAX_INPUT, read_bounded};
+use crate::shared::error::Error;
 
 /// The most files of a module.
 const MAX_FILES: usize = 1000;
@@ -43,7 +44,7 @@ impl Source {
     ///
     /// # Errors
     /// A sentence, if something cannot be read or parsed, or a module calls itself.
-    pub fn read(directory: &Path) -> Result<Self, String> {
+    pub fn read(directory: &Path) -> Result<Self, Error> {
         let mut source = Self {
             modules: HashMap::new(),
         };
@@ -62,15 +63,16 @@ impl Source {
         directory: &Path,
         names: Vec<String>,
         installed: &HashMap<String, PathBuf>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         if names.len() > MAX_DEPTH {
             return Err(format!(
                 "module.{} is nested deeper than {MAX_DEPTH}: does a module call itself?",
                 names.join(".module.")
-            ));
+            )
+            .into());
         }
         if self.modules.len() >= MAX_MODULES {
-            return Err(format!("there are more than {MAX_MODULES} modules"));
+            return Err(format!("there are more than {MAX_MODULES} modules").into());
         }
         let module = read_module(directory)?;
         let mut children = Vec::new();
@@ -109,7 +111,7 @@ fn installed(directory: &Path) -> HashMap<String, PathBuf> {
         .collect()
 }
 
-fn read_module(directory: &Path) -> Result<Module, String> {
+fn read_module(directory: &Path) -> Result<Module, Error> {
     let failed = |fault: std::io::Error| format!("could not read {}: {fault}", directory.display());
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -118,10 +120,9 @@ fn read_module(directory: &Path) -> Result<Module, String> {
             paths.push(path);
         }
         if paths.len() > MAX_FILES {
-            return Err(format!(
-                "{} holds more than {MAX_FILES} files",
-                directory.display()
-            ));
+            return Err(
+                format!("{} holds more than {MAX_FILES} files", directory.display()).into(),
+            );
         }
     }
     paths.sort();

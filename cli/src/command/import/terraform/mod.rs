@@ -29,6 +29,8 @@ use super::value::{Value, from_json};
 use plan::Plan;
 use resolve::Program;
 
+use crate::shared::error::Error;
+
 /// How the values that are unknown can be had.
 pub const WAY_PAST: &str =
     "give --cluster-id or --source, or import a state, or a plan made once the cluster exists";
@@ -42,8 +44,8 @@ pub fn import(
     source: Option<&Path>,
     mut facts: Facts,
     secrets: bool,
-) -> Result<Account, String> {
-    let json = from_json(text).map_err(|fault| fault.to_string())?;
+) -> Result<Account, Error> {
+    let json = from_json(text).map_err(Error::of)?;
     let plan = plan::read(&json)?;
     let source = source.map(hcl::Source::read).transpose()?;
     facts.region = region(&plan, facts.region);
@@ -67,7 +69,7 @@ fn first(plan: &Plan, is_data: bool, resource_type: &str, attributes: &[&str]) -
 }
 
 /// The account of the plan: what it says itself, or what the command was told.
-fn account_id(plan: &Plan, told: Option<&str>) -> Result<String, String> {
+fn account_id(plan: &Plan, told: Option<&str>) -> Result<String, Error> {
     let said = first(plan, true, "aws_caller_identity", &["account_id", "id"]);
     let in_arn = || {
         let types = [
@@ -84,9 +86,9 @@ fn account_id(plan: &Plan, told: Option<&str>) -> Result<String, String> {
     };
     let said = said.or_else(in_arn).filter(|id| is_account_id(id));
     match (told, said) {
-        (Some(told), Some(said)) if told != said => Err(format!(
-            "the input is of account {said}, and --account-id is {told}"
-        )),
+        (Some(told), Some(said)) if told != said => {
+            Err(format!("the input is of account {said}, and --account-id is {told}").into())
+        }
         (Some(told), _) => Ok(told.to_owned()),
         (None, Some(said)) => Ok(said),
         (None, None) => Err(NO_ACCOUNT.into()),

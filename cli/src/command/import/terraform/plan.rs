@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::command::import::value::Value;
+use crate::shared::error::Error;
 
 /// The most instances of resources that are read.
 const MAX_INSTANCES: usize = 100_000;
@@ -44,7 +45,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// A sentence, if it is neither.
-pub fn read(json: &Value) -> Result<Plan, String> {
+pub fn read(json: &Value) -> Result<Plan, Error> {
     let version = json.get("format_version").and_then(Value::as_text);
     match version
         .as_deref()
@@ -114,9 +115,9 @@ impl Plan {
         address: &str,
         before: bool,
         depth: usize,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         if depth > MAX_DEPTH {
-            return Err(format!("modules are nested deeper than {MAX_DEPTH}"));
+            return Err(format!("modules are nested deeper than {MAX_DEPTH}").into());
         }
         for resource in module.get("resources").map_or(&[][..], Value::elements) {
             let instance = instance(resource, address)?;
@@ -132,11 +133,11 @@ impl Plan {
     }
 
     /// Adds an instance, unless it is there.
-    fn add(&mut self, instance: Instance) -> Result<(), String> {
+    fn add(&mut self, instance: Instance) -> Result<(), Error> {
         if self.instances.len() >= MAX_INSTANCES {
-            return Err(format!(
-                "there are more than {MAX_INSTANCES} instances of resources"
-            ));
+            return Err(
+                format!("there are more than {MAX_INSTANCES} instances of resources").into(),
+            );
         }
         if !self.by_address.contains_key(&instance.address) {
             let place = self.instances.len();
@@ -147,7 +148,7 @@ impl Plan {
     }
 
     /// Marks what a plan does not know, and adds the data sources that are read only when it is carried out.
-    fn changes(&mut self, json: &Value) -> Result<(), String> {
+    fn changes(&mut self, json: &Value) -> Result<(), Error> {
         for change in json
             .get("resource_changes")
             .map_or(&[][..], Value::elements)
@@ -177,12 +178,12 @@ impl Plan {
     }
 }
 
-fn text(json: &Value, name: &str) -> Result<String, String> {
+fn text(json: &Value, name: &str) -> Result<String, Error> {
     let text = json.get(name).and_then(Value::as_text);
-    text.ok_or_else(|| format!("a resource or module has no {name}"))
+    text.ok_or_else(|| format!("a resource or module has no {name}").into())
 }
 
-fn instance(resource: &Value, module: &str) -> Result<Instance, String> {
+fn instance(resource: &Value, module: &str) -> Result<Instance, Error> {
     Ok(Instance {
         address: text(resource, "address")?,
         module: module.to_owned(),

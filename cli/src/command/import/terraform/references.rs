@@ -8,6 +8,7 @@
 use super::address::{self, Step};
 use super::resolve::{Program, Scope};
 use crate::command::import::value::Value;
+use crate::shared::error::Error;
 
 impl Program {
     /// Fills in what is unknown in a value, from the expression for it. `attribute` is what it is the value of.
@@ -20,7 +21,7 @@ impl Program {
         expression: &Value,
         attribute: &str,
         scope: &Scope,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Error> {
         self.spend()?;
         if value.is_known() {
             return Ok(value);
@@ -68,7 +69,7 @@ impl Program {
         references: &Value,
         attribute: &str,
         scope: &Scope,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Error> {
         let texts: Vec<String> = references
             .elements()
             .iter()
@@ -137,7 +138,7 @@ impl Program {
     }
 
     /// What a reference of the configuration leads to.
-    fn referred(&mut self, text: &str, attribute: &str, scope: &Scope) -> Result<Value, String> {
+    fn referred(&mut self, text: &str, attribute: &str, scope: &Scope) -> Result<Value, Error> {
         let Some(mut steps) = address::steps(text) else {
             return Ok(Value::unknown(text));
         };
@@ -173,7 +174,7 @@ impl Program {
         key: &str,
         attribute: &str,
         scope: &Scope,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Error> {
         let steps = address::steps(resource).zip(address::steps(key));
         let (Some((mut steps, key)), Some(expected)) = (steps, expected(attribute)) else {
             return Ok(Value::unknown(format!("{resource}[{key}]")));

@@ -10,6 +10,7 @@ use super::plan::Plan;
 use crate::command::import::facts::Facts;
 use crate::command::import::progress::Progress;
 use crate::command::import::value::Value;
+use crate::shared::error::Error;
 
 /// The attributes that another resource is referred to by.
 const REFERRED_TO: [&str; 6] = ["arn", "id", "name", "identifier", "account_id", "json"];
@@ -83,7 +84,7 @@ impl Program {
     }
 
     /// Counts a step.
-    pub fn spend(&mut self) -> Result<(), String> {
+    pub fn spend(&mut self) -> Result<(), Error> {
         self.progress.spend()
     }
 
@@ -91,8 +92,8 @@ impl Program {
     fn once(
         &mut self,
         name: String,
-        compute: impl FnOnce(&mut Self) -> Result<Value, String>,
-    ) -> Result<Value, String> {
+        compute: impl FnOnce(&mut Self) -> Result<Value, Error>,
+    ) -> Result<Value, Error> {
         if let Some(known) = self.progress.begin(&name)? {
             return Ok(known);
         }
@@ -179,12 +180,12 @@ impl Program {
     ///
     /// # Errors
     /// A sentence, if values refer to themselves, or to find it takes too much.
-    pub fn attribute(&mut self, index: usize, attribute: &str) -> Result<Value, String> {
+    pub fn attribute(&mut self, index: usize, attribute: &str) -> Result<Value, Error> {
         let name = format!("{}.{attribute}", self.plan.instances[index].address);
         self.once(name, |program| program.found(index, attribute))
     }
 
-    fn found(&mut self, index: usize, attribute: &str) -> Result<Value, String> {
+    fn found(&mut self, index: usize, attribute: &str) -> Result<Value, Error> {
         let planned = match &self.plan.instances[index].values {
             Value::Object(members) => members.get(attribute).cloned().unwrap_or(Value::Null),
             unknown @ Value::Unknown(_) => unknown.clone(),
@@ -208,7 +209,7 @@ impl Program {
         index: usize,
         attribute: &str,
         planned: Value,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Error> {
         let instance = &self.plan.instances[index];
         let address = instance.address.clone();
         let key = (
@@ -243,7 +244,7 @@ impl Program {
     ///
     /// # Errors
     /// Those of [`attribute`](Self::attribute).
-    pub fn lookup(&mut self, steps: &[Step], scope: &Scope) -> Result<Value, String> {
+    pub fn lookup(&mut self, steps: &[Step], scope: &Scope) -> Result<Value, Error> {
         self.spend()?;
         let unknown = || Value::unknown(address::written(steps));
         let Some(first) = steps.first().and_then(Step::name) else {
@@ -295,7 +296,7 @@ impl Program {
     }
 
     /// `each.value`: what `for_each` has under the key.
-    fn each_value(&mut self, scope: &Scope) -> Result<Value, String> {
+    fn each_value(&mut self, scope: &Scope) -> Result<Value, Error> {
         let Some(key) = self.own_key(scope).and_then(|key| key.as_text()) else {
             return Ok(Value::unknown("each.value"));
         };
@@ -367,7 +368,7 @@ impl Program {
         found.get(member).cloned()
     }
 
-    fn variable(&mut self, name: &str, module: &str) -> Result<Value, String> {
+    fn variable(&mut self, name: &str, module: &str) -> Result<Value, Error> {
         let key = format!("{}var.{name}", prefix(module));
         self.once(key.clone(), |program| {
             let Some((above, call_key)) = address::parent(module) else {
@@ -404,7 +405,7 @@ impl Program {
         })
     }
 
-    fn default_of(&mut self, name: &str, module: &str, key: &str) -> Result<Value, String> {
+    fn default_of(&mut self, name: &str, module: &str, key: &str) -> Result<Value, Error> {
         let source = self.source.clone();
         if let Some(default) =
             Self::sourced(source.as_ref(), module).and_then(|module| module.defaults.get(name))
@@ -421,7 +422,7 @@ impl Program {
         Ok(default.unwrap_or_else(|| Value::unknown(key)))
     }
 
-    fn local(&mut self, name: &str, module: &str) -> Result<Value, String> {
+    fn local(&mut self, name: &str, module: &str) -> Result<Value, Error> {
         let key = format!("{}local.{name}", prefix(module));
         self.once(key.clone(), |program| {
             let source = program.source.clone();
@@ -435,12 +436,7 @@ impl Program {
     }
 
     /// The output of a module that is called here: `steps` are what follows its name.
-    fn output(
-        &mut self,
-        name: &str,
-        steps: &[Step],
-        module: &str,
-    ) -> Result<Option<Value>, String> {
+    fn output(&mut self, name: &str, steps: &[Step], module: &str) -> Result<Option<Value>, Error> {
         let (key, rest) = match steps {
             [Step::Key(key), rest @ ..] => (Some(key), rest),
             rest => (None, rest),
@@ -493,7 +489,7 @@ impl Program {
         named: (bool, &str, &str),
         steps: &[Step],
         scope: &Scope,
-    ) -> Result<Option<Value>, String> {
+    ) -> Result<Option<Value>, Error> {
         let found = self.instances(&scope.module, named);
         let (index, rest) = match (&found[..], steps) {
             (all, [Step::Key(key), rest @ ..]) => {
@@ -530,7 +526,7 @@ impl Program {
     }
 
     /// An instance as an object: its attributes as the plan has them, but for those that others refer to it by.
-    fn whole(&mut self, index: usize) -> Result<Value, String> {
+    fn whole(&mut self, index: usize) -> Result<Value, Error> {
         let mut members = match &self.plan.instances[index].values {
             Value::Object(members) => members.clone(),
             _ => BTreeMap::new(),
@@ -547,7 +543,7 @@ impl Program {
     }
 
     /// All instances of a resource: a list by number, or an object by key.
-    fn all_of(&mut self, all: &[usize]) -> Result<Value, String> {
+    fn all_of(&mut self, all: &[usize]) -> Result<Value, Error> {
         let mut list = Vec::new();
         let mut members = BTreeMap::new();
         for index in all {

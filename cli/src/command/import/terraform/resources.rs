@@ -14,6 +14,7 @@ use super::follows::CLUSTER;
 use super::resolve::Program;
 use crate::command::import::account::{Account, Kind, Traits};
 use crate::command::import::value::Value;
+use crate::shared::error::Error;
 
 /// Types of resources that have none, although their names begin as those do that have.
 const OF_NO_CONSEQUENCE: [&str; 13] = [
@@ -37,7 +38,7 @@ impl Program {
     ///
     /// # Errors
     /// A sentence, with the address of the resource.
-    pub fn account(&mut self, account: &mut Account, secrets: bool) -> Result<(), String> {
+    pub fn account(&mut self, account: &mut Account, secrets: bool) -> Result<(), Error> {
         let managed: Vec<usize> = (0..self.plan.instances.len())
             .filter(|index| !self.plan.instances[*index].is_data)
             .collect();
@@ -62,7 +63,7 @@ impl Program {
         })
     }
 
-    fn entity(&mut self, index: usize, account: &mut Account) -> Result<(), String> {
+    fn entity(&mut self, index: usize, account: &mut Account) -> Result<(), Error> {
         let Some(kind) = self.kind(index) else {
             return Ok(());
         };
@@ -102,7 +103,7 @@ impl Program {
 
     /// A policy document. What is neither JSON nor made of statements is the text that it is made from, and
     /// so unknown.
-    fn document(&mut self, index: usize, attribute: &str) -> Result<Value, String> {
+    fn document(&mut self, index: usize, attribute: &str) -> Result<Value, Error> {
         let value = self.attribute(index, attribute)?;
         Ok(match value {
             Value::Text(text) if !text.trim_start().starts_with('{') => {
@@ -117,7 +118,7 @@ impl Program {
         })
     }
 
-    fn rest(&mut self, index: usize, account: &mut Account, secrets: bool) -> Result<(), String> {
+    fn rest(&mut self, index: usize, account: &mut Account, secrets: bool) -> Result<(), Error> {
         let instance = &self.plan.instances[index];
         let (address, resource_type) = (instance.address.clone(), instance.resource_type.clone());
         let place = address.as_str();
@@ -188,7 +189,7 @@ impl Program {
 
     /// What is written into a role itself. A plan shows there what is attached now, too, which may be about to
     /// change: only what the configuration writes there counts.
-    fn own_policies(&mut self, index: usize, account: &mut Account) -> Result<(), String> {
+    fn own_policies(&mut self, index: usize, account: &mut Account) -> Result<(), Error> {
         let Some(kind) = self.kind(index) else {
             return Ok(());
         };
@@ -248,7 +249,7 @@ impl Program {
         index: usize,
         account: &mut Account,
         secrets: bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), Error> {
         let address = self.plan.instances[index].address.clone();
         let mut text = |attribute: &str| {
             self.attribute(index, attribute)
@@ -270,7 +271,7 @@ impl Program {
         Ok(())
     }
 
-    fn cluster_document(&mut self, index: usize, account: &mut Account) -> Result<(), String> {
+    fn cluster_document(&mut self, index: usize, account: &mut Account) -> Result<(), Error> {
         let address = self.plan.instances[index].address.clone();
         let id = self.attribute(index, "identifier")?.as_text();
         let tags = self.tags(index)?;
@@ -278,7 +279,7 @@ impl Program {
         account.add_cluster(id.as_deref(), region.as_deref(), &tags, &address)
     }
 
-    fn organizations_policy(&mut self, index: usize, account: &mut Account) -> Result<(), String> {
+    fn organizations_policy(&mut self, index: usize, account: &mut Account) -> Result<(), Error> {
         let address = self.plan.instances[index].address.clone();
         let name = self.plan.instances[index].name.clone();
         let policy_type = match self.attribute(index, "type")? {

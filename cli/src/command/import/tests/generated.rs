@@ -3,6 +3,8 @@
 
 use super::*;
 
+use crate::shared::error::Error;
+
 const TEAMS: [&str; 2] = ["a", "b"];
 
 /// Numbers of which one follows from the other (SplitMix64).
@@ -284,7 +286,7 @@ impl Model {
 const FACTS: [&str; 4] = ["--account-id", ACCOUNT, "--region", "us-east-1"];
 
 /// Imports without writing anything: the summary, and what a server would load.
-fn in_memory(kind: &str, input: &Json) -> Result<(String, Identities), String> {
+fn in_memory(kind: &str, input: &Json) -> Result<(String, Identities), Error> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, input.to_string()).unwrap();
     let path = file.path().to_str().unwrap();
