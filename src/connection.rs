@@ -6,15 +6,18 @@
 //! | its hba line has another method than `trust` | PostgreSQL's own answer stands |
 //! | Unix socket | PostgreSQL's own answer stands |
 //! | TCP, `trust`, no TLS and `require_tls` is on | refused before a token is asked for |
-//! | TCP, `trust`, replication | refused |
 //! | TCP, `trust`, the client names another cluster, or none and `require_sni` is on | refused before a token is asked for |
-//! | TCP, `trust` | a token is asked for, and everything below has to be right |
+//! | TCP, `trust` | a token is asked for, and all of this has to hold, in this order |
 //!
-//! A token is enough if `iam` admits it ([`dsql_iam_core::judge`]), the database is `postgres`,
-//! the role exists, may log in and is no superuser nor a member of one, and, unless the role is `admin`, the
-//! principal's ARN is mapped to it; and if neither PostgreSQL will then turn it away for a limit or a
-//! privilege, as far as that can be told before, nor there are too many connections or new ones. The session is that
-//! role's, or none. Any error in here refuses the connection.
+//! 1. `iam` admits the token ([`dsql_iam_core::judge`]).
+//! 2. The database is `postgres`; replication has none.
+//! 3. The role exists, may log in, and is neither a superuser nor a member of one.
+//! 4. The principal's ARN is mapped to the role, unless it is `admin`.
+//! 5. PostgreSQL will not refuse the session for a limit or a privilege, as far as that can be told before.
+//! 6. The client sets no parameter that Aurora DSQL does not take, if `restrict_parameters` is on.
+//! 7. There are not too many connections, or new ones.
+//!
+//! The session is that role's, or none. Any error in here refuses the connection.
 
 use crate::port::{self, Connection, Fatal, Password, Received, c_string};
 use crate::reach::Reach;

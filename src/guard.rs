@@ -1,4 +1,4 @@
-//! Guards roles while the library is loaded: only superusers may do the following.
+//! Guards roles while the library is loaded: only superusers, and those of the second column, may do the following.
 //!
 //! | what | who else may | why |
 //! |---|---|---|

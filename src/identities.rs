@@ -1,8 +1,8 @@
 //! The IAM identities by which a login is judged.
 //!
-//! A login reads its own part of what is in force ([`crate::in_force`]), after loading the directory for
-//! everybody if it has changed and nobody else has or does. The postmaster loads it as the server starts, and at
-//! reloads. It keeps no identities: each backend is a copy of it, and would have every secret of the account.
+//! A login reads its own part of the documents in force ([`crate::in_force`]). The first login that finds the
+//! directory changed loads it for all processes, unless another is doing so. The postmaster loads it at start and at
+//! reloads, and keeps no identities: each backend is a copy of it, and would have every secret of the account.
 //! A session that `dsql-iam` began is in a file of its own ([`session_store`]), which its login alone reads.
 
 use crate::in_force::{Loader, Record};

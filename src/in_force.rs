@@ -13,8 +13,8 @@
 //! process inherits. They end with the server. One holds a [`Record`], the others documents by turns:
 //! those in force are never written over.
 //!
-//! **What if something goes wrong?** A record that cannot be written or read is none, and then nothing is in
-//! force. Nothing older takes its place: it could let in who should stay out.
+//! **What if something goes wrong?** Without a record that can be read, no documents are in force, and
+//! logins are refused. Nothing older takes its place: it could let in who should stay out.
 
 use dsql_iam_core::directory::{Fingerprint, Snapshot};
 use dsql_iam_core::session_store::StoredSession;

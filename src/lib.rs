@@ -1,6 +1,6 @@
 //! dsql_iam: makes a stock PostgreSQL authenticate the way Amazon Aurora DSQL does.
 //!
-//! This crate is the part that touches PostgreSQL; what decides is `dsql-iam-core`. `_PG_init`
+//! This crate is the part that touches PostgreSQL; `dsql-iam-core` and `dsql-iam-server` decide. `_PG_init`
 //! below puts everything in its place, in reading order.
 
 mod admin;

@@ -1,5 +1,5 @@
-//! The power of a role, by its attributes and by its memberships at any remove. Every guard asks here:
-//! what only a superuser may give directly, nobody else gives at any remove.
+//! The power of a role, by its attributes and by its memberships at any remove. Every guard asks here: only a
+//! superuser may give it, directly or through other roles.
 
 use crate::port::{self, ReachedRole};
 use crate::settings;

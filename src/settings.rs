@@ -1,5 +1,5 @@
-//! The settings, `dsql_iam.*`. All of them can be set by the administrator only: in
-//! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line.
+//! The settings (GUCs), `dsql_iam.*`: their defaults, then their descriptions. Only the administrator sets them, in
+//! `postgresql.conf`, with `ALTER SYSTEM`, or on the server's command line; `amzn_cluster_id` is the client's.
 
 use dsql_iam_core::{BadCluster, Cluster, ID_LEN, parse_linked};
 use dsql_iam_server::{Limits, hba};

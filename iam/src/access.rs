@@ -1,7 +1,7 @@
-//! Who may connect as whom: each principal that the documents name, and what a login as it comes to.
+//! Lists who may connect as whom: each principal of the documents, and whether its login is allowed.
 //!
-//! The answers are those of [`may_connect`], which each login asks too. A principal needs no access key
-//! for this; that a token was signed is taken for granted.
+//! The answers are those of [`may_connect`], which each login asks too. No signature is checked, so principals
+//! without an access key are listed as well.
 
 use crate::actions::Action;
 use crate::arn::{IamArn, IamKind};

@@ -1,8 +1,8 @@
 //! A decision as an event in the form that AWS CloudTrail gives its events.
 //!
 //! Follows <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>.
-//! That Aurora DSQL records connection attempts as data events is documented; how such an event
-//! looks is not, so what is in it beyond CloudTrail's own fields is our choice.
+//! AWS documents that Aurora DSQL records connection attempts as data events, but not their fields: those
+//! beyond CloudTrail's own are our choice.
 
 use crate::actions::Action;
 use crate::arn::{IamArn, IamKind, SessionArn};

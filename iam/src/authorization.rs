@@ -1,4 +1,4 @@
-//! Whether a request is allowed: all policies that have a say in it.
+//! Decides whether a request is allowed, by all policies that apply to it.
 //!
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html>:
@@ -13,12 +13,13 @@
 //! 5. if there is a permissions boundary, it has to allow it
 //! 6. if there are session policies, one of them has to allow it
 //!
-//! For a resource of another account, 3 is no way: both the resource-based policy and the caller's
-//! own have to allow it.
+//! Rule 3 does not hold for another account's resource: its resource-based policy and the caller's own
+//! policies both have to allow the request. A Deny with NotPrincipal hits every caller with a permissions
+//! boundary (`policy::principal`).
 //!
 //! A resource-based policy that names the account leaves the decision to the account's
-//! identity-based policies. Nothing here belongs to one service; which policies there are is the
-//! caller's to find out ([`crate::identity::Identities::policies`] for a user or role).
+//! identity-based policies. Nothing here belongs to one service: the policies are
+//! arguments ([`crate::identity::Identities::policies`] collects those of a user or role).
 
 use crate::arn::account_in;
 use crate::policy::budget::Exhausted;

@@ -1,5 +1,5 @@
-//! Authentication by access key: who holds the key, and whether the caller has proven to know its
-//! secret. Logins and AWS's Security Token Service authenticate here alone.
+//! Authentication by access key: finds the key's principal, and verifies session token and signature.
+//! Logins and AWS's Security Token Service authenticate here alone.
 
 use crate::arn::account_of;
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};

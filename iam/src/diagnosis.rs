@@ -1,7 +1,7 @@
-//! Every check of a login without its secret: for people whom AWS refused.
+//! Runs every check of a login but the signature's, for people whom AWS refused.
 //!
-//! AWS says as little as it can, and the account's export has no secret. So the principal is given, the signature is not
-//! checked, and all other checks are made, whatever came of those before: people mend all that is wrong at once.
+//! AWS says as little as it can, and the account's export has no secret. So the principal is an argument, and each check
+//! runs even if one before it failed: people mend all that is wrong at once.
 //! The checks are those of [`crate::login`], by the same functions.
 
 mod remedy;

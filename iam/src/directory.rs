@@ -1,8 +1,7 @@
-//! The directory that holds the IAM documents: the one place of this crate that reads files.
+//! Reads the directory of the IAM documents.
 //!
-//! Every `*.json` in the directory is a document. It is taken whole or not at all: one document
-//! that cannot be read, understood or trusted refuses the lot, since what it would have said
-//! could have been a deny.
+//! Every `*.json` in the directory is a document. One that is unreadable, malformed or writable by others makes
+//! the whole directory invalid, since it could hold a Deny.
 
 use crate::documents::{self, BadDocument, Document};
 use crate::identity::Identities;

@@ -1,8 +1,8 @@
 //! The documents of a directory, written so that what one login needs of them can be read alone.
 //!
-//! An account has thousands of roles and policies, of which a login needs a handful. Whoever has
-//! read all of the documents leaves them in this form, so that no other process has to read more than
-//! its own part, however large the account is.
+//! An account has thousands of roles and policies, of which a login needs a handful. The process
+//! that loads the documents writes them in this form; each other process reads the part for its access key,
+//! however large the account is.
 //!
 //! | where | what |
 //! |---|---|
@@ -13,8 +13,8 @@
 //!
 //! A place is an offset from the start and a length. Numbers are little-endian. A list is JSON: which
 //! texts belong to the access key, what they are, and the names of the files they came from. The entry of
-//! the empty id, which no key has, lists what concerns everybody. By the second index a session is judged that
-//! is stored apart from the documents ([`crate::session_store`]).
+//! the empty id, which no key has, lists what concerns everybody. The second index serves sessions that are
+//! stored apart from the documents ([`crate::session_store`]).
 
 use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::documents::{self, Document};

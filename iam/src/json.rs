@@ -1,8 +1,8 @@
-//! Strict reading of JSON: what other readers pass over could let somebody in.
+//! Reads JSON strictly: a text that a lenient reader accepts could let somebody in.
 //!
-//! What serde derives takes more than AWS does: a list for an object, its members by their position, and
+//! Readers that serde derives accept more than AWS does: a list for an object, its members by their position, and
 //! null for a member that need not be there. To AWS each of them is malformed. A condition that is null
-//! would otherwise be none, and a statement without a condition allows more than whoever wrote it meant.
+//! would otherwise be none, and a statement without a condition allows more than its author meant.
 
 use serde::de::{self, Deserialize, Deserializer};
 use serde_json::{Map, Value};

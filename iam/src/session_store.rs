@@ -1,4 +1,4 @@
-//! Where the sessions are that `dsql-iam` begins: each in a file that its access key id alone leads to.
+//! Stores the sessions that `dsql-iam` begins, each in a file whose path follows from its access key id.
 //!
 //! A document of the IAM directory is looked at by every login. These are not: a login opens the file of the
 //! session whose access key it was signed with, and no other, so that sessions cost nothing to each other.
@@ -9,7 +9,7 @@
 //! | `sessions/HOUR/.…` | for those who begin sessions: what they have begun that ends in this hour |
 //!
 //! `ID` is `ASIA`, the four letters of `HOUR`, and twelve more. `HOUR` is the hour in which the session ends, since
-//! 1970, in base32: what is over is removed by the folder, and nobody looks through the others for it.
+//! 1970, in base32: expired sessions are removed one hour's folder at a time, and no other folder is listed.
 //!
 //! Such a file counts if it is private, belongs to the owner of the IAM directory, is reached by no symbolic link
 //! below the directory, and holds the session that its name says.

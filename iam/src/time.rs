@@ -4,7 +4,7 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{Duration, PrimitiveDateTime, UtcDateTime};
 
-/// How far the clock of a signer may differ from ours.
+/// How far the clock of a signer may differ from ours. AWS's sentences in `sigv4` name the figure too.
 pub const CLOCK_SKEW: Duration = Duration::minutes(5);
 
 /// Reads a time as `X-Amz-Date` has it: `YYYYMMDDTHHMMSSZ`, and nothing else.

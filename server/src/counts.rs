@@ -1,4 +1,4 @@
-//! What has come of logins, and of looking at the documents, since the server started: for whoever watches it.
+//! Counts login outcomes and document loads since the server's start, for monitoring.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -101,6 +101,16 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::refusal::Refusal;
+
+    #[test]
+    fn the_page_on_refusals_has_the_checks_in_this_order() {
+        let page = include_str!("../../docs/troubleshooting.md");
+        let headings: Vec<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("### "))
+            .collect();
+        assert_eq!(headings, CHECKS);
+    }
 
     #[test]
     fn each_outcome_is_counted_by_itself() {

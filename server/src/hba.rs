@@ -5,9 +5,9 @@
 //! 2. everybody else needs a token over TCP
 //! 3. Unix sockets and replication: as the user's own file says
 //!
-//! All of the user's lines come behind ours, in their order: one that is left out could be the one that keeps
-//! somebody from a line further down. The user's `host` lines come too late to matter, but for replication, for
-//! which `all` does not stand.
+//! All of the user's lines come behind ours, in their order: without a `reject` line, somebody could reach a line
+//! further down. The user's `host` lines are never reached, except for replication, which the database `all` does
+//! not match.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
-//! What is decided about a PostgreSQL server, without one.
+//! Decides about a PostgreSQL server from values alone.
 //!
 //! `iam` knows AWS and no PostgreSQL; the extension talks to PostgreSQL and decides nothing. This crate is
-//! between them: it takes values and gives values, and so is tested and fuzzed without a server.
+//! between them, and is tested and fuzzed without a server.
 //!
 //! The modules whose functions are called by the module's name are public; of the others this file has
 //! what is used outside. `docs/architecture.md` says what each holds.

@@ -16,9 +16,7 @@ type Row = [String; 4];
 /// place in here.
 fn next(refusal: &Refusal) -> Option<Refusal> {
     Some(match refusal {
-        Refusal::NoTls => Refusal::Limit(Reached::Connections),
-        Refusal::Limit(Reached::Connections) => Refusal::Limit(Reached::Rate),
-        Refusal::Limit(Reached::Rate) => OtherCluster::ServerName("NAME".into()).into(),
+        Refusal::NoTls => OtherCluster::ServerName("NAME".into()).into(),
         Refusal::OtherCluster(_) => Refusal::NoServerName,
         Refusal::NoServerName => Refusal::InvalidServerName("NAME".into()),
         Refusal::InvalidServerName(_) => Refusal::Inactive,
@@ -27,15 +25,22 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
             message: "MESSAGE",
             came: "WHAT CAME".into(),
         },
-        Refusal::Protocol { .. } => Refusal::Unconfigured(BadCluster::Account("VALUE".into())),
+        Refusal::Protocol { .. } => Refusal::Iam(Denial::Malformed(Malformed::NoUrl)),
+        Refusal::Iam(Denial::Malformed(Malformed::Value(_))) => {
+            Refusal::Unconfigured(BadCluster::Account("VALUE".into()))
+        }
         Refusal::Unconfigured(bad) => match bad {
             BadCluster::Account(_) => Refusal::Unconfigured(BadCluster::Region("VALUE".into())),
             BadCluster::Region(_) => Refusal::Unconfigured(BadCluster::Id("VALUE".into())),
             BadCluster::Id(_) => Refusal::Unconfigured(BadCluster::Endpoint("VALUE".into())),
             BadCluster::Endpoint(_) => Refusal::Unconfigured(BadCluster::Linked("VALUE".into())),
-            BadCluster::Linked(_) => Refusal::NoIdentities("WHAT IS WRONG".into()),
+            BadCluster::Linked(_) => Refusal::Iam(Denial::ScopeDate {
+                scope: "DAY".into(),
+                date: "DATE".into(),
+            }),
         },
-        Refusal::NoIdentities(_) => Refusal::Iam(Denial::Malformed(Malformed::NoUrl)),
+        Refusal::Iam(Denial::NotYetValid { .. }) => Refusal::NoIdentities("WHAT IS WRONG".into()),
+        Refusal::NoIdentities(_) => Refusal::Iam(Denial::UnknownAccessKey("KEY".into())),
         Refusal::Iam(Denial::AmbiguousPrincipal { .. }) => {
             Refusal::StoredSession("WHAT IS WRONG".into())
         }
@@ -51,12 +56,14 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
             role: "ROLE".into(),
             arn: "ARN".into(),
         },
-        Refusal::Mapping { .. } => Refusal::Parameter("NAME".into()),
-        Refusal::Parameter(_) => Refusal::Server {
+        Refusal::Mapping { .. } => Refusal::Server {
             sqlstate: "53300".into(),
             message: "MESSAGE".into(),
         },
-        Refusal::Server { .. } => Refusal::Internal("WHERE"),
+        Refusal::Server { .. } => Refusal::Parameter("NAME".into()),
+        Refusal::Parameter(_) => Refusal::Limit(Reached::Connections),
+        Refusal::Limit(Reached::Connections) => Refusal::Limit(Reached::Rate),
+        Refusal::Limit(Reached::Rate) => Refusal::Internal("WHERE"),
         Refusal::Internal(_) => return None,
     })
 }
@@ -79,11 +86,10 @@ fn next_denial(denial: &Denial) -> Option<Denial> {
             Malformed::Unknown => Denial::Malformed(Malformed::OtherService("SERVICE".into())),
             Malformed::OtherService(_) => Denial::Malformed(Malformed::LifeTooLong),
             Malformed::LifeTooLong => Denial::Malformed(Malformed::Value("PARAMETER")),
-            Malformed::Value(_) => Denial::ScopeDate {
-                scope: "DAY".into(),
-                date: "DATE".into(),
-            },
+            Malformed::Value(_) => return None,
         },
+        // The server's own reasons come between: see `next`.
+        Denial::NotYetValid { .. } | Denial::AmbiguousPrincipal { .. } => return None,
         Denial::ScopeDate { .. } => Denial::ScopeRegion {
             signed: "REGION".into(),
             cluster: "CLUSTER".into(),
@@ -107,7 +113,6 @@ fn next_denial(denial: &Denial) -> Option<Denial> {
             latest: "LATEST".into(),
             now: "NOW".into(),
         },
-        Denial::NotYetValid { .. } => Denial::UnknownAccessKey("KEY".into()),
         Denial::UnknownAccessKey(_) => Denial::InactiveAccessKey("KEY".into()),
         Denial::InactiveAccessKey(_) => Denial::UnknownPrincipal {
             access_key: "KEY".into(),
@@ -117,7 +122,6 @@ fn next_denial(denial: &Denial) -> Option<Denial> {
             access_key: "KEY".into(),
             owner: "OWNER".into(),
         },
-        Denial::AmbiguousPrincipal { .. } => Denial::WrongSessionToken("KEY".into()),
         Denial::WrongSessionToken(_) => Denial::SessionOver {
             access_key: "KEY".into(),
             ended: "DATE".into(),

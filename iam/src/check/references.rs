@@ -1,4 +1,4 @@
-//! What names something that is in no document, or that nobody can be.
+//! Finds references to what no document has, and principals that cannot exist.
 
 use super::trust::{Trust, trusts_provider};
 use super::{Checker, Place, Severity, is_user, keys_name, provider_name};

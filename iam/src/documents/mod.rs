@@ -10,7 +10,7 @@
 //! | `aws organizations describe-policy` | a service control policy |
 //! | `aws iam get-open-id-connect-provider` | a provider of tokens that begin sessions |
 //!
-//! Three things no command prints. The output of `assume-role` does not show what the session was
+//! No command prints these three. The output of `assume-role` does not show what the session was
 //! narrowed by; a member `Request`, in the form of the command's own `--cli-input-json`, does. And
 //! `{"ContextEntries": […]}`, in the form of `aws iam simulate-custom-policy --context-entries`,
 //! holds condition keys that cannot be known here. `{"issuer": …, "keys": […]}` are the keys of an identity
@@ -19,8 +19,8 @@
 //! `MaxSessionDuration`, which `aws iam get-role` prints and the export does not, may be added to a role.
 //!
 //! Further fields are AWS's to add and are passed over; what a policy may hold is checked
-//! strictly, in [`crate::policy`]. What is read is null nowhere but in `NextToken` and `Marker`, which say
-//! then what their absence says: AWS prints no other null, and one could hide a limit.
+//! strictly, in [`crate::policy`]. Null is invalid, but in `NextToken` and `Marker`, where it means that they
+//! are absent: AWS prints no other null, and one could hide a limit.
 
 mod document;
 mod error;

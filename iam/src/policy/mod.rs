@@ -16,12 +16,9 @@
 //! | `read` | the document as JSON, and what it may hold |
 //! | `error` | why a document is refused |
 //!
-//! A document is bounded when it is read (statements, characters, the length of a pattern), matching
-//! takes no more than the length of a pattern times the length of what it is matched with, and all
-//! that is asked about one request has so many steps and no more (`Budget`), so that no document makes
-//! a login expensive. A step is taken for each statement, each principal, each action, each resource,
-//! each variable, and, by each condition, for each value of its key, whether it is there and whether
-//! there is anything to compare it with.
+//! No document makes a login expensive: reading bounds statements, characters and the length of a pattern, and
+//! each request has a budget of steps (`Budget`). These take a step: each statement, principal, action, resource
+//! and variable, and, in a condition, each value of its key, present or absent.
 
 pub(crate) mod budget;
 pub(crate) mod condition;

@@ -4,7 +4,7 @@
 
 mod diff;
 mod expect;
-mod page;
+mod html;
 mod question;
 mod source;
 mod table;
@@ -127,7 +127,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     if let Some(path) = &arguments.html {
         write(
             path,
-            &page::html(&survey, &question, &Sources::read(&arguments.iam_directory)),
+            &html::html(&survey, &question, &Sources::read(&arguments.iam_directory)),
         )?;
         let summary = table::summary(&survey);
         return Ok(format!("{summary}: written to {}", path.display()).into());

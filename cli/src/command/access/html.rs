@@ -13,8 +13,8 @@ use super::question::Question;
 use super::source::Sources;
 use super::table;
 
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const STYLE: &str = include_str!("html.css");
+const SCRIPT: &str = include_str!("html.js");
 
 /// The page.
 pub fn html(survey: &Survey, question: &Question<'_>, sources: &Sources) -> String {
