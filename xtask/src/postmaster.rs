@@ -4,21 +4,18 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Child;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::directory::Directory;
+use crate::run;
 
 /// How long a server may take to start or to stop.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often to look whether it has.
-pub const POLL: Duration = Duration::from_millis(20);
 
 /// Asks the server on the data directory, if one runs, to close its connections and end, and waits
 /// until it is gone.
@@ -27,13 +24,9 @@ pub fn stop(directory: &Directory) -> Result<()> {
         return Ok(());
     };
     kill(pid, Signal::SIGINT).context("the server could not be told to stop")?;
-    let deadline = Instant::now() + PATIENCE;
-    while running(directory) {
-        if Instant::now() > deadline {
-            bail!("the server still ran after {} seconds", PATIENCE.as_secs());
-        }
-        thread::sleep(POLL);
-    }
+    let is_gone = run::until(PATIENCE, || Ok(!running(directory)))?;
+    let seconds = PATIENCE.as_secs();
+    ensure!(is_gone, "the server still ran after {seconds} seconds");
     Ok(())
 }
 

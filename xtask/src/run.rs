@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -53,6 +55,21 @@ pub fn succeeds(command: &mut Command) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// How often [`until`] looks.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Waits for a condition; gives whether it held within `patience`.
+pub fn until(patience: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<bool> {
+    let deadline = Instant::now() + patience;
+    while !holds()? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        thread::sleep(POLL);
+    }
+    Ok(true)
 }
 
 /// Runs an installation unless it ran for the same input before: `stamp` holds a copy of that.

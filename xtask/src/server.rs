@@ -5,8 +5,6 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::thread;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -18,7 +16,7 @@ use crate::cluster::{ACCOUNT_ID, Cluster, Linked, REGION};
 use crate::directory::Directory;
 use crate::environment::Environment;
 use crate::postgres::{Postgres, SUPPORTED};
-use crate::postmaster::{self, PATIENCE, POLL};
+use crate::postmaster::{self, PATIENCE};
 use crate::settings::{self, Settings};
 use crate::{mirror, ports, prerequisites, random, run, samples, sts, workspace};
 
@@ -286,19 +284,18 @@ impl Server {
             .process_group(0)
             .spawn()
             .context("the server could not be started")?;
-        let deadline = Instant::now() + PATIENCE;
-        while !postmaster::ready(&self.directory, &child) {
+        let is_ready = run::until(PATIENCE, || {
             if let Some(status) = child.try_wait()? {
                 bail!("the server did not start ({status}); its log is above");
             }
-            if Instant::now() > deadline {
-                child.kill()?;
-                bail!(
-                    "the server was not ready after {} seconds",
-                    PATIENCE.as_secs()
-                );
-            }
-            thread::sleep(POLL);
+            Ok(postmaster::ready(&self.directory, &child))
+        })?;
+        if !is_ready {
+            child.kill()?;
+            bail!(
+                "the server was not ready after {} seconds",
+                PATIENCE.as_secs()
+            );
         }
         Ok(child)
     }

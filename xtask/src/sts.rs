@@ -8,26 +8,22 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::account::Account;
 use crate::cluster::Cluster;
 use crate::directory::Directory;
-use crate::mirror;
+use crate::{mirror, run};
 
 /// The port to try first.
 pub const DEFAULT_PORT: u16 = 8300;
 
 /// How long it may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How often to look whether it has.
-const POLL: Duration = Duration::from_millis(20);
 
 /// Starts the command in `folder`, on a port of the loopback address, and waits until it listens.
 pub fn start(
@@ -57,17 +53,16 @@ pub fn start(
         .spawn()
         .context("dsql-iam sts could not be started")?;
     fs::write(pid_file(directory), format!("{}\n", child.id()))?;
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+    let listens = run::until(PATIENCE, || {
         if let Some(status) = child.try_wait()? {
             let said = fs::read_to_string(&path).unwrap_or_default();
             bail!("dsql-iam sts did not start ({status}): {}", said.trim());
         }
-        if Instant::now() > deadline {
-            child.kill()?;
-            bail!("dsql-iam sts does not listen on port {port}");
-        }
-        thread::sleep(POLL);
+        Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+    })?;
+    if !listens {
+        child.kill()?;
+        bail!("dsql-iam sts does not listen on port {port}");
     }
     Ok(())
 }
@@ -78,13 +73,8 @@ pub fn stop(directory: &Directory) -> Result<()> {
         return Ok(());
     };
     kill(pid, Signal::SIGTERM).context("dsql-iam sts could not be told to stop")?;
-    let deadline = Instant::now() + PATIENCE;
-    while running(directory).is_some() {
-        if Instant::now() > deadline {
-            bail!("dsql-iam sts still runs, as process {pid}");
-        }
-        thread::sleep(POLL);
-    }
+    let is_gone = run::until(PATIENCE, || Ok(running(directory).is_none()))?;
+    ensure!(is_gone, "dsql-iam sts still runs, as process {pid}");
     fs::remove_file(pid_file(directory))?;
     Ok(())
 }

@@ -18,7 +18,7 @@ fn rows(page: &Page) -> impl Iterator<Item = &Vec<Cell>> {
     with_tests.flat_map(|table| &table[1..])
 }
 
-/// The file that a test is in, and how it is defined there; `None` for what is no file's.
+/// The file that a test is in, and how it is defined there; `None` for a command.
 fn place(root: &Path, test: &str) -> Option<(PathBuf, Option<String>)> {
     if test.starts_with("cargo xtask ") {
         return None;
