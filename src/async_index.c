@@ -4,8 +4,8 @@
  * How does a CREATE INDEX come to give a row? When it has been analysed, and before anybody asks what
  * columns there will be, it is put into a CALL of a procedure whose one output argument is called job_id.
  * To the server that is a utility statement that returns rows, in each of its protocols. Nobody calls the
- * procedure: the utility hook (statement.rs) takes the CREATE INDEX out again, and has it carried out by
- * whoever carries out statements, every other library's hook included.
+ * procedure: the utility hook (statement.rs) takes the CREATE INDEX out again, and has the next hook
+ * or the server carry it out.
  *
  * And what can be forged? The row of a job is written as the server writes its catalogs, into a table that
  * has to belong to the extension, and so to a superuser; nobody else may write to it.
@@ -332,8 +332,8 @@ fault_of(Oid index, const IndexStmt *statement)
 }
 
 /*
- * Takes away the jobs that sys.jobs will not show again. One session at a time does: whoever comes meanwhile
- * leaves it to the next.
+ * Takes away the jobs that sys.jobs will not show again. One session at a time does; others leave it to the
+ * next.
  */
 static void
 forget_old_jobs(Relation table, TimestampTz start)

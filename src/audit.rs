@@ -10,8 +10,8 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a connection waits for others that write to the audit file. Each takes microseconds; whoever
-/// takes longer is no login.
+/// How long a connection waits for others that write to the audit file. Each takes microseconds; a process
+/// that takes longer is no login.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Appends `decision` to the audit file, if there is one: one connection after the other, and each in a
@@ -89,8 +89,8 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// Whether the last line was cut off, as on a full disk. It stays, as a line of its own: whoever reads it
-/// should see that there is something missing.
+/// Whether the last line was cut off, as on a full disk. It stays, as a line of its own: its reader
+/// sees that something is missing.
 fn ends_in_a_fragment(file: &File) -> io::Result<bool> {
     let mut last = [b'\n'];
     if let Some(at) = file.metadata()?.len().checked_sub(1) {

@@ -383,7 +383,7 @@ fn check_database(connection: &Connection) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether whoever has this IAM ARN may be this role: the checks that follow IAM's. Gives the role.
+/// Whether the principal with this IAM ARN may be this role: the checks that follow IAM's. Gives the role.
 ///
 /// # Errors
 /// Why not.

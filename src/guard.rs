@@ -149,7 +149,7 @@ fn refuse(deed: &Deed, reason: &str) {
     );
 }
 
-/// Refuses to make, change, grant and drop roles as `admin` to whoever is not connected as it. A member of
+/// Refuses to make, change, grant and drop roles as `admin` in a session not connected as it. A member of
 /// `admin` could otherwise write a function, give it to `admin`, and have all that CREATEROLE gives.
 fn refuse_roles_to_others(deeds: &[Deed]) {
     if !deeds.iter().any(|deed| deed.act.is_about_roles()) {
@@ -260,7 +260,7 @@ pub fn install() {
 
 /// Sees whatever is about to be dropped, by a statement of its own, by `CASCADE`, or with its owner.
 ///
-/// Most of what happens to objects is none of ours. Outside of any guard while the previous hook runs,
+/// Most events of objects are not ours. Outside of any guard while the previous hook runs,
 /// so that its ERROR passes as it is.
 unsafe extern "C-unwind" fn object_access(
     access: pg_sys::ObjectAccessType::Type,

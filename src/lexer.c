@@ -145,7 +145,7 @@ find(const char *word, size_t len, DsqlIamLexer *out)
 	uintptr_t	end = start;
 	const core_yy_extra_type *extra = NULL;
 
-	/* First what raw_parser() keeps there: whoever else asks has no such thing, mostly. */
+	/* First the data that raw_parser() keeps there: other callers mostly have none. */
 	for (uintptr_t at = start; extra == NULL; at += sizeof(void *))
 	{
 		while (end < at + sizeof(*extra))

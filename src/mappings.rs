@@ -309,7 +309,7 @@ fn set_label(role: pg_sys::Oid, arn: &str, label: Option<&str>) {
 
 /// Brings back a mapping from a dump: `SECURITY LABEL FOR "dsql_iam:ARN" ON ROLE role IS '…'`.
 ///
-/// Only superusers may; raises an ERROR if the label is none that `AWS IAM GRANT` writes.
+/// Only superusers may; raises an ERROR if the label is not as `AWS IAM GRANT` writes it.
 pub fn restore(role: &CStr, arn: &str, label: Option<&str>) {
     // SAFETY: two checks that raise an ERROR or do nothing.
     unsafe {

@@ -459,7 +459,7 @@ pub fn expect_role(role: pg_sys::Oid, otherwise: extern "C-unwind" fn()) {
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_expect_role(role, otherwise)) };
 }
 
-/// Keeps whoever is not to become `admin` from it, however the setting `role` is set, and each session for which
+/// Keeps sessions that may not become `admin` from it, however the setting `role` is set, and each session for which
 /// `refuses` is true from every other role. To be called once, while the server starts; gives false if there is no
 /// such setting. See `server_settings.c`.
 pub fn guard_role_setting(refuses: extern "C-unwind" fn() -> bool) -> bool {

@@ -23,9 +23,9 @@ pub enum Act {
     Drop,
     /// Somebody becomes a member of it.
     Grant,
-    /// Somebody is no member of it any more, or may less with it.
+    /// Somebody leaves it, or may less with it.
     Revoke,
-    /// It becomes a member of others, or is none any more.
+    /// It becomes a member of others, or leaves them.
     Join,
     /// Its comment or its security label changes.
     Describe,

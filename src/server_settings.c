@@ -50,7 +50,7 @@ static GucStringCheckHook next_check_role = NULL;
 static bool (*refuses_role) (void) = NULL;
 static bool takes_role = false;
 
-/* Only a session of `admin`'s, or of a superuser's, may become `admin`, whoever is a member. */
+/* Only a session of `admin`'s, or of a superuser's, may become `admin`; membership does not count. */
 static bool
 check_role(char **value, void **extra, GucSource source)
 {

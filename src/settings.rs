@@ -335,70 +335,32 @@ fn cluster_fault(account: &str, region: &str, id: &str, endpoints: &str) -> Opti
     cluster.err().map(|fault| format!("{fault}."))
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn check_account_id(
-    new: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL's own arguments.
-    unsafe { accepts(new, |account| cluster_fault(account, "", "", "")) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_region(
-    new: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL's own arguments.
-    unsafe { accepts(new, |region| cluster_fault("", region, "", "")) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_cluster_id(
-    new: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL's own arguments.
-    unsafe { accepts(new, |id| cluster_fault("", "", id, "")) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_endpoints(
-    new: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL's own arguments.
-    unsafe { accepts(new, |endpoints| cluster_fault("", "", "", endpoints)) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_linked_clusters(
-    new: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    let fault = |list: &str| parse_linked(list).err().map(|fault| format!("{fault}."));
-    // SAFETY: PostgreSQL's own arguments.
-    unsafe { accepts(new, fault) }
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn check_exempt_roles(
-    new: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    let fault = |list: &str| {
-        let lines = hba::own_lines(&names(list), Path::new(""));
-        lines.err().map(|fault| format!("{fault}."))
+/// A check hook that asks `$fault`, a function of the new value.
+macro_rules! check_hook {
+    ($name:ident, $fault:expr) => {
+        #[pg_guard]
+        unsafe extern "C-unwind" fn $name(
+            new: *mut *mut c_char,
+            _extra: *mut *mut c_void,
+            _source: pg_sys::GucSource::Type,
+        ) -> bool {
+            // SAFETY: PostgreSQL's own arguments.
+            unsafe { accepts(new, $fault) }
+        }
     };
-    // SAFETY: PostgreSQL's own arguments.
-    unsafe { accepts(new, fault) }
 }
+
+check_hook!(check_account_id, |it| cluster_fault(it, "", "", ""));
+check_hook!(check_region, |it| cluster_fault("", it, "", ""));
+check_hook!(check_cluster_id, |it| cluster_fault("", "", it, ""));
+check_hook!(check_endpoints, |it| cluster_fault("", "", "", it));
+check_hook!(check_linked_clusters, |list| {
+    parse_linked(list).err().map(|fault| format!("{fault}."))
+});
+check_hook!(check_exempt_roles, |list| {
+    let lines = hba::own_lines(&names(list), Path::new(""));
+    lines.err().map(|fault| format!("{fault}."))
+});
 
 fn boolean(
     name: &'static CStr,

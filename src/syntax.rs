@@ -35,8 +35,8 @@
 //! the lexer's own struct is looked up on the stack (`lexer.c`): it tells the buffer, its length, and
 //! the byte. A caller without one is answered by the server's own function.
 //!
-//! **And the NUL that `DO` leaves where `aws` had a third letter?** It would end the text for
-//! whoever counts its characters, to say where an error is. The lexer's next word is `LANGUAGE`;
+//! **And the NUL that `DO` leaves where `aws` had a third letter?** It would end the text
+//! where the server counts its characters, to say where an error is. The lexer's next word is `LANGUAGE`;
 //! with that call it is overwritten by a blank.
 //!
 //! **If it does not work?** The table is tried at load with a sample; if the sample does not come
