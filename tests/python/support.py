@@ -46,6 +46,11 @@ def until(condition, what, seconds=20):
     return found
 
 
+def without(*prefixes):
+    """The environment, without the variables whose names begin with one of these."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+
+
 @functools.cache
 def for_anyone(program):
     """A copy of a program for another user to run: a checkout may lie in a home that is closed to others."""
@@ -172,6 +177,16 @@ class Server:
     @property
     def log(self):
         return (self.dir / "log").read_text(errors="replace")
+
+    def run(self, *arguments, env=None, input="", timeout=60, **options):
+        """Runs `dsql-iam` to its end, with the server's variables if no environment is given."""
+        return subprocess.run([self.command, *arguments], input=input, text=True, capture_output=True, timeout=timeout,
+                              env=os.environ | self.variables if env is None else env, **options)
+
+    def mappings(self, role):
+        """The ARNs that are mapped to a role, in order."""
+        return [arn for arn, in self.execute(
+            f"SELECT arn FROM sys.iam_pg_role_mappings WHERE pg_role_name = '{role}' ORDER BY arn")]
 
     def log_mark(self):
         return (self.dir / "log").stat().st_size

@@ -4,7 +4,6 @@ import csv
 import html
 import io
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ import xml.etree.ElementTree
 import psycopg
 import pytest
 
-from support import ACCOUNT, Key, REGION, access_key, account, assumed_role, policy, sign
+from support import ACCOUNT, Key, REGION, access_key, account, assumed_role, policy, sign, without
 
 ID = "abcdefghijklmnopqrstuvwxyz"
 CLUSTER = f"arn:aws:dsql:{REGION}:{ACCOUNT}:cluster/{ID}"
@@ -48,8 +47,7 @@ def test_the_mappings_of_another_server(server, role, tmp_path):
         printed = psql(server, *arguments, "--command", MAPPINGS + only)
         path = tmp_path / "mappings.txt"
         path.write_text(printed)
-        done = subprocess.run([server.command, "mappings", "--from", path, *creating],
-                              text=True, capture_output=True, timeout=60)
+        done = server.run("mappings", "--from", path, *creating)
         assert done.returncode == 0, (arguments, done.stderr)
         assert not creating or 'CREATE ROLE "access_reader" WITH LOGIN;' in done.stdout
         for arn, name in mapped():
@@ -67,8 +65,7 @@ def test_the_mappings_of_another_server(server, role, tmp_path):
 
 def test_a_mapping_that_cannot_be_told_is_an_error(server, tmp_path):
     printed = " arn | pg_role_name \n-----+---\n arn:aws:iam::012345678912:role/x | a | b\n"
-    done = subprocess.run([server.command, "mappings", "--from", "-"], input=printed,
-                          text=True, capture_output=True, timeout=60)
+    done = server.run("mappings", "--from", "-", input=printed)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "dsql-iam: standard input: line 3: it has 3 columns, and the header has 2: "
@@ -133,7 +130,7 @@ def store(folder, documents):
 @pytest.fixture
 def access(server, tmp_path):
     """Runs the command on `documents`, with the mappings MAPPED."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DSQL_")}
+    kept = without("DSQL_")
     (tmp_path / "mappings.csv").write_text(MAPPED)
 
     def run(*arguments, documents=documents(), mappings=True, command="access", **options):
@@ -142,8 +139,7 @@ def access(server, tmp_path):
             arguments = ["--mappings", tmp_path / "mappings.csv", *arguments]
         if command == "access":
             arguments = ["--cluster-arn", CLUSTER, *arguments]
-        return subprocess.run([server.command, command, "--iam-directory", folder, *arguments],
-                              text=True, capture_output=True, env=kept, timeout=120, **options)
+        return server.run(command, "--iam-directory", folder, *arguments, env=kept, timeout=120, **options)
 
     return run
 
@@ -336,9 +332,9 @@ def test_the_page_in_a_browser(page, tmp_path):
                 for row in rows if "hidden" not in row.partition(">")[0]]
 
     # Without JavaScript, with which alone the browser can print what it shows, all is there but the filter.
-    without = tmp_path / "without.html"
-    without.write_text(page.read_text().partition("<script>")[0])
-    dom = browse("--dump-dom", page=without)
+    bare = tmp_path / "without.html"
+    bare.write_text(page.read_text().partition("<script>")[0])
+    dom = browse("--dump-dom", page=bare)
     assert '<p id="filter" hidden="">' in dom
     assert len(shown(dom)) == 9
     cell = '<td class="allowed"><a href="#r5-0">allowed</a></td>'
@@ -379,9 +375,8 @@ def test_a_server_answers_as_the_command_does(server, role, tmp_path):
     server.execute(f"ALTER ROLE {locked} NOLOGIN")
     told = {(row[0], row[2]): row for row in server.execute("SELECT * FROM sys.iam_access")}
     printed = psql(server, "--csv", "--command", "SELECT * FROM sys.iam_pg_role_mappings")
-    done = subprocess.run(
-        [server.command, "access", "--json", "--iam-directory", server.iam, "--mappings", "-",
-         "--cluster-arn", server.cluster_arn], input=printed, text=True, capture_output=True, timeout=60)
+    done = server.run("access", "--json", "--iam-directory", server.iam, "--mappings", "-",
+                      "--cluster-arn", server.cluster_arn, input=printed)
     rows = cells(done)
     assert told.keys() == rows.keys()
     differing = {key for key, row in rows.items()

@@ -3,11 +3,10 @@
 import copy
 import json
 import os
-import subprocess
 
 import pytest
 
-from support import ACCOUNT, Key, REGION, access_key, account, assumed_role, on_a_terminal, policy
+from support import ACCOUNT, REGION, Key, access_key, account, assumed_role, on_a_terminal, policy, without
 
 ID = "abcdefghijklmnopqrstuvwxyz"
 CLUSTER = f"arn:aws:dsql:{REGION}:{ACCOUNT}:cluster/{ID}"
@@ -49,13 +48,11 @@ def directory(path, documents):
 @pytest.fixture
 def check(server, tmp_path):
     """Runs the command, on `documents` in a folder of this test's own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DSQL_")}
+    kept = without("DSQL_")
 
     def run(documents, *arguments, cluster=("--cluster-arn", CLUSTER)):
         folder = directory(tmp_path / "iam", documents)
-        done = subprocess.run(
-            [server.command, "check", "--iam-directory", folder, *cluster, *arguments],
-            text=True, capture_output=True, env=kept, timeout=60)
+        done = server.run("check", "--iam-directory", folder, *cluster, *arguments, env=kept)
         for secret in SECRETS:
             assert secret not in done.stdout + done.stderr
         return done
@@ -629,9 +626,7 @@ def test_no_directory(server, tmp_path):
     (tmp_path / "iam").write_text("")
     for name in "iam", "nowhere":
         for arguments in [], ["--json"]:
-            done = subprocess.run(
-                [server.command, "check", "--iam-directory", tmp_path / name, *arguments],
-                text=True, capture_output=True, timeout=60)
+            done = server.run("check", "--iam-directory", tmp_path / name, *arguments)
             assert (done.returncode, done.stderr) == (1, "")
             assert "could not read the IAM directory" in done.stdout
 
@@ -681,8 +676,7 @@ def test_ways_to_name_the_cluster(check):
 
 
 def test_the_directory_of_a_server_is_sound(server):
-    done = subprocess.run([server.command, "check", "--strict"], text=True, capture_output=True,
-                          env=os.environ | server.variables, timeout=60)
+    done = server.run("check", "--strict")
     assert (done.returncode, done.stderr) == (0, "")
     for profile in "admin", "example", "denied":
         key = server.key(profile)

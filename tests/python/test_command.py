@@ -9,16 +9,11 @@ import subprocess
 import psycopg
 import pytest
 
-from support import ACCOUNT, DENIED, EXAMPLE_ARN, Key, access_key, account, assumed_role, sign
-
-
-def run(server, *arguments, stdin=""):
-    return subprocess.run([server.command, *arguments], input=stdin, text=True,
-                          capture_output=True, env=os.environ | server.variables, timeout=60)
+from support import ACCOUNT, DENIED, EXAMPLE_ARN, Key, access_key, account, assumed_role, sign, without
 
 
 def explain(server, role, token, *more):
-    return run(server, "explain", "--role", role, *more, stdin=token + "\n")
+    return server.run("explain", "--role", role, *more, input=token + "\n")
 
 
 def test_explain_an_admission(server):
@@ -110,7 +105,7 @@ aws sts get-caller-identity --output json | dsql-iam explain --role reader --cal
         f"sts) cat <<'E'\n{json.dumps(CALLER)}\nE\n;;\nesac\n")
     (tools / "aws").chmod(0o755)
     (tools / "dsql-iam").symlink_to(server.command)
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("DSQL_")}
+    variables = without("DSQL_")
     done = subprocess.run(
         ["sh", "-c", lines], cwd=tmp_path, text=True, capture_output=True, timeout=60,
         env=variables | {"PATH": f"{tools}:{os.environ['PATH']}",
@@ -240,10 +235,9 @@ def vectors(server, tmp_path):
     variables.pop("DSQL_CLUSTER_ARN")
 
     def explained(action, *arguments):
-        return subprocess.run(
-            [server.command, "explain", "--iam-directory", tmp_path, "--role",
-             "admin" if action == "DbConnectAdmin" else "reader", *arguments],
-            input=vector(action) + "\n", text=True, capture_output=True, env=variables, timeout=60)
+        role = "admin" if action == "DbConnectAdmin" else "reader"
+        return server.run("explain", "--iam-directory", tmp_path, "--role", role, *arguments,
+                          input=vector(action) + "\n", env=variables)
 
     return explained
 
@@ -289,9 +283,9 @@ def test_explain_without_the_clusters_arn(server, vectors):
 
 
 def test_simulate_a_principal(server):
-    done = run(server, "simulate-principal-policy", "--policy-source-arn", EXAMPLE_ARN,
-               "--action-names", "dsql:DbConnect", "dsql:DbConnectAdmin",
-               "--resource-arns", server.cluster_arn)
+    done = server.run("simulate-principal-policy", "--policy-source-arn", EXAMPLE_ARN,
+                      "--action-names", "dsql:DbConnect", "dsql:DbConnectAdmin",
+                      "--resource-arns", server.cluster_arn)
     assert (done.returncode, done.stderr) == (0, "")
     results = json.loads(done.stdout)["EvaluationResults"]
     assert [(result["EvalActionName"], result["EvalDecision"]) for result in results] == [
@@ -299,8 +293,8 @@ def test_simulate_a_principal(server):
 
 
 def test_faults_are_named(server):
-    done = run(server, "simulate-principal-policy", "--action-names", "a:b",
-               "--policy-source-arn", f"arn:aws:iam::{ACCOUNT}:role/nobody")
+    done = server.run("simulate-principal-policy", "--action-names", "a:b",
+                      "--policy-source-arn", f"arn:aws:iam::{ACCOUNT}:role/nobody")
     assert done.returncode == 1
     assert done.stderr.startswith(
         f"dsql-iam: arn:aws:iam::{ACCOUNT}:role/nobody is in no document of ")
@@ -409,8 +403,8 @@ def test_the_readme_simulates_what_the_login_is_allowed(server):
     """For the same principal, action and cluster as the login above it."""
     readme = (pathlib.Path(os.environ["WORKSPACE"]) / "README.md").read_text()
     line = re.search(r"^dsql-iam (simulate-principal-policy .*)$", readme, re.MULTILINE)[1]
-    done = run(server, *(server.variables[word.strip('"$')] if word.startswith('"$') else word
-                         for word in line.split()))
+    done = server.run(*(server.variables[word.strip('"$')] if word.startswith('"$') else word
+                        for word in line.split()))
     assert (done.returncode, done.stderr) == (0, "")
     [result] = json.loads(done.stdout)["EvaluationResults"]
     assert result["EvalDecision"] == "allowed"
@@ -418,7 +412,7 @@ def test_the_readme_simulates_what_the_login_is_allowed(server):
 
 
 def test_the_help_groups_the_commands(server):
-    help = run(server, "--help").stdout
+    help = server.run("--help").stdout
     headings = re.findall(r"^(\S.*):$", help, re.MULTILINE)
     assert headings == ["Clients", "IAM documents", "Servers", "Other", "Options",
                         "Example, with the server of cargo xtask up"]
@@ -443,8 +437,7 @@ def test_a_profile_that_needs_the_network(server, tmp_path, profile):
     for command in (["token", "--hostname", "localhost"],
                     ["assume-role", "--role-arn", "arn:aws:iam::012345678912:role/r",
                      "--role-session-name", "s", "--iam-directory", tmp_path]):
-        done = subprocess.run([server.command, *command, "--profile", "fetched"], text=True,
-                              capture_output=True, timeout=60, env=os.environ | {"AWS_CONFIG_FILE": str(config)})
+        done = server.run(*command, "--profile", "fetched", env=os.environ | {"AWS_CONFIG_FILE": str(config)})
         assert (done.returncode, done.stdout) == (1, "")
         assert f"this profile's credentials {OVER_THE_NETWORK}" in done.stderr, done.stderr
         assert "cargo" not in done.stderr
@@ -457,8 +450,7 @@ def test_a_profile_that_needs_the_network(server, tmp_path, profile):
 def test_credentials_that_a_pod_would_fetch(server, tmp_path, variable):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {variable: "http://127.0.0.1/", "AWS_REGION": "us-east-1", "HOME": str(tmp_path)}
-    done = subprocess.run([server.command, "token", "--hostname", "localhost"], text=True, env=environment,
-                          capture_output=True, timeout=60)
+    done = server.run("token", "--hostname", "localhost", env=environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"dsql-iam: no AWS credentials found but those of {variable}, which {OVER_THE_NETWORK}\n")

@@ -20,9 +20,7 @@ CHECKS = ["library", "extension", "syntax", "hba", "tls", "cluster", "iam_direct
 
 
 def command(server, *arguments, **environment):
-    variables = os.environ | server.variables | environment
-    return subprocess.run([server.command, "doctor", *arguments], text=True, capture_output=True,
-                          stdin=subprocess.DEVNULL, env=variables, timeout=60)
+    return server.run("doctor", *arguments, env=os.environ | server.variables | environment)
 
 
 def in_order(names):
@@ -103,9 +101,7 @@ def test_colours_on_a_terminal_only(own):
 @pytest.mark.parametrize("name", ["doctor", "setup"])
 def test_a_certificate_that_is_not_trusted(own, server, name, tmp_path):
     def said(conninfo, **environment):
-        done = subprocess.run(
-            [own.command, name, conninfo], text=True, capture_output=True, stdin=subprocess.DEVNULL,
-            timeout=60, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)} | environment)
+        done = own.run(name, conninfo, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)} | environment)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("dsql-iam: the server could not be asked: ")
         return done.stderr

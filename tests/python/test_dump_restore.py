@@ -1,13 +1,12 @@
 """Mappings live through pg_dumpall and psql, into another server."""
 
-import os
 import re
 import subprocess
 
 import pytest
 
 from conftest import own_server
-from support import ACCOUNT, EXAMPLE_ARN
+from support import ACCOUNT, EXAMPLE_ARN, without
 from test_doctor import inside
 
 OTHER_ARN = f"arn:aws:iam::{ACCOUNT}:user/team/dba"
@@ -15,10 +14,9 @@ NAMES = ["dumped", 'dumped "too" é']
 
 
 def run(server, program, *arguments, **options):
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("PG")}
     done = subprocess.run(
         [server.bin / program, f"--dbname={server.conninfo} sslmode=disable", *arguments],
-        env=environment, capture_output=True, text=True, **options)
+        env=without("PG"), capture_output=True, text=True, **options)
     assert done.returncode == 0, done.stderr
     return done
 

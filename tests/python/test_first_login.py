@@ -6,14 +6,11 @@ import subprocess
 
 import pytest
 
-from support import ACCOUNT, Key, for_anyone, sign
+from support import ACCOUNT, Key, for_anyone, sign, without
 
 
 def run(server, *arguments):
-    variables = {name: value for name, value in os.environ.items()
-                 if not name.startswith(("PG", "AWS", "DSQL"))}
-    return subprocess.run([server.command, *arguments], text=True, capture_output=True, env=variables,
-                          stdin=subprocess.DEVNULL, timeout=60)
+    return server.run(*arguments, env=without("PG", "AWS", "DSQL"))
 
 
 def key_of(shell):

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 
 import pytest
 
@@ -162,8 +161,7 @@ def test_a_broken_document_is_named_and_changes_nothing(loaded, message):
 
 def test_the_command_loads_them_too(loaded):
     role, token = as_session()
-    done = subprocess.run(
-        [loaded.command, "explain", "--role", role, "--iam-directory", loaded.iam, "--cluster-arn",
-         loaded.cluster_arn], input=token, text=True, capture_output=True)
+    done = loaded.run("explain", "--role", role, "--iam-directory", loaded.iam, "--cluster-arn",
+                      loaded.cluster_arn, input=token)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "arn:aws:iam::012345678912:policy/connect-to-test" in done.stdout

@@ -1,9 +1,7 @@
 """`dsql-iam import`: users of a template and of a plan log in, with keys that were made up."""
 
 import json
-import os
 import pathlib
-import subprocess
 
 import psycopg
 import pytest
@@ -16,8 +14,7 @@ CLUSTER = "abcdefghijklmnopqrstuvwxyz"
 
 def run(server, *arguments):
     assert pathlib.Path(server.command).name == "dsql-iam"
-    done = subprocess.run([server.command, "import", *arguments], text=True, capture_output=True,
-                          env=os.environ | server.variables, timeout=60)
+    done = server.run("import", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -72,6 +69,5 @@ def test_a_plan_with_its_source(server, tmp_path):
     summary = run(server, "terraform", "--out", out, "--cluster-id", CLUSTER,
                   "--source", case / "source", case / "plan.json")
     assert "aws_iam_role_policy.dsql.policy: from its source" in summary
-    checked = subprocess.run([server.command, "check", "--iam-directory", out], text=True,
-                             capture_output=True, env=os.environ | server.variables, timeout=60)
+    checked = server.run("check", "--iam-directory", out)
     assert checked.returncode == 0, checked.stdout

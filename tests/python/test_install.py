@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from support import for_anyone, on_a_terminal
+from support import for_anyone, on_a_terminal, without
 
 WORKSPACE = pathlib.Path(os.environ["WORKSPACE"])
 CLUSTER = ("--account-id", "012345678912", "--region", "us-east-1")
@@ -22,8 +22,7 @@ def command(server):
 
 
 def run(command, *arguments, user=None, **environment):
-    variables = {name: value for name, value in os.environ.items()
-                 if not name.startswith(("PG", "AWS", "DSQL"))} | environment
+    variables = without("PG", "AWS", "DSQL") | environment
     switch = {}
     if user is not None:
         command = for_anyone(command)

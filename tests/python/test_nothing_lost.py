@@ -20,11 +20,6 @@ OTHER_ARN = f"arn:aws:iam::{ACCOUNT}:user/team/dba"
 REMOVE_ALL = "SELECT sys.iam_revoke(pg_role_name, arn) FROM sys.iam_pg_role_mappings"
 
 
-def mappings(server, role):
-    return [arn for arn, in server.execute(
-        f"SELECT arn FROM sys.iam_pg_role_mappings WHERE pg_role_name = '{role}' ORDER BY arn")]
-
-
 def assert_no_orphan(server):
     """The view joins the roles, so it would not show a label whose role is gone."""
     assert server.execute("SELECT * FROM pg_shseclabel WHERE provider LIKE 'dsql_iam:%' "
@@ -275,7 +270,7 @@ def test_one_waits_for_the_other(server, racing, first, second, race, end, level
         outcome.result(20)
         second.execute("COMMIT")
         exists = server.execute("SELECT 1 FROM pg_roles WHERE rolname = 'raced'") != []
-        assert (mappings(server, "raced") if exists else None) == expected
+        assert (server.mappings("raced") if exists else None) == expected
 
 
 def test_a_name_that_goes_to_a_mapped_role(server, racing, first, second):
@@ -299,7 +294,7 @@ def test_a_name_that_goes_to_a_mapped_role(server, racing, first, second):
                 # It knows from the start which roles are meant.
                 outcome.result(20)
                 assert server.execute("SELECT rolname FROM pg_roles WHERE rolname = 'raced_other'") == []
-            assert mappings(server, named) == [ARN]
+            assert server.mappings(named) == [ARN]
             third.execute(f"ALTER ROLE {named} RENAME TO raced")
         finally:
             third.execute(f"DROP ROLE IF EXISTS {waits_for}, raced_other")
@@ -314,7 +309,7 @@ def test_what_is_committed_counts_in_an_older_snapshot(server, racing, first, se
         second.execute(DROP)
     assert (raised.value.diag.sqlstate, raised.value.diag.message_primary) == DEPENDENT
     second.execute("ROLLBACK")
-    assert mappings(server, "raced") == [ARN]
+    assert server.mappings("raced") == [ARN]
 
 
 @pytest.mark.parametrize("race", RACES)
@@ -339,7 +334,7 @@ def test_a_role_that_takes_the_name_meanwhile(server, racing, first, second):
         first.execute(GRANT)
         first.execute("COMMIT")
     assert_error(outcome, "42704", 'role "raced" does not exist')
-    assert mappings(server, "raced") == [ARN]
+    assert server.mappings("raced") == [ARN]
     first.execute("BEGIN")
     first.execute(REVOKE)
     first.execute(DROP)
@@ -347,7 +342,7 @@ def test_a_role_that_takes_the_name_meanwhile(server, racing, first, second):
         first.execute("CREATE ROLE raced WITH LOGIN")
         first.execute("COMMIT")
     outcome.result(20)
-    assert mappings(server, "raced") == [OTHER_ARN]
+    assert server.mappings("raced") == [OTHER_ARN]
 
 
 def test_opposite_order_is_a_deadlock(server, role, racing, first, second):
@@ -370,8 +365,8 @@ def test_opposite_order_is_a_deadlock(server, role, racing, first, second):
     else:
         outcome.result(20)
         first.execute("COMMIT")
-    assert mappings(server, "raced") == ([ARN] if error else [])
-    assert mappings(server, "raced_too") == ([OTHER_ARN] if error else [])
+    assert server.mappings("raced") == ([ARN] if error else [])
+    assert server.mappings("raced_too") == ([OTHER_ARN] if error else [])
 
 
 def test_login_at_the_same_time(server, racing, first):

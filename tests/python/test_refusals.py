@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 
 import asyncpg
 import psycopg
@@ -269,9 +268,8 @@ def test_a_token_is_for_one_cluster_and_one_for_a_loopback_name_is_for_all(own, 
         signed = f"{host}   (the cluster's: {own.variables['DSQL_ENDPOINT']}"
         assert rows[0] == ("failed", reason)
         assert rows[1][0] == "signed" and rows[1][1].startswith(signed)
-        environment = own.variables | {"DSQL_LOOPBACK_ENDPOINTS": "off"}
-        done = subprocess.run([own.command, "explain", "--role", "admin"], input=token, text=True,
-                              capture_output=True, env=os.environ | environment, timeout=60)
+        environment = os.environ | own.variables | {"DSQL_LOOPBACK_ENDPOINTS": "off"}
+        done = own.run("explain", "--role", "admin", input=token, env=environment)
         assert done.returncode == 1 and f"host               FAILED: {reason}\n" in done.stdout
         with own.settings(dsql_iam__endpoints="'127.0.0.1'"):
             assert own.admits("admin", token) == (host == "127.0.0.1")
@@ -766,8 +764,7 @@ def test_an_identity_that_is_ambiguous_is_nobodys_a_unique_id_in_a_deny(own):
         statement = {"Effect": "Deny", "Principal": {"AWS": listed}, "Action": "dsql:*", "Resource": "*"}
         based = {"policy": json.dumps({"Version": "2012-10-17", "Statement": [statement]}), "policyVersion": "1"}
         with own.documents(a=user, k=access_key("tester", KEY), p=based):
-            checked = subprocess.run([own.command, "check"], text=True, capture_output=True, timeout=60,
-                                     env=os.environ | own.variables).stdout
+            checked = own.run("check").stdout
             assert (f"names the user with the id {listed}, and the documents do not have the UserId of " in checked) == (
                 unique_id is None), checked
             if expected is None:

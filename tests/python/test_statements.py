@@ -12,11 +12,6 @@ from support import ACCOUNT, EXAMPLE_ARN as ARN, Wire, fields_of, message
 OTHER_ARN = f"arn:aws:iam::{ACCOUNT}:user/team/dba"
 
 
-def mappings(server, role="stated"):
-    return [arn for arn, in server.execute(
-        f"SELECT arn FROM sys.iam_pg_role_mappings WHERE pg_role_name = '{role}' ORDER BY arn")]
-
-
 @pytest.fixture
 def stated(role):
     return role("stated")
@@ -107,7 +102,7 @@ def test_malformed(server, stated, admin, marked, near):
     where = marked.index("«") + 1
     text = f'syntax error at or near "{near}"' if near else "syntax error at end of input"
     assert_fails(admin, statement, "42601", text, at=where)
-    assert mappings(server) == []
+    assert server.mappings("stated") == []
     # As the extended protocol finds it: at Parse.
     if ";" not in statement:
         with pytest.raises(psycopg.errors.SyntaxError) as raised:
@@ -133,7 +128,7 @@ def test_position_as_asyncpg_sees_it(server, stated):
 def test_the_transaction_is_aborted_by_a_syntax_error(server, stated, admin):
     with pytest.raises(psycopg.errors.SyntaxError):
         admin.execute(f"AWS IAM GRANT stated TO '{ARN}'; AWS IAM GRANT stated TO arn")
-    assert mappings(server) == []
+    assert server.mappings("stated") == []
 
 
 # Statements that cannot be carried out
@@ -208,7 +203,7 @@ def test_custom_role_may_not(server, role, stated, admin):
             "42501", "permission denied to set a security label of dsql_iam")
         assert connection.execute("SELECT pg_role_name FROM sys.iam_pg_role_mappings WHERE "
                                   "pg_role_name LIKE 'stated%'").fetchall() == [(custom,)]
-    assert mappings(server) == []
+    assert server.mappings("stated") == []
 
 
 def test_read_only(server, stated, admin):
@@ -231,7 +226,7 @@ def test_drop_of_a_mapped_role(server, role, stated, admin):
         assert raised.value.diag.message_primary == text
         assert raised.value.diag.message_detail == (
             "IAM principals are mapped to it; sys.iam_pg_role_mappings lists them.")
-    assert mappings(server) == [ARN]
+    assert server.mappings("stated") == [ARN]
     server.execute("SELECT 'stated_free'::regrole")
     admin.execute(f"AWS IAM REVOKE stated FROM '{ARN}'")
     server.execute("DROP ROLE stated")
@@ -242,7 +237,7 @@ def test_rename_keeps_the_mapping(server, role, stated, admin):
     server.execute("DROP ROLE IF EXISTS stated_renamed")
     server.execute("ALTER ROLE stated RENAME TO stated_renamed")
     try:
-        assert mappings(server, "stated_renamed") == [ARN]
+        assert server.mappings("stated_renamed") == [ARN]
         server.connect("stated_renamed").close()
         assert server.refusal("stated", server.token("example")).sqlstate == "28000"
     finally:
@@ -265,11 +260,11 @@ def test_security_labels(server, stated):
                      "security labels of dsql_iam are for roles only")
         assert_fails(superuser, label(ARN, fine, "ROLE admin"), "0LP01",
                      "Cannot establish trust with role admin")
-        assert mappings(server) == []
+        assert server.mappings("stated") == []
         superuser.execute(label(ARN, fine))
-        assert mappings(server) == [ARN]
+        assert server.mappings("stated") == [ARN]
         superuser.execute(label(ARN, "NULL"))
-        assert mappings(server) == []
+        assert server.mappings("stated") == []
 
 
 def test_only_who_logs_in_as_admin_is_admin(server, stated, role):
@@ -316,17 +311,17 @@ def test_simple_protocol(server, stated):
         (kind, body), = query("AWS IAM GRANT stated TO 'x'")
         fields = fields_of(body)
         assert (kind, fields["severity"], fields["sqlstate"]) == (b"E", "ERROR", "22023")
-    assert mappings(server) == [ARN, OTHER_ARN]
+    assert server.mappings("stated") == [ARN, OTHER_ARN]
 
 
 def test_prepared_twice(server, stated, admin):
     for _ in range(3):
         done = admin.execute(f"AWS IAM GRANT stated TO '{ARN}'", prepare=True)
         assert done.statusmessage == "GRANT ROLE"
-        assert mappings(server) == [ARN]
+        assert server.mappings("stated") == [ARN]
         done = admin.execute(f"AWS IAM REVOKE stated FROM '{ARN}'", prepare=True)
         assert done.statusmessage == "REVOKE ROLE"
-        assert mappings(server) == []
+        assert server.mappings("stated") == []
 
 
 def test_asyncpg(server, stated):
@@ -341,7 +336,7 @@ def test_asyncpg(server, stated):
         finally:
             await connection.close()
     asyncio.run(run())
-    assert mappings(server) == [ARN]
+    assert server.mappings("stated") == [ARN]
 
 
 @pytest.mark.parametrize("statement", [
@@ -374,7 +369,7 @@ def test_asyncpg(server, stated):
 ], ids=lambda statement: statement[:60])
 def test_notation(server, stated, admin, statement):
     admin.execute(statement, prepare=False)
-    assert mappings(server) == [ARN]
+    assert server.mappings("stated") == [ARN]
 
 
 def test_strings_do_not_conform(server, stated, admin):
@@ -383,7 +378,7 @@ def test_strings_do_not_conform(server, stated, admin):
     admin.execute("SET standard_conforming_strings = off; SET escape_string_warning = off")
     arn = ARN.replace("role", "\\x72ole")
     admin.execute(f"AWS IAM GRANT stated TO '{arn}'")
-    assert mappings(server) == [ARN]
+    assert server.mappings("stated") == [ARN]
 
 
 def test_role_with_quotes_and_blanks(server, role, admin):
@@ -398,15 +393,15 @@ def test_transactions(server, stated, admin):
     admin.execute(f"AWS IAM GRANT stated TO '{ARN}'")
     own = admin.execute("SELECT arn FROM sys.iam_pg_role_mappings WHERE pg_role_name = 'stated'")
     assert own.fetchall() == [(ARN,)]
-    assert mappings(server) == []
+    assert server.mappings("stated") == []
     assert server.refusal("stated", server.token("example")).sqlstate == "28000"
     admin.execute("ROLLBACK")
-    assert mappings(server) == []
+    assert server.mappings("stated") == []
     admin.execute(f"BEGIN; AWS IAM GRANT stated TO '{ARN}'; SAVEPOINT s; "
                   f"AWS IAM GRANT stated TO '{OTHER_ARN}'; ROLLBACK TO s; COMMIT")
-    assert mappings(server) == [ARN]
+    assert server.mappings("stated") == [ARN]
     admin.execute(f"BEGIN; AWS IAM REVOKE stated FROM '{ARN}'; ROLLBACK")
-    assert mappings(server) == [ARN]
+    assert server.mappings("stated") == [ARN]
 
 
 def test_functions(server, stated, admin):
@@ -420,7 +415,7 @@ def test_functions(server, stated, admin):
     try:
         for _ in range(2):
             admin.execute("SELECT public.stated_map()")
-            assert mappings(server) == [OTHER_ARN]
+            assert server.mappings("stated") == [OTHER_ARN]
             admin.execute(f"AWS IAM REVOKE stated FROM '{OTHER_ARN}'")
     finally:
         admin.execute("DROP FUNCTION public.stated_map()")
@@ -429,9 +424,9 @@ def test_functions(server, stated, admin):
 def test_many_statements_in_one_string(server, stated, admin):
     arns = sorted(f"arn:aws:iam::{ACCOUNT}:role/r{number}" for number in range(300))
     admin.execute(";".join(f"AWS IAM GRANT stated TO '{arn}'" for arn in arns))
-    assert mappings(server) == arns
+    assert server.mappings("stated") == arns
     admin.execute(";".join(f"AWS IAM REVOKE stated FROM '{arn}'" for arn in arns))
-    assert mappings(server) == []
+    assert server.mappings("stated") == []
 
 
 def test_one_arn_for_several_roles(server, role, stated, admin):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 
 import pytest
 
@@ -27,9 +26,7 @@ def reader(iam, role):
 def key(iam):
     variables = os.environ | iam.variables | {
         "AWS_ACCESS_KEY_ID": ALICE.id, "AWS_SECRET_ACCESS_KEY": ALICE.secret}
-    done = subprocess.run(
-        [iam.command, "assume-role", "--role-arn", role_arn("delegating"), "--role-session-name",
-         "s1"], env=variables, text=True, capture_output=True, check=True, timeout=60)
+    done = iam.run("assume-role", "--role-arn", role_arn("delegating"), "--role-session-name", "s1", env=variables)
     return session_key(json.loads(done.stdout)["Credentials"])
 
 
@@ -138,9 +135,7 @@ def test_an_access_key_in_a_document_as_well_is_nobodys(iam, reader, key):
 
 
 def checked(server):
-    done = subprocess.run([server.command, "check", "--json", "--iam-directory", server.iam], text=True,
-                          capture_output=True, env=os.environ | server.variables, timeout=60)
-    return json.loads(done.stdout)
+    return json.loads(server.run("check", "--json", "--iam-directory", server.iam).stdout)
 
 
 def test_who_explains_and_checks_sees_it(iam, reader, key):
@@ -148,9 +143,7 @@ def test_who_explains_and_checks_sees_it(iam, reader, key):
     sessions = {session["access_key_id"]: session for session in checked(iam)["sessions"]}
     assert sessions[key.id]["arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/delegating/s1"
     assert sessions[key.id]["file"] == str(path.relative_to(iam.iam))
-    done = subprocess.run([iam.command, "explain", "--role", reader, "--json"], text=True,
-                          input=token(key), capture_output=True,
-                          env=os.environ | iam.variables, timeout=60)
+    done = iam.run("explain", "--role", reader, "--json", input=token(key))
     assert json.loads(done.stdout)["is_admitted"], done.stdout + done.stderr
     rows = iam.execute(f"SELECT check_name, outcome FROM sys.explain_token('{reader}', '{token(key)}')")
     assert ("mapping", "passed") in rows

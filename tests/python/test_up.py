@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from conftest import let_through
-from support import EXAMPLE_ARN, Key, Server, note_secrets, sign, until
+from support import EXAMPLE_ARN, Key, Server, note_secrets, sign, until, without
 from test_install import pg_config
 
 WORKSPACE = os.environ["WORKSPACE"]
@@ -24,14 +24,12 @@ PG_CONFIG = os.environ["PG_CONFIG"]
 
 def bare_environment():
     """The environment of somebody who has sourced nothing."""
-    return {name: value for name, value in os.environ.items()
-            if not name.startswith(("PG", "AWS", "DSQL"))}
+    return without("PG", "AWS", "DSQL")
 
 
 def fault(directory, *arguments):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     done = subprocess.run([os.environ["XTASK"], "up", "--detach", "--dir", directory, *arguments],
-                          cwd=os.environ["WORKSPACE"], env=environment, text=True, timeout=300,
+                          cwd=os.environ["WORKSPACE"], env=without("PG"), text=True, timeout=300,
                           capture_output=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 1, done.stdout
     return next(line.removeprefix("error: ") for line in done.stderr.splitlines()
