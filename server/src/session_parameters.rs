@@ -4,7 +4,7 @@
 //! 0A000, in the startup packet and in a statement.
 
 /// `ERRCODE_FEATURE_NOT_SUPPORTED`
-pub const NOT_SUPPORTED: &str = "0A000";
+pub(crate) const NOT_SUPPORTED: &str = "0A000";
 
 /// What a client may set, at its start, for its session, and for a transaction. `role` is apart: [`takes`].
 const SUPPORTED: [&str; 17] = [

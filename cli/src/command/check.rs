@@ -1,7 +1,6 @@
 //! `dsql-iam check`: the contents of a directory of IAM documents, its errors and its probable mistakes.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use clap::Args;
 use dsql_iam_core::Cluster;
@@ -9,7 +8,7 @@ use dsql_iam_core::check::{self, Finding, IdentityReport, Severity};
 use time::UtcDateTime;
 
 use super::Report;
-use crate::shared::cluster;
+use crate::shared::cluster::{self, ClusterArguments};
 use crate::shared::error::Error;
 
 /// The arguments of `dsql-iam check`.
@@ -22,17 +21,8 @@ An error keeps a server from loading the directory: then the exit status is 1. A
 that has no effect, or another one than it seems to have; the exit status is 0, or 1 with --strict. No
 secret is printed.")]
 pub struct Arguments {
-    /// The directory of the IAM documents
-    #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
-    iam_directory: PathBuf,
-
-    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID [default: the one that documents describe]
-    #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
-    cluster_arn: Option<String>,
-
-    /// The cluster's region, if it is not the one in its ARN
-    #[arg(long)]
-    region: Option<String>,
+    #[command(flatten)]
+    of: ClusterArguments,
 
     /// The cluster's account, instead of --cluster-arn
     #[arg(long, value_name = "ID", requires_all = ["region", "cluster_id"])]
@@ -56,18 +46,23 @@ pub struct Arguments {
 /// # Errors
 /// A sentence, if the cluster is none.
 pub fn run(arguments: &Arguments) -> Result<Report, Error> {
-    let region = arguments.region.as_deref();
+    let ClusterArguments {
+        iam_directory,
+        cluster_arn,
+        region,
+    } = &arguments.of;
+    let region = region.as_deref();
     let cluster = match (&arguments.account_id, &arguments.cluster_id, region) {
         (Some(account), Some(id), Some(region)) => {
             Some(Cluster::new(account, region, id, "").map_err(Error::of)?)
         }
-        _ => match &arguments.cluster_arn {
+        _ => match cluster_arn {
             Some(arn) => Some(cluster::with_arn(arn, region, "")?),
             None => None,
         },
     };
     let now = UtcDateTime::now();
-    let report = check::check(&arguments.iam_directory, cluster.as_ref(), now);
+    let report = check::check(iam_directory, cluster.as_ref(), now);
     let (errors, warnings) = report.counts();
     Ok(Report {
         is_well: errors == 0 && (warnings == 0 || !arguments.strict),

@@ -20,8 +20,9 @@ use time::{OffsetDateTime, UtcDateTime};
 
 use super::Report;
 use super::mappings::grant;
+use crate::shared::cluster::ClusterArguments;
 use crate::shared::error::Error;
-use crate::shared::{cluster, mappings};
+use crate::shared::mappings;
 
 /// The longest token, and a line break.
 const MAX_INPUT: u64 = 65_536 + 2;
@@ -69,18 +70,8 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<UtcDateTime>,
 
-    /// The directory of the IAM documents
-    #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
-    iam_directory: PathBuf,
-
-    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID [default: what the endpoint and the documents
-    /// tell]
-    #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
-    cluster_arn: Option<String>,
-
-    /// The cluster's region, if it is not the one in its ARN
-    #[arg(long)]
-    region: Option<String>,
+    #[command(flatten)]
+    of: ClusterArguments,
 
     /// Further host names that tokens may be signed for, separated by commas
     #[arg(long, value_name = "HOSTS", default_value = "")]
@@ -114,17 +105,13 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
         false => String::new(),
     };
     let token = token.trim_end_matches(['\r', '\n']);
-    let directory = &arguments.iam_directory;
+    let directory = &arguments.of.iam_directory;
     let mut identities = Identities::load(directory).map_err(Error::of)?;
     let stored = session_store::find(directory, &access_key_id(token)).map_err(Error::of)?;
     if let Some(session) = stored {
         identities.add_stored(session).map_err(Error::of)?;
     }
-    let (region, endpoints) = (arguments.region.as_deref(), &arguments.endpoint);
-    let cluster = match &arguments.cluster_arn {
-        Some(arn) => cluster::with_arn(arn, region, endpoints)?,
-        None => cluster::derived(region, endpoints, &identities)?,
-    };
+    let cluster = arguments.of.cluster(&arguments.endpoint, &identities)?;
     let cluster = cluster.with_linked(&arguments.linked).map_err(Error::of)?;
     let cluster = match arguments.loopback_endpoints {
         true => cluster.with_loopback_endpoints(),

@@ -1,8 +1,42 @@
 //! The cluster that is meant.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use dsql_iam_core::{Arn, Cluster, ID_LEN, Identities, id_and_region};
 
 use crate::shared::error::Error;
+
+/// The options for the documents and for the cluster that they are judged for.
+#[derive(Args)]
+pub struct ClusterArguments {
+    /// The directory of the IAM documents
+    #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
+    pub iam_directory: PathBuf,
+
+    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID [default: the one that the documents, or the endpoint,
+    /// tell]
+    #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
+    pub cluster_arn: Option<String>,
+
+    /// The cluster's region, if it is not the one in its ARN
+    #[arg(long)]
+    pub region: Option<String>,
+}
+
+impl ClusterArguments {
+    /// The cluster that is named, or else follows from its `endpoints` and the documents.
+    ///
+    /// # Errors
+    /// A sentence that names the part that does not fit, or is missing.
+    pub fn cluster(&self, endpoints: &str, identities: &Identities) -> Result<Cluster, Error> {
+        let region = self.region.as_deref();
+        match &self.cluster_arn {
+            Some(arn) => with_arn(arn, region, endpoints),
+            None => derived(region, endpoints, identities),
+        }
+    }
+}
 
 /// The cluster with this ARN, in `region` if that is another one than in the ARN, with further
 /// `endpoints` separated by commas.
@@ -21,7 +55,7 @@ pub fn with_arn(arn: &str, region: Option<&str>, endpoints: &str) -> Result<Clus
 ///
 /// # Errors
 /// A sentence that says what is missing.
-pub fn derived(
+fn derived(
     region: Option<&str>,
     endpoints: &str,
     identities: &Identities,

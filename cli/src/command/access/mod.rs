@@ -19,7 +19,7 @@ use time::UtcDateTime;
 
 use self::source::Sources;
 use super::{Report, explain};
-use crate::shared::cluster;
+use crate::shared::cluster::ClusterArguments;
 use crate::shared::error::Error;
 use crate::shared::mappings;
 use question::Question;
@@ -36,18 +36,8 @@ A role's row is what a session of it may that no session policy narrows, and a g
 the group alone. Access keys are not looked at, but for those of sessions. The exit status is 1 if an expectation
 is not met.")]
 pub struct Arguments {
-    /// The directory of the IAM documents
-    #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
-    iam_directory: PathBuf,
-
-    /// The cluster: arn:aws:dsql:REGION:ACCOUNT:cluster/ID [default: what the endpoint and the documents
-    /// tell]
-    #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
-    cluster_arn: Option<String>,
-
-    /// The cluster's region, if it is not the one in its ARN
-    #[arg(long)]
-    region: Option<String>,
+    #[command(flatten)]
+    of: ClusterArguments,
 
     /// The cluster's host name, ID.dsql.REGION.on.aws, instead of --cluster-arn
     #[arg(long, value_name = "HOST", default_value = "")]
@@ -96,12 +86,8 @@ pub struct Arguments {
 /// # Errors
 /// A sentence, if documents, mappings or expectations cannot be read, or a file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<Report, Error> {
-    let identities = load(&arguments.iam_directory)?;
-    let (region, endpoint) = (arguments.region.as_deref(), &arguments.endpoint);
-    let cluster = match &arguments.cluster_arn {
-        Some(arn) => cluster::with_arn(arn, region, endpoint)?,
-        None => cluster::derived(region, endpoint, &identities)?,
-    };
+    let identities = load(&arguments.of.iam_directory)?;
+    let cluster = arguments.of.cluster(&arguments.endpoint, &identities)?;
     let mappings = arguments.mappings.as_deref().map(mappings::from_file);
     let mappings = mappings.transpose()?;
     let question = Question {
@@ -127,7 +113,11 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     if let Some(path) = &arguments.html {
         write(
             path,
-            &html::html(&survey, &question, &Sources::read(&arguments.iam_directory)),
+            &html::html(
+                &survey,
+                &question,
+                &Sources::read(&arguments.of.iam_directory),
+            ),
         )?;
         let summary = table::summary(&survey);
         return Ok(format!("{summary}: written to {}", path.display()).into());
