@@ -14,7 +14,7 @@ use crate::credentials::is_same_secret;
 use crate::denial::Denial;
 use crate::explain::{CheckOutcome, Explanation, signed};
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
-use crate::login::{action_for, claims, decide, is_of, shown};
+use crate::login::{action_for, claims, decide, is_of, redacted_key_id};
 use crate::request_context::LoginEnvironment;
 use crate::sigv4::token::{Malformed, Token, with_a_signature};
 use crate::time::format_amz_date;
@@ -435,7 +435,7 @@ fn id_of<'t>(who: &Who<'_>, token: &'t Token<'_>) -> &'t str {
     let id = &token.credential.access_key_id;
     match who.key {
         Some(_) => id,
-        None => shown(id),
+        None => redacted_key_id(id),
     }
 }
 

@@ -60,7 +60,7 @@ macro_rules! objects_only {
 ///
 /// # Errors
 /// If it is null, or not what it has to be.
-pub fn given<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+pub fn not_null<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,

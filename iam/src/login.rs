@@ -288,7 +288,7 @@ fn check_time(token: &Token<'_>, now: UtcDateTime) -> Result<(), Denial> {
 
 /// An unknown access key id as it may be written into a log: not at all if it could be a secret
 /// access key that was put in the wrong place.
-pub(crate) fn shown(id: &str) -> &str {
+pub(crate) fn redacted_key_id(id: &str) -> &str {
     let looks_like_an_id = (16..=128).contains(&id.len())
         && id
             .bytes()
@@ -329,7 +329,9 @@ fn authenticate<'i>(
 fn denial(fault: Fault, access_key_id: &str) -> Denial {
     let access_key = access_key_id.to_owned();
     match fault {
-        Fault::UnknownAccessKey => Denial::UnknownAccessKey(shown(access_key_id).to_owned()),
+        Fault::UnknownAccessKey => {
+            Denial::UnknownAccessKey(redacted_key_id(access_key_id).to_owned())
+        }
         Fault::Inactive => Denial::InactiveAccessKey(access_key),
         Fault::WrongSessionToken => Denial::WrongSessionToken(access_key),
         Fault::SessionOver { ended } => Denial::SessionOver {
@@ -427,13 +429,19 @@ pub(crate) fn decide<'i>(
 
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::redacted_key_id;
 
     #[test]
     fn a_secret_in_the_place_of_an_id_is_not_shown() {
-        assert_eq!(shown("AKIAIOSFODNN7EXAMPLE"), "AKIAIOSFODNN7EXAMPLE");
+        assert_eq!(
+            redacted_key_id("AKIAIOSFODNN7EXAMPLE"),
+            "AKIAIOSFODNN7EXAMPLE"
+        );
         for text in ["wJalrXUtnFEMIXK7MDENGXbPxRfiCYEXAMPLEKEY", "AKIA", ""] {
-            assert_eq!(shown(text), "(which does not look like an access key id)");
+            assert_eq!(
+                redacted_key_id(text),
+                "(which does not look like an access key id)"
+            );
         }
     }
 }

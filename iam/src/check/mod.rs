@@ -23,7 +23,7 @@ use crate::cluster::Cluster;
 use crate::directory::{LoadError, OtherEntry, survey};
 use crate::documents::{self, Document};
 use crate::identity::{AccessKey, Identities, Owner, Principal};
-use crate::login::shown;
+use crate::login::redacted_key_id;
 use crate::policy::Policy;
 use crate::session_store;
 use crate::time::rfc3339;
@@ -79,8 +79,10 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
     checker.superseded();
     let (errors, _) = checker.report.counts();
     if errors == 0 {
-        checker.references();
-        checker.statements();
+        // All documents are in: from here on only findings are added.
+        let all = std::mem::take(&mut checker.all);
+        checker.references(&all);
+        checker.statements(&all);
     } else {
         checker.report.not_checked.push(
             "what refers to other documents, and what the statements say: mend the errors first"
@@ -302,7 +304,7 @@ impl Checker {
                 match &key.owner {
                     Owner::User { name, .. } => (
                         "create-access-key",
-                        format!("access key {} of user {name}", shown(id)),
+                        format!("access key {} of user {name}", redacted_key_id(id)),
                     ),
                     Owner::Session(session) => ("assume-role", format!("session {}", session.arn)),
                 }
@@ -395,7 +397,7 @@ impl Checker {
             let file = self.file_of(id);
             match &key.owner {
                 Owner::User { name, .. } => self.report.access_keys.push(KeyReport {
-                    id: shown(id).to_owned(),
+                    id: redacted_key_id(id).to_owned(),
                     file,
                     user: name.clone(),
                     is_active: key.is_active,
@@ -407,7 +409,7 @@ impl Checker {
                     self.report.sessions.push(SessionReport {
                         arn: session.arn.clone(),
                         file,
-                        access_key_id: shown(id).to_owned(),
+                        access_key_id: redacted_key_id(id).to_owned(),
                         expiration: key.expiration.map_or_else(String::new, rfc3339),
                         is_over: self.is_over(key),
                     });

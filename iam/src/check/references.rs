@@ -5,7 +5,7 @@ use super::{Checker, Place, Severity, is_user, keys_name, provider_name};
 use crate::arn::{IamArn, SessionArn, account_of};
 use crate::cluster::Cluster;
 use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
-use crate::login::shown;
+use crate::login::redacted_key_id;
 use crate::policy::Policy;
 use crate::time::rfc3339;
 
@@ -13,8 +13,7 @@ use crate::time::rfc3339;
 const IDENTITY_CENTER: &str = ":role/aws-reserved/sso.amazonaws.com/";
 
 impl Checker {
-    pub(super) fn references(&mut self) {
-        let all = std::mem::take(&mut self.all);
+    pub(super) fn references(&mut self, all: &Identities) {
         if all.principals.is_empty() && all.access_keys.is_empty() {
             self.warn(
                 Place::default(),
@@ -23,11 +22,11 @@ impl Checker {
                 "aws iam get-account-authorization-details > account.json".into(),
             );
         }
-        let trusting = Trust::of(&all, self.now);
+        let trusting = Trust::of(all, self.now);
         for principal in all.principals.values() {
-            self.attachments(&all, &principal.arn, &principal.attached);
+            self.attachments(all, &principal.arn, &principal.attached);
             if let Some(boundary) = &principal.boundary {
-                self.attachments(&all, &principal.arn, std::slice::from_ref(boundary));
+                self.attachments(all, &principal.arn, std::slice::from_ref(boundary));
             }
             let account = account_of(&principal.arn);
             for name in &principal.groups {
@@ -41,22 +40,21 @@ impl Checker {
                 }
             }
             if !is_user(principal) {
-                self.role(&all, principal, &trusting);
+                self.role(all, principal, &trusting);
             }
         }
         for group in all.groups.values() {
-            self.attachments(&all, &group.arn, &group.attached);
+            self.attachments(all, &group.arn, &group.attached);
         }
         for (id, key) in &all.access_keys {
             match &key.owner {
                 Owner::User { name, account } => {
-                    self.access_key(&all, id, key, (account.as_deref(), name));
+                    self.access_key(all, id, key, (account.as_deref(), name));
                 }
-                Owner::Session(session) => self.session(&all, id, key, session),
+                Owner::Session(session) => self.session(all, id, key, session),
             }
         }
-        self.identity_providers(&all);
-        self.all = all;
+        self.identity_providers(all);
     }
 
     /// A provider begins sessions if its account and its keys are known.
@@ -161,7 +159,7 @@ impl Checker {
         let file = self.file_of(id);
         let place = || Place {
             file: Some(&file),
-            subject: Some(format!("access key {}", shown(id))),
+            subject: Some(format!("access key {}", redacted_key_id(id))),
         };
         let account = self.cluster.as_ref().map_or("", Cluster::account);
         let account = account.to_owned();

@@ -4,16 +4,17 @@ use super::lint::LoginFacts;
 use super::{CLUSTER_POLICY, Checker, Place, is_user};
 use crate::arn::is_aws_managed;
 use crate::cluster::Cluster;
+use crate::identity::Identities;
 use crate::identity::Owner;
 use crate::policy::Policy;
 use crate::request_context::possible_keys;
 
 impl Checker {
-    pub(super) fn statements(&mut self) {
-        let (keys, lists) = possible_keys(&self.all, self.cluster.as_ref());
+    pub(super) fn statements(&mut self, all: &Identities) {
+        let (keys, lists) = possible_keys(all, self.cluster.as_ref());
         let mut clusters: Vec<String> = self.cluster.iter().map(Cluster::arn).collect();
         let own = clusters.first().map(String::as_str);
-        let others = self.all.cluster_arns().filter(|arn| Some(*arn) != own);
+        let others = all.cluster_arns().filter(|arn| Some(*arn) != own);
         let mut others: Vec<String> = others.map(str::to_owned).collect();
         others.sort();
         clusters.extend(others);
@@ -24,7 +25,7 @@ impl Checker {
                     .into(),
             );
         }
-        let nameless = self.all.principals.values();
+        let nameless = all.principals.values();
         let nameless = nameless.filter(|principal| principal.unique_id.is_none());
         let (users, roles): (Vec<_>, Vec<_>) = nameless.partition(|principal| is_user(principal));
         let facts = LoginFacts {
@@ -34,7 +35,6 @@ impl Checker {
             without_id: (users.len(), roles.len()),
             now: self.now,
         };
-        let all = std::mem::take(&mut self.all);
         for principal in all.principals.values() {
             for inline in &principal.inline {
                 let name = format!("{}, policy {}", principal.arn, inline.name);
@@ -69,7 +69,6 @@ impl Checker {
                 self.policy(id, &name, policy, &facts);
             }
         }
-        self.all = all;
     }
 
     fn policy(&mut self, brought_as: &str, name: &str, policy: &Policy, facts: &LoginFacts) {

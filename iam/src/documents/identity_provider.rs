@@ -7,7 +7,7 @@ use super::document::Document;
 use super::error::{BadDocument, KeyFault, MAX_CLIENT_IDS, MAX_KEYS};
 use crate::arn::is_account_id;
 use crate::identity_provider::{Algorithm, KeySet, OidcProvider, PublicKey, VerificationKey};
-use crate::json::given;
+use crate::json::not_null;
 use crate::objects_only;
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
@@ -25,7 +25,7 @@ pub(super) struct GetOidcProvider {
     #[serde(rename = "ClientIDList")]
     client_ids: Vec<String>,
     /// Not AWS's: where the documents are of several accounts.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     account_id: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct GetOidcProvider {
 #[serde(remote = "Self")]
 pub(super) struct RawKeySet {
     /// Not the provider's.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     issuer: Option<String>,
     keys: Vec<RawKey>,
 }
@@ -44,23 +44,23 @@ pub(super) struct RawKeySet {
 #[serde(remote = "Self")]
 struct RawKey {
     kty: String,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     kid: Option<String>,
-    #[serde(default, rename = "use", deserialize_with = "given")]
+    #[serde(default, rename = "use", deserialize_with = "not_null")]
     purpose: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     key_ops: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     alg: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     n: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     e: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     crv: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     x: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     y: Option<String>,
     /// The secret of a private key.
     d: Option<IgnoredAny>,

@@ -1,6 +1,6 @@
 //! The shapes of the JSON that AWS's command line prints.
 
-use crate::json::{Entries, given};
+use crate::json::{Entries, not_null};
 use crate::objects_only;
 use crate::policy::{Kind, Policy};
 use serde::Deserialize;
@@ -43,7 +43,7 @@ impl AccountDetails {
 pub(super) struct UserDetail {
     pub(super) user_name: String,
     pub(super) arn: String,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) user_id: Option<String>,
     #[serde(default)]
     pub(super) tags: Vec<RawTag>,
@@ -53,7 +53,7 @@ pub(super) struct UserDetail {
     pub(super) group_list: Vec<String>,
     #[serde(default)]
     pub(super) attached_managed_policies: Vec<AttachedPolicy>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) permissions_boundary: Option<Boundary>,
 }
 
@@ -73,12 +73,12 @@ pub(super) struct GroupDetail {
 pub(super) struct RoleDetail {
     pub(super) role_name: String,
     pub(super) arn: String,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) assume_role_policy_document: Option<TrustPolicy>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) role_id: Option<String>,
     /// Printed by `aws iam get-role` alone.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) max_session_duration: Option<u32>,
     #[serde(default)]
     pub(super) tags: Vec<RawTag>,
@@ -86,7 +86,7 @@ pub(super) struct RoleDetail {
     pub(super) role_policy_list: Vec<RawInlinePolicy>,
     #[serde(default)]
     pub(super) attached_managed_policies: Vec<AttachedPolicy>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) permissions_boundary: Option<Boundary>,
 }
 
@@ -137,7 +137,7 @@ pub(super) struct Boundary {
 #[serde(remote = "Self", rename_all = "PascalCase")]
 pub(super) struct ManagedPolicy {
     pub(super) arn: String,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) policy_name: Option<String>,
     pub(super) default_version_id: String,
     pub(super) policy_version_list: Vec<PolicyVersion>,
@@ -161,7 +161,7 @@ pub(super) struct CreatedKey {
 pub(super) struct CreatedKeyBody {
     pub(super) user_name: String,
     /// Not AWS's: for a user whose name several accounts have.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) account_id: Option<String>,
     pub(super) access_key_id: String,
     pub(super) status: String,
@@ -175,11 +175,11 @@ pub(super) struct CreatedKeyBody {
 pub(super) struct AssumedRole {
     pub(super) credentials: SessionCredentials,
     pub(super) assumed_role_user: AssumedRoleUser,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) packed_policy_size: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) source_identity: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) request: Option<AssumeRoleRequest>,
 }
 
@@ -190,17 +190,17 @@ pub(super) struct AssumedRole {
 pub(super) struct AssumeRoleRequest {
     pub(super) role_arn: String,
     pub(super) role_session_name: String,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) policy: Option<Policy>,
     #[serde(default)]
     pub(super) policy_arns: Vec<SessionPolicyArn>,
     #[serde(default)]
     pub(super) tags: Vec<RawTag>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) duration_seconds: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) serial_number: Option<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) source_identity: Option<String>,
     #[serde(default)]
     pub(super) transitive_tag_keys: Vec<String>,
@@ -231,7 +231,7 @@ pub(super) struct SessionCredentials {
 #[serde(remote = "Self", rename_all = "PascalCase")]
 pub(super) struct AssumedRoleUser {
     pub(super) arn: String,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) assumed_role_id: Option<String>,
 }
 
@@ -291,36 +291,36 @@ pub(super) struct ContextEntry {
 #[derive(Deserialize)]
 #[serde(remote = "Self", rename_all = "PascalCase")]
 pub(super) struct Shape {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) user_detail_list: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) role_detail_list: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) access_key: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) assumed_role_user: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) context_entries: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "given", rename = "Policy")]
+    #[serde(default, deserialize_with = "not_null", rename = "Policy")]
     pub(super) organizations_policy: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "given", rename = "policy")]
+    #[serde(default, deserialize_with = "not_null", rename = "policy")]
     pub(super) cluster_policy: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "given", rename = "identifier")]
+    #[serde(default, deserialize_with = "not_null", rename = "identifier")]
     pub(super) cluster_identifier: Option<IgnoredAny>,
     /// `aws iam get-open-id-connect-provider`
-    #[serde(default, deserialize_with = "given", rename = "ClientIDList")]
+    #[serde(default, deserialize_with = "not_null", rename = "ClientIDList")]
     pub(super) client_ids: Option<IgnoredAny>,
     /// What an identity provider's `jwks_uri` gives.
-    #[serde(default, deserialize_with = "given", rename = "keys")]
+    #[serde(default, deserialize_with = "not_null", rename = "keys")]
     pub(super) keys: Option<IgnoredAny>,
     /// `aws sts get-session-token`, `get-federation-token`, and the AWS CLI's cache.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) credentials: Option<IgnoredAny>,
     /// `aws sso get-role-credentials`
-    #[serde(default, deserialize_with = "given", rename = "roleCredentials")]
+    #[serde(default, deserialize_with = "not_null", rename = "roleCredentials")]
     pub(super) role_credentials: Option<IgnoredAny>,
     /// `aws configure export-credentials`, and what containers and instances are given.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub(super) access_key_id: Option<IgnoredAny>,
 }
 

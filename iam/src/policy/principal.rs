@@ -6,7 +6,7 @@
 use super::effect::Effect;
 use super::variable::refuse_template_variable;
 use crate::arn::{Arn, SessionArn, account_of, is_account_id, is_unique_id};
-use crate::json::{OneOrMany, Text, given};
+use crate::json::{OneOrMany, Text, not_null};
 use serde::de::{self, Deserialize, Deserializer};
 
 /// Who makes a request: a user or a role session.
@@ -190,13 +190,13 @@ pub(crate) struct RawPrincipals(pub(crate) Vec<Listed>);
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ByKind {
-    #[serde(default, rename = "AWS", deserialize_with = "given")]
+    #[serde(default, rename = "AWS", deserialize_with = "not_null")]
     aws: Option<OneOrMany<Text>>,
-    #[serde(default, rename = "Service", deserialize_with = "given")]
+    #[serde(default, rename = "Service", deserialize_with = "not_null")]
     service: Option<OneOrMany<Text>>,
-    #[serde(default, rename = "Federated", deserialize_with = "given")]
+    #[serde(default, rename = "Federated", deserialize_with = "not_null")]
     federated: Option<OneOrMany<Text>>,
-    #[serde(default, rename = "CanonicalUser", deserialize_with = "given")]
+    #[serde(default, rename = "CanonicalUser", deserialize_with = "not_null")]
     canonical_user: Option<OneOrMany<Text>>,
 }
 

@@ -6,7 +6,7 @@ use super::pattern::{ARN_COLONS, is_anything, tokens};
 use super::principal::{Principals, RawPrincipals};
 use super::variable::{Template, refuse_template_variable};
 use super::{ActionPattern, Effect, Elements, Kind, Policy, Statement};
-use crate::json::{self, Entries, OneOrMany, Scalar, Text, given};
+use crate::json::{self, Entries, OneOrMany, Scalar, Text, not_null};
 use crate::objects_only;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -21,9 +21,9 @@ const MAX_CONDITIONS: usize = 64 * 1024;
 #[derive(Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 struct RawPolicy {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     version: Option<String>,
-    #[serde(default, rename = "Id", deserialize_with = "given")]
+    #[serde(default, rename = "Id", deserialize_with = "not_null")]
     _id: Option<String>,
     statement: OneOrMany<RawStatement>,
 }
@@ -31,22 +31,22 @@ struct RawPolicy {
 #[derive(Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 struct RawStatement {
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     sid: Option<String>,
     effect: Effect,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     principal: Option<RawPrincipals>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     not_principal: Option<RawPrincipals>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     action: Option<OneOrMany<Text>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     not_action: Option<OneOrMany<Text>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     resource: Option<OneOrMany<Text>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     not_resource: Option<OneOrMany<Text>>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     condition: Option<Entries<Entries<OneOrMany<Scalar>>>>,
 }
 

@@ -66,7 +66,11 @@ pub(super) fn other_logins(facts: &Facts, library: Option<&Library>) -> Vec<Find
         return vec![bad(CHECK, Status::Unknown, found, "first mend: library")];
     }
     let warning = |found: String, remedy: String| bad(CHECK, Status::Warning, found, remedy);
-    let lines: Vec<HbaLine> = facts.hba_lines.iter().flat_map(HbaLine::halves).collect();
+    let lines: Vec<HbaLine> = facts
+        .hba_lines
+        .iter()
+        .flat_map(HbaLine::apart_from_replication)
+        .collect();
     let mut findings = vec![fine(CHECK, as_they_should_be(facts, &lines))];
     let exempt = facts.setting("dsql_iam.exempt_roles").trim();
     if !exempt.is_empty() {
@@ -88,7 +92,7 @@ pub(super) fn other_logins(facts: &Facts, library: Option<&Library>) -> Vec<Find
     let mut doors: Vec<(Mend, Vec<String>, Vec<Place>)> = Vec::new();
     for line in &lines {
         let place = place(facts, library, line);
-        let Some((mend, found)) = door(facts, line, &place) else {
+        let Some((mend, found)) = login_without_token(facts, line, &place) else {
             continue;
         };
         match doors.iter_mut().find(|(other, ..)| *other == mend) {
@@ -206,10 +210,10 @@ pub(super) fn place(facts: &Facts, library: Option<&Library>, line: &HbaLine) ->
     }
 }
 
-/// Who gets in by a line of the hba file without a token, and what shuts that way; `place` is where the line
+/// Who logs in by a line of the hba file without a token, and how to prevent it; `place` is where the line
 /// stands. `None` if nobody does, or only those that should: superusers over Unix sockets, and by `peer` the
 /// users of the machine as the role of their name.
-fn door(facts: &Facts, line: &HbaLine, place: &Place) -> Option<(Mend, String)> {
+fn login_without_token(facts: &Facts, line: &HbaLine, place: &Place) -> Option<(Mend, String)> {
     // Over TCP the library stands behind trust: it asks for a token, and lets nobody replicate.
     if line.method() == "reject" || !line.is_local() && line.method() == "trust" {
         return None;
@@ -275,7 +279,7 @@ impl HbaLine {
     }
 
     /// The line for replication and the line for databases, where one is for both.
-    fn halves(&self) -> Vec<Self> {
+    fn apart_from_replication(&self) -> Vec<Self> {
         let databases = self.databases.clone().unwrap_or_default();
         let (replication, others): (Vec<_>, Vec<_>) = databases
             .into_iter()

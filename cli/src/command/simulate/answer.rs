@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use dsql_iam_core::{Decision, DecisionKind, Matched, PolicyType, Source, resource_template};
 use serde_json::{Value, json};
 
-use super::given::Given;
+use super::given::InputPolicies;
 
 /// The kinds of policies that `EvalDecisionDetails` tells of, by names of our own: AWS documents
 /// none.
@@ -52,7 +52,7 @@ impl Outcome {
         decision: &Decision<'_>,
         missing: Vec<String>,
         is_cross_account: bool,
-        given: &Given,
+        given: &InputPolicies,
     ) -> Self {
         let allows = |policy_type| {
             decision
@@ -194,7 +194,7 @@ fn details_of(details: &BTreeMap<&'static str, DecisionKind>) -> Value {
 }
 
 /// One member of `MatchedStatements`.
-fn statement(statement: &Matched<'_>, given: &Given) -> Value {
+fn statement(statement: &Matched<'_>, given: &InputPolicies) -> Value {
     let (id, position) = match statement.source {
         Source::Inline { name, .. } => (name, None),
         // The policy's name, as AWS has it.

@@ -8,12 +8,12 @@ use super::error::{Error, error};
 /// A user, a session of a role, or a group, which asks for nothing outside of simulations; nobody, if
 /// policies alone are simulated.
 #[derive(Debug, Default, PartialEq)]
-pub struct Asker {
+pub struct SimulatedCaller {
     arn: String,
     role_arn: Option<String>,
 }
 
-impl Asker {
+impl SimulatedCaller {
     /// Of the ARN of a user, of a group, of a role or of a role session. The session's role has the path that it
     /// has in the documents, or in the ARN of the policies' `source`.
     pub fn named(
@@ -137,7 +137,7 @@ mod tests {
                 Some("arn:aws:iam::012345678912:role/App"),
             ),
         ] {
-            let asker = Asker::named(arn, None, source).unwrap();
+            let asker = SimulatedCaller::named(arn, None, source).unwrap();
             let caller = asker.caller(None);
             assert_eq!((caller.arn, caller.role_arn), (expected, role_arn), "{arn}");
         }
@@ -152,7 +152,9 @@ mod tests {
             "arn:aws:sts::012345678912:federated-user/alice",
             "arn:aws:iam::012345678912:user/*",
         ] {
-            let fault = Asker::named(arn, None, None).unwrap_err().to_string();
+            let fault = SimulatedCaller::named(arn, None, None)
+                .unwrap_err()
+                .to_string();
             assert_eq!(
                 fault,
                 format!(

@@ -21,7 +21,7 @@ struct GivenPolicy {
 }
 
 /// The policies that were given, by kind.
-pub struct Given {
+pub struct InputPolicies {
     identity: Vec<GivenPolicy>,
     boundary: Vec<GivenPolicy>,
     session: Option<Vec<GivenPolicy>>,
@@ -33,7 +33,7 @@ pub struct Given {
     trust: Option<GivenPolicy>,
 }
 
-impl Given {
+impl InputPolicies {
     /// Reads the policies of the input.
     ///
     /// # Errors

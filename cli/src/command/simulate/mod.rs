@@ -29,10 +29,10 @@ use serde_json::{Value, json};
 use super::Report;
 
 use answer::Outcome;
-use caller::{Asker, is_group};
+use caller::{SimulatedCaller, is_group};
 use error::{Error, error};
 use exclusion::Exclusions;
-use given::Given;
+use given::InputPolicies;
 use options::{Input, Options};
 
 /// The arguments of `dsql-iam simulate-custom-policy`.
@@ -115,10 +115,10 @@ fn custom(arguments: Custom) -> Result<Value, Error> {
     if input.policy_input_list.is_empty() {
         return Err(error("--policy-input-list is needed"));
     }
-    let given = Given::read(&input)?;
+    let given = InputPolicies::read(&input)?;
     let asker = match &input.caller_arn {
-        Some(arn) => Asker::named(arn, None, None)?,
-        None => Asker::default(),
+        Some(arn) => SimulatedCaller::named(arn, None, None)?,
+        None => SimulatedCaller::default(),
     };
     let simulation = Simulation {
         policies: given.policies(),
@@ -172,7 +172,7 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
         why => error(format!("{source}: {why:?}")),
     })?;
     exclusions.apply(&mut policies);
-    let given = Given::read(&input)?;
+    let given = InputPolicies::read(&input)?;
     let more = given.policies();
     policies.identity.extend(more.identity);
     if more.boundary.is_some() {
@@ -180,7 +180,7 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
     }
     policies.session = more.session;
     let arn = input.caller_arn.as_deref().unwrap_or(source);
-    let asker = Asker::named(arn, Some(&identities), Some(source))?;
+    let asker = SimulatedCaller::named(arn, Some(&identities), Some(source))?;
     let simulation = Simulation {
         policies,
         input: &input,
@@ -201,8 +201,8 @@ struct Simulation<'s> {
     /// Those of the policies that are not the resource's.
     policies: Policies<'s>,
     input: &'s Input,
-    given: &'s Given,
-    asker: &'s Asker,
+    given: &'s InputPolicies,
+    asker: &'s SimulatedCaller,
     identities: Option<&'s Identities>,
 }
 

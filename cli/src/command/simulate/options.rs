@@ -1,7 +1,7 @@
 //! What is to be simulated: the options, or `--cli-input-json`.
 
 use clap::Args;
-use dsql_iam_core::json::{self, given};
+use dsql_iam_core::json::{self, not_null};
 use dsql_iam_core::policy::check_context_entry;
 use dsql_iam_core::{Arn, objects_only};
 use serde::Deserialize;
@@ -105,30 +105,30 @@ struct Ignored {
     default
 )]
 pub struct Input {
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "not_null")]
     pub policy_source_arn: Option<String>,
     pub policy_input_list: Vec<String>,
     pub permissions_boundary_policy_input_list: Vec<String>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "not_null")]
     pub session_policy_input_list: Option<Vec<String>>,
     pub action_names: Vec<String>,
     pub resource_arns: Vec<String>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "not_null")]
     pub resource_policy: Option<String>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "not_null")]
     pub resource_owner: Option<String>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "not_null")]
     pub caller_arn: Option<String>,
     pub context_entries: Vec<ContextEntry>,
     /// Of `simulate-custom-policy` alone.
     pub ordered_organization_policy_input_list: Vec<OrganizationLevel>,
     /// Of `simulate-principal-policy` alone.
     pub policy_exclusion_list: Vec<PolicyIdentifier>,
-    #[serde(rename = "ResourceHandlingOption", deserialize_with = "given")]
+    #[serde(rename = "ResourceHandlingOption", deserialize_with = "not_null")]
     _resource_handling_option: Option<String>,
-    #[serde(rename = "MaxItems", deserialize_with = "given")]
+    #[serde(rename = "MaxItems", deserialize_with = "not_null")]
     _max_items: Option<u32>,
-    #[serde(rename = "Marker", deserialize_with = "given")]
+    #[serde(rename = "Marker", deserialize_with = "not_null")]
     _marker: Option<String>,
 }
 

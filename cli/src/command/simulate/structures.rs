@@ -1,6 +1,6 @@
 //! The structures of the input, in the AWS CLI's shorthand or as JSON.
 
-use dsql_iam_core::json::{self, JsonError, given};
+use dsql_iam_core::json::{self, JsonError, not_null};
 use dsql_iam_core::objects_only;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use crate::shared::shorthand::Fields;
 pub struct ContextEntry {
     pub context_key_name: String,
     pub context_key_values: Vec<String>,
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "not_null")]
     pub context_key_type: Option<String>,
 }
 
@@ -39,11 +39,11 @@ pub struct OrganizationLevel {
     default
 )]
 pub struct PolicyIdentifier {
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "not_null")]
     pub policy_type: Option<String>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "not_null")]
     pub policy_arn: Option<String>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "not_null")]
     pub inline_policy_identifier: Option<InlinePolicyIdentifier>,
 }
 
