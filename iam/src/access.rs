@@ -8,7 +8,7 @@ use crate::arn::{IamArn, IamKind};
 use crate::authorization::{DecisionKind, DenyReason, Matched, PolicyType};
 use crate::credentials::Authenticated;
 use crate::denial::{self, Denial};
-use crate::identity::{KnownSession, Principal, RoleSession};
+use crate::identity::{KnownSession, Principal, Session};
 use crate::login::{ADMIN, Access, may_connect};
 use crate::request_context::LoginEnvironment;
 use crate::time::format_amz_date;
@@ -26,7 +26,7 @@ pub enum PrincipalType {
     Group,
     /// A role: what a session of it may that nothing narrows.
     Role,
-    /// A role session of the documents.
+    /// A session of the documents, of a role or of a user.
     Session,
 }
 
@@ -282,12 +282,15 @@ impl Row {
             expiration,
             is_active,
         } = *known;
-        let role = environment.identities.role_of(session);
+        let owner = environment.identities.principal_of(session);
         let end = expiration.filter(|end| environment.now >= *end);
-        let refused = match (role, end) {
+        let refused = match (owner, end) {
             _ if !is_active => Answer::no("access_key", "its access key is not active".into()),
             (_, Some(end)) => {
                 Answer::no("session", format!("it ended at {}", format_amz_date(end)))
+            }
+            (None, None) if session.is_of_user() => {
+                Answer::no("access_key", "its user is in no document".into())
             }
             (None, None) => Answer::no("access_key", "its role is in no document".into()),
             (Some(principal), None) => {
@@ -300,7 +303,7 @@ impl Row {
         Self {
             arn: session.arn.clone(),
             principal_type: PrincipalType::Session,
-            mapped_arn: role.map(|role| role.arn.clone()),
+            mapped_arn: owner.map(|owner| owner.arn.clone()),
             admin: refused.clone(),
             custom: refused,
         }
@@ -384,7 +387,7 @@ fn rows(environment: &LoginEnvironment<'_>, is_asked: &dyn Fn(&str) -> bool) -> 
         }
         let is_role = IamArn::parse(&principal.arn).is_ok_and(|arn| arn.kind == IamKind::Role);
         // Nobody acts as a role but in a session of it.
-        let session = is_role.then(|| RoleSession::simulated(principal, now));
+        let session = is_role.then(|| Session::simulated(&principal.arn, now));
         let principal_type = match is_role {
             true => PrincipalType::Role,
             false => PrincipalType::User,

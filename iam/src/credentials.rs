@@ -2,7 +2,8 @@
 //! Logins and AWS's Security Token Service authenticate here alone.
 
 use crate::arn::account_of;
-use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
+use crate::identity::{AccessKey, Identities, Owner, Principal, Session};
+use crate::policy::RequestPrincipal;
 use crate::session_store::StoredSession;
 use subtle::ConstantTimeEq;
 use time::UtcDateTime;
@@ -32,8 +33,8 @@ pub struct PresentedCredentials<'c> {
 pub struct Authenticated<'i> {
     /// The user, or the role that the session is one of.
     pub principal: &'i Principal,
-    /// The role session, if the key is one's.
-    pub session: Option<&'i RoleSession>,
+    /// The session, if the key is one's.
+    pub session: Option<&'i Session>,
 }
 
 impl<'i> Authenticated<'i> {
@@ -41,6 +42,16 @@ impl<'i> Authenticated<'i> {
     pub fn arn(&self) -> &'i str {
         self.session
             .map_or(&self.principal.arn, |session| &session.arn)
+    }
+
+    /// The caller as policies name it.
+    pub(crate) fn request_principal(&self) -> RequestPrincipal<'i> {
+        let of_role = self.session.filter(|session| !session.is_of_user());
+        RequestPrincipal {
+            arn: self.arn(),
+            role_arn: of_role.map(|_| self.principal.arn.as_str()),
+            unique_id: self.principal.unique_id.as_deref(),
+        }
     }
 
     /// The account that the caller belongs to.
@@ -51,9 +62,10 @@ impl<'i> Authenticated<'i> {
     /// What `aws sts get-caller-identity` calls `UserId`: empty if no document has it.
     pub fn user_id(&self) -> String {
         let id = self.principal.unique_id.as_deref().unwrap_or("");
-        match self.session {
+        let of_role = self.session.filter(|session| !session.is_of_user());
+        match of_role {
             None => id.to_owned(),
-            Some(session) => session.assumed_role_id.clone().unwrap_or_else(|| {
+            Some(session) => session.user_id.clone().unwrap_or_else(|| {
                 let name = session.arn.rsplit('/').next().unwrap_or("");
                 format!("{id}:{name}")
             }),
@@ -73,7 +85,7 @@ pub(crate) enum Fault {
     /// The session token is missing, wrong, or sent with a key that has none.
     #[error("the session token is not the one that belongs to the access key")]
     WrongSessionToken,
-    /// The role session is over.
+    /// The session is over.
     #[error("the session of the access key is over")]
     SessionOver {
         /// When it ended.
@@ -169,7 +181,10 @@ pub(crate) fn authenticate<'i>(
             }
         }
         Owner::Session(session) => Fault::UnknownOwner {
-            owner: match session.role_id() {
+            owner: match session.principal_id() {
+                Some(id) if session.is_of_user() => {
+                    format!("{} with the id {id}", session.arn)
+                }
                 Some(id) => format!("{} of the role with the id {id}", session.arn),
                 None => session.arn.clone(),
             },
@@ -189,7 +204,7 @@ pub(crate) fn owner<'i>(
 ) -> Option<Authenticated<'i>> {
     let (principal, session) = match &key.owner {
         Owner::User { name, account } => (identities.user(account.as_deref(), name)?, None),
-        Owner::Session(session) => (identities.role_of(session)?, Some(&**session)),
+        Owner::Session(session) => (identities.principal_of(session)?, Some(&**session)),
     };
     Some(Authenticated { principal, session })
 }

@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::credentials::is_same_secret;
 use crate::denial::Denial;
 use crate::explain::{CheckOutcome, Explanation, signed};
-use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
+use crate::identity::{AccessKey, Identities, Owner, Principal, Session};
 use crate::login::{action_for, claims, decide, is_of, redacted_key_id};
 use crate::request_context::LoginEnvironment;
 use crate::sigv4::token::{Malformed, Token, with_a_signature};
@@ -127,7 +127,7 @@ struct Who<'a> {
     /// The user, or the session's role, if a document has it.
     principal: Option<&'a Principal>,
     /// The session, made up if no document has it.
-    session: Option<Cow<'a, RoleSession>>,
+    session: Option<Cow<'a, Session>>,
     /// The access key that signed, if a document has it.
     key: Option<&'a AccessKey>,
 }
@@ -136,7 +136,7 @@ impl<'a> Who<'a> {
     fn of(given: &'a str, token: Option<&Token<'_>>, environment: &LoginEnvironment<'a>) -> Self {
         let identities: &'a Identities = environment.identities;
         let key = token.and_then(|token| identities.access_key(&token.credential.access_key_id));
-        let made_up = |arn: String| RoleSession::plain(arn, environment.now);
+        let made_up = |arn: String| Session::plain(arn, environment.now);
         if let Some(session) = SessionArn::parse(given) {
             let is_it =
                 |key: &&AccessKey| matches!(&key.owner, Owner::Session(one) if one.arn == given);
@@ -170,7 +170,12 @@ impl<'a> Who<'a> {
             _ => Self {
                 arn: given.into(),
                 principal,
-                session: None,
+                session: match key.map(|key| &key.owner) {
+                    Some(Owner::Session(session)) if session.arn == given => {
+                        Some(Cow::Borrowed(&**session))
+                    }
+                    _ => None,
+                },
                 key,
             },
         }

@@ -255,8 +255,9 @@ fn owners_of(key: &AccessKey) -> impl Iterator<Item = String> {
     let (owner, session) = match &key.owner {
         Owner::User { name, .. } => (Some(user(name)), None),
         Owner::Session(session) => {
-            let arn = SessionArn::parse(&session.arn);
-            (arn.map(|arn| role(arn.account, arn.role)), Some(session))
+            let of_role = SessionArn::parse(&session.arn).map(|arn| role(arn.account, arn.role));
+            let of_user = || IamArn::parse(&session.arn).ok().map(|arn| user(arn.name));
+            (of_role.or_else(of_user), Some(session))
         }
     };
     let policies = session.and_then(|session| session.policies.as_ref());

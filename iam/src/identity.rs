@@ -1,18 +1,18 @@
 //! The identities that were loaded: users, groups, roles, their policies, and access keys.
 
 mod error;
+mod session;
 
 pub use error::IdentityError;
+pub use session::{SIMULATED, Session, SessionPolicies};
 
 use crate::arn::{Arn, IamArn, IamKind, SessionArn, is_unique_id};
 use crate::authorization::{DenyReason, Policies, Source, Sourced};
 use crate::identity_provider::{KeySet, OidcProvider};
+use crate::mfa::MfaDevice;
 use crate::policy::Policy;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use time::UtcDateTime;
-
-/// The name of sessions and users that stand for a role or a group, in questions about these.
-pub const SIMULATED: &str = "simulated";
 
 /// A user or a role.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,65 +60,6 @@ pub struct Group {
     pub attached: Vec<String>,
 }
 
-/// A role session, as far as its document tells.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RoleSession {
-    /// The ARN of the session.
-    pub arn: String,
-    /// The role's id, a colon, and the session's name.
-    pub assumed_role_id: Option<String>,
-    /// When it began.
-    pub issued_at: UtcDateTime,
-    /// Whether it was begun with a device for multi-factor authentication.
-    pub has_mfa: bool,
-    /// The source identity that it was begun with.
-    pub source_identity: Option<String>,
-    /// Session tags; each takes the place of the role's tag of that key.
-    pub tags: Vec<Tag>,
-    /// Keys of those tags that the next session gets too, if this one assumes a role.
-    pub transitive_tag_keys: Vec<String>,
-    /// The session policies, if it was given any.
-    pub policies: Option<SessionPolicies>,
-    /// Whether the session was narrowed by policies or tags that the document does not show.
-    pub has_hidden_policies: bool,
-}
-
-impl RoleSession {
-    /// The unique id of its role, if its document has it.
-    pub(crate) fn role_id(&self) -> Option<&str> {
-        let (id, _) = self.assumed_role_id.as_deref()?.split_once(':')?;
-        Some(id)
-    }
-
-    /// A session of a role that nothing narrows and nobody began: it stands for the role where somebody asks what
-    /// the role may, since nobody acts as a role but in a session of it.
-    pub(crate) fn simulated(role: &Principal, now: UtcDateTime) -> Self {
-        let arn = IamArn::parse(&role.arn).map_or_else(
-            |_| role.arn.clone(),
-            |role| {
-                let (partition, account, name) = (role.partition, role.account, role.name);
-                format!("arn:{partition}:sts::{account}:assumed-role/{name}/{SIMULATED}")
-            },
-        );
-        Self::plain(arn, now)
-    }
-
-    /// A session of this ARN that began then, and of which nothing else is known: nothing narrows it.
-    pub(crate) fn plain(arn: String, issued_at: UtcDateTime) -> Self {
-        Self {
-            arn,
-            assumed_role_id: None,
-            issued_at,
-            has_mfa: false,
-            source_identity: None,
-            tags: Vec::new(),
-            transitive_tag_keys: Vec::new(),
-            policies: None,
-            has_hidden_policies: false,
-        }
-    }
-}
-
 impl Principal {
     /// A user that is in one group and has nothing else: it stands for the group where somebody asks what the
     /// group may. `None` if `group` is not the ARN of one.
@@ -141,24 +82,15 @@ impl Principal {
     }
 }
 
-/// A role session of the documents, without its secrets.
+/// A session of the documents, without its secrets.
 #[derive(Debug, Clone, Copy)]
 pub struct KnownSession<'i> {
     /// The session.
-    pub session: &'i RoleSession,
+    pub session: &'i Session,
     /// When it ends.
     pub expiration: Option<UtcDateTime>,
     /// Whether the status of its access key is `Active`.
     pub is_active: bool,
-}
-
-/// The session policies of a session.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SessionPolicies {
-    /// The one that was written into the request.
-    pub inline: Option<Policy>,
-    /// ARNs of the managed policies that the request named.
-    pub attached: Vec<String>,
 }
 
 /// A cluster as `aws dsql get-cluster` describes it.
@@ -180,8 +112,8 @@ pub enum Owner {
         /// Its account, where the document says it: AWS does not.
         account: Option<String>,
     },
-    /// A role session.
-    Session(Box<RoleSession>),
+    /// A session of a role, or of a user.
+    Session(Box<Session>),
 }
 
 /// An access key with its secret.
@@ -263,6 +195,8 @@ pub struct Identities {
     pub(crate) oidc_providers: Vec<OidcProvider>,
     /// The keys that verify these tokens, by issuer.
     pub(crate) key_sets: HashMap<String, KeySet>,
+    /// Devices for multi-factor authentication, by serial number.
+    pub(crate) mfa_devices: HashMap<String, MfaDevice>,
 }
 
 impl Identities {
@@ -325,7 +259,7 @@ impl Identities {
         all
     }
 
-    /// All role sessions, sorted by ARN and by their ends.
+    /// All sessions, sorted by ARN and by their ends.
     pub fn sessions(&self) -> Vec<KnownSession<'_>> {
         let sessions = self
             .access_keys
@@ -351,13 +285,21 @@ impl Identities {
         self.groups.values().find(|group| group.arn == arn)
     }
 
-    /// The role that a session is one of; `None` if no document has it. One of the same name that was made since
-    /// has another unique id, and the sessions of the one before are not its own.
-    pub(crate) fn role_of(&self, session: &RoleSession) -> Option<&Principal> {
-        let arn = SessionArn::parse(&session.arn)?;
-        let role = self.role(arn.account, arn.role)?;
-        let is_another = |id| role.unique_id.as_deref().is_some_and(|other| other != id);
-        (!session.role_id().is_some_and(is_another)).then_some(role)
+    /// The role or user of this session's name; `None` if no document has it.
+    pub(crate) fn named_by(&self, session: &Session) -> Option<&Principal> {
+        match SessionArn::parse(&session.arn) {
+            Some(arn) => self.role(arn.account, arn.role),
+            None => self.principal(&session.arn),
+        }
+    }
+
+    /// The role or user that a session is one of; `None` if no document has it. One of the same name that was made
+    /// since has another unique id, and the sessions of the one before are not its own.
+    pub(crate) fn principal_of(&self, session: &Session) -> Option<&Principal> {
+        let principal = self.named_by(session)?;
+        let id = principal.unique_id.as_deref();
+        let is_another = |of_session| id.is_some_and(|id| id != of_session);
+        (!session.principal_id().is_some_and(is_another)).then_some(principal)
     }
 
     /// The groups of a user, `None` for each that is in no document.
@@ -443,7 +385,7 @@ impl Identities {
     pub fn policies<'i>(
         &'i self,
         principal: &'i Principal,
-        session: Option<&'i RoleSession>,
+        session: Option<&'i Session>,
     ) -> Result<Policies<'i>, DenyReason> {
         let mut identity = Vec::new();
         inline(&mut identity, &principal.arn, &principal.inline);
@@ -502,7 +444,7 @@ impl Identities {
 
     fn session_policies<'i>(
         &'i self,
-        session: Option<&'i RoleSession>,
+        session: Option<&'i Session>,
     ) -> Result<Option<Vec<Sourced<'i>>>, DenyReason> {
         let Some(session) = session else {
             return Ok(None);

@@ -31,6 +31,7 @@ mod identity;
 mod identity_provider;
 pub mod json;
 mod login;
+mod mfa;
 pub mod policy;
 mod request_context;
 pub mod session_store;
@@ -54,12 +55,13 @@ pub use diagnosis::{Attempt, Diagnosed, Diagnosis, diagnose};
 pub use explain::{CheckOutcome, Explanation, SignedValue, explain};
 pub use identity::{
     AccessKey, ClusterDescription, Group, Identities, IdentityCounts, IdentityError, InlinePolicy,
-    KnownSession, Owner, Principal, RoleSession, SIMULATED, SessionPolicies, Tag,
+    KnownSession, Owner, Principal, SIMULATED, Session, SessionPolicies, Tag,
 };
 pub use identity_provider::{Algorithm, PublicKey};
 pub use login::{
     ADMIN, Access, Admission, Caller, KeyCounts, Refused, Verdict, check_claims, count_keys, judge,
     judge_token, may_connect,
 };
+pub use mfa::CodeStep;
 pub use request_context::{ConnectionFacts, LoginEnvironment, request_context, simulated_context};
 pub use time::{CLOCK_SKEW, format_amz_date};

@@ -21,7 +21,7 @@ use crate::authorization::{Decision, DecisionKind, Request, authorize};
 use crate::cluster::{Cluster, SERVICE, is_loopback};
 use crate::credentials::{self, Authenticated, Fault, PresentedCredentials};
 use crate::denial::{Denial, DenyReason};
-use crate::identity::{AccessKey, Identities, Principal, RoleSession};
+use crate::identity::{AccessKey, Identities, Principal, Session};
 use crate::policy::RequestPrincipal;
 use crate::request_context::{LoginEnvironment, request_context};
 use crate::sigv4::ScopeFault;
@@ -392,7 +392,7 @@ pub fn count_keys(identities: &Identities, account: Option<&str>, now: UtcDateTi
 /// [`DenyReason::Incomplete`] if a policy that counts is in no document.
 pub(crate) fn decide<'i>(
     principal: &'i Principal,
-    session: Option<&'i RoleSession>,
+    session: Option<&'i Session>,
     action: Action,
     environment: &LoginEnvironment<'i>,
 ) -> Result<Decision<'i>, DenyReason> {
@@ -400,11 +400,7 @@ pub(crate) fn decide<'i>(
     policies.resource = environment.identities.cluster_policy();
     // The documents have the cluster's own policy: what that allows, a linked one's need not.
     policies.resource_only_denies = environment.cluster.is_peer();
-    let caller = RequestPrincipal {
-        arn: session.map_or(&principal.arn, |session| &session.arn),
-        role_arn: session.map(|_| principal.arn.as_str()),
-        unique_id: principal.unique_id.as_deref(),
-    };
+    let caller = Authenticated { principal, session }.request_principal();
     let request = Request {
         action: action.iam_name(),
         resource: &environment.cluster.arn(),
@@ -419,7 +415,7 @@ pub(crate) fn decide<'i>(
             ..caller
         };
         if authorize(&policies, &other, &request).kind != DecisionKind::ExplicitDeny {
-            let member = session.map_or("UserId", |_| "RoleId");
+            let member = caller.role_arn.map_or("UserId", |_| "RoleId");
             let missing = format!("the {member} of {}, which a Deny may name,", principal.arn);
             return Err(DenyReason::Incomplete(missing));
         }

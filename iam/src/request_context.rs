@@ -7,7 +7,7 @@
 
 use crate::arn::{IamArn, IamKind, account_of};
 use crate::cluster::Cluster;
-use crate::identity::{Identities, Owner, Principal, RoleSession, Tag};
+use crate::identity::{Identities, Owner, Principal, Session, Tag};
 use crate::policy::{Context, RequestPrincipal};
 use crate::time::iso8601;
 use std::collections::HashSet;
@@ -40,7 +40,7 @@ pub struct LoginEnvironment<'c> {
 pub fn request_context(
     environment: &LoginEnvironment<'_>,
     principal: &Principal,
-    session: Option<&RoleSession>,
+    session: Option<&Session>,
 ) -> Context {
     let LoginEnvironment {
         now,
@@ -229,12 +229,12 @@ pub(crate) fn request_facts(
     context
 }
 
-/// Adds what is known of a user, or of a session of a role.
+/// Adds what is known of a user, or of a session of a user or role.
 pub(crate) fn add_principal(
     context: &mut Context,
     now: UtcDateTime,
     principal: &Principal,
-    session: Option<&RoleSession>,
+    session: Option<&Session>,
 ) {
     let account = account_of(&principal.arn);
     context.set("aws:PrincipalArn", &principal.arn);
@@ -247,7 +247,7 @@ pub(crate) fn add_principal(
     for (key, value) in &principal.tags {
         context.set(&format!("aws:PrincipalTag/{key}"), value);
     }
-    match session {
+    match session.filter(|session| !session.is_of_user()) {
         None => {
             context.set("aws:PrincipalType", "User");
             context.set("aws:username", last_name(&principal.arn));
@@ -264,22 +264,29 @@ pub(crate) fn add_principal(
                     last_name(&session.arn)
                 ))
             };
-            if let Some(id) = session.assumed_role_id.clone().or_else(from_role) {
+            if let Some(id) = session.user_id.clone().or_else(from_role) {
                 context.set("aws:userid", id);
             }
-            context.set("aws:TokenIssueTime", iso8601(session.issued_at));
-            context.set("aws:MultiFactorAuthPresent", session.has_mfa.to_string());
-            if session.has_mfa {
-                let age = now - session.issued_at;
-                context.set("aws:MultiFactorAuthAge", age.whole_seconds().to_string());
-            }
-            if let Some(identity) = &session.source_identity {
-                context.set("aws:SourceIdentity", identity);
-            }
-            for (key, value) in &session.tags {
-                context.set(&format!("aws:PrincipalTag/{key}"), value);
-            }
         }
+    }
+    if let Some(session) = session {
+        add_session(context, now, session);
+    }
+}
+
+/// Adds what only temporary credentials tell.
+fn add_session(context: &mut Context, now: UtcDateTime, session: &Session) {
+    context.set("aws:TokenIssueTime", iso8601(session.issued_at));
+    context.set("aws:MultiFactorAuthPresent", session.has_mfa.to_string());
+    if session.has_mfa {
+        let age = now - session.issued_at;
+        context.set("aws:MultiFactorAuthAge", age.whole_seconds().to_string());
+    }
+    if let Some(identity) = &session.source_identity {
+        context.set("aws:SourceIdentity", identity);
+    }
+    for (key, value) in &session.tags {
+        context.set(&format!("aws:PrincipalTag/{key}"), value);
     }
 }
 

@@ -88,8 +88,6 @@ def test_what_policies_refuse(iam, sts, key, role):
     ({"TransitiveTagKeys": ["a"]}, "ValidationError", "must be included in the requested tags"),
     ({"RoleSessionName": "a/b"}, "ValidationError", "at 'roleSessionName' failed"),
     ({"RoleArn": f"arn:aws:iam::{ACCOUNT}:user/alice"}, "ValidationError", "is invalid"),
-    ({"SerialNumber": "arn:aws:iam::1:mfa/a", "TokenCode": "123456"}, "AccessDenied",
-     "MultiFactorAuthentication failed"),
 ])
 def test_what_cannot_be_asked_for(sts, parameters, code, message):
     refused = refusal(sts.client(), **parameters)
@@ -153,7 +151,7 @@ def test_connections_that_say_nothing_end(sts):
 
 
 def test_actions_that_there_are_not(sts):
-    for body in ["Action=GetSessionToken&Version=2011-06-15", "Action=AssumeRole&Version=1", ""]:
+    for body in ["Action=GetFederationToken&Version=2011-06-15", "Action=AssumeRole&Version=1", ""]:
         status, text = sts.send(body, sts.signed(body))
         assert status == 400 and "<Code>InvalidAction</Code>" in text
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use dsql_iam_core::session_store;
 use dsql_iam_core::sts::{
-    AssumeRole, Grant, NewKey, StsEnvironment, StsError, assume_role, caller_with_secret,
+    AssumeRole, Grant, MfaCode, NewKey, StsEnvironment, StsError, assume_role, caller_with_secret,
 };
 use dsql_iam_core::{Arn, ConnectionFacts, Identities, PresentedCredentials};
 use serde_json::{Value, json};
@@ -77,6 +77,14 @@ pub struct Arguments {
     /// Who is behind the session, for its whole life
     #[arg(long, value_name = "NAME")]
     source_identity: Option<String>,
+
+    /// The ARN of a device for multi-factor authentication of the user who asks
+    #[arg(long, value_name = "ARN", requires = "token_code")]
+    serial_number: Option<String>,
+
+    /// The code that the device shows
+    #[arg(long, value_name = "CODE", requires = "serial_number")]
+    token_code: Option<String>,
 
     /// The AWS profile that asks; credentials in the environment are then not looked at
     #[arg(long)]
@@ -201,6 +209,10 @@ impl Arguments {
             transitive_tag_keys: self.transitive_tag_keys.clone(),
             external_id: self.external_id.clone(),
             source_identity: self.source_identity.clone(),
+            mfa: MfaCode {
+                serial_number: self.serial_number.clone(),
+                token_code: self.token_code.clone(),
+            },
         })
     }
 }

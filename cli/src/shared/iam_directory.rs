@@ -123,6 +123,23 @@ impl IamDirectory {
             .map_err(|error| self.not_stored(name, &error))
     }
 
+    /// Makes an empty file of the directory's owner; `false` if it is there already.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn claim(&self, name: &str) -> Result<bool, Error> {
+        let not_stored = |error: Errno| self.not_stored(name, &error.into());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = match openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => file,
+            Err(Errno::EXIST) => return Ok(false),
+            Err(error) => return Err(not_stored(error)),
+        };
+        let owner = fstat(&self.directory).map_err(not_stored)?;
+        self.give_to_owner(&file, &owner)?;
+        Ok(true)
+    }
+
     /// The open directory.
     pub fn descriptor(&self) -> &OwnedFd {
         &self.directory
@@ -220,6 +237,8 @@ mod tests {
         for _ in 0..3 {
             opened.folder("a").unwrap().count(".n").unwrap();
         }
+        assert_eq!(folder.claim(".c"), Ok(true));
+        assert_eq!(folder.claim(".c"), Ok(false));
         let counted = fs::metadata(path.join(".n")).unwrap();
         assert_eq!((counted.len(), counted.mode() & 0o7777), (3, 0o600));
         std::os::unix::fs::symlink(&path, directory.path().join("link")).unwrap();

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use dsql_iam_core::session_store::{EndingHour, FOLDER, RANDOM_LEN, file_name};
-use dsql_iam_core::sts::{Code, Grant, NewKey, StsError};
+use dsql_iam_core::sts::{Code, Grant, NewKey, StsError, UsedCode};
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat,
 };
@@ -42,6 +42,9 @@ const HOURS: u32 = 37;
 
 /// The file that counts the sessions which end in an hour.
 const COUNT: &str = ".count";
+
+/// How the names of files begin that say that a code of a device was used.
+const CODE: &str = ".code";
 
 /// How the names of sessions began that were documents, before they had a folder of their own.
 const OLD_PREFIX: &str = "dsql-iam-session-";
@@ -94,6 +97,9 @@ pub fn begin(
             (&of_owner, quota),
             &format!("{owner} has begun"),
         )?;
+        if let Some(used) = &grant.used_code {
+            use_up(&folder, used)?;
+        }
         // Before there is a session: none is there that is not counted.
         of_hour.count(COUNT)?;
         of_hour.count(&of_owner)?;
@@ -106,6 +112,19 @@ pub fn begin(
     let document = format!("{:#}\n", grant.document(&key));
     of_hour.store(&file_name(&key.id), &document)?;
     Ok(key)
+}
+
+/// Takes the code of a device, which counts once: by a file in the folder of the hour that it is of, which is removed
+/// with it, long after the code has ceased to count.
+fn use_up(folder: &IamDirectory, used: &UsedCode) -> Result<(), NotBegun> {
+    let hour = EndingHour::of(used.step.begin());
+    let hour = hour.ok_or_else(|| Error::from("the time is out of range"))?;
+    let text = format!("{} {}", used.serial_number, used.step.number());
+    let name = format!("{CODE}-{}", HEXLOWER.encode(&Sha256::digest(text)[..16]));
+    match folder.folder(&hour.folder())?.claim(&name)? {
+        true => Ok(()),
+        false => Err(NotBegun::Refused(used.again())),
+    }
 }
 
 /// The file that counts the sessions of a principal which end in an hour.

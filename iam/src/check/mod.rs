@@ -306,6 +306,9 @@ impl Checker {
                         "create-access-key",
                         format!("access key {} of user {name}", redacted_key_id(id)),
                     ),
+                    Owner::Session(session) if session.is_of_user() => {
+                        ("get-session-token", format!("session of {}", session.arn))
+                    }
                     Owner::Session(session) => ("assume-role", format!("session {}", session.arn)),
                 }
             }
@@ -337,6 +340,11 @@ impl Checker {
                 remember(&keys_name(&keys.issuer));
                 let count = counted(keys.keys.len(), "key");
                 ("jwks_uri", format!("{count} of {}", keys.issuer))
+            }
+            Document::MfaDevices(devices) => {
+                devices.iter().for_each(|(serial, _)| remember(serial));
+                let brings = counted(devices.len(), "device for multi-factor authentication");
+                ("list-virtual-mfa-devices", brings)
             }
         }
     }

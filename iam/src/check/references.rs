@@ -2,9 +2,9 @@
 
 use super::trust::{Trust, trusts_provider};
 use super::{Checker, Place, Severity, is_user, keys_name, provider_name};
-use crate::arn::{IamArn, SessionArn, account_of};
+use crate::arn::{IamArn, account_of};
 use crate::cluster::Cluster;
-use crate::identity::{AccessKey, Identities, Owner, Principal, RoleSession};
+use crate::identity::{AccessKey, Identities, Owner, Principal, Session};
 use crate::login::redacted_key_id;
 use crate::policy::Policy;
 use crate::time::rfc3339;
@@ -55,6 +55,7 @@ impl Checker {
             }
         }
         self.identity_providers(all);
+        self.mfa_devices(all);
     }
 
     /// A provider begins sessions if its account and its keys are known.
@@ -90,6 +91,32 @@ impl Checker {
                 found.to_owned(),
                 remedy.to_owned(),
             );
+        }
+    }
+
+    /// A code of a device counts if its secret and its user are known.
+    fn mfa_devices(&mut self, all: &Identities) {
+        for (serial, device) in &all.mfa_devices {
+            let (found, remedy) = match (&device.user, &device.seed) {
+                (Some((account, name)), Some(_)) if all.user(Some(account), name).is_some() => {
+                    continue;
+                }
+                (Some((account, name)), Some(_)) => (
+                    format!(
+                        "is of the user {name} of {account}, who is in no document; no code of it counts"
+                    ),
+                    "add the export of the account, or take the device out",
+                ),
+                (None, _) => (
+                    "is nobody's; no code of it counts".to_owned(),
+                    "add the output of aws iam list-mfa-devices, or the member User",
+                ),
+                (Some(_), None) => (
+                    "has no secret in the documents; no code of it counts".to_owned(),
+                    "add the member Base32StringSeed, as create-virtual-mfa-device writes it into its --outfile",
+                ),
+            };
+            self.warn_of(serial, "mfa_device", found, remedy.to_owned());
         }
     }
 
@@ -196,26 +223,34 @@ impl Checker {
         }
     }
 
-    fn session(&mut self, all: &Identities, id: &str, key: &AccessKey, session: &RoleSession) {
+    fn session(&mut self, all: &Identities, id: &str, key: &AccessKey, session: &Session) {
         let file = self.file_of(id);
         let place = || Place {
             file: Some(&file),
             subject: Some(session.arn.clone()),
         };
-        let arn = SessionArn::parse(&session.arn);
-        let named = arn.as_ref().and_then(|arn| all.role(arn.account, arn.role));
-        match (named, session.role_id()) {
+        let (whose, again) = match session.is_of_user() {
+            true => (
+                "user",
+                "get it again with aws sts get-session-token, or take the file out",
+            ),
+            false => (
+                "role",
+                "begin it again with dsql-iam assume-role, or take the file out",
+            ),
+        };
+        match (all.named_by(session), session.principal_id()) {
             (None, _) => self.warn(
                 place(),
                 "session",
-                "is of a role that is in no document; it is refused".into(),
-                "add the export of the role's account".into(),
+                format!("is of a {whose} that is in no document; it is refused"),
+                format!("add the export of the {whose}'s account"),
             ),
-            (Some(_), Some(id)) if all.role_of(session).is_none() => self.warn(
+            (Some(_), Some(id)) if all.principal_of(session).is_none() => self.warn(
                 place(),
                 "session",
-                format!("is of a role with the id {id}, and the one of that name has another; it is refused"),
-                "begin it again with dsql-iam assume-role, or take the file out".into(),
+                format!("is of a {whose} with the id {id}, and the one of that name has another; it is refused"),
+                again.into(),
             ),
             _ => {}
         }
@@ -227,7 +262,7 @@ impl Checker {
                     "ended at {}",
                     key.expiration.map_or_else(String::new, rfc3339)
                 ),
-                "begin it again with dsql-iam assume-role, or take the file out".into(),
+                again.into(),
             );
         }
         if session.has_hidden_policies {

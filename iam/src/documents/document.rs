@@ -4,6 +4,7 @@ use super::error::BadDocument;
 use super::shapes::{AccountDetails, RawTag};
 use crate::identity::{AccessKey, ClusterDescription, Tag};
 use crate::identity_provider::{KeySet, OidcProvider};
+use crate::mfa::MfaDevice;
 use crate::policy::Policy;
 use std::collections::HashSet;
 
@@ -25,17 +26,26 @@ pub enum Document {
     OidcProvider(OidcProvider),
     /// The keys that verify such tokens.
     KeySet(KeySet),
+    /// Devices for multi-factor authentication, by serial number.
+    MfaDevices(Vec<(String, MfaDevice)>),
 }
 
 impl Document {
     /// Whether the file holds a secret, and so must be private.
     pub(crate) fn has_secret(&self) -> bool {
-        matches!(self, Self::Key(..))
+        match self {
+            Self::Key(..) => true,
+            Self::MfaDevices(list) => list.iter().any(|(_, device)| device.seed.is_some()),
+            _ => false,
+        }
     }
 
     /// Whether it has a say only in who begins a session, and none in a login.
     pub(crate) fn is_for_sessions_alone(&self) -> bool {
-        matches!(self, Self::OidcProvider(_) | Self::KeySet(_))
+        matches!(
+            self,
+            Self::OidcProvider(_) | Self::KeySet(_) | Self::MfaDevices(_)
+        )
     }
 }
 

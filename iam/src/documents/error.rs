@@ -11,6 +11,10 @@ pub(super) const MAX_CONTEXT: usize = 16 * 1024;
 pub(super) const MAX_CLIENT_IDS: usize = 1000;
 /// The most keys of an issuer.
 pub(super) const MAX_KEYS: usize = 1000;
+/// The shortest secret of a device for multi-factor authentication, in bytes, by RFC 4226.
+pub(super) const MIN_SEED: usize = 16;
+/// The longest one: more than twice as long as those that AWS gives.
+pub(super) const MAX_SEED: usize = 128;
 
 /// Why a document is refused, with line and column where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,14 +47,15 @@ pub enum BadDocument {
     /// It is not one of the documents that are read.
     #[error(
         "not the output of get-account-authorization-details, create-access-key, \
-         assume-role, get-cluster-policy, get-cluster, describe-policy or \
-         get-open-id-connect-provider, nor ContextEntries, nor the keys of an identity provider"
+         assume-role, get-cluster-policy, get-cluster, describe-policy, \
+         get-open-id-connect-provider or list-virtual-mfa-devices, nor ContextEntries, nor the keys of an \
+         identity provider"
     )]
     UnknownCommand,
     /// Credentials as other commands print them, which do not name their owner.
     #[error(
-        "credentials without their owner: write them as aws sts assume-role prints them, with the \
-         Arn of aws sts get-caller-identity in AssumedRoleUser"
+        "credentials without their owner: add the output of aws sts get-caller-identity to a session of a user; \
+         write one of a role as aws sts assume-role prints it, with that Arn in AssumedRoleUser"
     )]
     CredentialsWithoutOwner,
     /// Of an access key or an identity provider.
@@ -98,6 +103,27 @@ pub enum BadDocument {
     /// The ARN of a session.
     #[error("AssumedRoleUser.Arn is not the ARN of a role session")]
     SessionArn,
+    /// The ARN of whoever has a session.
+    #[error("Arn is not a user's; that of a role session stands in AssumedRoleUser")]
+    UserArn,
+    /// A session of a federated user.
+    #[error("a session of aws sts get-federation-token, which is not supported: use one of a role")]
+    FederatedSession,
+    /// The serial number of a device for multi-factor authentication.
+    #[error("SerialNumber is not the ARN of a device (arn:aws:iam::ACCOUNT:mfa/NAME)")]
+    SerialNumber,
+    /// The serial number of a device.
+    #[error("the User of {0} has an Arn that is not a user's")]
+    DeviceUser(String),
+    /// The serial number of a device. Nothing is told of its secret.
+    #[error(
+        "Base32StringSeed of {0} is not base32 of {MIN_SEED} to {MAX_SEED} bytes, as create-virtual-mfa-device \
+         writes it with --bootstrap-method Base32StringSeed"
+    )]
+    Seed(String),
+    /// The serial number of a device that two users have.
+    #[error("duplicate {0}, with different users")]
+    DifferentUsers(String),
     /// The session's id, whose name is not that of its ARN.
     #[error("AssumedRoleId is that of another session than Arn")]
     OtherSessionId,
@@ -105,8 +131,8 @@ pub enum BadDocument {
     #[error("Request is that of another session")]
     OtherRequest,
     /// The length of a session.
-    #[error("DurationSeconds is not between 900 and 43200")]
-    DurationSeconds,
+    #[error("DurationSeconds is not between 900 and {0}")]
+    DurationSeconds(u32),
     /// The ARN of a role.
     #[error("MaxSessionDuration of {0} is not between 3600 and 43200")]
     MaxSessionDuration(String),

@@ -9,6 +9,7 @@ use super::shapes::{AccountDetails, AttachedPolicy, ManagedPolicy, RawInlinePoli
 use crate::arn::{IamArn, account_of, is_account_id, is_aws_managed, is_iam_resource};
 use crate::identity::{Group, Identities, IdentityError, InlinePolicy, Owner, Principal};
 use crate::identity_provider::OidcProvider;
+use crate::mfa::MfaDevice;
 use crate::policy::Policy;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,7 +76,8 @@ impl Document {
             Self::Cluster(..)
             | Self::ContextEntries(_)
             | Self::OidcProvider(_)
-            | Self::KeySet(_) => {}
+            | Self::KeySet(_)
+            | Self::MfaDevices(_) => {}
         }
     }
 }
@@ -117,7 +119,30 @@ pub(crate) fn add(
                 None => Ok(()),
             }
         }
+        Document::MfaDevices(devices) => devices
+            .into_iter()
+            .try_for_each(|(serial, device)| add_mfa_device(all, serial, device)),
     }
+}
+
+/// Adds what a document tells of a device. One may have its secret and another its user.
+fn add_mfa_device(
+    all: &mut Identities,
+    serial: String,
+    device: MfaDevice,
+) -> Result<(), BadDocument> {
+    let known = all.mfa_devices.entry(serial.clone()).or_default();
+    if known.seed.is_some() && device.seed.is_some() {
+        return Err(BadDocument::Duplicate(format!(
+            "Base32StringSeed of {serial}"
+        )));
+    }
+    if known.user.is_some() && device.user.is_some() && known.user != device.user {
+        return Err(BadDocument::DifferentUsers(serial));
+    }
+    known.seed = known.seed.take().or(device.seed);
+    known.user = known.user.take().or(device.user);
+    Ok(())
 }
 
 /// Adds an identity provider. An account has one of a URL; two that do not say whose they are could be the same.

@@ -9,6 +9,8 @@
 //! | `aws dsql get-cluster` | the status and the tags of a cluster |
 //! | `aws organizations describe-policy` | a service control policy |
 //! | `aws iam get-open-id-connect-provider` | a provider of tokens that begin sessions |
+//! | `aws iam list-virtual-mfa-devices`, `create-virtual-mfa-device`, `list-mfa-devices` | devices for multi-factor authentication |
+//! | `aws sts get-session-token`, with the members of `aws sts get-caller-identity` | a session of a user |
 //!
 //! No command prints these three. The output of `assume-role` does not show what the session was
 //! narrowed by; a member `Request`, in the form of the command's own `--cli-input-json`, does. And
@@ -26,6 +28,7 @@ mod document;
 mod error;
 mod identity_provider;
 mod merge;
+mod mfa;
 mod session;
 mod shapes;
 
@@ -35,7 +38,7 @@ pub use merge::merge;
 pub use shapes::AccountDetails;
 
 pub(crate) use merge::{add, file_name, is_newer};
-pub(crate) use session::MAX_SESSION;
+pub(crate) use session::{MAX_SESSION, MAX_USER_SESSION, MIN_SESSION};
 
 use crate::arn::{Arn, is_account_id};
 use crate::cluster::SERVICE;
@@ -44,7 +47,7 @@ use crate::json::{self, JsonError};
 use crate::policy::{Kind, Policy, check_context_entry};
 use document::{checked_key, tags};
 use serde::Deserialize;
-use session::assumed_role;
+use session::{assumed_role, user_session};
 use shapes::{
     ContextEntries, CreatedKey, DescribePolicy, GetCluster, GetClusterPolicy, RawTag, Shape,
 };
@@ -101,6 +104,11 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
     }
     if shape.assumed_role_user.is_some() {
         assumed_role(from_json(text)?)
+    } else if shape.federated_user.is_some() {
+        // Its user may more than it, so it must not count as the user's own session.
+        Err(BadDocument::FederatedSession)
+    } else if shape.is_session_of_caller() {
+        user_session(from_json(text)?)
     } else if shape.cluster_policy.is_some() {
         let GetClusterPolicy { policy } = from_json(text)?;
         Ok(Document::ClusterPolicy(Box::new(policy.0)))
@@ -114,6 +122,8 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
         identity_provider::provider(from_json(text)?)
     } else if shape.keys.is_some() {
         identity_provider::key_set(from_json(text)?)
+    } else if shape.is_mfa_devices() {
+        mfa::devices(from_json(text)?)
     } else if shape.is_credentials() {
         Err(BadDocument::CredentialsWithoutOwner)
     } else {

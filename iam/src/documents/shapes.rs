@@ -212,6 +212,30 @@ pub(super) struct AssumeRoleRequest {
     pub(super) _provided_contexts: Option<IgnoredAny>,
 }
 
+/// Output of `aws sts get-session-token`, with that of `aws sts get-caller-identity` in it.
+#[derive(Deserialize)]
+#[serde(remote = "Self", rename_all = "PascalCase")]
+pub(super) struct SessionOfCaller {
+    pub(super) credentials: SessionCredentials,
+    pub(super) arn: String,
+    #[serde(default, deserialize_with = "not_null")]
+    pub(super) user_id: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    pub(super) request: Option<GetSessionTokenRequest>,
+}
+
+/// What `--cli-input-json` may hold, and nothing else.
+#[derive(Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct GetSessionTokenRequest {
+    #[serde(default, deserialize_with = "not_null")]
+    pub(super) duration_seconds: Option<u32>,
+    #[serde(default, deserialize_with = "not_null")]
+    pub(super) serial_number: Option<String>,
+    #[serde(rename = "TokenCode")]
+    pub(super) _token_code: Option<IgnoredAny>,
+}
+
 #[derive(Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields)]
 pub(super) struct SessionPolicyArn {
@@ -310,12 +334,27 @@ pub(super) struct Shape {
     /// `aws iam get-open-id-connect-provider`
     #[serde(default, deserialize_with = "not_null", rename = "ClientIDList")]
     pub(super) client_ids: Option<IgnoredAny>,
+    /// `aws iam create-virtual-mfa-device`
+    #[serde(default, deserialize_with = "not_null", rename = "VirtualMFADevice")]
+    pub(super) virtual_mfa_device: Option<IgnoredAny>,
+    /// `aws iam list-virtual-mfa-devices`
+    #[serde(default, deserialize_with = "not_null", rename = "VirtualMFADevices")]
+    pub(super) virtual_mfa_devices: Option<IgnoredAny>,
+    /// `aws iam list-mfa-devices`
+    #[serde(default, deserialize_with = "not_null", rename = "MFADevices")]
+    pub(super) mfa_devices: Option<IgnoredAny>,
     /// What an identity provider's `jwks_uri` gives.
     #[serde(default, deserialize_with = "not_null", rename = "keys")]
     pub(super) keys: Option<IgnoredAny>,
     /// `aws sts get-session-token`, `get-federation-token`, and the AWS CLI's cache.
     #[serde(default, deserialize_with = "not_null")]
     pub(super) credentials: Option<IgnoredAny>,
+    /// `aws sts get-federation-token`
+    #[serde(default, deserialize_with = "not_null")]
+    pub(super) federated_user: Option<IgnoredAny>,
+    /// `aws sts get-caller-identity`
+    #[serde(default, deserialize_with = "not_null")]
+    pub(super) arn: Option<IgnoredAny>,
     /// `aws sso get-role-credentials`
     #[serde(default, deserialize_with = "not_null", rename = "roleCredentials")]
     pub(super) role_credentials: Option<IgnoredAny>,
@@ -339,6 +378,8 @@ objects_only! {
     CreatedKeyBody => "an access key",
     AssumedRole => "a role session",
     AssumeRoleRequest => "the request of a role session",
+    SessionOfCaller => "a session of a user",
+    GetSessionTokenRequest => "the request of a session of a user",
     SessionPolicyArn => "a session policy",
     SessionCredentials => "credentials",
     AssumedRoleUser => "an AssumedRoleUser",
@@ -355,6 +396,20 @@ objects_only! {
 impl Shape {
     pub(super) fn is_export(&self) -> bool {
         self.user_detail_list.is_some() || self.role_detail_list.is_some()
+    }
+
+    /// Whether it is a session with the ARN of whoever has it.
+    pub(super) fn is_session_of_caller(&self) -> bool {
+        self.credentials.is_some() && self.arn.is_some()
+    }
+
+    pub(super) fn is_mfa_devices(&self) -> bool {
+        let forms = [
+            &self.virtual_mfa_device,
+            &self.virtual_mfa_devices,
+            &self.mfa_devices,
+        ];
+        forms.into_iter().any(Option::is_some)
     }
 
     /// Whether it is credentials that do not say whose they are.
@@ -379,6 +434,7 @@ impl Shape {
             self.cluster_identifier.is_some(),
             self.client_ids.is_some(),
             self.keys.is_some(),
+            self.is_mfa_devices(),
         ];
         kinds.into_iter().filter(|is_there| *is_there).count()
     }

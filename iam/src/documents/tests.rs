@@ -47,8 +47,8 @@ fn faults_are_named() {
         (json!({}), "not the output of"),
         (
             json!({"Version": 1, "AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t"}),
-            "credentials without their owner: write them as aws sts assume-role prints them, with the \
-             Arn of aws sts get-caller-identity in AssumedRoleUser",
+            "credentials without their owner: add the output of aws sts get-caller-identity to a session of a user; \
+             write one of a role as aws sts assume-role prints it, with that Arn in AssumedRoleUser",
         ),
         (
             json!({"roleCredentials": {"accessKeyId": "ASIA"}}),
@@ -56,7 +56,12 @@ fn faults_are_named() {
         ),
         (
             json!({"Credentials": {"AccessKeyId": "ASIA"}, "FederatedUser": {"Arn": "a"}}),
-            "credentials without their owner",
+            "a session of aws sts get-federation-token, which is not supported",
+        ),
+        (
+            json!({"Credentials": {"AccessKeyId": "ASIA"}, "FederatedUser": {"Arn": "a"},
+                "Arn": "arn:aws:iam::012345678912:user/a"}),
+            "a session of aws sts get-federation-token, which is not supported",
         ),
         (
             json!({"UserDetailList": [{"UserName": "a", "Arn": "a", "Tags": null}]}),

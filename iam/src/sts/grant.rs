@@ -1,5 +1,6 @@
 //! A session that may begin, as AWS's command line prints it and as a document.
 
+use super::mfa::UsedCode;
 use super::request::{AssumeRole, SessionAttributes};
 use crate::time::with_offset;
 use serde_json::{Value, json};
@@ -18,19 +19,36 @@ pub struct NewKey {
     pub session_token: String,
 }
 
+/// Whose session one is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionOf {
+    /// A role's.
+    Role {
+        /// The role's id, a colon, and the session's name, if a document has the role's id.
+        assumed_role_id: Option<String>,
+    },
+    /// A user's.
+    User {
+        /// The user's id, if a document has it.
+        user_id: Option<String>,
+    },
+}
+
 /// A session that may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The ARN of the session.
+    /// The ARN of the role session, or of the user.
     pub arn: String,
-    /// The role's id, a colon, and the session's name, if a document has the role's id.
-    pub assumed_role_id: Option<String>,
+    /// Whose it is.
+    pub session_of: SessionOf,
     /// When it ends.
     pub expiration: UtcDateTime,
     /// Session policies and tags in hundredths of what is possible, if there are any.
     pub packed_policy_size: Option<usize>,
     /// The source identity, given now or by the session that asked.
     pub source_identity: Option<String>,
+    /// The code that it was asked for with, if it was.
+    pub used_code: Option<UsedCode>,
     /// What the session was begun with: what was asked for, and what is passed on to it.
     pub(super) request: Value,
 }
@@ -41,12 +59,8 @@ impl Grant {
         with_offset(self.expiration)
     }
 
-    /// The session as `aws sts assume-role` prints it.
+    /// The session as `aws sts assume-role` prints it, or `get-session-token` and `get-caller-identity` together.
     pub fn response(&self, key: &NewKey) -> Value {
-        let mut user = json!({ "Arn": self.arn });
-        if let Some(id) = &self.assumed_role_id {
-            user["AssumedRoleId"] = json!(id);
-        }
         let mut response = json!({
             "Credentials": {
                 "AccessKeyId": key.id,
@@ -54,8 +68,21 @@ impl Grant {
                 "SessionToken": key.session_token,
                 "Expiration": self.expiration_text(),
             },
-            "AssumedRoleUser": user,
         });
+        match &self.session_of {
+            SessionOf::Role { assumed_role_id } => {
+                response["AssumedRoleUser"] = json!({ "Arn": self.arn });
+                if let Some(id) = assumed_role_id {
+                    response["AssumedRoleUser"]["AssumedRoleId"] = json!(id);
+                }
+            }
+            SessionOf::User { user_id } => {
+                response["Arn"] = json!(self.arn);
+                if let Some(id) = user_id {
+                    response["UserId"] = json!(id);
+                }
+            }
+        }
         if let Some(size) = self.packed_policy_size {
             response["PackedPolicySize"] = json!(size);
         }
@@ -78,6 +105,7 @@ pub(super) fn effective_request(
     request: &AssumeRole,
     duration: u32,
     attributes: &SessionAttributes<'_>,
+    used_code: Option<&UsedCode>,
 ) -> Value {
     let SessionAttributes {
         tags,
@@ -107,6 +135,9 @@ pub(super) fn effective_request(
     }
     if let Some(identity) = source_identity {
         effective["SourceIdentity"] = json!(identity);
+    }
+    if let Some(used) = used_code {
+        effective["SerialNumber"] = json!(used.serial_number);
     }
     effective
 }

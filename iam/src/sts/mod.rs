@@ -2,7 +2,8 @@
 //! the session is then.
 //!
 //! Follows <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html> and
-//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>. The new
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>, and the files beside this one what
+//! they name. The new
 //! access key and the time are arguments; where the session is kept is the caller's to do.
 //!
 //! A session is allowed if the role's trust policy allows it and, unless that names the caller
@@ -11,14 +12,18 @@
 //! `sts:TagSession` for session tags, `sts:SetSourceIdentity` for a source identity.
 
 mod grant;
+mod mfa;
 mod refusal;
 mod request;
+mod session_token;
 mod token;
 mod web_identity;
 
-pub use grant::{Grant, NewKey};
+pub use grant::{Grant, NewKey, SessionOf};
+pub use mfa::{MfaCode, UsedCode};
 pub use refusal::{Code, StsError};
 pub use request::AssumeRole;
+pub use session_token::{GetSessionToken, get_session_token};
 pub use web_identity::{AssumeRoleWithWebIdentity, FederatedGrant, assume_role_with_web_identity};
 
 use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
@@ -29,7 +34,7 @@ use crate::credentials::{
 };
 use crate::denial::{DenyReason, trust_reason};
 use crate::identity::{Identities, Principal};
-use crate::policy::{Context, RequestPrincipal};
+use crate::policy::Context;
 use crate::request_context::{ConnectionFacts, add_principal, request_facts};
 use crate::session_store::StoredSession;
 use grant::effective_request;
@@ -109,16 +114,22 @@ pub fn assume_role(
     let identities = environment.identities;
     let packed_policy_size = check_session_policies(request, identities)?;
     let attributes = SessionAttributes::of(caller, request)?;
+    let used_code = request.mfa.verify(caller, identities, environment.now)?;
     let Some(role) = identities.principal(&request.role_arn) else {
         // AWS: whether there is such a role is told to nobody.
         let message = not_allowed(caller, ASSUME_ROLE, &request.role_arn);
         return Err(StsError::new(Code::AccessDenied, message)
             .because(format!("because {} is in no document", request.role_arn)));
     };
+    let mut context = context(caller, role, request, &attributes, environment);
+    if used_code.is_some() {
+        context.set("aws:MultiFactorAuthPresent", "true");
+        context.set("aws:MultiFactorAuthAge", "0");
+    }
     let asked = RoleRequest {
         caller,
         role,
-        context: &context(caller, role, request, &attributes, environment),
+        context: &context,
         identities,
     };
     asked.check_allowed(ASSUME_ROLE)?;
@@ -129,7 +140,8 @@ pub fn assume_role(
         asked.check_allowed(SET_SOURCE_IDENTITY)?;
     }
     // Who may not assume the role does not hear how long its sessions last.
-    let duration = duration(caller.session.is_some(), role, request)?;
+    let by_role = caller.session.is_some_and(|session| !session.is_of_user());
+    let duration = duration(by_role, role, request)?;
     let expiration = end(environment.now, duration)?;
     let name = &request.role_session_name;
     let (partition, account) = (arn.partition, arn.account);
@@ -138,11 +150,14 @@ pub fn assume_role(
             "arn:{partition}:sts::{account}:assumed-role/{}/{name}",
             arn.name
         ),
-        assumed_role_id: role.unique_id.as_ref().map(|id| format!("{id}:{name}")),
+        session_of: SessionOf::Role {
+            assumed_role_id: role.unique_id.as_ref().map(|id| format!("{id}:{name}")),
+        },
         expiration,
         packed_policy_size,
         source_identity: attributes.source_identity.map(str::to_owned),
-        request: effective_request(request, duration, &attributes),
+        request: effective_request(request, duration, &attributes, used_code.as_ref()),
+        used_code,
     })
 }
 
@@ -252,11 +267,7 @@ impl RoleRequest<'_> {
             .map_err(|why| refused(trust_reason(action, &why)))?;
         policies.resource = trust_policy(role);
         policies.resource_must_allow = true;
-        let caller = RequestPrincipal {
-            arn: caller.arn(),
-            role_arn: caller.session.map(|_| caller.principal.arn.as_str()),
-            unique_id: caller.principal.unique_id.as_deref(),
-        };
+        let caller = caller.request_principal();
         let asked = Request {
             action,
             resource: &role.arn,

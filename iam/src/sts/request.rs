@@ -1,15 +1,14 @@
 //! What a caller asks for with `AssumeRole`, and whether it may be asked for at all.
 
+use super::mfa::MfaCode;
 use super::refusal::{Code, StsError, constraint, invalid};
 use crate::arn::{IamArn, IamKind, is_account_id};
 use crate::credentials::Authenticated;
-use crate::documents::MAX_SESSION;
+use crate::documents::{MAX_SESSION, MIN_SESSION};
 use crate::identity::{Identities, Principal, Tag};
 use crate::policy::{Kind, Policy};
 use std::collections::HashSet;
 
-/// The shortest session, in seconds.
-const MIN_SESSION: u32 = 15 * 60;
 /// The longest session of a role that says nothing else, of a caller that is a session itself, and
 /// the one that is given if none is asked for; in seconds.
 const HOUR: u32 = 60 * 60;
@@ -44,6 +43,8 @@ pub struct AssumeRole {
     pub external_id: Option<String>,
     /// Who is behind the session, for its whole life and that of sessions begun by it.
     pub source_identity: Option<String>,
+    /// A device of the user who asks, and its code.
+    pub mfa: MfaCode,
 }
 
 /// The tags and the source identity of a new session: asked for, or passed on by the caller's own session.
@@ -98,20 +99,27 @@ pub(super) fn check_form(request: &AssumeRole) -> Result<IamArn<'_>, StsError> {
         return Err(constraint(identity, "sourceIdentity", text));
     }
     if let Some(seconds) = request.duration_seconds {
-        let value = seconds.to_string();
-        if seconds < MIN_SESSION {
-            let text = format!("have value greater than or equal to {MIN_SESSION}");
-            return Err(constraint(&value, "durationSeconds", &text));
-        }
-        if seconds > MAX_SESSION {
-            let text = format!("have value less than or equal to {MAX_SESSION}");
-            return Err(constraint(&value, "durationSeconds", &text));
-        }
+        check_duration(seconds, MAX_SESSION)?;
     }
+    request.mfa.check_form()?;
     match IamArn::parse(&request.role_arn) {
         Ok(arn) if arn.kind == IamKind::Role && is_account_id(arn.account) => Ok(arn),
         _ => Err(invalid(format!("{} is invalid", request.role_arn))),
     }
+}
+
+/// Checks how long a session shall last, in seconds.
+pub(super) fn check_duration(seconds: u32, most: u32) -> Result<(), StsError> {
+    let value = seconds.to_string();
+    if seconds < MIN_SESSION {
+        let text = format!("have value greater than or equal to {MIN_SESSION}");
+        return Err(constraint(&value, "durationSeconds", &text));
+    }
+    if seconds > most {
+        let text = format!("have value less than or equal to {most}");
+        return Err(constraint(&value, "durationSeconds", &text));
+    }
+    Ok(())
 }
 
 /// Checks session policies and tags as far as they need no permission; gives their size in
@@ -229,9 +237,9 @@ fn source_identity<'r>(
     }
 }
 
-/// How long the session lasts, in seconds. A session that asks (`by_session`) gets an hour at the most.
+/// How long the session lasts, in seconds. A role session that asks (`by_role`) gets an hour at the most.
 pub(super) fn duration(
-    by_session: bool,
+    by_role: bool,
     role: &Principal,
     request: &AssumeRole,
 ) -> Result<u32, StsError> {
@@ -241,7 +249,7 @@ pub(super) fn duration(
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
         ));
     }
-    if by_session && asked_for > HOUR {
+    if by_role && asked_for > HOUR {
         return Err(invalid(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by \
              role chaining.",

@@ -5,7 +5,7 @@
 //! The token is verified with the keys in the documents, and the provider is one of the role's own account. The role's
 //! trust policy decides alone, and has to name the provider.
 
-use super::grant::{Grant, effective_request};
+use super::grant::{Grant, SessionOf, effective_request};
 use super::refusal::{Code, StsError};
 use super::request::{AssumeRole, SessionAttributes, check_form, check_session_policies, duration};
 use super::token::{self, Claims, UnverifiedToken};
@@ -104,11 +104,14 @@ pub fn assume_role_with_web_identity(
                 "arn:{}:sts::{}:assumed-role/{}/{name}",
                 arn.partition, arn.account, arn.name
             ),
-            assumed_role_id: role.unique_id.as_ref().map(|id| format!("{id}:{name}")),
+            session_of: SessionOf::Role {
+                assumed_role_id: role.unique_id.as_ref().map(|id| format!("{id}:{name}")),
+            },
             expiration: end(environment.now, duration)?,
             packed_policy_size,
             source_identity: None,
-            request: effective_request(request, duration, &SessionAttributes::default()),
+            used_code: None,
+            request: effective_request(request, duration, &SessionAttributes::default(), None),
         },
         provider: provider_arn,
         subject: claims.subject.clone(),

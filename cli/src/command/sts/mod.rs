@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `POST /`, signed, `Action=AssumeRole` | a session of a role, stored where the server finds it |
 //! | `POST /`, signed, `Action=GetCallerIdentity` | who signed it |
+//! | `POST /`, signed, `Action=GetSessionToken` | a session of the user who signed it |
 //! | `POST /`, `Action=AssumeRoleWithWebIdentity` | a session of a role, for a token of an identity provider |
 //! | `GET /credentials` with the token | a session of the role of `--container-role`, if that is given |
 //!
@@ -13,6 +14,7 @@
 //! whoever asked hears AWS's words. No secret is ever part of either.
 
 mod answer;
+mod attempts;
 mod query;
 mod verification;
 
@@ -28,7 +30,7 @@ use dsql_iam_core::session_store::{self, StoredSession};
 use dsql_iam_core::sigv4::{ReceivedRequest, SignedRequest};
 use dsql_iam_core::sts::{
     AssumeRole, AssumeRoleWithWebIdentity, Grant, NewKey, StsEnvironment, StsError,
-    assume_role_with_web_identity, caller_with_secret,
+    assume_role_with_web_identity, caller_with_secret, get_session_token,
 };
 use dsql_iam_core::{
     Authenticated, ConnectionFacts, Identities, PresentedCredentials, is_same_secret,
@@ -54,6 +56,7 @@ use crate::shared::error::Error;
 use crate::shared::region;
 use crate::shared::sessions::{self, NotBegun};
 use answer::Answer;
+use attempts::Attempts;
 use query::Action;
 
 /// The service that requests are signed for.
@@ -113,6 +116,7 @@ struct State {
     /// The role that container credentials are for, and the token that they are given for.
     container: Option<(String, String)>,
     loaded: Mutex<Option<(Fingerprint, Arc<Identities>)>>,
+    attempts: Attempts,
 }
 
 /// Serves until the process is ended.
@@ -145,6 +149,7 @@ pub async fn run(arguments: Arguments) -> Result<Report, Error> {
         arguments,
         container,
         loaded: Mutex::new(None),
+        attempts: Attempts::default(),
     });
     state.identities()?;
     let wanted = state.arguments.listen;
@@ -327,8 +332,19 @@ impl State {
         match query::parse(&received)? {
             Action::GetCallerIdentity => Ok(query::caller_identity(&caller)),
             Action::AssumeRole(request) => {
+                self.attempts
+                    .check(&caller, &request.mfa, environment.now)?;
                 let (grant, key) = self.begin(&caller, &request, &environment)?;
                 Ok(query::assumed_role(&grant, &key))
+            }
+            Action::GetSessionToken(request) => {
+                self.attempts
+                    .check(&caller, &request.mfa, environment.now)?;
+                let grant = get_session_token(&caller, &request, &environment)?;
+                let key = self.store(&grant, &caller.principal.arn, environment.now)?;
+                let end = grant.expiration_text();
+                eprintln!("dsql-iam: {} got a session until {end}", caller.arn());
+                Ok(query::session_token(&grant, &key))
             }
         }
     }

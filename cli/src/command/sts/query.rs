@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use aws_smithy_xml::encode::{ScopeWriter, XmlWriter};
 use dsql_iam_core::sigv4::ReceivedRequest;
 use dsql_iam_core::sts::{
-    AssumeRole, AssumeRoleWithWebIdentity, Code, FederatedGrant, Grant, NewKey, StsError,
+    AssumeRole, AssumeRoleWithWebIdentity, Code, FederatedGrant, GetSessionToken, Grant, MfaCode,
+    NewKey, SessionOf, StsError,
 };
 use dsql_iam_core::{Authenticated, is_hidden};
 
@@ -27,6 +28,8 @@ pub enum Action {
     AssumeRole(AssumeRole),
     /// Who asks.
     GetCallerIdentity,
+    /// A session of the user who asks.
+    GetSessionToken(GetSessionToken),
 }
 
 /// The parameters of a request, each once.
@@ -47,6 +50,10 @@ pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, StsError> {
     let parsed = match (action.as_str(), version.as_str()) {
         ("AssumeRole", VERSION) => Action::AssumeRole(parameters.assume_role()?),
         ("GetCallerIdentity", VERSION) => Action::GetCallerIdentity,
+        ("GetSessionToken", VERSION) => Action::GetSessionToken(GetSessionToken {
+            duration_seconds: parameters.duration()?,
+            mfa: parameters.mfa(),
+        }),
         _ => return Err(no_operation(&action, &version)),
     };
     parameters.end()?;
@@ -155,14 +162,6 @@ impl Parameters {
     }
 
     fn assume_role(&mut self) -> Result<AssumeRole, StsError> {
-        if self.take("SerialNumber").is_some() | self.take("TokenCode").is_some() {
-            // Nobody here knows the device's secret.
-            return Err(StsError::new(
-                Code::AccessDenied,
-                "MultiFactorAuthentication failed with invalid MFA one time pass code.",
-            )
-            .because("codes of devices for multi-factor authentication cannot be checked here"));
-        }
         Ok(AssumeRole {
             tags: self.members("Tags", |parameters, member| {
                 let Some(key) = parameters.take(&format!("{member}.Key")) else {
@@ -176,20 +175,32 @@ impl Parameters {
             })?,
             external_id: self.take("ExternalId"),
             source_identity: self.take("SourceIdentity"),
+            mfa: self.mfa(),
             ..self.session()?
         })
     }
 
-    /// What every session is asked for with.
-    fn session(&mut self) -> Result<AssumeRole, StsError> {
+    fn duration(&mut self) -> Result<Option<u32>, StsError> {
         let duration = self.take("DurationSeconds").map(|text| {
             let fault = |_| invalid("DurationSeconds is not a whole number of seconds");
             text.parse::<u32>().map_err(fault)
         });
+        duration.transpose()
+    }
+
+    fn mfa(&mut self) -> MfaCode {
+        MfaCode {
+            serial_number: self.take("SerialNumber"),
+            token_code: self.take("TokenCode"),
+        }
+    }
+
+    /// What every session of a role is asked for with.
+    fn session(&mut self) -> Result<AssumeRole, StsError> {
         Ok(AssumeRole {
             role_arn: self.needed("RoleArn")?,
             role_session_name: self.needed("RoleSessionName")?,
-            duration_seconds: duration.transpose()?,
+            duration_seconds: self.duration()?,
             policy: self.take("Policy"),
             policy_arns: self.members("PolicyArns", |parameters, member| {
                 Ok(parameters.take(&format!("{member}.arn")))
@@ -230,6 +241,11 @@ pub fn caller_identity(caller: &Authenticated<'_>) -> Answer {
     })
 }
 
+/// The answer to `GetSessionToken`.
+pub fn session_token(grant: &Grant, key: &NewKey) -> Answer {
+    respond("GetSessionToken", |result| session(result, grant, key))
+}
+
 /// The answer to `AssumeRole`.
 pub fn assumed_role(grant: &Grant, key: &NewKey) -> Answer {
     respond("AssumeRole", |result| session(result, grant, key))
@@ -246,12 +262,14 @@ pub fn assumed_role_with_web_identity(federated: &FederatedGrant, key: &NewKey) 
 }
 
 fn session(result: &mut ScopeWriter<'_, '_>, grant: &Grant, key: &NewKey) {
-    let mut user = result.start_el("AssumedRoleUser").finish();
-    if let Some(id) = &grant.assumed_role_id {
-        element(&mut user, "AssumedRoleId", id);
+    if let SessionOf::Role { assumed_role_id } = &grant.session_of {
+        let mut user = result.start_el("AssumedRoleUser").finish();
+        if let Some(id) = assumed_role_id {
+            element(&mut user, "AssumedRoleId", id);
+        }
+        element(&mut user, "Arn", &grant.arn);
+        user.finish();
     }
-    element(&mut user, "Arn", &grant.arn);
-    user.finish();
     let mut credentials = result.start_el("Credentials").finish();
     element(&mut credentials, "AccessKeyId", &key.id);
     element(&mut credentials, "SecretAccessKey", &key.secret);
@@ -336,7 +354,8 @@ mod tests {
         let body = format!(
             "{ASSUME}&DurationSeconds=900&Policy=%7B+%7D&PolicyArns.member.1.arn=p&\
              PolicyArns.member.2.arn=q&Tags.member.1.Key=k&Tags.member.1.Value=v&\
-             TransitiveTagKeys.member.1=k&ExternalId=e&SourceIdentity=s"
+             TransitiveTagKeys.member.1=k&ExternalId=e&SourceIdentity=s&SerialNumber=d&\
+             TokenCode=123456"
         );
         let Ok(Action::AssumeRole(request)) =
             read(&body, "application/x-www-form-urlencoded; charset=utf-8")
@@ -353,6 +372,10 @@ mod tests {
             transitive_tag_keys: vec!["k".into()],
             external_id: Some("e".into()),
             source_identity: Some("s".into()),
+            mfa: MfaCode {
+                serial_number: Some("d".into()),
+                token_code: Some("123456".into()),
+            },
         };
         assert_eq!(request, expected);
         assert!(read(&format!("{ASSUME}&Tags=&PolicyArns="), FORM).is_ok());
@@ -360,7 +383,7 @@ mod tests {
 
     #[test]
     fn whatever_is_not_known_is_refused() {
-        use Code::{AccessDenied, InvalidAction, ValidationError};
+        use Code::{InvalidAction, ValidationError};
         for (more, code) in [
             ("&Polcy=%7B%7D", ValidationError),
             ("&RoleArn=twice", ValidationError),
@@ -372,7 +395,6 @@ mod tests {
             ("&Tags=k", ValidationError),
             ("&DurationSeconds=-1", ValidationError),
             ("&DurationSeconds=", ValidationError),
-            ("&SerialNumber=x&TokenCode=123456", AccessDenied),
             ("&ProvidedContexts.member.1.ProviderArn=x", ValidationError),
         ] {
             let refusal = read(&format!("{ASSUME}{more}"), FORM).err().unwrap();
@@ -381,7 +403,14 @@ mod tests {
         for (body, code) in [
             ("", InvalidAction),
             ("Action=AssumeRole", InvalidAction),
-            ("Action=GetSessionToken&Version=2011-06-15", InvalidAction),
+            (
+                "Action=GetFederationToken&Version=2011-06-15",
+                InvalidAction,
+            ),
+            (
+                "Action=GetSessionToken&Version=2011-06-15&Policy=%7B%7D",
+                ValidationError,
+            ),
             ("Action=AssumeRole&Version=2011-06-15", ValidationError),
             (
                 "Action=GetCallerIdentity&Version=2011-06-15&More=1",

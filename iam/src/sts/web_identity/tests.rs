@@ -118,7 +118,12 @@ fn a_session_with_what_is_known_of_it() {
         ("me", "sts.amazonaws.com")
     );
     assert_eq!(granted.grant.arn, SESSION);
-    assert_eq!(granted.grant.assumed_role_id.as_deref(), Some("AROAAPP:me"));
+    assert_eq!(
+        granted.grant.session_of,
+        SessionOf::Role {
+            assumed_role_id: Some("AROAAPP:me".into())
+        }
+    );
     assert_eq!(granted.grant.expiration, utc_datetime!(2026-01-01 13:00:00));
 }
 
