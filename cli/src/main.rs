@@ -199,7 +199,7 @@ mod tests {
             );
             for words in examples {
                 if let Err(error) = Cli::try_parse_from(&words) {
-                    // What the environment has.
+                    // The environment has it.
                     assert_eq!(
                         error.kind(),
                         ErrorKind::MissingRequiredArgument,

@@ -1,4 +1,4 @@
-//! What the parts of a login cost, and a login as a whole: small and large accounts, long policies.
+//! The cost of a login and of its parts: small and large accounts, long policies.
 //!
 //! `cargo xtask bench` runs this and has the figures in its table.
 

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The role that stands for each role that a principal may be mapped to, where no mapping is known.
 pub const ANY_ROLE: &str = "*";
 
-/// What kind of principal a row is about.
+/// The kind of principal of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PrincipalType {
     /// A user.
@@ -82,7 +82,7 @@ pub struct Statement {
 pub struct Cell<'s> {
     /// The principal's ARN.
     pub principal: &'s str,
-    /// What it is.
+    /// Its kind.
     pub principal_type: PrincipalType,
     /// The ARN that a mapping would name: of the user, or of the session's role; a group has none.
     pub mapped_arn: Option<&'s str>,
@@ -102,7 +102,7 @@ pub struct Cell<'s> {
     pub is_mapped: Option<bool>,
 }
 
-/// What IAM says of one action.
+/// IAM's decision on one action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Answer {
     /// The failed check, and why.

@@ -55,7 +55,7 @@ pub(crate) fn is_aws_managed(arn: &str) -> bool {
     })
 }
 
-/// What kind of IAM resource an [`IamArn`] names.
+/// The kind of IAM resource that an [`IamArn`] names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IamKind {
     /// `arn:aws:iam::ACCOUNT:user/…`

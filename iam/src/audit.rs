@@ -12,7 +12,7 @@ use crate::time::rfc3339;
 use serde_json::{Value, json};
 use time::UtcDateTime;
 
-/// What there is to say about one decision.
+/// The record of one decision.
 pub struct LoginRecord<'a> {
     /// When it was made.
     pub time: UtcDateTime,
@@ -24,7 +24,7 @@ pub struct LoginRecord<'a> {
     pub address: &'a str,
     /// The cluster, if the settings describe one.
     pub cluster: Option<&'a Cluster>,
-    /// Who it is, if that is proven.
+    /// The caller, if proven.
     pub caller: Option<&'a Caller>,
     /// The token's action, if it was well formed.
     pub action: Option<Action>,

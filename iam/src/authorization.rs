@@ -126,7 +126,7 @@ impl Policies<'_> {
     }
 }
 
-/// What is asked for.
+/// A request to be decided.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'r> {
     /// `service:Name`
@@ -136,7 +136,7 @@ pub struct Request<'r> {
     /// The account that owns the resource; `None` if it is the one in the ARN, or, where there is
     /// none in it, the caller's.
     pub resource_account: Option<&'r str>,
-    /// What else is known.
+    /// The request context.
     pub context: &'r Context,
 }
 
@@ -166,7 +166,7 @@ pub(crate) const MAX_MATCHED: usize = 100;
 /// A statement that applies to the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched<'p> {
-    /// What kind of policy it is in.
+    /// The kind of its policy.
     pub policy_type: PolicyType,
     /// Where that policy comes from.
     pub source: Source<'p>,
@@ -224,13 +224,13 @@ pub struct Decision<'p> {
     pub missing_context: Vec<String>,
     /// Every reason why it is a no, as if each were the only one; none if it is a yes.
     refused_for: Vec<DenyReason>,
-    /// What the policies of each kind say by themselves; a kind of which there are none is not in it,
+    /// The decision of the policies of each kind by themselves; a kind of which there are none is not in it,
     /// but for the identity-based ones.
     said: Vec<(PolicyType, DecisionKind)>,
 }
 
 impl<'p> Decision<'p> {
-    /// What the policies of this kind say by themselves; `None` if there are none of it.
+    /// The decision of the policies of this kind by themselves; `None` if there are none.
     pub fn says(&self, policy_type: PolicyType) -> Option<DecisionKind> {
         let mut said = self.said.iter();
         said.find(|(of, _)| *of == policy_type)
@@ -243,7 +243,7 @@ impl<'p> Decision<'p> {
     }
 }
 
-/// What in IAM forbids an action.
+/// The reason in IAM that an action is denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenyReason {
     /// A policy of this type has to allow it, and none does.
@@ -301,7 +301,7 @@ pub fn authorize<'p, 'r>(
     };
     match evaluator.decide(policies, caller, request) {
         Ok(decision) => decision,
-        // What was not looked at could have denied it.
+        // A policy that was not evaluated could have denied it.
         Err(Exhausted) => Decision {
             kind: DecisionKind::ImplicitDeny,
             refused_by: None,
@@ -408,7 +408,7 @@ impl<'p> Evaluator<'_, 'p> {
     }
 }
 
-/// What the policies of one kind say.
+/// The result of the policies of one kind.
 #[derive(Clone, Copy)]
 struct PolicyResult {
     /// How closely they allow it to the caller; [`PrincipalMatch::None`] if they do not.

@@ -314,7 +314,7 @@ fn is_port(text: &str) -> bool {
     text.len() <= 5 && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-/// What stands before the port of a host, if it has one. An IPv6 address has one only behind brackets.
+/// The host without its port, if it has one. An IPv6 address has one only behind brackets.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if is_port(port) && (!name.contains(':') || name.ends_with(']')) => name,

@@ -59,7 +59,7 @@ impl<'i> Authenticated<'i> {
         account_of(self.arn())
     }
 
-    /// What `aws sts get-caller-identity` calls `UserId`: empty if no document has it.
+    /// The `UserId` of `aws sts get-caller-identity`: empty if no document has it.
     pub fn user_id(&self) -> String {
         let id = self.principal.unique_id.as_deref().unwrap_or("");
         let of_role = self.session.filter(|session| !session.is_of_user());

@@ -209,7 +209,7 @@ pub(crate) fn trust_reason(action: &str, why: &DenyReason) -> String {
 }
 
 impl Denial {
-    /// What Aurora DSQL tells the client as HINT; `None` where it says nothing.
+    /// Aurora DSQL's HINT for the client; `None` where it has none.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Malformed(Malformed::NoUrl) => "Request is missing Authentication Token".into(),

@@ -55,18 +55,18 @@ pub struct Attempt<'a> {
 pub struct Diagnosed {
     /// Its name.
     pub check: &'static str,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: CheckOutcome,
     /// One line that mends it, if it failed.
     pub remedy: Option<String>,
 }
 
-/// What is to be said about the login. One check may be there several times, with a fault each.
+/// The diagnosis of a login. One check may be there several times, with a fault each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
     /// The checks, in the order of likelihood.
     pub checks: Vec<Diagnosed>,
-    /// What else [`crate::explain()`] tells.
+    /// The rest of what [`crate::explain()`] tells.
     pub explanation: Explanation,
 }
 
@@ -182,7 +182,7 @@ impl<'a> Who<'a> {
     }
 }
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Default)]
 struct Findings(Vec<Diagnosed>);
 
@@ -233,7 +233,7 @@ impl Findings {
         None
     }
 
-    /// What the token says of itself.
+    /// The token's own claims.
     fn claims(
         &mut self,
         attempt: Attempt<'_>,
@@ -278,7 +278,7 @@ impl Findings {
         );
     }
 
-    /// Who signed, as far as that can be told: whether the access key can be the principal's, and the session's end.
+    /// The signer, as far as that can be told: whether the access key can be the principal's, and the session's end.
     fn access_key(
         &mut self,
         who: &Who<'_>,
@@ -391,7 +391,7 @@ impl Findings {
         self.denied(&denial, environment.cluster);
     }
 
-    /// What the policies say. Gives the decision, and whether the principal is known.
+    /// Evaluates the policies. Gives the decision, and whether the principal is known.
     fn policies<'a>(
         &mut self,
         who: &'a Who<'a>,

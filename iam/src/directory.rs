@@ -32,8 +32,8 @@ const TICK: i128 = 20_000_000;
 /// How often a directory is looked at again if a document went away meanwhile.
 const ATTEMPTS: usize = 10;
 
-/// What a directory looked like: changes whenever a document does. As long as a document could change and look the
-/// same, no two are equal.
+/// The fingerprint of a directory, which changes whenever a document does. As long as a document could change and look
+/// the same, no two are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
@@ -216,7 +216,7 @@ impl StoredDocument {
         Ok((stored, stat))
     }
 
-    /// What it says, if it is all right.
+    /// The document, or why it cannot be loaded.
     fn document(&self) -> Result<Document, LoadError> {
         let path = || PathBuf::from(&self.path);
         let document = documents::parse(&self.text).map_err(|error| LoadError::Broken {
@@ -244,7 +244,7 @@ pub(crate) struct Contents {
     pub(crate) others: Vec<OtherEntry>,
 }
 
-/// What lies in the directory and does not count.
+/// An entry of the directory that is not a document.
 pub(crate) struct OtherEntry {
     /// Its path.
     pub(crate) path: PathBuf,
@@ -456,7 +456,7 @@ impl<'d> Listing<'d> {
     }
 }
 
-/// What a fingerprint is made of.
+/// The parts of a fingerprint.
 struct Appearance {
     hash: Sha256,
     /// When the documents changed last, in nanoseconds of Unix time.

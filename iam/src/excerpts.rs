@@ -37,7 +37,7 @@ const EVERYBODY: &str = "";
 /// Offset and length.
 type Place = (u64, u64);
 
-/// What a text is.
+/// The kind of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
     /// A document as it is.
@@ -52,7 +52,7 @@ enum Kind {
     Policy,
 }
 
-/// What a text is, where it is, and the name of its file.
+/// The kind of a text, its place, and the name of its file.
 type List<'n> = Vec<(Kind, Place, Cow<'n, str>)>;
 
 /// The lists of an export, each member as it stands there.
@@ -181,8 +181,8 @@ impl<'n> Writer<'n> {
         true
     }
 
-    /// Those of these parts that a document has, each once: what is in none is missed by the excerpt as it is by the
-    /// whole.
+    /// Those of these parts that a document has, each once: a dangling reference dangles in the excerpt as it does in
+    /// the whole.
     fn parts_of<'i>(&self, concerned: impl IntoIterator<Item = &'i (Kind, &'i str)>) -> List<'n> {
         let mut concerned: Vec<_> = concerned.into_iter().collect();
         concerned.sort_unstable_by_key(|(kind, arn)| (*kind as u8, *arn));
@@ -216,7 +216,7 @@ impl<'n> Writer<'n> {
     }
 }
 
-/// What the second index has entries for, each with the parts of documents that it needs, by kind and ARN.
+/// The entries of the second index, each with the parts of documents that it needs, by kind and ARN.
 type Owners<'i> = BTreeMap<String, Vec<(Kind, &'i str)>>;
 
 fn owners(identities: &Identities) -> Owners<'_> {
@@ -265,7 +265,7 @@ fn owners_of(key: &AccessKey) -> impl Iterator<Item = String> {
     owner.into_iter().chain(attached.map(|arn| policy(arn)))
 }
 
-/// What a login as a user, or in a session of a role, may be asked about, by kind and ARN.
+/// The parts of documents that a login as a user, or in a session of a role, needs, by kind and ARN.
 fn concerned<'i>(identities: &'i Identities, arn: &'i str) -> Vec<(Kind, &'i str)> {
     let Some(principal) = identities.principal(arn) else {
         return Vec::new();

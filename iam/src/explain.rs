@@ -22,7 +22,7 @@ pub(crate) const CHECKS: [&str; 10] = [
     "policy",
 ];
 
-/// What came of a check.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckOutcome {
     /// It was passed.
@@ -69,12 +69,12 @@ pub struct SignedValue {
     pub name: &'static str,
     /// The value.
     pub signed: String,
-    /// What the cluster expects; empty if any value will do.
+    /// The value that the cluster expects; empty if any value will do.
     pub expected: String,
 }
 
 impl fmt::Display for SignedValue {
-    /// What was signed, and what the cluster expects if that is something else.
+    /// The signed values, and the cluster's own where they differ.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut expected = self.expected.split(", ");
         if self.expected.is_empty() || expected.any(|one| one == self.signed) {
@@ -84,10 +84,10 @@ impl fmt::Display for SignedValue {
     }
 }
 
-/// What is to be said about one login.
+/// The explanation of one login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// What was signed, and what the cluster expects. Empty for a password that is not a token.
+    /// The signed values, and those that the cluster expects. Empty for a password that is not a token.
     pub signed: Vec<SignedValue>,
     /// Each of [`CHECKS`].
     pub checks: Vec<(&'static str, CheckOutcome)>,
@@ -195,7 +195,7 @@ pub(crate) fn signed(token: &Token<'_>, environment: &LoginEnvironment<'_>) -> V
 }
 
 impl Explanation {
-    /// What was signed, and by whom.
+    /// The signed values, and the signer.
     pub(crate) fn write_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for signed in &self.signed {
             writeln!(f, "{:<18} {signed}", signed.name)?;
@@ -206,7 +206,7 @@ impl Explanation {
         writeln!(f)
     }
 
-    /// What the decision rests on.
+    /// The statements that the decision rests on.
     pub(crate) fn write_statements(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for statement in &self.statements {
             writeln!(f, "{:<18} {statement}", "statement")?;

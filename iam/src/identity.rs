@@ -31,7 +31,7 @@ pub struct Principal {
     pub groups: Vec<String>,
     /// ARN of the managed policy that is the permissions boundary.
     pub boundary: Option<String>,
-    /// Who may assume the role, if it is one and the document holds it.
+    /// The trust policy, if it is a role and the document holds it.
     pub trust_policy: Option<Policy>,
     /// How many seconds a session of the role may last, if the document says it.
     pub max_session_duration: Option<u32>,
@@ -45,7 +45,7 @@ pub type Tag = (String, String);
 pub struct InlinePolicy {
     /// Its name.
     pub name: String,
-    /// What it says.
+    /// The document.
     pub policy: Policy,
 }
 
@@ -501,7 +501,7 @@ impl Identities {
         self.clusters.keys().map(String::as_str)
     }
 
-    /// What the documents say of the cluster with this ARN.
+    /// The description of the cluster with this ARN.
     pub fn cluster(&self, arn: &str) -> Option<&ClusterDescription> {
         self.clusters.get(arn)
     }

@@ -12,7 +12,7 @@ pub struct OidcProvider {
 }
 
 impl OidcProvider {
-    /// What the tokens of the provider have as `iss`.
+    /// The `iss` of the provider's tokens.
     pub(crate) fn issuer(&self) -> String {
         format!("https://{}", self.url)
     }

@@ -45,7 +45,7 @@ macro_rules! objects_only {
                         self,
                         map: A,
                     ) -> ::std::result::Result<$name, A::Error> {
-                        // What serde derived, which is not this trait's.
+                        // The function that serde derived, which is not this trait's.
                         <$name>::deserialize(::serde::de::value::MapAccessDeserializer::new(map))
                     }
                 }

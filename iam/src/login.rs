@@ -1,7 +1,7 @@
 //! One login: a token, a role and the time in; an admission or a denial out.
 //!
-//! The checks, in this order; the first that fails decides. What follows (database, role,
-//! mapping) is the server's to look up. The first five need no identities, and can be made alone
+//! The checks, in this order; the first that fails decides. The checks after them (database, role,
+//! mapping) are the server's. The first five need no identities, and can be made alone
 //! ([`check_claims`]).
 //!
 //! 1. the token is well formed
@@ -32,7 +32,7 @@ use time::UtcDateTime;
 /// The role that is there from the start and needs no mapping.
 pub const ADMIN: &str = "admin";
 
-/// What is known of who is asking, once the signature has been verified or not.
+/// The caller of a login, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The ARN of the user, or of the role session.
@@ -44,9 +44,9 @@ pub struct Caller {
 /// A login that IAM allows. A custom role still needs a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
-    /// Who it is.
+    /// The caller.
     pub caller: Caller,
-    /// What was asked for.
+    /// The action that was asked for.
     pub action: Action,
 }
 
@@ -55,7 +55,7 @@ pub struct Admission {
 pub struct Refused {
     /// Why.
     pub denial: Denial,
-    /// Who it is, if the signature was right.
+    /// The caller, if the signature was right.
     pub caller: Option<Caller>,
     /// The token's action, if it was well formed.
     pub action: Option<Action>,
@@ -66,7 +66,7 @@ pub struct Refused {
 pub struct Verdict<'i> {
     /// Yes, or why not.
     pub outcome: Result<Admission, Refused>,
-    /// What the policies decided; `None` if they were not asked, or if one that counts is in no document.
+    /// The decision of the policies; `None` if they were not asked, or if one that counts is in no document.
     pub decision: Option<Decision<'i>>,
 }
 
@@ -91,7 +91,7 @@ pub fn judge_token<'i>(
     })
 }
 
-/// What would come of a token if its signature were right: to be explained. Nobody is let in by it.
+/// The outcome of a token if its signature were right, to be explained: it admits nobody.
 pub(crate) fn judge_without_signature<'i>(
     token: &Token<'_>,
     role: &str,
@@ -136,12 +136,12 @@ fn judge_with<'i>(
     }
 }
 
-/// What IAM says of a caller who wants to connect, and what that rests on.
+/// IAM's decision on a caller who wants to connect, and its statements.
 #[derive(Debug)]
 pub struct Access<'i> {
     /// Yes, or why not.
     pub outcome: Result<(), Denial>,
-    /// What the policies decided; `None` if they were not asked, or if one that counts is in no document.
+    /// The decision of the policies; `None` if they were not asked, or if one that counts is in no document.
     pub decision: Option<Decision<'i>>,
 }
 
@@ -244,7 +244,7 @@ fn scope_faults<'t>(
     })
 }
 
-/// What a login as this role has to ask for.
+/// The action that a login as this role has to ask for.
 pub(crate) fn action_for(role: &str) -> Action {
     match role {
         ADMIN => Action::DbConnectAdmin,
@@ -385,7 +385,7 @@ pub fn count_keys(identities: &Identities, account: Option<&str>, now: UtcDateTi
     counts
 }
 
-/// What the policies say about a login as `principal`, or as a session of it, with all that the
+/// Decides by the policies about a login as `principal`, or as a session of it, and gives all that the
 /// decision rests on.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What policies can ask about a login: its request context.
+//! The request context of a login: the keys that conditions can ask for.
 //!
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html>. What
@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use time::UtcDateTime;
 
-/// What is known of the connection that a login comes by.
+/// The facts of the connection that a login comes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionFacts {
     /// The client's address, if it has one.
@@ -30,7 +30,7 @@ pub struct LoginEnvironment<'c> {
     pub now: UtcDateTime,
     /// The cluster.
     pub cluster: &'c Cluster,
-    /// What the documents say.
+    /// The identities in the documents.
     pub identities: &'c Identities,
     /// The connection.
     pub connection: ConnectionFacts,
@@ -60,7 +60,7 @@ pub fn request_context(
     context
 }
 
-/// What is known of a request of which nothing but the caller is: the keys that documents add, and who
+/// The request context of a simulated request, of which only the caller is known: the keys that documents add, and who
 /// asks, with what the documents say of the user or of the session's role. Nothing of a caller without an
 /// ARN.
 ///
@@ -110,7 +110,7 @@ fn is_known_of_a_login(key: &str) -> bool {
         || known.any(|known| known.eq_ignore_ascii_case(&key))
 }
 
-/// What follows the last slash of an ARN.
+/// The text behind the last slash of an ARN.
 fn last_name(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or("")
 }
@@ -197,7 +197,7 @@ const OF_THE_PRINCIPAL: [&str; 6] = [
     "aws:username",
 ];
 
-/// What is known of any request: the keys that documents add, the time, the connection.
+/// The context of any request: the keys that documents add, the time, the connection.
 pub(crate) fn request_facts(
     now: UtcDateTime,
     identities: &Identities,

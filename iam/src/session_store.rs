@@ -290,7 +290,7 @@ impl Identities {
         })
     }
 
-    /// What the documents of a directory say, with all sessions stored there that somebody can log in with. For those
+    /// The identities in the documents of a directory, with all sessions stored there that are not over. For those
     /// who ask about everything: it takes as long as there are many.
     ///
     /// # Errors

@@ -419,7 +419,7 @@ fn more_documents_than_10000_are_refused() {
     for number in 0..MAX_DOCUMENTS {
         fs::write(path.join(format!("{number}.json")), "{}").unwrap();
     }
-    // What is no document does not count.
+    // Files that are not documents do not count.
     fs::write(path.join("README"), "").unwrap();
     assert_eq!(count(path).unwrap(), MAX_DOCUMENTS);
     fingerprint(path).unwrap();
@@ -488,7 +488,7 @@ fn documents_that_come_and_go_do_no_harm() {
 fn a_directory_is_as_large_as_its_files() {
     let directory = directory(&[("a.json", "{}", 0o600), ("b.json", "{}", 0o600)]);
     let path = directory.path();
-    // What is no document counts, and its length does not.
+    // Files that are not documents count, and their length does not.
     fs::write(path.join("README"), "x".repeat(100)).unwrap();
     fs::create_dir(path.join(".git")).unwrap();
     for (files, bytes, expected) in [(4, 4, false), (3, 4, true), (4, 3, true), (0, 0, true)] {

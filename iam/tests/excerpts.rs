@@ -1,4 +1,4 @@
-//! What one login needs of the documents: as good as all of them, and nothing more.
+//! The excerpt that one login needs of the documents: as good as all of them, and nothing more.
 
 use dsql_iam_core::documents::{merge, parse};
 use dsql_iam_core::excerpts::{read, write};
@@ -260,7 +260,7 @@ fn an_excerpt_holds_nothing_of_others() {
     }
 }
 
-/// What one login read: the steps of the search, and how many texts of how many bytes.
+/// The reads of one login: the steps of the search, and how many texts of how many bytes.
 #[derive(Debug)]
 struct Reads {
     steps: usize,

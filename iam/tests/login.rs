@@ -308,7 +308,7 @@ impl Login {
         Self { now, ..self }
     }
 
-    /// What `auth_token.rs` of aws-sdk-dsql does.
+    /// Signs as `auth_token.rs` of aws-sdk-dsql does.
     fn signed_token(&self) -> String {
         let credentials = Credentials::new(
             &self.key,
@@ -849,7 +849,7 @@ fn policy_cases() -> Vec<Case> {
             DenyReason::DeniedBy(PolicyType::PermissionsBoundary),
             denied_by_boundary,
         ),
-        // What is missing is told to the log, not to the client.
+        // The log hears what is missing, the client does not.
         refused(
             Login::user("erin"),
             user_arn("erin"),
@@ -906,7 +906,7 @@ fn every_denial_with_its_hint_and_its_check() {
     }
 }
 
-/// Who made the token of a login.
+/// The signer of a login's token.
 fn principal_of(login: &Login) -> String {
     let name = login.key.trim_start_matches("AKIA").to_lowercase();
     let session = SESSIONS.iter().find(|(_, _, session, ..)| *session == name);
@@ -1106,7 +1106,7 @@ fn claims_are_checked_without_identities() {
     let mut checks = BTreeSet::new();
     for (login, expected, _, check) in cases() {
         let password = login.password();
-        // What is no token claims nothing.
+        // A password that is not a token claims nothing.
         let Ok(token) = Token::parse(&password) else {
             continue;
         };
@@ -1233,7 +1233,7 @@ fn no_denial_tells_a_secret() {
     }
 }
 
-/// What becomes of the login at that time, by name.
+/// The outcome of the login at that time, by name.
 fn outcome_at(login: &Login, now: UtcDateTime, identities: &Identities) -> &'static str {
     match login.clone().at(now).verdict(identities).outcome {
         Ok(_) => "admitted",
@@ -1401,7 +1401,7 @@ impl World {
     }
 }
 
-/// What can be wrong, in the order in which it has to be noticed; each for users, for sessions.
+/// The faults, in the order in which they have to be noticed; each for users, for sessions.
 type Fault = (&'static str, bool, bool, fn(&mut World));
 
 const FAULTS: [Fault; 17] = [

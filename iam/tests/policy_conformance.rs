@@ -192,7 +192,7 @@ impl Case {
         })
     }
 
-    /// What comes out.
+    /// The outcome.
     fn outcome(&self) -> Outcome {
         let documents = match self.documents() {
             Ok(documents) => documents,
@@ -260,7 +260,7 @@ impl Case {
         }
     }
 
-    /// What comes out otherwise than it should; `None` if nothing does.
+    /// The difference between outcome and expectation; `None` if there is none.
     fn fault(&self, outcome: &Outcome) -> Option<String> {
         let (expected, why) = (self.expected, &outcome.why);
         if outcome.kind != expected {
@@ -282,13 +282,13 @@ impl Case {
     }
 }
 
-/// What comes out of a case.
+/// The outcome of a case.
 struct Outcome {
     kind: Expected,
     refused_by: Option<RefusedBy>,
-    /// What a client hears.
+    /// The message to the client.
     sentence: Option<String>,
-    /// What it rests on.
+    /// The statements that it rests on.
     why: String,
 }
 

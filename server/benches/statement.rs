@@ -1,4 +1,4 @@
-//! What the lexer's hook costs a statement.
+//! The cost of the lexer's hook for a statement.
 //!
 //! `cargo xtask bench` runs this and has the figures in its table.
 

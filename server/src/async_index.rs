@@ -115,7 +115,7 @@ fn read_async(reader: &mut Reader) -> Option<Range<usize>> {
 mod tests {
     use super::*;
 
-    /// What the lexer's buffer becomes: the word that it asks about stands behind the mark `«`.
+    /// The lexer's buffer afterwards: the word that it asks about stands behind the mark `«`.
     fn overwritten(marked: &str) -> Option<String> {
         let at = marked.find('«').expect(marked);
         let mut buffer = marked.replace('«', "").into_bytes();

@@ -32,7 +32,7 @@ impl Verb {
 /// Where the words of an AWS IAM statement stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words {
-    /// What is asked for.
+    /// The statement's verb.
     pub verb: Verb,
     /// From the `I` of `IAM` to the end of the verb.
     pub iam_and_verb: Range<usize>,
@@ -45,7 +45,7 @@ pub struct Words {
     pub stopped_at: usize,
 }
 
-/// What [`rewrite`] has made of a statement.
+/// The statement that [`rewrite`] has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewritten {
     /// The length of the keyword that stands where `AWS` stood.
@@ -341,7 +341,7 @@ mod tests {
         }
     }
 
-    /// What the lexer's buffer and word become: `AWS` stands at the mark `«`, the byte behind it is
+    /// The lexer's buffer and word afterwards: `AWS` stands at the mark `«`, the byte behind it is
     /// hidden.
     fn rewritten(marked: &str) -> (String, Option<Rewritten>) {
         let aws = marked.find('«').expect(marked);

@@ -1,6 +1,6 @@
 //! The text of the library's own hba file.
 //!
-//! What the file says, in order, the first match counting:
+//! The rules of the file, in order; the first match counts:
 //! 1. roles in `dsql_iam.exempt_roles` log in over TCP with SCRAM
 //! 2. everybody else needs a token over TCP
 //! 3. Unix sockets and replication: as the user's own file says

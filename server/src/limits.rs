@@ -14,7 +14,7 @@ pub struct Limits {
     pub burst: u32,
 }
 
-/// What the limits are held against, for all processes together. Starts as its default.
+/// The counts that the limits are held against, for all processes together. Starts as its default.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
     connections: u32,

@@ -14,7 +14,7 @@ pub fn session_id(random: [u8; 16]) -> String {
 }
 
 /// One line for each decision, for machines as well: behind the colon `key=value`, the value as it is or
-/// as a JSON string. What a client chose is such a string, so that no line break of theirs makes a line
+/// as a JSON string. A value that a client chose is such a string, so that no line break of theirs makes a line
 /// of its own.
 pub fn log_line(decision: &LoginRecord<'_>) -> String {
     // JSON leaves the control characters from DEL on as they are, and some of them are a terminal's. All hidden

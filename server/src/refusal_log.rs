@@ -13,7 +13,7 @@ const MINUTE: i64 = 60_000_000;
 /// The bits of an IPv6 address that tell a client's network from others.
 const NETWORK_BITS: u32 = 64;
 
-/// What the networks have had of their minutes, for all processes together. Starts as its default.
+/// The lines that each network has had in its minute, for all processes together. Starts as its default.
 #[derive(Debug, Clone, Copy)]
 pub struct RefusalLog {
     minutes: [Minute; NETWORKS],
@@ -50,7 +50,7 @@ impl Minute {
     }
 }
 
-/// What becomes of a refusal.
+/// The fate of a refusal in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// It is written whole.

@@ -6,7 +6,8 @@
 /// `ERRCODE_FEATURE_NOT_SUPPORTED`
 pub(crate) const NOT_SUPPORTED: &str = "0A000";
 
-/// What a client may set, at its start, for its session, and for a transaction. `role` is apart: [`takes`].
+/// The parameters that a client may set, at its start, for its session, and for a transaction. `role` is apart:
+/// [`takes`].
 const SUPPORTED: [&str; 17] = [
     "application_name",
     "client_encoding",

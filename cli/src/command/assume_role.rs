@@ -70,11 +70,11 @@ pub struct Arguments {
     #[arg(long, value_name = "KEY", num_args = 1..)]
     transitive_tag_keys: Vec<String>,
 
-    /// What the role's trust policy asks for as sts:ExternalId
+    /// The external id, if the role's trust policy asks for sts:ExternalId
     #[arg(long, value_name = "ID")]
     external_id: Option<String>,
 
-    /// Who is behind the session, for its whole life
+    /// The source identity of the session, for its whole life
     #[arg(long, value_name = "NAME")]
     source_identity: Option<String>,
 
@@ -93,7 +93,7 @@ pub struct Arguments {
     #[command(flatten)]
     place: Place,
 
-    /// What is printed
+    /// The format of the output
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
 }
@@ -117,7 +117,7 @@ impl Place {
     }
 }
 
-/// What `--format` takes.
+/// The values of `--format`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// As `aws sts assume-role` prints it

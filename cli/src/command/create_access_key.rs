@@ -56,7 +56,7 @@ pub struct Arguments {
     format: Option<Format>,
 }
 
-/// What `--format` takes.
+/// The values of `--format`.
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     /// As `aws iam create-access-key` prints it

@@ -152,7 +152,7 @@ fn token() -> Result<String, Error> {
     Ok(token)
 }
 
-/// What `aws sts get-caller-identity` prints.
+/// The output of `aws sts get-caller-identity`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct CallerIdentity {
@@ -160,7 +160,7 @@ struct CallerIdentity {
 }
 
 impl Arguments {
-    /// Who asked, if the login is to be judged without a secret.
+    /// The caller, if the login is to be judged without a secret.
     fn principal(&self) -> Result<Option<String>, Error> {
         let Some(path) = &self.caller_identity else {
             if self.mappings.is_some() && self.principal.is_none() {

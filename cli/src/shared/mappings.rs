@@ -408,7 +408,7 @@ mod tests {
         }
     }
 
-    /// What psql 15 printed of two mappings; the last is a copied session.
+    /// Two mappings as psql 15 printed them; the last is a copied session.
     #[test]
     fn what_psql_prints_in_every_format() {
         let forms: Vec<_> = include_str!("mappings/printed.txt").split("== ").collect();

@@ -14,7 +14,7 @@ pub fn client() -> SharedHttpClient {
     http_client_fn(|_, _| SharedHttpConnector::new(Offline))
 }
 
-/// What is said of a profile whose credentials would have to be fetched: single sign-on, a role, `aws login`.
+/// The error for a profile whose credentials would have to be fetched: single sign-on, a role, `aws login`.
 pub const OVER_THE_NETWORK: &str = "this profile's credentials come over the network, which dsql-iam does not use: get \
      them with AWS's tools first, by aws configure export-credentials --format env, or through credential_process";
 

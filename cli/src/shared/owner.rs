@@ -85,7 +85,7 @@ fn part_of_others(path: &Path, user: u32) -> Result<Option<&Path>, Error> {
     Ok(None)
 }
 
-/// What a configuration has to be that a server named, now that root has stepped down to the owner of
+/// Checks a configuration that a server named, now that root has stepped down to the owner of
 /// its data directory. `path` has to be canonical.
 ///
 /// # Errors
@@ -132,7 +132,7 @@ fn become_user(user: Uid, group: Gid) -> Result<(), Error> {
     setuid(user).map_err(failed)
 }
 
-/// What a data directory has to be for whoever is not root: their own, since programs are run that its
+/// Checks that a data directory is the user's own, where that is not root, since programs are run that its
 /// owner has named.
 ///
 /// # Errors
@@ -162,7 +162,7 @@ fn name_of(user: Uid) -> String {
     known.map_or_else(|| user.to_string(), |known| known.name)
 }
 
-/// What a data directory has to be, now that root has stepped down on the way to it.
+/// Checks a data directory, now that root has stepped down on the way to it.
 ///
 /// # Errors
 /// A sentence, if it is root's, or of another user than the configuration that names it.

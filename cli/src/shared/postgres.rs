@@ -144,7 +144,7 @@ pub fn without_prefix(log: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What every script begins with. A superuser may be asking, in a database in which others may create: what
+/// The beginning of every script. A superuser may be asking, in a database in which others may create: what
 /// they have put into a schema of the search path must not be taken for the server's own.
 const TRUSTED_PATH: &str = "SET search_path = pg_catalog, pg_temp;\n";
 
@@ -205,7 +205,7 @@ pub fn psql(connection: &str, script: &str) -> Result<String, Error> {
     })
 }
 
-/// What mends that psql does not trust the server's certificate, if that is what it said.
+/// The remedy if psql does not trust the server's certificate.
 fn remedy_for_certificate(said: &str) -> Option<&'static str> {
     if said.contains("does not match host name") {
         return Some(
@@ -221,7 +221,7 @@ fn remedy_for_certificate(said: &str) -> Option<&'static str> {
     )
 }
 
-/// What a program needs of the environment to be found, to find its libraries, and to speak.
+/// The variables that a program needs to be found, to find its libraries, and to speak.
 const HANDED_ON: [&str; 5] = ["PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ"];
 
 /// A program of a server's, with next to nothing of the environment: the `PG…` variables would

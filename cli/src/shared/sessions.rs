@@ -178,7 +178,7 @@ impl Drop for Lock<'_> {
 }
 
 /// Removes sessions that have been over for a while, `most` files at the most; also those that are documents, from
-/// before there was a folder of sessions. What cannot be removed now can be later.
+/// before there was a folder of sessions. A session that cannot be removed now can be later.
 pub fn remove_expired(directory: &Path, most: usize, now: UtcDateTime) {
     let Ok(opened) = IamDirectory::open(directory) else {
         return;

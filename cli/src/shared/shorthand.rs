@@ -65,7 +65,7 @@ impl<'o> Fields<'o> {
     }
 }
 
-/// The names with their values, in their order. What has no `=` is one more value of the name
+/// The names with their values, in their order. A part without `=` is one more value of the name
 /// before it.
 ///
 /// # Errors

@@ -411,7 +411,7 @@ fn what_takes_too_much_is_given_up_and_refused() {
     let statement = json!({"Effect": "Allow", "Action": vec!["a:b"; 300_000], "Resource": "*"});
     let many = json!({ "Statement": statement });
     assert!(of_hostile_repeated(&[many, allow.clone()], &[100, 1], &context).0);
-    // What an account can have takes a fraction of it.
+    // The policies that an account can have take a fraction of it.
     let wide = json!({"Effect": "Allow", "Resource": vec!["arn:aws:s3:::a-bucket/*"; 20],
         "Action": vec!["dsql:*Something*"; 100]});
     let mut many = vec![json!({ "Statement": vec![wide; 10] }); 220];
@@ -485,7 +485,7 @@ fn what_it_rests_on_is_told() {
         decision.missing_context,
         ["aws:PrincipalOrgID", "AWS:sourcevpc", "aws:x"]
     );
-    // What others than the organization's policies name is told apart, whatever it is about.
+    // Keys that others than the organization's policies name are told apart, whatever they are about.
     let own = json!({"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*",
         "Resource": "*", "Condition": {"StringEquals": {"aws:userid": "x", "aws:x": "y"}}}});
     let own = Policy::parse(&own.to_string(), Kind::IdentityBased).unwrap();

@@ -1,7 +1,7 @@
-//! What is wrong with a statement whatever the request: reasons why it can never apply to a login.
+//! Finds statements that can never apply to a login, whatever the request, and says why.
 //!
 //! Says nothing of what other services' statements mean: only of those that can be about
-//! connecting to a cluster, and of the actions of the services that [`actions`] knows. What is said holds for
+//! connecting to a cluster, and of the actions of the services that [`actions`] knows. A finding holds for
 //! every login; where that cannot be told, nothing is said.
 
 use super::candidates::Candidates;
@@ -25,7 +25,7 @@ const MAX_TYPOS: usize = 3;
 /// The same where the service's name is another too.
 const MAX_TYPOS_OF_ALL: usize = 2;
 
-/// What can be known of logins without there being one.
+/// The facts of all logins.
 pub(crate) struct LoginFacts {
     /// The ARNs of the clusters that exist; empty if they are not known.
     pub(crate) clusters: Vec<String>,
@@ -44,9 +44,9 @@ pub(crate) struct LoginFacts {
 pub(crate) struct Fault {
     /// The element at fault: `action`, `resource`, `cluster`, `condition` or `condition_key`.
     pub(crate) check: &'static str,
-    /// What was found: a clause that follows the name of the statement.
+    /// The fault: a clause that follows the name of the statement.
     pub(crate) found: String,
-    /// What to do about it.
+    /// The remedy.
     pub(crate) remedy: String,
 }
 
@@ -271,7 +271,7 @@ fn list(texts: impl Iterator<Item = String>) -> String {
     texts.collect::<Vec<_>>().join(", ")
 }
 
-/// What to do about a key that no login has: not every key is one that a document of ContextEntries can set.
+/// The remedy for a key that no login has: not every key is one that a document of ContextEntries can set.
 fn unknown_key(key: &str) -> Fault {
     let (prefix, tag) = key.split_once('/').unwrap_or((key, ""));
     let remedy = match prefix.to_ascii_lowercase().as_str() {
@@ -302,7 +302,7 @@ fn unknown_key(key: &str) -> Fault {
     }
 }
 
-/// What is wrong with an action.
+/// The fault of an action.
 fn action_fault(written: &str) -> Option<Fault> {
     let action = &written.to_ascii_lowercase();
     let has_wildcard = |text: &str| text.contains(['*', '?']);
@@ -488,7 +488,7 @@ impl Template {
 mod tests {
     use super::*;
 
-    /// What is called no cluster matches none, and what matches one is not called that.
+    /// A resource that is reported to match no cluster matches none, and one that matches is not reported.
     #[test]
     fn a_resource_is_no_cluster_only_where_it_matches_none() {
         let cluster = "arn:aws:dsql:us-east-1:012345678912:cluster/abcdefghijklmnopqrstuvwxyz";

@@ -1,4 +1,4 @@
-//! What a directory of IAM documents brings, and which parts of it have no effect or are probably mistakes.
+//! Reports the contents of a directory of IAM documents, and which parts have no effect or are probably mistakes.
 //!
 //! The documents are read and judged by the loader itself ([`crate::directory`]): what is an error
 //! here keeps the server from loading the directory, and nothing else does. A warning names what is
@@ -529,7 +529,7 @@ mod tests {
         format!("arn:aws:dsql:{region}:{account}:cluster/{id}")
     }
 
-    /// What is found in the policy of a user with one statement, where these clusters are described.
+    /// The findings on the policy of a user with one statement, where these clusters are described.
     fn found(effect: &str, resource: &Value, clusters: &[String], given: Option<&str>) -> Report {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, document: Value| {
@@ -582,7 +582,7 @@ mod tests {
             let report = found("Allow", &json!(named), &two, None);
             assert_eq!(about_clusters(&report), [""; 0], "{named}");
         }
-        // What is given counts, whatever is described.
+        // The cluster that is given counts, whatever is described.
         let report = found(
             "Allow",
             &json!(own),

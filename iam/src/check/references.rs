@@ -288,7 +288,7 @@ impl Checker {
     }
 }
 
-/// What brings a managed policy into the export.
+/// The way to bring a managed policy into the export.
 fn with_managed(arn: &str) -> String {
     let filter = match account_of(arn) {
         "aws" => "AWSManagedPolicy",

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What a directory holds.
+/// The report on a directory.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// The directory.
@@ -23,9 +23,9 @@ pub struct Report {
     pub sessions: Vec<SessionReport>,
     /// Each policy that is no part of an identity: managed, of the cluster, of the organization.
     pub policies: Vec<PolicyReport>,
-    /// What is wrong: errors first, then warnings, then what is worth to know.
+    /// The findings: errors first, then warnings, then notes.
     pub findings: Vec<Finding>,
-    /// What could not be looked at, a sentence each.
+    /// The checks that could not be made, a sentence each.
     pub not_checked: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ pub struct DocumentReport {
     pub mode: Option<String>,
     /// The command that prints such a document, or `ContextEntries`; `None` if it is broken.
     pub kind: Option<&'static str>,
-    /// What it brings, for people.
+    /// Its contents, for people.
     pub brings: String,
 }
 
@@ -130,13 +130,13 @@ pub struct Finding {
     pub severity: Severity,
     /// The file's name; `None` if it is about the directory.
     pub file: Option<String>,
-    /// What it is about within the file: an ARN, a policy, a statement.
+    /// Its subject within the file: an ARN, a policy, a statement.
     pub subject: Option<String>,
     /// The name of the check.
     pub check: &'static str,
-    /// What was found.
+    /// The fault.
     pub found: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the statements of all policies say, whatever the request.
+//! Checks the statements of all policies, whatever the request.
 
 use super::lint::LoginFacts;
 use super::{CLUSTER_POLICY, Checker, Place, is_user};

@@ -1,4 +1,4 @@
-//! Who can be a role: whom its trust policy names, and which sessions it has.
+//! Finds roles that nobody can assume: by their trust policies, and by their sessions.
 
 use crate::actions::{ASSUME_ROLE, ASSUME_ROLE_WITH_WEB_IDENTITY};
 use crate::arn::{IamArn, IamKind, SessionArn, account_of};
@@ -8,12 +8,12 @@ use crate::policy::{Effect, Policy, Statement};
 use std::collections::{HashMap, HashSet};
 use time::UtcDateTime;
 
-/// Who a trust policy may let assume its role.
+/// The principals that a trust policy may let assume its role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trusted<'p> {
     /// `*`
     Everybody,
-    /// Whoever the account's own policies let.
+    /// All that the account's own policies let.
     Account(&'p str),
     /// The user, role or session with this ARN.
     Arn(&'p str),
@@ -89,7 +89,7 @@ impl Policy {
     }
 }
 
-/// Who is there, for the question who can be a role.
+/// The principals that could assume a role.
 pub(super) struct Trust<'i> {
     principals: &'i HashMap<String, Principal>,
     /// How many users and roles an account has.

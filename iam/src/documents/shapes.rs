@@ -20,13 +20,13 @@ pub struct AccountDetails {
     pub(super) policies: Vec<ManagedPolicy>,
     #[serde(default)]
     pub(super) is_truncated: bool,
-    /// What the AWS CLI's `--max-items` leaves in the place of `IsTruncated`.
+    /// The AWS CLI's `--max-items` leaves it in the place of `IsTruncated`.
     pub(super) next_token: Option<IgnoredAny>,
     pub(super) marker: Option<IgnoredAny>,
 }
 
 impl AccountDetails {
-    /// What says that there is more, if anything does.
+    /// The sign that there is more, if there is one.
     pub(super) fn truncated_by(&self) -> Option<&'static str> {
         let signs = [
             (self.is_truncated, "IsTruncated is true"),
@@ -183,7 +183,7 @@ pub(super) struct AssumedRole {
     pub(super) request: Option<AssumeRoleRequest>,
 }
 
-/// What `--cli-input-json` may hold. Nothing else may stand there: a misspelled `Policy` would
+/// The members of `--cli-input-json`. Nothing else may stand there: a misspelled `Policy` would
 /// otherwise be a session that nothing limits.
 #[derive(Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
@@ -343,7 +343,7 @@ pub(super) struct Shape {
     /// `aws iam list-mfa-devices`
     #[serde(default, deserialize_with = "not_null", rename = "MFADevices")]
     pub(super) mfa_devices: Option<IgnoredAny>,
-    /// What an identity provider's `jwks_uri` gives.
+    /// The keys behind an identity provider's `jwks_uri`.
     #[serde(default, deserialize_with = "not_null", rename = "keys")]
     pub(super) keys: Option<IgnoredAny>,
     /// `aws sts get-session-token`, `get-federation-token`, and the AWS CLI's cache.
@@ -455,7 +455,7 @@ impl AccountDetails {
         policies.map(|policy| (policy.arn.as_str(), policy.default_version_id.as_str()))
     }
 
-    /// What it brings.
+    /// The identities that it brings.
     pub(crate) fn contents(&self) -> Contents<'_> {
         let users = self.user_detail_list.iter();
         let groups = self.group_detail_list.iter();

@@ -375,7 +375,7 @@ fn a_null_that_could_hide_a_limit_is_refused() {
             assert!(!said.contains("struct "), "{said}");
         }
     }
-    // What the AWS CLI's pages end with says nothing that its absence would not say.
+    // The end of the AWS CLI's pages means the same as its absence.
     let mut whole = user;
     whole["NextToken"] = json!(null);
     whole["Marker"] = json!(null);

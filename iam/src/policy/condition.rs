@@ -227,12 +227,12 @@ impl Condition {
         let comparison = self.operator.comparison;
         let mut matched = vec![false; values.len()];
         for literal in &self.values {
-            // What has matched already is not compared again, and is passed over all the same.
+            // A value that has matched is not compared again, but passing over it takes a step too.
             evaluation.budget.spend(1 + values.len())?;
             let candidate = match literal {
                 Literal::Text(template) => match template.fill_in(context, evaluation)? {
                     Some(pattern) => Candidate::Text(pattern),
-                    // What cannot be filled in equals nothing.
+                    // A variable without a value equals nothing.
                     None => continue,
                 },
                 literal => Candidate::Literal(literal),

@@ -69,12 +69,12 @@ impl Context {
     }
 }
 
-/// What the evaluation of one request has found out on its way.
+/// The state of the evaluation of one request.
 #[derive(Debug, Default)]
 pub(crate) struct Evaluation {
     /// Condition keys that policies asked for and the context does not have.
     missing: BTreeMap<String, String>,
-    /// What it may still do.
+    /// The steps that it may still take.
     pub(crate) budget: Budget,
 }
 

@@ -1,4 +1,4 @@
-//! What a statement does with the requests that it matches.
+//! The effect of a statement on the requests that it matches.
 
 /// Whether a statement allows or denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -54,14 +54,14 @@ pub struct Policy {
     file: Option<Arc<str>>,
 }
 
-/// The same is what says the same, wherever it stands.
+/// Two policies are equal if their statements are; the file does not count.
 impl PartialEq for Policy {
     fn eq(&self, other: &Self) -> bool {
         self.statements == other.statements
     }
 }
 
-/// What kind of document it is, which says what it has to have and must not have.
+/// The kind of a document, which decides the elements that it has to have and must not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Of a user, group, role or session: no Principal, and only letters and digits in a Sid.

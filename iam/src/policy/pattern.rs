@@ -2,7 +2,7 @@
 
 use super::budget::{Budget, Exhausted};
 
-/// One character of a pattern. What a policy variable stands for becomes [`Token::Char`] only, so
+/// One character of a pattern. The value of a policy variable becomes [`Token::Char`] only, so
 /// that nobody gets a wildcard into a policy by the name of a user or the value of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
@@ -99,14 +99,14 @@ pub(crate) fn matches_arn_within(
     }
 }
 
-/// How many colons an ARN has at least. What follows the last of these is one part.
+/// How many colons an ARN has at least. The text behind the last of these is one part.
 pub(crate) const ARN_COLONS: usize = 5;
 
 /// Whether the ARN `arn` is matched by `pattern` as Resource and NotResource match it.
 ///
 /// Follows <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html>:
 /// wildcards stand for characters of one segment, but a `*` at the end of a segment may match beyond its
-/// colon. What follows the fifth colon of the pattern is one segment.
+/// colon. The text behind the fifth colon of the pattern is one segment.
 pub(crate) fn matches_resource(pattern: &[Token], arn: &[char]) -> bool {
     matches_resource_within(pattern, arn, &mut Budget::unlimited()) == Ok(true)
 }
@@ -313,7 +313,7 @@ mod tests {
         ] {
             assert!(!is_resource(pattern, arn), "{pattern}");
         }
-        // What is no ARN is matched by a star alone.
+        // A text that is not an ARN is matched by a star alone.
         for text in ["", "*", "arn:aws:s3:x:y", "::::"] {
             assert!(is_resource("*", text), "{text}");
             for pattern in ["arn:*", "*:*", "arn:aws:s3:x:y", ""] {

@@ -9,7 +9,7 @@ use crate::arn::{Arn, SessionArn, account_of, is_account_id, is_unique_id};
 use crate::json::{OneOrMany, Text, not_null};
 use serde::de::{self, Deserialize, Deserializer};
 
-/// Who makes a request: a user or a role session.
+/// The caller of a request: a user or a role session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestPrincipal<'c> {
     /// The ARN of the user, or of the role session.
@@ -181,7 +181,7 @@ impl Principals {
     }
 }
 
-/// What one of the lists makes of a principal.
+/// The principals that one of the lists names.
 type Kind = fn(String) -> Listed;
 
 /// The element as it is written: `"*"`, or lists by kind.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use std::collections::BTreeSet;
 
-/// The most characters of all actions and resources of a document together. What users write may
+/// The most characters of all actions and resources of a document together. A user's policy may
 /// have 10,240; of the policies that AWS itself publishes the largest has some 120,000, and grows.
 const MAX_ELEMENTS: usize = 1024 * 1024;
 /// The most characters of all condition keys and values of a document together.
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Policy {
     }
 }
 
-/// What a document may hold is checked here, so that a misspelled element is an error and not a
+/// The elements of a document are checked here, so that a misspelled one is an error and not a
 /// statement that silently never matches.
 impl Policy {
     /// Reads a document from JSON.
@@ -257,7 +257,7 @@ fn action(text: &str) -> Result<ActionPattern, PolicyError> {
     })
 }
 
-/// AWS completes an ARN of fewer than six parts by wildcards. What is missing may also be where a `*` at
+/// AWS completes an ARN of fewer than six parts by wildcards. The missing parts may also be where a `*` at
 /// the end of a segment stands, so one with a `*` counts as it is written too.
 fn resource(text: &str, has_variables: bool) -> Result<Vec<Template>, PolicyError> {
     if is_anything(&tokens(text)) {

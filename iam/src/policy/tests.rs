@@ -130,7 +130,7 @@ fn a_variable_before_the_fifth_colon_is_filled_in() {
             "arn:aws:dsql:${aws:PrincipalTag/none, 'us-east-1'}:*:cluster/*",
             true,
         ),
-        // What a variable stands for has no wildcards, there as well.
+        // The value of a variable has no wildcards, there as well.
         ("arn:aws:dsql:${aws:PrincipalTag/star}:*:cluster/*", false),
     ] {
         let document = json!({"Version": "2012-10-17", "Statement":

@@ -170,7 +170,7 @@ fn piece(text: &str, has_wildcards: bool) -> Vec<Token> {
     }
 }
 
-/// What stands between `${` and `}`.
+/// The text between `${` and `}`.
 enum Variable {
     /// `${*}`, `${?}` and `${$}`
     Literal(char),

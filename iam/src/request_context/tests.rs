@@ -137,7 +137,7 @@ fn what_a_simulated_caller_brings() {
         ("aws:PrincipalType", ["User", "AssumedRole", "", ""]),
         ("aws:PrincipalOrgID", ["o-1", "o-1", "o-1", "o-1"]),
         ("aws:userid", ["AIDAALICE", "AROAAPP:x", "", ""]),
-        // What a document of ContextEntries says of it counts in no login.
+        // A document of ContextEntries has no say in it in a login.
         ("aws:username", ["alice", "", "", ""]),
         ("aws:PrincipalTag/team", ["blue", "red", "", ""]),
         ("aws:SourceIp", [""; 4]),

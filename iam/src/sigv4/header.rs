@@ -3,7 +3,7 @@
 //! Follows
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 //!
-//! The body is always part of what is verified: there is no unsigned payload here. What can change
+//! The body is always part of what is verified: there is no unsigned payload here. All that can change
 //! the meaning of a request has to be signed: `host`, the content type and every `x-amz-…` header.
 
 use super::scope::{Credential, ScopeFault};
@@ -139,7 +139,7 @@ impl<'r> SignedRequest<'r> {
         &self.credential.access_key_id
     }
 
-    /// Who signed the request, if it was signed for `service` by somebody who is known. Compares in
+    /// The caller who signed the request, if it was signed for `service` by somebody who is known. Compares in
     /// constant time.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// The longest date, region, service or terminator of a credential scope, in bytes. What differs from the
+/// The longest date, region, service or terminator of a credential scope, in bytes. A part that differs from the
 /// cluster's is told to the client and to the log, before it is known who asks.
 const MAX_SCOPE_PART: usize = 64;
 /// The end of every credential scope.

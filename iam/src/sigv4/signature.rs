@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 use time::UtcDateTime;
 
-/// What is written as `%XX`: every byte but `A-Za-z0-9-._~`.
+/// The bytes written as `%XX`: all but `A-Za-z0-9-._~`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -28,7 +28,7 @@ pub fn payload_hash(payload: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(payload))
 }
 
-/// What a signer and its verifier must agree on before they sign.
+/// The values that a signer and its verifier must agree on.
 ///
 /// Deliberately without `Debug`: its query can hold a session token.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The authentication token: a presigned URL without its scheme, sent as the password.
 //!
-//! What the signers send is listed in
+//! The parameters that signers send are listed in
 //! <https://docs.aws.amazon.com/aurora-dsql/latest/userguide/authentication-token.html>; the
 //! order of the parameters, the slash and the place of the signature differ between them, so
 //! nothing here depends on those.
@@ -29,7 +29,7 @@ use crate::actions::Action;
 pub struct Token<'a> {
     /// The host that was signed, with its port if it was written with one.
     pub host: &'a str,
-    /// What is asked for.
+    /// The action that is asked for.
     pub action: Action,
     /// The access key id and its scope.
     pub credential: Credential<'a>,
@@ -190,7 +190,7 @@ impl<'a> Token<'a> {
         if expires.is_empty() || !expires.bytes().all(is_digit) || expires.starts_with('0') {
             return Err(Malformed::Value(PARAMETERS[EXPIRES]));
         }
-        // What is no u32 is longer still.
+        // A number that is not a u32 is longer still.
         let expires = expires.parse::<u32>().ok();
         let expires = expires
             .filter(|seconds| *seconds <= MAX_EXPIRES)
@@ -280,7 +280,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// What a query with a parameter that no token has is: most often what signers for other services make, such as
+/// The fault of a query with a parameter that no token has: most often it is of a signer for another service, such as
 /// `aws rds generate-db-auth-token` with its `DBUser`.
 fn unknown_parameter(query: &str) -> Malformed {
     let prefix = format!("{}=", PARAMETERS[CREDENTIAL]);

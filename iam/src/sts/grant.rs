@@ -49,7 +49,7 @@ pub struct Grant {
     pub source_identity: Option<String>,
     /// The code that it was asked for with, if it was.
     pub used_code: Option<UsedCode>,
-    /// What the session was begun with: what was asked for, and what is passed on to it.
+    /// The request in effect: as asked for, with the tags and the source identity that are passed on.
     pub(super) request: Value,
 }
 

@@ -1,4 +1,4 @@
-//! What AWS's Security Token Service decides: who asks, whether a role may be assumed, and what
+//! Decides as AWS's Security Token Service does: who asks, whether a role may be assumed, and what
 //! the session is then.
 //!
 //! Follows <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html> and
@@ -8,7 +8,7 @@
 //!
 //! A session is allowed if the role's trust policy allows it and, unless that names the caller
 //! itself, the caller's own policies do; an explicit deny, a permissions boundary and session
-//! policies count as for any other action. What is asked for besides needs an action of its own:
+//! policies count as for any other action. The rest of a request needs actions of its own:
 //! `sts:TagSession` for session tags, `sts:SetSourceIdentity` for a source identity.
 
 mod grant;
@@ -42,12 +42,12 @@ use refusal::invalid;
 use request::{SessionAttributes, check_form, check_session_policies, duration};
 use time::{Duration, UtcDateTime};
 
-/// What a request is judged by, but for what is in it.
+/// The facts that a request is judged by, besides its own.
 #[derive(Clone, Copy)]
 pub struct StsEnvironment<'c> {
     /// The time.
     pub now: UtcDateTime,
-    /// What the documents say.
+    /// The identities in the documents.
     pub identities: &'c Identities,
     /// The session of the caller's access key, if one is stored apart from the documents.
     pub stored: Option<&'c StoredSession>,
@@ -139,7 +139,7 @@ pub fn assume_role(
     if attributes.source_identity.is_some() {
         asked.check_allowed(SET_SOURCE_IDENTITY)?;
     }
-    // Who may not assume the role does not hear how long its sessions last.
+    // A caller who may not assume the role does not hear how long its sessions last.
     let by_role = caller.session.is_some_and(|session| !session.is_of_user());
     let duration = duration(by_role, role, request)?;
     let expiration = end(environment.now, duration)?;
@@ -168,7 +168,7 @@ fn end(now: UtcDateTime, duration: u32) -> Result<UtcDateTime, StsError> {
         .ok_or_else(|| invalid("the time is out of range"))
 }
 
-/// What policies can ask about a request whose session would be one of `role`, but for who asks.
+/// The context of a request for a session of `role`, without the caller.
 fn role_context(
     role: &Principal,
     request: &AssumeRole,
@@ -201,7 +201,7 @@ fn role_context(
     context
 }
 
-/// What policies can ask about the request.
+/// The context of the request.
 fn context(
     caller: &Authenticated<'_>,
     role: &Principal,

@@ -5,19 +5,19 @@
 pub enum Code {
     /// The policies do not allow it.
     AccessDenied,
-    /// The session of the access key is over.
+    /// The session of the access key has expired.
     ExpiredToken,
-    /// The token of an identity provider is over.
+    /// The token of an identity provider has expired.
     ExpiredTokenException,
     /// The request's authorization is not complete, or not in valid form.
     IncompleteSignature,
     /// There is no such action.
     InvalidAction,
-    /// The access key or its session token is not known.
+    /// The access key or its session token is unknown.
     InvalidClientTokenId,
-    /// The token of an identity provider is none that is accepted.
+    /// The token of an identity provider is invalid.
     InvalidIdentityToken,
-    /// A session policy is none.
+    /// A session policy is malformed.
     MalformedPolicyDocument,
     /// The request has no authorization.
     MissingAuthenticationToken,
@@ -27,7 +27,7 @@ pub enum Code {
     SignatureDoesNotMatch,
     /// There is no room for another session now.
     Throttling,
-    /// A parameter has no possible value.
+    /// A parameter is invalid.
     ValidationError,
 }
 
@@ -77,9 +77,9 @@ impl Code {
 pub struct StsError {
     /// AWS's code.
     pub code: Code,
-    /// What AWS tells whoever asked, as far as that is known.
+    /// AWS's message to the caller, as far as known.
     pub message: String,
-    /// What is told only to those who can read the documents.
+    /// The reason, for those alone who can read the documents.
     pub reason: Option<String>,
 }
 

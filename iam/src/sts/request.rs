@@ -1,4 +1,4 @@
-//! What a caller asks for with `AssumeRole`, and whether it may be asked for at all.
+//! The request of `AssumeRole`, and its validation.
 
 use super::mfa::MfaCode;
 use super::refusal::{Code, StsError, constraint, invalid};
@@ -22,7 +22,7 @@ const MAX_TAGS: usize = 50;
 /// its own whose limit it does not publish.
 const MAX_PACKED: usize = 8 * 1024;
 
-/// What a caller asks for with `AssumeRole`.
+/// A request of `AssumeRole`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AssumeRole {
     /// The ARN of the role, path included.
@@ -39,9 +39,9 @@ pub struct AssumeRole {
     pub tags: Vec<Tag>,
     /// Keys of tags that sessions begun by this one get too.
     pub transitive_tag_keys: Vec<String>,
-    /// What the role's trust policy may ask for as `sts:ExternalId`.
+    /// The external id, `sts:ExternalId` in the role's trust policy.
     pub external_id: Option<String>,
-    /// Who is behind the session, for its whole life and that of sessions begun by it.
+    /// The source identity, which stays for the session's life and that of sessions begun by it.
     pub source_identity: Option<String>,
     /// A device of the user who asks, and its code.
     pub mfa: MfaCode,

@@ -95,7 +95,7 @@ fn text(value: &Value) -> Option<String> {
     (!text.is_empty() && text.len() <= MAX_CLAIM).then(|| text.to_owned())
 }
 
-/// What a token claims. Nothing of it counts before the signature is verified.
+/// The claims of a token. None counts before the signature is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claims {
     pub(super) issuer: String,
@@ -123,7 +123,7 @@ pub(super) struct UnverifiedToken<'t> {
     /// `kid`: which key it says that it is signed with.
     pub(super) key_id: Option<String>,
     pub(super) claims: Claims,
-    /// What is signed.
+    /// The signed bytes.
     pub(super) signed: &'t [u8],
     pub(super) signature: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! Who may assume a role with the token of an identity provider, instead of credentials.
+//! `AssumeRoleWithWebIdentity`: a session for the token of an identity provider, instead of credentials.
 //!
 //! Follows <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html> and
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html>, "OIDC federation".
@@ -24,7 +24,7 @@ const NOT_VALIDATED: &str = "The web identity token that was passed could not be
 /// The claims that a trust policy can ask about, as condition keys of the provider.
 const KEYS: [&str; 5] = ["amr", "aud", "email", "oaud", "sub"];
 
-/// What somebody with a token asks for.
+/// The request of somebody with a token.
 ///
 /// Deliberately without `Debug`, so that no token can be printed by mistake.
 pub struct AssumeRoleWithWebIdentity {
@@ -213,7 +213,7 @@ fn audience<'c>(claims: &'c Claims, provider: &OidcProvider) -> Result<&'c str, 
     Ok(audience)
 }
 
-/// What the trust policy can ask about the request.
+/// The request context for the trust policy.
 fn context(
     role: &Principal,
     request: &AssumeRole,

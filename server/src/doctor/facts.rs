@@ -1,5 +1,5 @@
-//! What the doctor judges: what any superuser can ask of a server ([`Facts`]), and what only the library knows
-//! ([`Library`]).
+//! The facts that the doctor judges: those that any superuser can ask of a server ([`Facts`]), and those that only the
+//! library knows ([`Library`]).
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +16,7 @@ use crate::hba;
 /// `pg_catalog` in the search path: operators are looked up there, and others could have made one that fits.
 pub const FACTS_QUERY: &str = include_str!("facts.sql");
 
-/// What any session of a superuser can learn.
+/// The facts that any session of a superuser can learn.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
     /// the server's major version
@@ -115,7 +115,7 @@ pub struct Admin {
     pub uses_its_roles: bool,
 }
 
-/// What only the library knows, from inside of the server.
+/// The facts that only the library knows, inside the server.
 pub struct Library {
     /// the library's own version
     pub version: &'static str,
@@ -196,7 +196,7 @@ pub struct TlsFile {
     pub unreadable: Option<io::Error>,
 }
 
-/// Who can get at a file or folder.
+/// The owner and the mode of a file or folder.
 #[derive(Debug, Clone, Copy)]
 pub struct Access {
     /// the number of the user whose it is

@@ -1,4 +1,4 @@
-//! What the doctor says of one thing.
+//! The doctor's finding on one check.
 
 use serde::{Deserialize, Serialize};
 

@@ -161,7 +161,7 @@ fn all(places: &[Place]) -> String {
     lines.collect::<Vec<_>>().join(" and ")
 }
 
-/// What shuts a way in that a line of an hba file leaves.
+/// The remedy for a line of an hba file that logs in without a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mend {
     PeerInsteadOf(String),
@@ -210,7 +210,7 @@ pub(super) fn place(facts: &Facts, library: Option<&Library>, line: &HbaLine) ->
     }
 }
 
-/// Who logs in by a line of the hba file without a token, and how to prevent it; `place` is where the line
+/// The users that log in by a line of the hba file without a token, and the remedy; `place` is where the line
 /// stands. `None` if nobody does, or only those that should: superusers over Unix sockets, and by `peer` the
 /// users of the machine as the role of their name.
 fn login_without_token(facts: &Facts, line: &HbaLine, place: &Place) -> Option<(Mend, String)> {
@@ -230,7 +230,7 @@ fn login_without_token(facts: &Facts, line: &HbaLine, place: &Place) -> Option<(
     let asks_for_password = matches!(method, "scram-sha-256" | "md5" | "password");
     let gets_in = |role: &Role| line.is_for(role) && (!asks_for_password || role.has_password);
     if line.is_for_replication() {
-        // Whoever replicates copies the data directory, and the documents if they are in it.
+        // Replication copies the data directory, and the documents if they are in it.
         let replicates = |role: &Role| role.may_replicate || role.is_superuser;
         let is_meant = |role: &Role| line.is_local() && (role.is_superuser || line.is_by_peer());
         let names = facts.names_of(|role| gets_in(role) && replicates(role) && !is_meant(role));

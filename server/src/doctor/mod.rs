@@ -2,8 +2,8 @@
 //! line that mends it.
 //!
 //! `sys.doctor()` asks it inside of a server, `dsql-iam doctor` from outside, where the library may
-//! not even be loaded. What both can learn by SQL is [`Facts`], the answer to [`FACTS_QUERY`]; what
-//! only the library knows is [`Library`].
+//! not even be loaded. Both learn [`Facts`] by SQL, the answer to [`FACTS_QUERY`];
+//! only the library knows [`Library`].
 
 mod extension;
 mod facts;

@@ -285,7 +285,7 @@ fn whoever_comes_in_without_a_token_is_named() {
             )
         );
     }
-    // What other methods ask for is not known here.
+    // The credentials that other methods ask for are not known here.
     let pam = [line(7, "local", "all", "+group", "pam")];
     assert!(with(&pam, &[]).0.starts_with("over Unix sockets, with pam"));
     // Each line is for whom it names, and in the file that it stands in.

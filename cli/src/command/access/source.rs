@@ -15,7 +15,7 @@ pub struct Sources {
 
 impl Sources {
     /// Reads the users', groups', roles' and managed policies, and those of the organization, of a directory that
-    /// has been loaded. What cannot be read is left out: the decisions do not rest on this.
+    /// has been loaded. An unreadable document is left out: the decisions do not rest on this.
     pub fn read(directory: &Path) -> Self {
         let mut sources = Self::default();
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {

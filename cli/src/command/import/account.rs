@@ -15,7 +15,7 @@ use crate::shared::error::Error;
 /// The most users, groups, roles and policies of one import.
 const MAX_ENTITIES: usize = 20_000;
 
-/// What a policy can be attached to.
+/// The kinds of principal that a policy can be attached to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// a user
@@ -57,7 +57,7 @@ pub(super) struct Key {
     pub(super) is_active: bool,
 }
 
-/// What is known of a user, group or role besides its policies.
+/// The traits of a user, group or role besides its policies.
 pub struct Traits<'v> {
     /// its name
     pub name: &'v str,

@@ -59,7 +59,7 @@ impl Account {
                 json,
             });
         }
-        // What the loader would refuse is better refused here, where the input is at hand.
+        // The loader's refusals come better here, where the input is at hand.
         let texts: Vec<_> = all
             .iter()
             .map(|one| (one.name.as_str(), one.json.to_string()))
@@ -133,7 +133,7 @@ impl Account {
         }
     }
 
-    /// What `aws iam get-account-authorization-details` would print.
+    /// The output that `aws iam get-account-authorization-details` would print.
     fn export(&self) -> Json {
         let of = |kind| {
             let all = self.entities.iter();

@@ -158,7 +158,7 @@ pub fn run(arguments: Arguments) -> Result<Report, Error> {
         .map_err(|_| "internal error: the import panicked".to_owned())?
 }
 
-/// What is imported, before it is written.
+/// The imported account, before it is written.
 struct Import<'a> {
     common: &'a Common,
     account: Account,

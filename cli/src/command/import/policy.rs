@@ -60,7 +60,7 @@ pub fn closed(
         for (name, value) in members {
             match (name.as_str(), value.first_unknown()) {
                 ("Statement", _) => {}
-                // What a document without a Version is, knows no policy variables.
+                // Without a Version it would have no policy variables.
                 ("Version", Some(name)) => {
                     let line = format!("{place}: Version {name} is unknown, so all is denied");
                     summary.unknown(line);
@@ -224,7 +224,7 @@ fn broader(statement: &BTreeMap<String, Value>, kind: Kind) -> BTreeMap<String, 
 mod tests {
     use super::*;
 
-    /// What becomes of the statements of an identity-based policy, and what the summary says.
+    /// The statements of an identity-based policy afterwards, and the summary.
     fn statements(text: &str) -> (serde_json::Value, String) {
         let mut document = from_json(text).unwrap();
         put_unknown(&mut document);

@@ -1,4 +1,4 @@
-//! What an import did, for people: what was read, what was filled in, and what was left out and why.
+//! The summary of an import, for people: the parts read, filled in, and left out, with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -87,7 +87,7 @@ fn principals(identities: &Identities, documents: &[Json]) -> BTreeSet<String> {
     arns
 }
 
-/// What a user or role may do on the cluster; nothing, where something that counts is missing.
+/// The actions that a user or role may do on the cluster; none, where something that counts is missing.
 fn allowed(identities: &Identities, arn: &str, cluster: &Cluster) -> Vec<&'static str> {
     let principal = identities
         .principal(arn)

@@ -9,7 +9,7 @@ use crate::shared::postgres::Installation;
 /// The version of the extension, which is the command's own.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the text in a library of ours begins with.
+/// The beginning of the text in a library of ours.
 const MARK: &[u8] = b"dsql_iam library, version ";
 
 /// Reads a library, and makes sure that this PostgreSQL will load it: with any other in

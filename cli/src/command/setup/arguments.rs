@@ -11,8 +11,8 @@ pub(super) const EXEMPT_ROLES: &str = "dsql_iam.exempt_roles";
 /// The settings that setup always writes, behind `dsql_iam.`.
 pub(super) const SETTINGS: [&str; 4] = ["account_id", "region", "cluster_id", "iam_directory"];
 
-/// What `--like-dsql` sets, where it costs nothing: isolation, time zone, `CREATE INDEX ASYNC`, and the connections
-/// that programs for Aurora DSQL count on.
+/// The settings of `--like-dsql`, where they cost nothing: isolation, time zone, `CREATE INDEX ASYNC`, and the
+/// connections that programs for Aurora DSQL count on.
 pub(super) const LIKE_DSQL: [(&str, &str); 5] = [
     ("default_transaction_isolation", "repeatable read"),
     ("TimeZone", "UTC"),

@@ -1,6 +1,6 @@
 //! PostgreSQL's configuration files: what they set, and what is written into them.
 //!
-//! What setup writes into `postgresql.conf` stands between two lines of its own at the end of the file,
+//! The block that setup writes into `postgresql.conf` stands between two lines of its own at the end of the file,
 //! so that taking it out leaves every other byte as it is, whoever changed what meanwhile.
 
 use std::fs;
@@ -58,7 +58,7 @@ pub fn join(base: &str, block: &str) -> String {
     }
 }
 
-/// What the lines of a block say that start with `kind`.
+/// The rest of a block's lines that start with `kind`.
 pub fn notes<'b>(block: &'b str, kind: &'static str) -> impl Iterator<Item = &'b str> {
     block
         .lines()
@@ -153,7 +153,7 @@ fn collect(
     }
 }
 
-/// What a configuration file sets this to.
+/// The value that a configuration file sets this to.
 pub fn value_in(content: &str, name: &str) -> Option<String> {
     lines_of(content, name).last().map(|(_, _, value)| value)
 }

@@ -46,7 +46,7 @@ impl Server {
         owner::step_down(&data)?;
         if was_root {
             owner::check_data_directory(&data)?;
-            // What was looked at is what is read and written.
+            // The path that was checked is the one that is read and written.
             config = fs::canonicalize(&config).map_err(|error| cannot(&config, &error))?;
             owner::check_configuration(&config)?;
         } else {
@@ -95,7 +95,7 @@ impl Server {
         })
     }
 
-    /// What `ALTER SYSTEM` writes into.
+    /// The file that `ALTER SYSTEM` writes.
     pub fn auto_path(&self) -> PathBuf {
         self.data.join("postgresql.auto.conf")
     }
@@ -232,7 +232,7 @@ fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), Error> {
     let mut config = folder.join("postgresql.conf");
     if let Ok(file) = fs::canonicalize(&config) {
         owner::step_down(&file)?;
-        // What was looked at is what is read.
+        // The path that was checked is the one that is read.
         config = file;
     }
     match fs::metadata(folder.join("PG_VERSION")) {

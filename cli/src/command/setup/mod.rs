@@ -70,7 +70,7 @@ fn run_undo(server: &Server, plan: &Plan, yes: bool) -> Result<Vec<String>, Erro
     let mut lines = plan.lines.clone();
     if plan.changes.is_empty() && plan.folder.is_none() {
         server.check_let_go()?;
-        // What an earlier undo left behind while the server ran with the library.
+        // An earlier undo left it behind while the server ran with the library.
         match server.hba_file().filter(|_| !server.uses_library()) {
             None => lines.push(format!("nothing to change in {}", server.data.display())),
             Some(_) if yes => {

@@ -1,4 +1,4 @@
-//! What setup would change, and what its undo would.
+//! The changes that setup would make, and its undo.
 
 use std::path::PathBuf;
 
@@ -17,13 +17,13 @@ use super::locate::Server;
 use crate::shared::error::Error;
 use crate::shared::random;
 
-/// What to write: a file, and its whole content.
+/// A file to write, and its whole content.
 pub struct Change {
     pub path: PathBuf,
     pub content: String,
 }
 
-/// What setup or its undo would do.
+/// The plan of setup or of its undo.
 pub struct Plan {
     /// for people, line by line
     pub lines: Vec<String>,
@@ -100,7 +100,7 @@ impl Wanted {
     }
 }
 
-/// What `--like-dsql` sets on this server: more connections only where there is memory for them, and never fewer
+/// The settings of `--like-dsql` for this server: more connections only where there is memory for them, and never fewer
 /// than it has.
 fn like_dsql(server: &Server) -> impl Iterator<Item = (String, String)> {
     let number = |text: &str| text.trim().parse::<u64>().unwrap_or(0);
@@ -121,7 +121,7 @@ fn memory() -> Option<u64> {
     total.trim().strip_suffix(" kB")?.parse().ok()
 }
 
-/// What has to be changed, in words and in files, and the folder to make.
+/// The changes, in words and in files, and the folder to make.
 pub fn plan(server: &Server, arguments: &Arguments) -> Result<Plan, Error> {
     server.check_installed()?;
     let old = read(&server.config)?;
@@ -258,7 +258,7 @@ fn new_block(
 const ADMIN_STAYS: &str = "note: the role admin stays; to drop it, as a superuser: DROP OWNED BY admin in each \
                            database that had the extension, then DROP ROLE admin";
 
-/// What has to be changed to take it back, and the folder that was made. Taken back is what setup wrote,
+/// The changes that undo a setup, and the folder that it made. They take back the lines that setup wrote,
 /// in postgresql.auto.conf too, and the library's name where `ALTER SYSTEM` has put it there: that file is
 /// the server's own, and with the library gone the server would not start.
 pub fn undo(server: &Server) -> Result<Plan, Error> {
@@ -277,7 +277,7 @@ pub fn undo(server: &Server) -> Result<Plan, Error> {
         .into_iter()
         .chain(optional_settings().map(str::to_owned))
     {
-        // What somebody else has set since then stays.
+        // A setting that somebody else has made since then stays.
         if let Some(had) = replaced_line(&block, &name)
             && value_in(&better, &name) == value_in(&block, &name)
         {

@@ -22,7 +22,7 @@ const DETAILS: [(PolicyType, &str); 3] = [
     ),
 ];
 
-/// What came of one action on one resource.
+/// The outcome of one action on one resource.
 pub struct Outcome {
     kind: DecisionKind,
     matched: Vec<Value>,

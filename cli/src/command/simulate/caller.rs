@@ -1,4 +1,4 @@
-//! Who asks: the simulated caller, as policies see it.
+//! The simulated caller, as policies see it.
 
 use dsql_iam_core::policy::RequestPrincipal;
 use dsql_iam_core::{Arn, IamArn, IamKind, Identities, SIMULATED, SessionArn, is_account_id};

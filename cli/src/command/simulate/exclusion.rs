@@ -1,7 +1,7 @@
 //! `--policy-exclusion-list`: what would be if policies were taken off the principal.
 //!
-//! Follows <https://docs.aws.amazon.com/IAM/latest/APIReference/API_PolicyIdentifier.html>. What is not well
-//! formed is refused; what fits no policy is passed over, and so are resource control policies. Only what is
+//! Follows <https://docs.aws.amazon.com/IAM/latest/APIReference/API_PolicyIdentifier.html>. An identifier that is not
+//! well formed is refused; one that fits no policy is passed over, and so are resource control policies. Only what is
 //! attached can be left out, not what is given with the request.
 
 use dsql_iam_core::policy::fits_wildcards;
@@ -40,7 +40,7 @@ impl<'e> Exclusions<'e> {
     /// Checks a list.
     ///
     /// # Errors
-    /// What is not well formed.
+    /// An identifier that is not well formed.
     pub fn read(list: &'e [PolicyIdentifier]) -> Result<Self, Error> {
         if list.len() > MAX_EXCLUSIONS {
             return Err(invalid(format!(

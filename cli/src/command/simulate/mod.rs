@@ -3,7 +3,7 @@
 //!
 //! Follows <https://docs.aws.amazon.com/cli/latest/reference/iam/simulate-custom-policy.html> and
 //! <https://docs.aws.amazon.com/cli/latest/reference/iam/simulate-principal-policy.html>. One input
-//! is an addition: session policies. What comes out differently than on AWS is in
+//! is an addition: session policies. Differences from AWS are in
 //! [fidelity.md](../../../../docs/fidelity.md).
 
 mod answer;
@@ -196,7 +196,7 @@ fn needs_no_permission(action: &str) -> bool {
     action.eq_ignore_ascii_case("sts:GetCallerIdentity")
 }
 
-/// What is asked, and what it is judged by.
+/// The simulated requests, and the policies that they are judged by.
 struct Simulation<'s> {
     /// Those of the policies that are not the resource's.
     policies: Policies<'s>,

@@ -1,4 +1,4 @@
-//! What is to be simulated: the options, or `--cli-input-json`.
+//! The request to simulate: the options, or `--cli-input-json`.
 
 use clap::Args;
 use dsql_iam_core::json::{self, not_null};
@@ -10,7 +10,7 @@ use super::error::{Error, error, invalid};
 use super::structures::{ContextEntry, OrganizationLevel, PolicyIdentifier, context_entries};
 use crate::shared::file_argument;
 
-/// What both commands take.
+/// The options of both commands.
 #[derive(Args)]
 pub struct Options {
     /// The input as JSON, as `file://PATH` or inline; options given beside it count instead
@@ -45,7 +45,7 @@ pub struct Options {
     #[arg(long, value_name = "ACCOUNT")]
     resource_owner: Option<String>,
 
-    /// Who asks: a user, a group, a role (that is, a session of it) or a role session; needed where there
+    /// The caller: a user, a group, a role (that is, a session of it) or a role session; needed where there
     /// is a resource-based policy [default: the one whose policies count]
     #[arg(long, value_name = "ARN")]
     caller_arn: Option<String>,
@@ -59,7 +59,7 @@ pub struct Options {
     ignored: Ignored,
 }
 
-/// What the AWS CLI takes besides, and what makes no difference here.
+/// Options of the AWS CLI that make no difference here.
 #[derive(Args)]
 #[command(next_help_heading = "Taken as the AWS CLI has them, and ignored")]
 struct Ignored {

@@ -246,7 +246,7 @@ fn what_is_known_of_the_caller_is_in_the_context() {
         let results = simulate_of(source, input.clone()).unwrap();
         assert_eq!(results[0]["EvalDecision"], "allowed", "{key}");
         assert_eq!(results[0]["MissingContextValues"], json!([]));
-        // What is given counts instead.
+        // The given policies count instead.
         input["ContextEntries"] = json!([{"ContextKeyName": key, "ContextKeyValues": ["other"]}]);
         assert_eq!(
             decision(simulate_of(source, input)),
@@ -507,7 +507,7 @@ fn what_would_be_without_a_policy() {
             json!([{"PolicyType": "user-managed"}, {"PolicyType": "inline"}]),
             ["implicitDeny", "implicitDeny"],
         ),
-        // What is given stays, and is still limited by a boundary.
+        // The given policies stay, and are still limited by a boundary.
         (
             ROLE,
             json!([{"PolicyType": "inline"}]),

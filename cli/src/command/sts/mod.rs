@@ -110,7 +110,7 @@ pub struct Arguments {
     profile: Option<String>,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct State {
     arguments: Arguments,
     /// The role that container credentials are for, and the token that they are given for.
@@ -259,7 +259,7 @@ async fn answer(
 }
 
 impl State {
-    /// What the documents say now. They are read again if they have changed.
+    /// The identities in the documents, which are read again if they have changed.
     fn identities(&self) -> Result<Arc<Identities>, Error> {
         let path = &self.arguments.place.iam_directory;
         let now = UtcDateTime::now();

@@ -22,11 +22,11 @@ const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 /// The content type of requests.
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// What a request asks for.
+/// The action of a request.
 pub enum Action {
     /// A session of a role.
     AssumeRole(AssumeRole),
-    /// Who asks.
+    /// The caller.
     GetCallerIdentity,
     /// A session of the user who asks.
     GetSessionToken(GetSessionToken),
@@ -103,7 +103,7 @@ fn no_operation(action: &str, version: &str) -> StsError {
     StsError::new(Code::InvalidAction, message)
 }
 
-/// What clients do not sign, since an identity provider vouches for whoever asks; `None` if the request asks for
+/// A request that clients do not sign, since an identity provider vouches for the caller; `None` if the request is for
 /// anything else. A signature that is there all the same is not looked at.
 ///
 /// # Errors

@@ -129,7 +129,7 @@ fn a_principal_has_a_quota_and_others_do_not_share_it() {
     let last = utc_datetime!(2026-01-01 13:59:59);
     assert!(begun(directory.path(), ALICE, 3, last).is_err());
     begun(directory.path(), ALICE, 3, utc_datetime!(2026-01-01 14:00)).unwrap();
-    // Whoever takes their documents away has not made room for more.
+    // Removing the documents makes no room for more.
     let hour = EndingHour::of(utc_datetime!(2026-01-01 13:30)).unwrap();
     let folder = directory.path().join(FOLDER).join(hour.folder());
     for name in files(&folder).iter().filter(|name| name.ends_with(".json")) {
@@ -250,7 +250,7 @@ fn of_the_documents_only_our_own_that_are_long_over_are_removed() {
     ] {
         fs::write(directory.path().join(name), text).unwrap();
     }
-    // What a link leads to is not looked at, and nobody waits for a pipe's other end.
+    // A link is not followed, and nobody waits for a pipe's other end.
     let elsewhere = tempfile::NamedTempFile::new().unwrap();
     fs::write(&elsewhere, &over).unwrap();
     symlink(&elsewhere, directory.path().join("dsql-iam-session-D.json")).unwrap();

@@ -228,7 +228,7 @@ fn an_allow_names_the_provider_and_every_deny_counts() {
         (about("sub", "me"), true),
         (about("sub", "you"), false),
         (about("email", "me"), false),
-        // What no condition key stands for here could be what it denies.
+        // A claim without a condition key here could be the one that it denies by.
         (
             with(
                 "Condition",

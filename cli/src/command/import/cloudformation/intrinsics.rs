@@ -1,6 +1,6 @@
 //! Evaluates the functions of CloudFormation, as
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html>
-//! describes them. What is not known makes a text that it is part of unknown.
+//! describes them. An unknown part makes a text unknown.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -39,7 +39,7 @@ impl Stacks {
         }
     }
 
-    /// What `compute` gives, once. `name` is what it is called in a cycle.
+    /// The value that `compute` gives, computed once. `name` names it in a cycle.
     ///
     /// # Errors
     /// A sentence, if it refers to itself, or is too large.
@@ -166,7 +166,7 @@ impl Stacks {
         })
     }
 
-    /// What `Ref` gives.
+    /// The value of `Ref`.
     fn reference(&mut self, id: &str, of: usize) -> Result<Value, Error> {
         let region = self.facts.region.clone();
         let stack = &self.stacks[of];
@@ -309,7 +309,7 @@ impl Stacks {
             .ok_or_else(|| format!("Fn::FindInMap: there is no {map}, {first}, {second}").into())
     }
 
-    /// What another stack exports under this name.
+    /// The value that another stack exports under this name.
     fn import_value(&mut self, export: &str) -> Result<Value, Error> {
         for of in 0..self.stacks.len() {
             let stack = &self.stacks[of];
@@ -427,7 +427,7 @@ fn is_name(value: &Value) -> bool {
     matches!(value, Value::Text(_))
 }
 
-/// What `AWS::NoValue` is, as long as it is in a list or an object.
+/// The value of `AWS::NoValue`, as long as it is in a list or an object.
 fn no_value() -> Value {
     Value::object([("Ref", Value::text("AWS::NoValue"))])
 }

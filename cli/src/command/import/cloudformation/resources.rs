@@ -104,7 +104,7 @@ impl Stacks {
         )))
     }
 
-    /// What `Ref` gives of a resource.
+    /// The value of `Ref` of a resource.
     ///
     /// # Errors
     /// Those of [`evaluate`](Self::evaluate).
@@ -126,7 +126,7 @@ impl Stacks {
         })
     }
 
-    /// What `Fn::GetAtt` gives of a resource.
+    /// The value of `Fn::GetAtt` of a resource.
     ///
     /// # Errors
     /// Those of [`evaluate`](Self::evaluate).
@@ -483,7 +483,7 @@ impl Stacks {
     }
 }
 
-/// What a policy is attached to, by the property that lists it.
+/// The kind of principal that a policy is attached to, by the property that lists it.
 const ATTACHED_TO: [(Kind, &str); 3] = [
     (Kind::Role, "Roles"),
     (Kind::User, "Users"),

@@ -1,4 +1,4 @@
-//! What SAM makes of its functions and state machines, as far as policies go: a role for each that names none.
+//! Expands SAM's functions and state machines, as far as policies go: a role for each that names none.
 //!
 //! Follows
 //! <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-generated-resources.html>.

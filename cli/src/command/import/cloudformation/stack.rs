@@ -104,7 +104,7 @@ impl Stack {
         }
     }
 
-    /// What the stack that it is nested in gives a parameter, and which stack that is.
+    /// The value that the stack around it gives a parameter, and that stack.
     pub fn given_by_parent(&self, parameter: &str) -> Option<(usize, &Value)> {
         let (parent, _, given) = self.parent.as_ref()?;
         Some((*parent, given.get(parameter)?))

@@ -57,7 +57,7 @@ pub fn steps(text: &str) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// What is in brackets, and what follows them.
+/// The text in brackets, and the text behind them.
 fn key(text: &str) -> Option<(Step, &str)> {
     if !text.starts_with('"') {
         let (number, rest) = text.split_once(']')?;
@@ -130,7 +130,7 @@ pub fn written(steps: &[Step]) -> String {
     text
 }
 
-/// What steps lead to from a value; an unknown one, if to nothing.
+/// The value that steps lead to from another one; an unknown one, if to nothing.
 pub fn apply(value: Value, steps: &[Step]) -> Value {
     let [step, rest @ ..] = steps else {
         return value;

@@ -256,7 +256,7 @@ impl Program {
         })
     }
 
-    /// What a body says of an attribute, or of all its blocks of that name, as a list; `None` if nothing.
+    /// The value of an attribute in a body, or of all its blocks of that name, as a list; `None` if there is none.
     ///
     /// # Errors
     /// Those of [`evaluate`](Self::evaluate).
@@ -366,7 +366,7 @@ fn pairs(collection: &Value) -> Option<Vec<(Value, Value)>> {
     (pairs.len() <= MAX_ELEMENTS).then_some(pairs)
 }
 
-/// What is unknown in the value, or the value itself by this name.
+/// The unknown part of the value, or the value itself by this name.
 fn unknown_or(value: &Value, name: &str) -> Value {
     match value.first_unknown() {
         Some(unknown) => Value::Unknown(unknown.clone()),

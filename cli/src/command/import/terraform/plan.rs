@@ -29,7 +29,7 @@ pub struct Instance {
     pub values: Value,
 }
 
-/// What was read.
+/// The plan as it was read.
 pub struct Plan {
     /// all instances, in the order of the input
     pub instances: Vec<Instance>,

@@ -137,12 +137,12 @@ impl Program {
         Ok(filled)
     }
 
-    /// What a reference of the configuration leads to.
+    /// The target of a reference of the configuration.
     fn referred(&mut self, text: &str, attribute: &str, scope: &Scope) -> Result<Value, Error> {
         let Some(mut steps) = address::steps(text) else {
             return Ok(Value::unknown(text));
         };
-        // What is behind a splat, or a key that is no constant, is not told.
+        // The target behind a splat, or a key that is not a constant, is not told.
         if names_no_attribute(&steps)
             && let Some(expected) = expected(attribute)
         {
@@ -167,7 +167,7 @@ impl Program {
         self.lookup(&steps, scope)
     }
 
-    /// What `X[each.key]` leads to, of which the attribute is not told.
+    /// The target of `X[each.key]`, of which the attribute is not told.
     fn keyed(
         &mut self,
         resource: &str,

@@ -88,7 +88,7 @@ impl Program {
         self.progress.spend()
     }
 
-    /// What `compute` gives, once. `name` is what it is called in a cycle.
+    /// The value that `compute` gives, computed once. `name` names it in a cycle.
     fn once(
         &mut self,
         name: String,
@@ -203,7 +203,7 @@ impl Program {
         self.expressed(index, attribute, planned)
     }
 
-    /// What the expression for an attribute gives, of which the plan has some or nothing.
+    /// The value of the expression for an attribute, of which the plan has some or nothing.
     pub fn expressed(
         &mut self,
         index: usize,
@@ -483,7 +483,7 @@ impl Program {
         self.by_name.get(&key).cloned().unwrap_or_default()
     }
 
-    /// What the steps behind a resource's name lead to; `None` if there is no such resource.
+    /// The value that the steps behind a resource's name lead to; `None` if there is no such resource.
     fn resource(
         &mut self,
         named: (bool, &str, &str),

@@ -101,7 +101,7 @@ impl Program {
         account.add(kind, traits)
     }
 
-    /// A policy document. What is neither JSON nor made of statements is the text that it is made from, and
+    /// A policy document. One that is neither JSON nor made of statements is the text that it is made from, and
     /// so unknown.
     fn document(&mut self, index: usize, attribute: &str) -> Result<Value, Error> {
         let value = self.attribute(index, attribute)?;
@@ -187,7 +187,7 @@ impl Program {
         Ok(())
     }
 
-    /// What is written into a role itself. A plan shows there what is attached now, too, which may be about to
+    /// The policies written into a role itself. A plan shows there those attached now, too, which may be about to
     /// change: only what the configuration writes there counts.
     fn own_policies(&mut self, index: usize, account: &mut Account) -> Result<(), Error> {
         let Some(kind) = self.kind(index) else {

@@ -301,7 +301,7 @@ fn in_memory(kind: &str, input: &Json) -> Result<(String, Identities), Error> {
     Ok((imported.report()?.text, loaded(&documents)))
 }
 
-/// What everybody may do, by ARN; of who is not there, nothing is said.
+/// The actions that each principal may do, by ARN; of those that are not there, nothing is said.
 fn everybody(identities: &Identities, export: &Json) -> BTreeMap<String, Vec<&'static str>> {
     let cluster = cluster(CLUSTER);
     let lists = ["UserDetailList", "RoleDetailList"].map(|list| export[list].as_array().unwrap());
