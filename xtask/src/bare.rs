@@ -14,11 +14,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use nix::unistd::geteuid;
 
-use crate::debian::Layer;
+use crate::debian::{self, Layer};
 use crate::{apt, run, workspace};
-
-/// Where Debian comes from.
-const ARCHIVE: &str = "http://deb.debian.org/debian";
 
 /// The packages that it has besides the essential ones.
 const PACKAGES: &str = "ca-certificates,curl,git,sudo,tini,procps";
@@ -134,14 +131,14 @@ fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
     debootstrap
         .args(["--variant=minbase", "--include", PACKAGES, release])
         .arg(&new)
-        .arg(ARCHIVE);
+        .arg(debian::ARCHIVE);
     run::output(&mut debootstrap)?;
 
     fs::write(
         new.join("etc/hosts"),
         "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
     )?;
-    fs::copy("/etc/resolv.conf", new.join("etc/resolv.conf"))?;
+    debian::set_up_apt(&new, release)?;
     fs::write(
         new.join("etc/apt/apt.conf.d/90yes"),
         "APT::Get::Assume-Yes \"true\";\n",

@@ -11,8 +11,24 @@ use tempfile::TempDir;
 
 use crate::workspace;
 
+/// Where Debian comes from.
+pub const ARCHIVE: &str = "http://deb.debian.org/debian";
+
 /// The folder inside that holds the files of a test.
 const FILES: &str = "test";
+
+/// Has the apt of a Debian know its security updates as well, as that of an installed one does, and reach the
+/// archive by this machine's resolver.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn set_up_apt(root: &Path, release: &str) -> Result<()> {
+    let lines =
+        format!("deb {ARCHIVE} {release} main\ndeb {ARCHIVE}-security {release}-security main\n");
+    fs::write(root.join("etc/apt/sources.list"), lines)?;
+    fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))?;
+    Ok(())
+}
 
 /// All that is written in a Debian, until this is dropped.
 pub struct Layer(TempDir);

@@ -13,12 +13,12 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::unistd::geteuid;
 
-use crate::debian::Layer;
+use crate::debian::{self, Layer};
 use crate::postgres::Postgres;
 use crate::{apt, prerequisites, run, workspace};
 
-/// Where the Debian for the test comes from, and which one it is.
-const DEBIAN: [&str; 2] = ["bookworm", "http://deb.debian.org/debian"];
+/// The Debian for the test.
+const DEBIAN: &str = "bookworm";
 /// Its version of PostgreSQL.
 const DEBIAN_MAJOR: u32 = 15;
 
@@ -419,10 +419,10 @@ pub fn debian_root(target: &Path) -> Option<PathBuf> {
         .args([
             "--variant=minbase",
             &format!("--include=postgresql-{DEBIAN_MAJOR}"),
-            DEBIAN[0],
+            DEBIAN,
         ])
         .arg(&new)
-        .arg(DEBIAN[1]);
+        .arg(debian::ARCHIVE);
     let made = run::output(&mut debootstrap).and_then(|_| bring_up_to_date(&new));
     if let Err(error) = made {
         eprintln!("{error:#}");
@@ -434,11 +434,7 @@ pub fn debian_root(target: &Path) -> Option<PathBuf> {
 
 /// Installs the security updates in a Debian that was just made. No service is started there.
 fn bring_up_to_date(root: &Path) -> Result<()> {
-    let [release, archive] = DEBIAN;
-    let lines =
-        format!("deb {archive} {release} main\ndeb {archive}-security {release}-security main\n");
-    fs::write(root.join("etc/apt/sources.list"), lines)?;
-    fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))?;
+    debian::set_up_apt(root, DEBIAN)?;
     let mut update = Command::new("chroot");
     update
         .arg(root)
