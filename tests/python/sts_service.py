@@ -33,7 +33,7 @@ class Sts:
         self.reader = threading.Thread(target=lambda: self.errors.extend(self.process.stderr))
         self.reader.start()
         self.variables = {}
-        for _ in range(2 if "--container-role" in arguments else 1):
+        for _ in range(3 if "--container-role" in arguments else 2):
             line = self.process.stdout.readline()
             assert line.startswith("export "), (line, self.errors)
             name, _, value = line.strip().removeprefix("export ").partition("=")
@@ -49,8 +49,8 @@ class Sts:
         for secret in [*SECRETS, CONTAINER_TOKEN]:
             assert secret not in "".join(self.errors)
 
-    def client(self, key=ALICE):
-        return boto3.client("sts", endpoint_url=self.url, region_name=REGION,
+    def client(self, key=ALICE, service="sts"):
+        return boto3.client(service, endpoint_url=self.url, region_name=REGION,
                             aws_access_key_id=key.id, aws_secret_access_key=key.secret,
                             aws_session_token=key.session_token)
 

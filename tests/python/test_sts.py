@@ -133,7 +133,7 @@ def test_a_request_for_another_service_or_time(sts, monkeypatch):
     ("POST", "/elsewhere", IDENTITY, 404),
     ("POST", "/?" + IDENTITY, "", 404),
     ("GET", "/credentials", None, 404),
-    ("POST", "/", "a" * 70_000, 413),
+    ("POST", "/", "a" * 600_000, 413),
 ])
 def test_other_requests(sts, method, path, body, status):
     assert sts.send(body, sts.signed(), method, path)[0] == status

@@ -344,6 +344,12 @@ def test_sessions_begin_beside_the_server(detached):
     assert f"\nSessions of roles begin at {url}\n" in said
     sts = server.profile("admin").client("sts", endpoint_url=url, region_name="us-east-1")
     assert sts.get_caller_identity()["Arn"] == "arn:aws:iam::012345678912:user/dba"
+    assert environment_of(server)["AWS_ENDPOINT_URL_IAM"] == url
+    iam = server.profile("admin").client("iam", endpoint_url=url, region_name="us-east-1")
+    result, = iam.simulate_principal_policy(
+        PolicySourceArn=EXAMPLE_ARN, ActionNames=["dsql:DbConnect"],
+        ResourceArns=[server.cluster_arn])["EvaluationResults"]
+    assert result["EvalDecision"] == "allowed"
     response = sts.assume_role(RoleArn=EXAMPLE_ARN, RoleSessionName="beside")["Credentials"]
     key = Key(response["AccessKeyId"], response["SecretAccessKey"], response["SessionToken"])
     server.execute("CREATE ROLE beside WITH LOGIN", f"AWS IAM GRANT beside TO '{EXAMPLE_ARN}'")

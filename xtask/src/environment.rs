@@ -67,7 +67,8 @@ impl Environment<'_> {
         }
         if let Some(port) = self.sts {
             let url = format!("http://127.0.0.1:{port}");
-            variables.push(("AWS_ENDPOINT_URL_STS", url));
+            variables.push(("AWS_ENDPOINT_URL_STS", url.clone()));
+            variables.push(("AWS_ENDPOINT_URL_IAM", url));
         }
         variables.extend([
             ("AWS_CONFIG_FILE", text(&self.aws.join("config"))),
@@ -146,7 +147,9 @@ mod tests {
         let variables = read(&path).unwrap();
         assert_eq!(variables["PGSSLROOTCERT"], odd.to_string_lossy());
         assert_eq!(variables["SSL_CERT_FILE"], odd.to_string_lossy());
-        assert_eq!(variables["AWS_ENDPOINT_URL_STS"], "http://127.0.0.1:8300");
+        for name in ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_IAM"] {
+            assert_eq!(variables[name], "http://127.0.0.1:8300");
+        }
         assert_eq!(
             variables["DSQL_ENDPOINT"],
             "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws"

@@ -188,6 +188,10 @@ fn authorization_details(
             "PolicyName": "assume-example",
             "PolicyDocument": allow("sts:AssumeRole".into(), &role_arn),
         },
+        {
+            "PolicyName": "simulate",
+            "PolicyDocument": allow(json!(["iam:SimulateCustomPolicy", "iam:SimulatePrincipalPolicy"]), "*"),
+        },
     ]);
     let app = json!([{
         "PolicyName": "connect-as-any",

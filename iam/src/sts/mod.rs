@@ -13,6 +13,7 @@
 
 mod grant;
 mod mfa;
+mod permission;
 mod refusal;
 mod request;
 mod session_token;
@@ -21,6 +22,7 @@ mod web_identity;
 
 pub use grant::{Grant, NewKey, SessionOf};
 pub use mfa::{MfaCode, UsedCode};
+pub use permission::check_permission;
 pub use refusal::{Code, StsError};
 pub use request::AssumeRole;
 pub use session_token::{GetSessionToken, get_session_token};

@@ -7,11 +7,13 @@ use serde_json::value::RawValue;
 
 use super::error::{Error, error, invalid};
 use super::options::Input;
-use crate::shared::file_argument;
 use dsql_iam_core::is_about_trust;
 
 /// The most levels of an organization that AWS takes.
 const MAX_LEVELS: usize = 7;
+
+/// The end of the sentence about a policy that cannot be JSON.
+pub const NO_JSON: &str = "; a policy is JSON";
 
 /// A policy that was given, with the name that the answer has for it.
 struct GivenPolicy {
@@ -130,17 +132,13 @@ fn sourced(policies: &[GivenPolicy]) -> Vec<Sourced<'_>> {
 
 impl GivenPolicy {
     fn read(name: String, text: &str, kind: Kind) -> Result<Self, Error> {
-        let is_inline = !text.starts_with(file_argument::PREFIX);
-        let text = file_argument::contents(text.to_owned())?;
-        let policy = Policy::parse(&text, kind).map_err(|fault| {
+        let policy = Policy::parse(text, kind).map_err(|fault| {
             // Most often the name of a file.
-            let is_no_json = is_inline && !text.trim_start().starts_with(['{', '[', '\u{feff}']);
-            let form = match is_no_json {
-                true => "; a policy is JSON, or file://PATH",
-                false => "",
-            };
+            let is_no_json = !text.trim_start().starts_with(['{', '[', '\u{feff}']);
+            let form = if is_no_json { NO_JSON } else { "" };
             error(format!("{name}: {fault}{form}"))
         })?;
+        let text = text.to_owned();
         Ok(Self { name, text, policy })
     }
 

@@ -27,13 +27,16 @@ use dsql_iam_core::{
 use serde_json::{Value, json};
 
 use super::Report;
+use crate::shared::error::Error as CommandError;
 
 use answer::Outcome;
 use caller::{SimulatedCaller, is_group};
-use error::{Error, error};
+pub use error::Error;
+use error::error;
 use exclusion::Exclusions;
-use given::InputPolicies;
-use options::{Input, Options};
+use given::{InputPolicies, NO_JSON};
+pub use options::Input;
+use options::Options;
 
 /// The arguments of `dsql-iam simulate-custom-policy`.
 #[derive(Args)]
@@ -84,7 +87,7 @@ pub struct Principal {
 ///
 /// # Errors
 /// The sentence of an [`Error`].
-pub fn run_custom(arguments: Custom) -> Result<Report, Error> {
+pub fn run_custom(arguments: Custom) -> Result<Report, CommandError> {
     report(custom(arguments))
 }
 
@@ -92,13 +95,14 @@ pub fn run_custom(arguments: Custom) -> Result<Report, Error> {
 ///
 /// # Errors
 /// The sentence of an [`Error`].
-pub fn run_principal(arguments: Principal) -> Result<Report, Error> {
+pub fn run_principal(arguments: Principal) -> Result<Report, CommandError> {
     report(principal(arguments))
 }
 
 /// An answer as the AWS CLI prints it.
-fn report(answer: Result<Value, Error>) -> Result<Report, Error> {
-    Ok(format!("{:#}", answer?).into())
+fn report(answer: Result<Value, Error>) -> Result<Report, CommandError> {
+    let answer = answer.map_err(CommandError::of)?;
+    Ok(format!("{answer:#}").into())
 }
 
 /// The answer of `simulate-custom-policy`.
@@ -112,17 +116,36 @@ fn custom(arguments: Custom) -> Result<Value, Error> {
             "--cli-input-json: PolicyExclusionList goes with simulate-principal-policy",
         ));
     }
+    input.read_files()?;
+    simulate_custom(&input).map_err(or_a_file)
+}
+
+/// A policy may come from a file on the command line, and nowhere else.
+fn or_a_file(fault: Error) -> Error {
+    match fault {
+        Error::Own(text) if text.ends_with(NO_JSON) => {
+            Error::Own(format!("{text}, or file://PATH"))
+        }
+        other => other,
+    }
+}
+
+/// What is decided by the policies of an input that is [checked](Input::check), and by no others.
+///
+/// # Errors
+/// Why nothing is simulated; the sentence names an option of the command.
+pub fn simulate_custom(input: &Input) -> Result<Value, Error> {
     if input.policy_input_list.is_empty() {
         return Err(error("--policy-input-list is needed"));
     }
-    let given = InputPolicies::read(&input)?;
+    let given = InputPolicies::read(input)?;
     let asker = match &input.caller_arn {
         Some(arn) => SimulatedCaller::named(arn, None, None)?,
         None => SimulatedCaller::default(),
     };
     let simulation = Simulation {
         policies: given.policies(),
-        input: &input,
+        input,
         given: &given,
         asker: &asker,
         identities: None,
@@ -144,6 +167,23 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
             "--cli-input-json: OrderedOrganizationPolicyInputList goes with simulate-custom-policy",
         ));
     }
+    input.read_files()?;
+    let directory = &arguments.iam_directory;
+    let identities = Identities::load(directory).map_err(|fault| error(fault.to_string()))?;
+    simulate_principal(&input, &identities).map_err(|fault| match fault {
+        Error::NoSuchEntity(text) => {
+            Error::NoSuchEntity(format!("{text} of {}", directory.display()))
+        }
+        other => or_a_file(other),
+    })
+}
+
+/// What is decided by the policies of a user, group or role of the documents, and those of an input that is
+/// [checked](Input::check).
+///
+/// # Errors
+/// As [`simulate_custom`].
+pub fn simulate_principal(input: &Input, identities: &Identities) -> Result<Value, Error> {
     let exclusions = Exclusions::read(&input.policy_exclusion_list)?;
     let source = input
         .policy_source_arn
@@ -155,12 +195,7 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
             "{source} is not the ARN of a user, a group or a role"
         )));
     }
-    let directory = &arguments.iam_directory;
-    let identities = Identities::load(directory).map_err(|fault| error(fault.to_string()))?;
-    let unknown = || {
-        let directory = directory.display();
-        error(format!("{source} is in no document of {directory}"))
-    };
+    let unknown = || Error::NoSuchEntity(format!("{source} is in no document"));
     let policies = if is_principal {
         let principal = identities.principal(source).ok_or_else(unknown)?;
         identities.policies(principal, None)
@@ -172,7 +207,7 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
         why => error(format!("{source}: {why:?}")),
     })?;
     exclusions.apply(&mut policies);
-    let given = InputPolicies::read(&input)?;
+    let given = InputPolicies::read(input)?;
     let more = given.policies();
     policies.identity.extend(more.identity);
     if more.boundary.is_some() {
@@ -180,13 +215,13 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
     }
     policies.session = more.session;
     let arn = input.caller_arn.as_deref().unwrap_or(source);
-    let asker = SimulatedCaller::named(arn, Some(&identities), Some(source))?;
+    let asker = SimulatedCaller::named(arn, Some(identities), Some(source))?;
     let simulation = Simulation {
         policies,
-        input: &input,
+        input,
         given: &given,
         asker: &asker,
-        identities: Some(&identities),
+        identities: Some(identities),
     };
     simulation.answer()
 }
@@ -274,7 +309,7 @@ impl<'s> Simulation<'s> {
         };
         let decision = authorize(&policies, &caller, &request);
         if decision.is_unfinished {
-            return Err(error(format!(
+            return Err(Error::PolicyEvaluation(format!(
                 "{action} on {resource}: the policies take more work than one request may"
             )));
         }

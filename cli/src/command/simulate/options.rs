@@ -165,15 +165,26 @@ impl Options {
         if let Some(entries) = self.context_entries {
             input.context_entries = context_entries(entries)?;
         }
-        if input.action_names.is_empty() {
+        input.check()?;
+        Ok(input)
+    }
+}
+
+impl Input {
+    /// Checks all but the policies; without a resource, all of them are meant.
+    ///
+    /// # Errors
+    /// A sentence that names the option.
+    pub fn check(&mut self) -> Result<(), Error> {
+        if self.action_names.is_empty() {
             return Err(error("--action-names is needed"));
         }
-        check_actions(&input.action_names)?;
-        if input.resource_arns.is_empty() {
-            input.resource_arns.push("*".to_owned());
+        check_actions(&self.action_names)?;
+        if self.resource_arns.is_empty() {
+            self.resource_arns.push("*".to_owned());
         }
-        check_resources(&input.resource_arns)?;
-        for entry in &input.context_entries {
+        check_resources(&self.resource_arns)?;
+        for entry in &self.context_entries {
             // Without a type AWS compares the values as what the operator asks for.
             let list = if entry.context_key_values.len() == 1 {
                 "string"
@@ -188,7 +199,26 @@ impl Options {
             )
             .map_err(|fault| error(format!("--context-entries: {fault}")))?;
         }
-        Ok(input)
+        Ok(())
+    }
+
+    /// Puts the content of a file in the place of each policy that is `file://PATH`.
+    ///
+    /// # Errors
+    /// A clause, if one cannot be read.
+    pub fn read_files(&mut self) -> Result<(), Error> {
+        let levels = self.ordered_organization_policy_input_list.iter_mut();
+        let texts = self
+            .policy_input_list
+            .iter_mut()
+            .chain(&mut self.permissions_boundary_policy_input_list)
+            .chain(self.session_policy_input_list.iter_mut().flatten())
+            .chain(levels.flat_map(|level| &mut level.service_control_policy_input_list))
+            .chain(&mut self.resource_policy);
+        for text in texts {
+            *text = file_argument::contents(std::mem::take(text))?;
+        }
+        Ok(())
     }
 }
 
@@ -198,10 +228,10 @@ fn check_actions(actions: &[String]) -> Result<(), Error> {
         .iter()
         .any(|action| !(3..=128).contains(&action.len()))
     {
-        return Err(error(format!(
-            "ValidationError: 1 validation error detected: Value '[{}]' at 'actionNames' failed to \
-             satisfy constraint: Member must satisfy constraint: [Member must have length less than or \
-             equal to 128, Member must have length greater than or equal to 3]",
+        return Err(Error::Validation(format!(
+            "1 validation error detected: Value '[{}]' at 'actionNames' failed to satisfy constraint: \
+             Member must satisfy constraint: [Member must have length less than or equal to 128, Member \
+             must have length greater than or equal to 3]",
             actions.join(", ")
         )));
     }

@@ -6,6 +6,7 @@
 //! | `POST /`, signed, `Action=AssumeRole` | a session of a role, stored where the server finds it |
 //! | `POST /`, signed, `Action=GetCallerIdentity` | who signed it |
 //! | `POST /`, signed, `Action=GetSessionToken` | a session of the user who signed it |
+//! | `POST /`, signed, `Action=SimulatePrincipalPolicy` or `SimulateCustomPolicy` | what policies decide |
 //! | `POST /`, `Action=AssumeRoleWithWebIdentity` | a session of a role, for a token of an identity provider |
 //! | `GET /credentials` with the token | a session of the role of `--container-role`, if that is given |
 //!
@@ -15,6 +16,7 @@
 
 mod answer;
 mod attempts;
+mod iam;
 mod query;
 mod verification;
 
@@ -62,7 +64,7 @@ use query::Action;
 /// The service that requests are signed for.
 const SERVICE: &str = "sts";
 /// The longest body, in bytes: more than all parameters that AWS allows can have.
-const MAX_BODY: usize = 64 * 1024;
+const MAX_BODY: usize = 512 * 1024;
 /// How long a request may take to arrive, head and body each.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often expired sessions are removed.
@@ -79,7 +81,7 @@ const CREDENTIALS_PATH: &str = "/credentials";
 #[command(after_help = "\
 Example:
   dsql-iam sts --listen 127.0.0.1:8300 &
-  export AWS_ENDPOINT_URL_STS=http://127.0.0.1:8300
+  export AWS_ENDPOINT_URL_STS=http://127.0.0.1:8300 AWS_ENDPOINT_URL_IAM=http://127.0.0.1:8300
 
 and in AWS_CONFIG_FILE, beside the profile admin:
   [profile assumed]
@@ -160,7 +162,9 @@ pub async fn run(arguments: Arguments) -> Result<Report, Error> {
         )
     })?;
     let address = listener.local_addr().map_err(Error::of)?;
-    println!("export AWS_ENDPOINT_URL_STS=http://{address}");
+    for service in ["STS", "IAM"] {
+        println!("export AWS_ENDPOINT_URL_{service}=http://{address}");
+    }
     if state.container.is_some() {
         println!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}{CREDENTIALS_PATH}");
     }
@@ -299,12 +303,14 @@ impl State {
                 return query::internal_failure();
             }
         };
+        let is_for_iam = iam::is_asked(&received);
         match self.perform(received, &identities, peer) {
             Ok(answer) => answer,
             Err(Fault::Refused(refusal)) => {
                 log(peer, &refusal);
                 let code = refusal.code;
-                query::fault(code.status(), code.name(), &refusal.message)
+                let fault = if is_for_iam { iam::fault } else { query::fault };
+                fault(code.status(), code.name(), &refusal.message)
             }
             Err(Fault::Failed(fault)) => {
                 eprintln!("dsql-iam: {fault}");
@@ -328,6 +334,10 @@ impl State {
             stored: stored.as_ref(),
             ..self.environment(identities, signed.region(), peer)
         };
+        if iam::is_asked(&received) {
+            let caller = signed.caller(iam::SERVICE, &environment)?;
+            return Ok(iam::perform(&received, &caller, &environment)?);
+        }
         let caller = signed.caller(SERVICE, &environment)?;
         match query::parse(&received)? {
             Action::GetCallerIdentity => Ok(query::caller_identity(&caller)),

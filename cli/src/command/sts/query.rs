@@ -33,7 +33,7 @@ pub enum Action {
 }
 
 /// The parameters of a request, each once.
-struct Parameters(BTreeMap<String, String>);
+pub struct Parameters(BTreeMap<String, String>);
 
 fn invalid(message: impl Into<String>) -> StsError {
     StsError::new(Code::ValidationError, message)
@@ -61,7 +61,11 @@ pub fn parse(received: &ReceivedRequest<'_>) -> Result<Action, StsError> {
 }
 
 impl Parameters {
-    fn of(received: &ReceivedRequest<'_>) -> Result<Self, StsError> {
+    /// Those of a request.
+    ///
+    /// # Errors
+    /// [`Code::ValidationError`] for what is no form, or has a parameter twice.
+    pub fn of(received: &ReceivedRequest<'_>) -> Result<Self, StsError> {
         let mut types = received.headers.iter();
         let content_type = types.find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         let is_form = content_type.is_some_and(|(_, value)| {
@@ -84,9 +88,14 @@ impl Parameters {
     }
 
     /// The action and its version.
-    fn action(&mut self) -> (String, String) {
+    pub fn action(&mut self) -> (String, String) {
         let (action, version) = (self.take("Action"), self.take("Version"));
         (action.unwrap_or_default(), version.unwrap_or_default())
+    }
+
+    /// Those that are left.
+    pub fn rest(self) -> BTreeMap<String, String> {
+        self.0
     }
 
     /// Checks that nothing is left.
@@ -98,7 +107,8 @@ impl Parameters {
     }
 }
 
-fn no_operation(action: &str, version: &str) -> StsError {
+/// There is no such action.
+pub fn no_operation(action: &str, version: &str) -> StsError {
     let message = format!("Could not find operation {action} for version {version}");
     StsError::new(Code::InvalidAction, message)
 }
@@ -131,11 +141,16 @@ pub fn unsigned(
 }
 
 impl Parameters {
-    fn take(&mut self, name: &str) -> Option<String> {
+    /// One that may be missing.
+    pub fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }
 
-    fn needed(&mut self, name: &str) -> Result<String, StsError> {
+    /// One that has to be there.
+    ///
+    /// # Errors
+    /// [`Code::ValidationError`] if it is not.
+    pub fn needed(&mut self, name: &str) -> Result<String, StsError> {
         self.take(name).ok_or_else(|| {
             invalid(format!(
                 "1 validation error detected: Value null at '{name}' failed to satisfy \
@@ -286,11 +301,16 @@ fn session(result: &mut ScopeWriter<'_, '_>, grant: &Grant, key: &NewKey) {
 
 /// The answer to what is refused.
 pub fn fault(status: u16, code: &str, message: &str) -> Answer {
+    error(NAMESPACE, status, code, message)
+}
+
+/// The same in the namespace of a service.
+pub fn error(namespace: &str, status: u16, code: &str, message: &str) -> Answer {
     let mut text = String::new();
     let mut document = XmlWriter::new(&mut text);
     let mut root = document
         .start_el("ErrorResponse")
-        .write_ns(NAMESPACE, None)
+        .write_ns(namespace, None)
         .finish();
     let mut error = root.start_el("Error").finish();
     let at_fault = if status < 500 { "Sender" } else { "Receiver" };
@@ -311,12 +331,21 @@ pub fn internal_failure() -> Answer {
 }
 
 fn respond(action: &str, write: impl FnOnce(&mut ScopeWriter<'_, '_>)) -> Answer {
+    answer(NAMESPACE, action, write)
+}
+
+/// The answer to an action, in the namespace of its service.
+pub fn answer(
+    namespace: &str,
+    action: &str,
+    write: impl FnOnce(&mut ScopeWriter<'_, '_>),
+) -> Answer {
     let mut text = String::new();
     let mut document = XmlWriter::new(&mut text);
     let (response, result) = (format!("{action}Response"), format!("{action}Result"));
     let mut root = document
         .start_el(&response)
-        .write_ns(NAMESPACE, None)
+        .write_ns(namespace, None)
         .finish();
     let mut scope = root.start_el(&result).finish();
     write(&mut scope);
@@ -328,7 +357,8 @@ fn respond(action: &str, write: impl FnOnce(&mut ScopeWriter<'_, '_>)) -> Answer
     Answer::xml(200, text)
 }
 
-fn element(scope: &mut ScopeWriter<'_, '_>, name: &str, text: &str) {
+/// An element with this text.
+pub fn element(scope: &mut ScopeWriter<'_, '_>, name: &str, text: &str) {
     let mut element = scope.start_el(name).finish();
     element.data(&printable(text));
     element.finish();

@@ -1,0 +1,68 @@
+//! Whether a caller may ask what the account's policies say: the simulations of IAM, which have no trust policy in
+//! them.
+
+use super::{StsEnvironment, StsError};
+use crate::arn::account_in;
+use crate::authorization::{Request, authorize};
+use crate::credentials::Authenticated;
+use crate::denial::{DenyReason, reason};
+use crate::policy::RequestPrincipal;
+use crate::request_context::{add_principal, request_facts};
+use crate::sts::Code;
+
+/// Checks that the caller's own policies allow `action` on `resource`, an ARN or `*`.
+///
+/// # Errors
+/// [`Code::AccessDenied`], with the reason for whoever can read the documents.
+pub fn check_permission(
+    caller: &Authenticated<'_>,
+    action: &str,
+    resource: &str,
+    environment: &StsEnvironment<'_>,
+) -> Result<(), StsError> {
+    let refused = |why: &DenyReason| {
+        let (arn, reason) = (caller.arn(), reason(action, why));
+        StsError::new(
+            Code::AccessDenied,
+            format!(
+                "User: {arn} is not authorized to perform: {action} on resource: {resource} {reason}"
+            ),
+        )
+    };
+    let StsEnvironment {
+        now,
+        identities,
+        region,
+        connection,
+        ..
+    } = *environment;
+    let policies = identities
+        .policies(caller.principal, caller.session)
+        .map_err(|why| match why {
+            // What is missing here is nothing that AWS would tell of.
+            DenyReason::Incomplete(_) => StsError::new(
+                Code::AccessDenied,
+                format!(
+                    "User: {} is not authorized to perform: {action} on resource: {resource}",
+                    caller.arn()
+                ),
+            )
+            .because(reason(action, &why)),
+            why => refused(&why),
+        })?;
+    let mut context = request_facts(now, identities, connection, region);
+    add_principal(&mut context, now, caller.principal, caller.session);
+    let asker = RequestPrincipal {
+        arn: caller.arn(),
+        role_arn: caller.session.map(|_| caller.principal.arn.as_str()),
+        unique_id: caller.principal.unique_id.as_deref(),
+    };
+    let asked = Request {
+        action,
+        resource,
+        resource_account: account_in(resource),
+        context: &context,
+    };
+    let decision = authorize(&policies, &asker, &asked);
+    DenyReason::of(&decision).map_or(Ok(()), |why| Err(refused(&why)))
+}

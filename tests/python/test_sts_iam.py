@@ -1,0 +1,149 @@
+"""`dsql-iam sts` answers IAM's simulations as the commands of these names do, to whoever may ask."""
+
+import json
+import subprocess
+
+import pytest
+from botocore.exceptions import ClientError
+
+from assumable import ALICE, BOB
+from sts_service import Sts
+from support import ACCOUNT, REGION, Key, access_key, account, policy
+
+SIMULATOR = Key("AKIA" + "M" * 16, "the secret of whoever may simulate it al")
+USER = f"arn:aws:iam::{ACCOUNT}:user/"
+CLUSTER = f"arn:aws:dsql:{REGION}:{ACCOUNT}:cluster/{'a' * 26}"
+
+
+@pytest.fixture(scope="module")
+def sts(own):
+    may = {"alice": [policy("dsql:DbConnect")], "bob": [],
+           "simulator": [policy("iam:SimulatePrincipalPolicy", "iam:SimulateCustomPolicy"),
+                         policy("iam:*", effect="Deny", Condition={
+                             "StringEquals": {"aws:RequestedRegion": "eu-west-1"}})]}
+    for number, one in enumerate(may["simulator"]):
+        one["PolicyName"] = f"p{number}"
+    with own.documents(simulated=account(may), alice=access_key("alice", ALICE), bob=access_key("bob", BOB),
+                       simulator=access_key("simulator", SIMULATOR)):
+        sts = Sts(own)
+        yield sts
+        sts.end()
+
+
+@pytest.fixture
+def iam(sts):
+    return sts.client(SIMULATOR, "iam")
+
+
+def refusal(operation, **arguments):
+    with pytest.raises(ClientError) as raised:
+        operation(**arguments)
+    error = raised.value.response
+    return error["Error"]["Code"], error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Message"]
+
+
+@pytest.mark.parametrize("more", [
+    {}, {"ResourceArns": [CLUSTER, "arn:aws:s3:::b"]},
+    {"ContextEntries": [{"ContextKeyName": "aws:SourceIp", "ContextKeyValues": ["10.0.0.1"], "ContextKeyType": "ip"}]},
+    {"PermissionsBoundaryPolicyInputList": [json.dumps(policy("s3:*")["PolicyDocument"])]},
+    {"PolicyExclusionList": [{"PolicyType": "inline"}]},
+    {"ResourceArns": [f"arn:aws:dsql:{REGION}:999999999999:cluster/{'b' * 26}"], "CallerArn": f"{USER}alice",
+     "ResourcePolicy": json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}})},
+])
+def test_the_answer_is_the_commands(own, iam, more):
+    asked = {"PolicySourceArn": f"{USER}alice", "ActionNames": ["dsql:DbConnect", "dsql:DbConnectAdmin"]} | more
+    said = iam.simulate_principal_policy(**asked)
+    said.pop("ResponseMetadata")
+    done = subprocess.run([own.command, "simulate-principal-policy", "--iam-directory", own.iam,
+                           "--cli-input-json", json.dumps(asked)], check=True, capture_output=True, text=True)
+    assert said == json.loads(done.stdout)
+
+
+def test_policies_of_the_request_alone(iam):
+    allow = json.dumps(policy("dsql:DbConnect")["PolicyDocument"], indent=1)
+    scp = json.dumps(policy("s3:*")["PolicyDocument"])
+    asked = {"PolicyInputList": [allow], "ActionNames": ["dsql:DbConnect"]}
+    result, = iam.simulate_custom_policy(**asked)["EvaluationResults"]
+    assert (result["EvalDecision"], result["EvalResourceName"]) == ("allowed", "arn:${Partition}:dsql:${Region}:${Account}:cluster/${Identifier}")
+    assert result["MatchedStatements"][0]["StartPosition"] == {"Line": 4, "Column": 3}
+    result, = iam.simulate_custom_policy(
+        **asked, OrderedOrganizationPolicyInputList=[{"ServiceControlPolicyInputList": [scp]}])["EvaluationResults"]
+    assert result["OrganizationsDecisionDetail"] == {"AllowedByOrganizations": False}
+
+
+def test_who_may_ask(own, sts, iam):
+    """By the caller's own policies, as on AWS."""
+    for key, name in ((ALICE, "alice"), (BOB, "bob")):
+        client = sts.client(key, "iam")
+        for operation, action, resource in (
+                (client.simulate_principal_policy, "iam:SimulatePrincipalPolicy", f"{USER}alice"),
+                (client.simulate_principal_policy, "iam:SimulatePrincipalPolicy", f"{USER}nobody"),
+                (client.simulate_custom_policy, "iam:SimulateCustomPolicy", "*")):
+            arguments = {"PolicySourceArn": resource} if resource != "*" else {"PolicyInputList": ["{}"]}
+            assert refusal(operation, ActionNames=["a:b"], **arguments) == (
+                "AccessDenied", 403,
+                f"User: {USER}{name} is not authorized to perform: {action} on resource: {resource} because no "
+                f"identity-based policy allows the {action} action")
+    wrong = sts.client(Key(SIMULATOR.id, "another secret than that of the simulator"), "iam")
+    assert refusal(wrong.simulate_custom_policy, PolicyInputList=["{}"], ActionNames=["a:b"])[:2] == (
+        "SignatureDoesNotMatch", 403)
+
+
+def test_signed_for_another_service(sts):
+    body = "Action=SimulateCustomPolicy&Version=2010-05-08"
+    status, text = sts.send(body, sts.signed(body, SIMULATOR))
+    assert status == 403 and "<Code>SignatureDoesNotMatch</Code>" in text
+    assert 'xmlns="https://iam.amazonaws.com/doc/2010-05-08/"' in text
+    for action in ("CreateUser", "AssumeRole", "GetCallerIdentity"):
+        body = f"Action={action}&Version=2010-05-08"
+        status, text = sts.send(body, sts.signed(body, SIMULATOR, "iam"))
+        assert status == 400 and "<Code>InvalidAction</Code>" in text
+    body = "Action=GetCallerIdentity&Version=2011-06-15"
+    assert sts.send(body, sts.signed(body, SIMULATOR, "iam"))[0] == 403
+
+
+@pytest.mark.parametrize("arguments, code, status, message", [
+    ({"PolicySourceArn": f"{USER}nobody"}, "NoSuchEntity", 404, f"{USER}nobody is in no document"),
+    ({"PolicySourceArn": f"arn:aws:iam::{ACCOUNT}:root"}, "InvalidInput", 400,
+     f"arn:aws:iam::{ACCOUNT}:root is not the ARN of a user, a group or a role"),
+    ({"ActionNames": ["DbConnect"]}, "InvalidInput", 400,
+     "DbConnect does not include the service identifier, as in iam:CreateUser"),
+    ({"ActionNames": []}, "ValidationError", 400,
+     "1 validation error detected: Value null at 'actionNames' failed to satisfy constraint: Member must not be null"),
+    ({"PolicyInputList": ["{}"]}, "InvalidInput", 400,
+     "PolicyInputList.1: missing field `Statement` at line 1 column 2"),
+    ({"PolicyInputList": ["file:///etc/passwd"]}, "InvalidInput", 400,
+     "PolicyInputList.1: expected ident at line 1 column 2; a policy is JSON"),
+    ({"CallerArn": f"arn:aws:iam::{ACCOUNT}:root"}, "InvalidInput", 400,
+     f"CallerArn: arn:aws:iam::{ACCOUNT}:root is not the ARN of a user, a group, a role or a role session"),
+    ({"Marker": "x"}, "InvalidInput", 400, "Invalid Marker: x"),
+    ({"Marker": "2"}, "InvalidInput", 400, "Invalid Marker: 2"),
+    ({"ActionNames": [f"a:b{n}" for n in range(101)], "ResourceArns": [f"arn:aws:s3:::{n}" for n in range(100)]},
+     "InvalidInput", 400, "There are more than 10000 pairs of an action and a resource."),
+])
+def test_faults(iam, arguments, code, status, message):
+    asked = {"PolicySourceArn": f"{USER}alice", "ActionNames": ["a:b"]} | arguments
+    assert refusal(iam.simulate_principal_policy, **asked) == (code, status, message)
+
+
+def test_a_policy_of_a_file_of_the_service_is_not_read(iam, tmp_path):
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(policy("*")["PolicyDocument"]))
+    for name in ("PolicyInputList", "PermissionsBoundaryPolicyInputList"):
+        code, status, message = refusal(iam.simulate_custom_policy, ActionNames=["a:b"],
+                                        **({"PolicyInputList": ["{}"]} | {name: [f"file://{path}"]}))
+        assert (code, status) == ("InvalidInput", 400)
+    code, status, message = refusal(
+        iam.simulate_principal_policy, PolicySourceArn=f"{USER}alice", ActionNames=["a:b"],
+        CallerArn=f"{USER}alice", ResourcePolicy=f"file://{path}")
+    assert (code, message) == ("InvalidInput", "ResourcePolicy: expected ident at line 1 column 2; a policy is JSON")
+
+
+def test_pages(iam):
+    actions = [f"a:b{number}" for number in range(250)]
+    asked = {"PolicySourceArn": f"{USER}alice", "ActionNames": actions}
+    first = iam.simulate_principal_policy(**asked)
+    assert (len(first["EvaluationResults"]), first["IsTruncated"], first["Marker"]) == (100, True, "100")
+    for size in (None, 1000, 60):
+        pages = iam.get_paginator("simulate_principal_policy").paginate(**asked, PaginationConfig={"PageSize": size})
+        assert [result["EvalActionName"] for page in pages for result in page["EvaluationResults"]] == actions
