@@ -10,7 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
-/* What is looked for, and what is found. */
+/* The test of a name, and the name that it refuses. */
 typedef struct Search
 {
 	bool		(*takes) (const char *name);

@@ -222,7 +222,7 @@ unsafe fn check_clauses(options: *mut pg_sys::List) {
     }
 }
 
-/// What sets nothing passes: `RESET`, and `SET TRANSACTION`, which is not a parameter's.
+/// Lets statements pass that set no parameter: `RESET`, and `SET TRANSACTION`.
 ///
 /// # Safety
 /// `statement` must be a `SET` or a `RESET`.

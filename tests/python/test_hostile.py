@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from support import (
-    DENIED, EXAMPLE_ARN, TLS_MANDATORY, Wire, account, fields_of, message, policy, until)
+    EXAMPLE_ARN, TLS_MANDATORY, Wire, account, fields_of, message, policy, until)
 
 # For a longer run by hand: 300, say, for five minutes.
 FLOOD_SECONDS = float(os.environ.get("FLOOD_SECONDS", "12"))

@@ -11,7 +11,6 @@ import re
 import subprocess
 import time
 
-import psycopg
 import pytest
 from psycopg import pq
 

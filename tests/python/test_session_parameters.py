@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from support import SESSION_ID, Wire, fields_of
+from support import SESSION_ID, Wire
 
 
 def text(name):
@@ -133,7 +133,7 @@ def test_another_role_for_a_transaction_only(restricted):
 
 
 def test_a_role_at_any_remove(restricted):
-    """What a superuser has made for others is made for other servers."""
+    """A role that a superuser sets, for a function or for `admin`, does not reach these sessions."""
     restricted.execute(
         "CREATE FUNCTION restricted_other() RETURNS name LANGUAGE sql SET role = restricted_other AS 'SELECT current_user'",
         "ALTER ROLE admin SET role = restricted_other")
@@ -142,7 +142,7 @@ def test_a_role_at_any_remove(restricted):
             assert connection.execute("SELECT current_user").fetchone() == ("admin",)
             refused(connection, "SELECT restricted_other()", "role")
             refused(connection, "ALTER FUNCTION restricted_other() SET role = admin", "role")
-        # Who is none of Aurora DSQL's sessions has PostgreSQL's own rules.
+        # PostgreSQL's own rules hold for all other sessions.
         assert restricted.execute("SELECT restricted_other()") == [("restricted_other",)]
         restricted.execute("SET ROLE restricted_other", "SET statement_timeout = '1min'")
     finally:

@@ -100,7 +100,7 @@ const JDK: Need = Need {
     programs: &["javac"],
     packages: &["default-jdk-headless"],
 };
-/// What `postgresql-server-dev-MAJOR` needs and does not bring on Debian 13: its headers include ICU's.
+/// A package that `postgresql-server-dev-MAJOR` needs and does not bring on Debian 13: its headers include ICU's.
 pub const ICU: &str = "libicu-dev";
 const PYTHON: [&str; 2] = ["python3", "python3-venv"];
 /// The package of pgjdbc, and where it has the jar.

@@ -53,7 +53,7 @@ impl Settings<'_> {
         set("log_disconnections", "on");
         // Nothing that a client chose: names of roles and databases may hold anything.
         set("log_line_prefix", "%m [%p] %q%h ");
-        // Whoever develops wants to see why, as often as he tries.
+        // A developer wants to see why, at each attempt.
         set("dsql_iam.max_logged_refusals", "0");
         if !self.plain {
             // As on Aurora DSQL, where it costs nothing.

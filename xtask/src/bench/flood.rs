@@ -37,14 +37,14 @@ pub struct Target<'a> {
     pub postmaster: u32,
 }
 
-/// What came of one run.
+/// The results of one run.
 pub struct Outcome {
     /// How long good logins took, sorted.
     good: Vec<Duration>,
     /// How many bad ones there were.
     bad: u64,
     took: Duration,
-    /// What the postmaster had for itself before and after, in KiB.
+    /// The postmaster's own memory before and after, in KiB.
     memory: [u64; 2],
     /// By how many bytes log and audit file grew.
     growth: [u64; 2],
@@ -191,7 +191,7 @@ fn receive(server: &mut TcpStream) -> Result<(u8, Vec<u8>)> {
     Ok((kind, body))
 }
 
-/// What a process has for itself, in KiB.
+/// A process's own memory, in KiB.
 fn memory(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status

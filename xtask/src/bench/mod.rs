@@ -54,7 +54,7 @@ pub struct Arguments {
     write: bool,
 }
 
-/// What is measured.
+/// The subject of the measurement.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
     /// Logins and queries, with the library and without
@@ -178,7 +178,7 @@ impl Bench<'_> {
         };
         let time = Duration::from_secs(self.arguments.flood_seconds.into());
         println!("good logins, then beside bad ones");
-        // What is set up once comes before.
+        // A first run pays for one-time setup.
         flood::run(&target, Duration::from_secs(2), true)?;
         let idle = flood::run(&target, time, false)?;
         let flood = flood::run(&target, time, true)?;
