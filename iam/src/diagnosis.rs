@@ -351,7 +351,7 @@ impl Findings {
             None => {
                 let why = match is_permanent {
                     true => "it was deleted or made inactive: aws iam list-access-keys",
-                    false => "its session is over, or another account's or partition's",
+                    false => "its session has expired, or is another account's or partition's",
                 };
                 self.not_checked(
                     "access_key",

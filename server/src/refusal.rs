@@ -38,7 +38,7 @@ pub enum Refusal {
     #[error("the client sent no server name (SNI), and dsql_iam.require_sni is on")]
     NoServerName,
     /// The client names a server by a name from which no cluster follows.
-    #[error("the client sent the server name (SNI) {}, which is no endpoint, and dsql_iam.require_sni is on", printable(.0))]
+    #[error("the client sent the server name (SNI) {}, which is not an endpoint, and dsql_iam.require_sni is on", printable(.0))]
     InvalidServerName(String),
     /// The cluster was idle, as its document says.
     #[error("the status of the cluster is INACTIVE in its document (get-cluster)")]

@@ -311,24 +311,24 @@ WARNINGS = {
     # Statements
     "a misspelled action": (
         with_statement(Action=["dsql:DbConect", "dsql:DbConnectAdmin"]),
-        "action", "account.json", INLINE, "dsql:DbConect is no action that is known",
+        "action", "account.json", INLINE, "dsql:DbConect is not a known action",
         "did you mean dsql:DbConnect?"),
     "a misspelled action with a Sid": (
         with_statement(Action="dsql:DBConnctAdmin", Sid="Misspelled"),
         "action", "account.json", f"{ALICE}, policy inline, statement Misspelled",
-        "dsql:DBConnctAdmin is no action that is known", "did you mean dsql:DbConnectAdmin?"),
+        "dsql:DBConnctAdmin is not a known action", "did you mean dsql:DbConnectAdmin?"),
     "a misspelled service": (
         with_statement(Action="dslq:DbConnect"),
-        "action", "account.json", INLINE, "dslq:DbConnect is no action that is known",
+        "action", "account.json", INLINE, "dslq:DbConnect is not a known action",
         "did you mean dsql:DbConnect?"),
     "an action that is like no other": (
         with_statement(Action="dsql:Frobnicate*"),
-        "action", "account.json", INLINE, "dsql:Frobnicate* is no action that is known",
+        "action", "account.json", INLINE, "dsql:Frobnicate* is not a known action",
         "dsql:DbConnect and dsql:DbConnectAdmin let connect"),
     "a misspelled action of a trust policy": (
         with_trust(Action=["sts:AssumRole", "sts:AssumeRole"]),
         "action", "account.json", f"{APP}, trust policy, statement 1",
-        "sts:AssumRole is no action that is known", "did you mean sts:AssumeRole?"),
+        "sts:AssumRole is not a known action", "did you mean sts:AssumeRole?"),
     "a resource of another service": (
         with_statement(Resource=["arn:aws:rds-db:us-east-1:012345678912:dbuser:x/y",
                                  f"{CLUSTER.replace('cluster/', 'stream/')}"]),
@@ -472,7 +472,7 @@ def test_a_key_of_a_name_that_several_accounts_have(check):
     [finding] = findings(done)
     assert finding["severity"] == "error"
     assert_is(finding, "access_key", "z.json", "access key AKIAEXAMPLEBOB000001",
-              "opens nothing: several accounts have a user bob", 'say whose it is: "AccountId"')
+              "opens nothing: several accounts have a user bob", 'name its account: "AccountId"')
     key["AccessKey"]["AccountId"] = "111111111111"
     done = check(documents, "--json")
     assert done.returncode == 0
@@ -590,7 +590,7 @@ def test_a_role_whose_session_is_over(check):
     by_check = {finding["check"]: finding["found"] for finding in findings(check(documents, "--json"))}
     assert by_check == {
         "session": "ended at 2025-01-01T00:00:00Z",
-        "role": "may connect, but nobody in the documents may assume it, and its session is over"}
+        "role": "may connect, but nobody in the documents may assume it, and its session has expired"}
     # Policies for other services are not reported.
     documents["account.json"][0]["RoleDetailList"][0]["RolePolicyList"] = [policy("s3:*")]
     assert [f["check"] for f in findings(check(documents, "--json"))] == ["session"]

@@ -836,7 +836,7 @@ def test_undo_leaves_the_documents(own, cluster):
 
 def test_setup_of_what_is_no_server(own, tmp_path):
     assert fault(setup(own, "--data", tmp_path)) == (
-        f"{tmp_path} is no data directory: it has no PG_VERSION")
+        f"{tmp_path} is not a data directory: it has no PG_VERSION")
     assert fault(setup(own, "--data", tmp_path / "x")) == (
         f"{tmp_path}/x: No such file or directory (os error 2)")
     assert fault(setup(own, "host=/nonexistent")).startswith("the server could not be asked: ")

@@ -18,7 +18,7 @@ Example:
   dsql-iam check --iam-directory ./iam --cluster-arn arn:aws:dsql:us-east-1:012345678912:cluster/ID
 
 An error keeps a server from loading the directory: then the exit status is 1. A warning is about a part
-that has no effect, or another one than it seems to have; the exit status is 0, or 1 with --strict. No
+that has no effect, or not the one that it seems to have; the exit status is 0, or 1 with --strict. No
 secret is printed.")]
 pub struct Arguments {
     #[command(flatten)]

@@ -127,7 +127,7 @@ fn is_known(arguments: &Arguments, identities: &Identities) -> Result<bool, Erro
             holders.join(", ")
         ).into()),
         ([other], Some(wanted)) if arguments.create_user => Err(format!(
-            "the account {other} has a user {user} too, whose keys would be nobody's: {wanted} needs \
+            "the account {other} has a user {user} too, so its keys would log in nowhere: {wanted} needs \
              another name"
         ).into()),
         _ => Err(format!(
@@ -149,7 +149,7 @@ fn account(arguments: &Arguments, identities: &Identities) -> Result<String, Err
     let accounts: Vec<&str> = identities.accounts().into_iter().collect();
     match accounts[..] {
         [account] => Ok(account.to_owned()),
-        [] => Err("the documents are of no account yet: name it with --account-id".into()),
+        [] => Err("the documents do not name an account yet: name it with --account-id".into()),
         _ => Err(format!(
             "the documents are of several accounts, {}: name one with --account-id",
             accounts.join(", ")
@@ -306,7 +306,7 @@ mod tests {
         alice.create_user = true;
         assert_eq!(
             fault(&alice),
-            "the documents are of no account yet: name it with --account-id"
+            "the documents do not name an account yet: name it with --account-id"
         );
         assert_eq!(fs::read_dir(path).unwrap().count(), 0);
         alice.account_id = Some("012345678912".into());

@@ -40,9 +40,9 @@ A login that AWS refused, with the account's export in the directory and no secr
 Without --cluster-arn the cluster is that of the endpoint ID.dsql.REGION.on.aws, in the account that the
 documents are of.
 
-A token may be given without its signature, so that nobody can log in with what was given; then the signature
-is not looked at. The exit status is 0 if IAM accepts the token, and 1 if not, or if the signature is not there. The database decides after IAM: the role has
-to exist, and the principal has to be mapped to it.")]
+A token may be given without its signature, so that nobody can log in with it; then the signature is not
+checked. The exit status is 0 if IAM accepts the token, and 1 if not, or if the signature is missing. The
+database decides after IAM: the role has to exist, and the principal has to be mapped to it.")]
 pub struct Arguments {
     /// The database role that the token is for
     #[arg(long)]

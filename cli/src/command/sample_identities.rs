@@ -35,8 +35,8 @@ Example:
   eval \"$(dsql-iam create-access-key --user-name dba --iam-directory ./iam --format env)\"
 
 The user dba may connect as admin, the role example as roles that are mapped to it, the user app as both,
-and the user visitor as nobody. Nothing of this is known to AWS. It is for trying: take the documents away once you have your
-own.")]
+and the user visitor as nobody. AWS knows nothing of this. It is for trying: remove the documents once you
+have your own.")]
 pub struct Arguments {
     /// The directory for the IAM documents: new, or empty
     #[arg(value_name = "DIR")]

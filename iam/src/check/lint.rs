@@ -340,7 +340,7 @@ fn action_fault(written: &str) -> Option<Fault> {
     };
     Some(Fault {
         check: "action",
-        found: format!("{written} is no action that is known"),
+        found: format!("{written} is not a known action"),
         remedy: match meant {
             Some(meant) => format!("did you mean {meant}?"),
             None => format!("{SERVICE}:DbConnect and {SERVICE}:DbConnectAdmin let connect"),

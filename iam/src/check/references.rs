@@ -66,7 +66,7 @@ impl Checker {
             let issuer = provider.issuer();
             let name = provider_name(&issuer);
             if all.account_of_provider(provider).is_none() {
-                let found = "begins no session: its document does not say whose it is, and the users and roles are \
+                let found = "begins no session: its document does not name its account, and the users and roles are \
                              not of one account";
                 let remedy = "add the member \"AccountId\" to it".to_owned();
                 self.warn_of(&name, CHECK, found.to_owned(), remedy);
@@ -125,7 +125,7 @@ impl Checker {
             self.warn_of(
                 owner,
                 "attached_policy",
-                format!("has the policy {arn}, which is in no document; whoever it counts for is refused"),
+                format!("has the policy {arn}, which is in no document; every login that it counts for is refused"),
                 with_managed(arn),
             );
         }
@@ -142,7 +142,7 @@ impl Checker {
         let found = match IamArn::parse(&role.arn) {
             Ok(arn) => match trust.sessions.get(&(arn.account, arn.name)) {
                 Some(false) => return,
-                Some(true) => "nobody in the documents may assume it, and its session is over",
+                Some(true) => "nobody in the documents may assume it, and its session has expired",
                 None => "nobody in the documents may assume it, and it has no session",
             },
             Err(_) => return,
@@ -193,7 +193,7 @@ impl Checker {
         match all.user(named_account, name) {
             None if named_account.is_none() && all.is_of_several_accounts(name) => {
                 let found = format!("opens nothing: several accounts have a user {name}");
-                let remedy = format!("say whose it is: \"AccountId\": \"NUMBER\" in {file}");
+                let remedy = format!("name its account: \"AccountId\": \"NUMBER\" in {file}");
                 self.report(Severity::Error, place(), "access_key", found, remedy);
             }
             None => {

@@ -40,7 +40,7 @@ pub(super) fn remedy(denial: &Denial, cluster: &Cluster) -> String {
             "sign with a key that is active: aws iam list-access-keys".into()
         }
         Denial::AmbiguousPrincipal { .. } => {
-            "say whose the key is: \"AccountId\": \"NUMBER\" in its document".into()
+            "name the account of the key: \"AccountId\": \"NUMBER\" in its document".into()
         }
         Denial::UnknownPrincipal { .. } => {
             "export the account again: the key is younger than the export".into()

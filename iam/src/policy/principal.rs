@@ -222,7 +222,7 @@ impl<'de> Deserialize<'de> for RawPrincipals {
                 for Text(text) in kinds.aws.into_iter().flat_map(|list| list.0) {
                     refuse_template_variable("Principal", &text).map_err(de::Error::custom)?;
                     let one = aws_principal(&text).ok_or_else(|| {
-                        de::Error::custom(format_args!("\"{text}\" is no principal of AWS"))
+                        de::Error::custom(format_args!("\"{text}\" is not a principal of AWS"))
                     })?;
                     listed.push(one);
                 }
@@ -240,7 +240,7 @@ impl<'de> Deserialize<'de> for RawPrincipals {
                     }
                 }
                 if listed.is_empty() {
-                    return Err(de::Error::custom("Principal names nobody"));
+                    return Err(de::Error::custom("Principal is empty"));
                 }
                 Ok(RawPrincipals(listed))
             }

@@ -97,7 +97,7 @@ impl<'r> SignedRequest<'r> {
         let is_lower = |name: &&str| !name.bytes().any(|byte| byte.is_ascii_uppercase());
         if !is_in_order || !signed_headers.iter().all(is_lower) {
             return Err(incomplete(
-                "SignedHeaders must be in lower case, in order, and each there once.",
+                "SignedHeaders must be in lower case, in order, and without duplicates.",
             ));
         }
         if received.header("host").is_none() || !signed_headers.contains(&"host") {
@@ -110,7 +110,7 @@ impl<'r> SignedRequest<'r> {
                 return Err(incomplete(format!("'{name}' must be a signed header.")));
             }
             if has_to_be && received.header(&name).is_none() {
-                return Err(incomplete(format!("'{name}' is there more than once.")));
+                return Err(incomplete(format!("'{name}' occurs more than once.")));
             }
         }
         let hash = received.header("x-amz-content-sha256");

@@ -66,7 +66,7 @@ pub enum Malformed {
     #[error("{0} is missing from the token")]
     Missing(&'static str),
     /// A parameter that no token has.
-    #[error("the token holds a parameter that is none of a token's")]
+    #[error("unknown query parameter in the token")]
     Unknown,
     /// A presigned request for another service, with parameters that no token has.
     #[error("the password is a presigned request for the service {0}, not a token for dsql")]
@@ -75,7 +75,7 @@ pub enum Malformed {
     #[error("X-Amz-Expires is more than 604800 seconds")]
     LifeTooLong,
     /// A value that is not what this parameter takes.
-    #[error("{0} has a value that it cannot have")]
+    #[error("{0} is invalid")]
     Value(&'static str),
 }
 

@@ -97,7 +97,7 @@ impl MfaCode {
         let caller = IamArn::parse(caller.arn()).ok();
         let of_caller = caller.map(|arn| (arn.account.to_owned(), arn.name.to_owned()));
         if device.user.is_none() || device.user != of_caller {
-            return Err(no_device("is not a device of whoever asks"));
+            return Err(no_device("is not a device of the caller"));
         }
         let Some(seed) = &device.seed else {
             return Err(no_device("has no Base32StringSeed in the documents"));

@@ -33,7 +33,7 @@ Examples:
   dsql-iam access --mappings mappings.txt --diff ./changed-iam
 
 A role's row is what a session of it may that no session policy narrows, and a group's what a user in it may by
-the group alone. Access keys are not looked at, but for those of sessions. The exit status is 1 if an expectation
+the group alone. Access keys count for sessions alone. The exit status is 1 if an expectation
 is not met.")]
 pub struct Arguments {
     #[command(flatten)]

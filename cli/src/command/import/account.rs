@@ -176,7 +176,7 @@ impl Account {
             None => {
                 let name = arn
                     .first_unknown()
-                    .map_or("a value that is no text", |name| name);
+                    .map_or("a value that is not text", |name| name);
                 let line = format!("{place}: {name} is unknown, so it counts as a deny");
                 self.summary.unknown(line);
                 self.missing(place)
@@ -210,7 +210,7 @@ impl Account {
             let Some(name) = target.as_text() else {
                 let name = target
                     .first_unknown()
-                    .map_or("a value that is no text", |name| name);
+                    .map_or("a value that is not text", |name| name);
                 let line = format!("{place}: {word} {name} is unknown, so every {word} is refused");
                 self.summary.unknown(line);
                 return None;
@@ -292,9 +292,9 @@ impl Account {
                 None => {
                     let name = group
                         .first_unknown()
-                        .map_or("a value that is no text", |name| name);
+                        .map_or("a value that is not text", |name| name);
                     let line =
-                        format!("{place}: group {name} is unknown, so whoever is in it is refused");
+                        format!("{place}: group {name} is unknown, so its users are refused");
                     self.summary.unknown(line);
                     names.push(format!("unknown group of {place}"));
                 }

@@ -43,7 +43,7 @@ use input::read;
 /// A clause, with the line.
 pub fn read_yaml(text: &str) -> Result<serde_json::Value, Error> {
     let value = cloudformation::yaml::read(text)?;
-    value.to_json().ok_or_else(|| "it is no document".into())
+    value.to_json().ok_or_else(|| "it is not a document".into())
 }
 
 /// The stack of the thread that imports: references lead deep.

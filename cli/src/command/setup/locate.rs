@@ -251,7 +251,7 @@ fn files_of(folder: &Path) -> Result<(PathBuf, PathBuf), Error> {
             match data_directory(&text) {
                 Some(data) => Ok((data, config)),
                 None => Err(format!(
-                    "{} is no data directory: it has no PG_VERSION",
+                    "{} is not a data directory: it has no PG_VERSION",
                     folder.display()
                 )
                 .into()),

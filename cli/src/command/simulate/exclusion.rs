@@ -105,13 +105,15 @@ fn excluded(identifier: &PolicyIdentifier, index: usize) -> Result<Excluded<'_>,
             one_of(&inline.attachment_type, &ATTACHMENTS, "attachmentType")?;
             if !is_name(&inline.policy_name, "") {
                 let name = &inline.policy_name;
-                return Err(invalid(format!("{name} is no name of an inline policy")));
+                return Err(invalid(format!(
+                    "{name} is not the name of an inline policy"
+                )));
             }
             let name = &inline.attachment_name;
             if !is_name(name, "*?") || name.matches('*').count() > 1 {
                 let of = &inline.attachment_type;
                 return Err(invalid(format!(
-                    "{name} is no name of a {of}, with at most one *"
+                    "{name} is not the name of a {of}, with at most one *"
                 )));
             }
             Ok(Excluded::Inline(inline))
@@ -152,7 +154,7 @@ fn managed(arn: &str) -> Result<&str, Error> {
         Ok(arn)
     } else {
         Err(invalid(format!(
-            "{arn} is no ARN of a policy, with wildcards in its name alone and at most one *"
+            "{arn} is not the ARN of a policy, with wildcards in its name alone and at most one *"
         )))
     }
 }
@@ -275,7 +277,8 @@ mod tests {
     #[test]
     fn what_is_not_well_formed_is_refused() {
         let arn = |arn: &str| {
-            let found = "is no ARN of a policy, with wildcards in its name alone and at most one *";
+            let found =
+                "is not the ARN of a policy, with wildcards in its name alone and at most one *";
             (
                 json!({"PolicyArn": arn}),
                 format!("InvalidInput: {arn} {found}"),
@@ -315,15 +318,15 @@ mod tests {
             ),
             (
                 inline("p*", "user", "a"),
-                "InvalidInput: p* is no name of an inline policy".into(),
+                "InvalidInput: p* is not the name of an inline policy".into(),
             ),
             (
                 inline("p", "user", "*a*"),
-                "InvalidInput: *a* is no name of a user, with at most one *".into(),
+                "InvalidInput: *a* is not the name of a user, with at most one *".into(),
             ),
             (
                 inline("p", "role", "a/b"),
-                "InvalidInput: a/b is no name of a role, with at most one *".into(),
+                "InvalidInput: a/b is not the name of a role, with at most one *".into(),
             ),
         ] {
             let said = Exclusions::read(&list(&[identifier])).err().unwrap();

@@ -532,7 +532,7 @@ fn what_would_be_without_a_policy() {
     let refused = json!({"ActionNames": ["a:b"], "PolicyExclusionList": by_arn("Connect")});
     let said = simulate_of(CALLER, refused).unwrap_err().to_string();
     assert!(
-        said.starts_with("InvalidInput: Connect is no ARN"),
+        said.starts_with("InvalidInput: Connect is not the ARN"),
         "{said}"
     );
     let said = simulate(json!({"PolicyInputList": [policy("Allow", json!({}))],

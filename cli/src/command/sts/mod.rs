@@ -88,7 +88,7 @@ and in AWS_CONFIG_FILE, beside the profile admin:
   role_arn = arn:aws:iam::012345678912:role/example
   source_profile = admin
 
-With --container-role, credentials for AWS_CONTAINER_CREDENTIALS_FULL_URI too, for whoever shows the
+With --container-role, credentials for AWS_CONTAINER_CREDENTIALS_FULL_URI too, for clients that show the
 token in AWS_CONTAINER_AUTHORIZATION_TOKEN. There is no TLS: it is made for one machine.")]
 pub struct Arguments {
     /// The address to listen on; a port of 0 is any that is free

@@ -128,7 +128,7 @@ fn put(outer: &mut Open, value: Value, line: usize) -> Result<(), Error> {
     };
     let Some(name) = outer.name.take() else {
         let Some(name) = value.as_text() else {
-            return Err(format!("line {line}: the name of a member is no text").into());
+            return Err(format!("line {line}: the name of a member is not text").into());
         };
         if name == "<<" {
             return Err(format!("line {line}: merge keys (<<) are not CloudFormation's").into());
@@ -204,7 +204,7 @@ mod tests {
             ("a: &x [*x]", "line 1: an alias is part of its own anchor"),
             ("a: !GetAtt X", "line 1: !GetAtt is RESOURCE.ATTRIBUTE"),
             ("a: 1\n---\nb: 1", "there is a second document"),
-            ("? [a]\n: 1", "line 1: the name of a member is no text"),
+            ("? [a]\n: 1", "line 1: the name of a member is not text"),
             (&"[".repeat(200), "line 1: nested deeper than 100"),
         ] {
             let fault = read(yaml).err().expect("a fault").to_string();

@@ -248,7 +248,7 @@ fn statements_of(document: &Value) -> Vec<Value> {
                 parsed = value;
                 &parsed
             }
-            Err(_) => return vec![Value::unknown("a policy document that is no JSON")],
+            Err(_) => return vec![Value::unknown("a policy document that is not JSON")],
         },
         document => document,
     };
