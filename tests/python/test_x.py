@@ -131,7 +131,7 @@ def test_a_user_is_asked_once_for_all_that_the_tests_need(machine, node, with_no
   sudo mkdir -p /etc/postgresql-common/createcluster.d
   echo 'create_main_cluster = false' | sudo tee /etc/postgresql-common/createcluster.d/no-server-on-5432.conf
   sudo apt-get install gcc libc6-dev clang libclang-dev python3 python3-venv default-jdk-headless \
-libpostgresql-jdbc-java valgrind bzip2 xz-utils dpkg-dev {with_node}libicu-dev {server}
+libpostgresql-jdbc-java maven valgrind bzip2 xz-utils dpkg-dev {with_node}libicu-dev {server}
 
 """)
 

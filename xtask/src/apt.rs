@@ -102,6 +102,11 @@ const JDK: Need = Need {
 };
 /// A package that `postgresql-server-dev-MAJOR` needs and does not bring on Debian 13: its headers include ICU's.
 pub const ICU: &str = "libicu-dev";
+/// Fetches the jars that tests/java/pom.xml names.
+pub const MAVEN: Need = Need {
+    programs: &["mvn"],
+    packages: &["maven"],
+};
 const PYTHON: [&str; 2] = ["python3", "python3-venv"];
 /// The package of pgjdbc, and where it has the jar.
 const PGJDBC: [&str; 2] = ["libpostgresql-jdbc-java", "/usr/share/java/postgresql.jar"];
@@ -379,6 +384,7 @@ mod tests {
             NODEJS,
             NPM,
             JDK,
+            MAVEN,
             VALGRIND,
             CHROMIUM,
             UNPACKERS,

@@ -503,16 +503,27 @@ impl Suite {
         run::run(test.args(["test", "--package", "dsql-iam-e2e"]))
     }
 
-    /// Runs the tests of pgjdbc, compiled as they are started.
+    /// Runs the tests of pgjdbc, and of AWS's connector with what Java's programs have above it, compiled as they are
+    /// started.
     fn java(&self) -> Result<()> {
         let driver = apt::java()?;
-        let tests = workspace::root().join("tests/java/Clients.java");
+        apt::install(&apt::MAVEN.missing())?;
+        let tests = workspace::root().join("tests/java");
+        let run = |class_path: &OsStr, program: &str| {
+            let mut java = self.client("java");
+            let java = java.arg("--class-path").arg(class_path);
+            run::run(java.arg(tests.join(program)))
+        };
+        run(driver.as_os_str(), "Clients.java")?;
+        let jars = workspace::target_directory()?.join("java");
         run::run(
-            self.client("java")
-                .arg("--class-path")
-                .arg(driver)
-                .arg(tests),
-        )
+            self.client("mvn")
+                .args(["--quiet", "--batch-mode", "--file"])
+                .arg(tests.join("pom.xml"))
+                .arg("dependency:copy-dependencies")
+                .arg(format!("-DoutputDirectory={}", jars.display())),
+        )?;
+        run(jars.join("*").as_os_str(), "Connector.java")
     }
 
     /// Runs the tests in Go, where there is one.

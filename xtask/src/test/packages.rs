@@ -52,6 +52,7 @@ impl Packages {
                     self.optional.extend(apt::DEBOOTSTRAP.missing());
                 }
             }
+            Name::Java => self.required.extend(apt::MAVEN.missing()),
             Name::Ha => self.required.extend(apt::PATRONI.missing()),
             Name::Image if geteuid().is_root() => {
                 self.optional.extend(apt::DEBOOTSTRAP.missing());
