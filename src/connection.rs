@@ -257,7 +257,11 @@ impl<'c> Attempt<'c> {
     /// Records the refusal, and gives what the client hears of it; the full reason is the log's.
     fn refused(&self, refusal: &Refusal) -> Fatal {
         let address = facts(self.connection).source_ip;
-        let written = limits::note_refusal(address, UtcDateTime::now());
+        let written = match session() {
+            // The log has it as admitted, which is no longer true.
+            Some(_) => Written::Whole,
+            None => limits::note_refusal(address, UtcDateTime::now()),
+        };
         // A refusal that cannot be recorded is one all the same.
         let _ = self.record(Some(refusal), written);
         let mut detail = self.detail();

@@ -323,8 +323,10 @@ def test_the_role_that_was_judged_is_the_role_that_logs_in(own, role):
     for name in ("judged", "victim"):
         role(name, on=own)
     own.execute(f"AWS IAM GRANT judged TO '{EXAMPLE_ARN}'")
-    with own.settings(dsql_iam__audit_file="'audit'"):
+    with own.settings(dsql_iam__audit_file="'audit'", dsql_iam__max_logged_refusals=1):
         assert own.admits("judged", own.token("example"))
+        # However many have been refused: the log says so of one that it has as admitted.
+        assert not own.admits("judged", "no token")
         mark = own.log_mark()
         with open(own.data / "audit") as audit, Wire(own) as wire:
             fcntl.flock(audit, fcntl.LOCK_EX)  # behind the judgement, and before the session
