@@ -23,8 +23,16 @@ look_at_call(FuncExpr *call, Search *search)
 	Node	   *argument = (Node *) linitial(call->args);
 	char	   *name;
 
-	while (IsA(argument, RelabelType))
-		argument = (Node *) ((RelabelType *) argument)->arg;
+	/* Casts between types of text, and COLLATE. */
+	for (;;)
+	{
+		if (IsA(argument, RelabelType))
+			argument = (Node *) ((RelabelType *) argument)->arg;
+		else if (IsA(argument, CollateExpr))
+			argument = (Node *) ((CollateExpr *) argument)->arg;
+		else
+			break;
+	}
 	if (!IsA(argument, Const) || ((Const *) argument)->constisnull)
 		return;
 	name = TextDatumGetCString(((Const *) argument)->constvalue);
@@ -54,9 +62,13 @@ dsql_iam_refused_by_set_config(Query *query, bool (*takes) (const char *name))
 {
 	Search		search = {takes, NULL};
 
-	/* EXPLAIN, DECLARE and CREATE TABLE AS have the query in them. */
-	if (query->commandType == CMD_UTILITY)
-		query = UtilityContainsQuery(query->utilityStmt);
-	search_node((Node *) query, &search);
+	Node	   *searched = (Node *) query;
+
+	/* EXPLAIN, DECLARE and CREATE TABLE AS have the query in them, and CALL its arguments. */
+	if (query->commandType == CMD_UTILITY && IsA(query->utilityStmt, CallStmt))
+		searched = (Node *) ((CallStmt *) query->utilityStmt)->funcexpr;
+	else if (query->commandType == CMD_UTILITY)
+		searched = (Node *) UtilityContainsQuery(query->utilityStmt);
+	search_node(searched, &search);
 	return search.refused;
 }

@@ -10,6 +10,7 @@
 
 use crate::parse_tree::text;
 use crate::port::ProcessUtility;
+use crate::reach::is_exempt;
 use crate::{connection, settings};
 use dsql_iam_server::session_parameters::{Scope, message, takes};
 use pg_sys::{NodeTag, VariableSetKind};
@@ -68,7 +69,21 @@ fn is_restricted() -> bool {
 
 /// Whether the setting `role` takes no value here, for its check hook.
 pub extern "C-unwind" fn refuses_role() -> bool {
-    is_restricted()
+    is_restricted() || (settings::restricts_parameters() && is_worker_of_a_token())
+}
+
+/// Whether this is a parallel worker that may work for a session that began with a token. A worker is told its
+/// session's user and not how that logged in: all but superusers and exempt roles count as with a token.
+#[pg_guard]
+extern "C-unwind" fn is_worker_of_a_token() -> bool {
+    // SAFETY: a number of the server's; looks a role up, or raises; null, or a string of the current memory context.
+    let name = unsafe {
+        if pg_sys::ParallelWorkerNumber < 0 || pg_sys::superuser_arg(pg_sys::GetSessionUserId()) {
+            return false;
+        }
+        text(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true))
+    };
+    !name.is_some_and(|name| is_exempt(&name.to_string_lossy()))
 }
 
 /// Outside of any guard while the previous hook runs, so that its ERROR passes as it is.
@@ -168,7 +183,8 @@ pub unsafe fn takes_role(node: *mut pg_sys::Node) -> bool {
     unsafe {
         (*node).type_ == NodeTag::T_VariableSetStmt && {
             let name = text((*node.cast::<pg_sys::VariableSetStmt>()).name);
-            name == Some(c"role") && is_restricted()
+            name.is_some_and(|name| name.to_bytes().eq_ignore_ascii_case(b"role"))
+                && is_restricted()
         }
     }
 }
@@ -222,13 +238,18 @@ unsafe fn check_clauses(options: *mut pg_sys::List) {
     }
 }
 
-/// Lets statements pass that set no parameter: `RESET`, and `SET TRANSACTION`.
+/// Lets statements pass that set no parameter: `RESET`, and `SET TRANSACTION`; `SET SESSION CHARACTERISTICS` sets some
+/// that it does not name.
 ///
 /// # Safety
 /// `statement` must be a `SET` or a `RESET`.
 unsafe fn check_set(statement: *mut pg_sys::VariableSetStmt, scope: Scope) {
     // SAFETY: the caller's promise.
     let (kind, name) = unsafe { ((*statement).kind, text((*statement).name)) };
+    if name == Some(c"SESSION CHARACTERISTICS") {
+        // SAFETY: the grammar makes a list of DefElems of it, `transaction_isolation` for one.
+        unsafe { refuse_characteristics((*statement).args) };
+    }
     let sets = matches!(
         kind,
         VariableSetKind::VAR_SET_VALUE
@@ -239,6 +260,20 @@ unsafe fn check_set(statement: *mut pg_sys::VariableSetStmt, scope: Scope) {
         let name = name.to_string_lossy();
         if !takes(&name, scope) {
             refuse(&name);
+        }
+    }
+}
+
+/// Refuses a default of transactions, such as `default_transaction_isolation`.
+///
+/// # Safety
+/// `modes` must be a list of DefElems.
+unsafe fn refuse_characteristics(modes: *mut pg_sys::List) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for mode in PgList::<pg_sys::DefElem>::from_pg(modes).iter_ptr() {
+            let name = CStr::from_ptr((*mode).defname).to_string_lossy();
+            refuse(&format!("default_{name}"));
         }
     }
 }

@@ -104,12 +104,23 @@ def test_a_parameter_that_is_not_taken(restricted, name):
                           f"EXPLAIN ANALYZE SELECT set_config('{name}', '1', false)",
                           f"ALTER ROLE restricted_other SET {name} = '1'", f"ALTER DATABASE postgres SET {name} = '1'",
                           f"DO $$ BEGIN PERFORM set_config('{name}', '1', false); END $$",
+                          f"SELECT set_config('{name}' COLLATE \"C\", '1', false)",
+                          f"CALL sys.await_job(set_config('{name}', '1', false))",
                           f"CREATE FUNCTION f() RETURNS int LANGUAGE sql SET {name} = '1' AS 'SELECT 1'"):
             refused(connection, statement, name)
         connection.execute(f"RESET {name}")
         connection.execute("BEGIN")
         if name != "role":
             refused(connection, f"SET LOCAL {name} = '1'", name)
+
+
+def test_defaults_of_transactions(restricted):
+    with restricted.connect() as connection:
+        for mode, name in (("ISOLATION LEVEL SERIALIZABLE", "isolation"), ("READ ONLY", "read_only"),
+                           ("NOT DEFERRABLE", "deferrable")):
+            refused(connection, f"SET SESSION CHARACTERISTICS AS TRANSACTION {mode}", f"default_transaction_{name}")
+        with connection.transaction():
+            connection.execute("SET TRANSACTION READ ONLY")
 
 
 def test_another_role_for_a_transaction_only(restricted):
@@ -123,6 +134,8 @@ def test_another_role_for_a_transaction_only(restricted):
             connection.execute("SET LOCAL ROLE restricted_other")
             assert connection.execute("SELECT current_user").fetchone() == ("restricted_other",)
         assert connection.execute("SELECT current_user").fetchone() == ("admin",)
+        with connection.transaction():
+            connection.execute('SET LOCAL "Role" = restricted_other')
         # Where it fails nothing is left behind that lets the next one through.
         with pytest.raises(psycopg.errors.InvalidParameterValue), connection.transaction():
             connection.execute("SET LOCAL ROLE restricted_nobody")
@@ -147,6 +160,26 @@ def test_a_role_at_any_remove(restricted):
         restricted.execute("SET ROLE restricted_other", "SET statement_timeout = '1min'")
     finally:
         restricted.execute("ALTER ROLE admin RESET role", "DROP FUNCTION restricted_other()")
+
+
+def test_a_role_in_a_parallel_worker(restricted):
+    """A worker does not know how its session began."""
+    restricted.execute("CREATE TABLE restricted_rows AS SELECT generate_series(1, 10) AS row",
+                       "ALTER TABLE restricted_rows SET (parallel_workers = 2)",
+                       "GRANT SELECT ON restricted_rows TO public",
+                       "CREATE FUNCTION restricted_worker() RETURNS name LANGUAGE sql PARALLEL SAFE SET role = restricted_other "
+                       "AS 'SELECT current_user'")
+    query = "SELECT DISTINCT restricted_worker() FROM restricted_rows"
+    try:
+        with restricted.settings(parallel_leader_participation="off", parallel_setup_cost=0, parallel_tuple_cost=0,
+                                 min_parallel_table_scan_size=0):
+            with restricted.connect() as connection:
+                plan = "".join(line for line, in connection.execute(f"EXPLAIN {query}"))
+                assert "Workers Planned: 2" in plan
+                refused(connection, query, "role")
+            assert restricted.execute(query) == [("restricted_other",)]
+    finally:
+        restricted.execute("DROP FUNCTION restricted_worker()", "DROP TABLE restricted_rows")
 
 
 def test_by_itself_nothing_is_restricted(server, admin):
