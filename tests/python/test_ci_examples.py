@@ -163,7 +163,7 @@ def check_service(image, variables, version):
 
 
 @NEEDS_NODE
-@pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
+@pytest.mark.parametrize("name", ["ci.yml", "nightly.yml", "release.yml"])
 def test_the_projects_own_workflows_are_ones_that_actionlint_likes(name):
     assert actionlint(WORKSPACE / ".github/workflows" / name) == []
 

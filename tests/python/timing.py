@@ -1,31 +1,70 @@
-"""Whether refusals can be told apart by the time that they take. No test: a measurement.
+"""Whether refusals can be told apart by the time that they take.
 
-    python tests/python/timing.py DIRECTORY [ROUNDS]
+`cargo xtask test --release --only timing` runs it; it is no part of all tests, since it takes some ten thousand logins.
 
-takes a server that `cargo xtask up` made, by its folder, and prints a table in Markdown. The kinds of
-refusals take turns in a random order, so that whatever else the machine does meets all of them. Time
-runs from the token's last byte to the error's first (`refusal`), and from the startup packet to the
-request for the password (`request`).
+The kinds of refusals take turns in a random order, so that whatever else the machine does meets all of them. Time runs
+from the startup packet to the request for the password, and from the token's last byte to the error's first.
 
-Two kinds are compared by the Mann-Whitney U test: `AUC` is the chance that one of the first kind takes
-longer than one of the second, 0.5 where nothing can be told from a single try; `p` is how likely a
-distance from 0.5 as large as this is where there is none.
+Two kinds are compared by the Mann-Whitney statistic: AUC is the chance that one of the first kind takes longer than one
+of the second, 0.5 where nothing can be told from a single try. The test fails if it is sure that AUC is further from 0.5
+than MARGIN. If none is, it fails by chance in at most ERROR of its runs, all comparisons of a run together (Bonferroni):
+the deviation of AUC is at most sqrt(AUC (1 - AUC) / SAMPLES), whatever the distributions are (Birnbaum and Klose, 1957).
 """
 
 import bisect
+import itertools
 import math
 import random
 import statistics
-import sys
 import time
 
-from support import ACCOUNT, Key, Server, Wire, sign
+import pytest
 
+from support import ACCOUNT, Key, Wire, sign
+
+SAMPLES = 2000
+WARMING_UP = 50
+MARGIN = 0.15
+ERROR = 0.001
 SEED = 1
 
+ROLES = {"timing_unmapped": "LOGIN", "timing_others": "LOGIN", "timing_nologin": "NOLOGIN",
+         "timing_super": "LOGIN SUPERUSER"}
+# By the answer that a client sees, but for the HINT that tells an unknown key, as Aurora DSQL does, from a wrong
+# signature.
+GROUPS = {
+    "access key": ("unknown access key", "wrong signature"),
+    "role": ("unknown role", "unmapped role", "role mapped to another", "role without LOGIN", "superuser"),
+}
+COMPARISONS = 2 * sum(math.comb(len(kinds), 2) for kinds in GROUPS.values())
 
-def refusal(server, role, token):
-    """Seconds until the request for the password, and until the refusal."""
+
+@pytest.fixture(scope="module")
+def kinds(server):
+    """By name: the role, and what makes a token."""
+    server.execute(*(f"DROP ROLE IF EXISTS {role}" for role in ROLES),
+                   *(f"CREATE ROLE {role} {attributes}" for role, attributes in ROLES.items()),
+                   f"AWS IAM GRANT timing_others TO 'arn:aws:iam::{ACCOUNT}:role/another'")
+    known = server.key("example")
+    unknown = Key("ASIA" + "TIMING" * 2 + "UNKN", known.secret, known.session_token)
+    wrong = Key(known.id, "not-the-secret-of-this-access-key", known.session_token)
+    yield {
+        "unknown access key": ("timing_unmapped", unknown),
+        "wrong signature": ("timing_unmapped", wrong),
+        "unknown role": ("timing_unknown", known),
+        "unmapped role": ("timing_unmapped", known),
+        "role mapped to another": ("timing_others", known),
+        "role without LOGIN": ("timing_nologin", known),
+        "superuser": ("timing_super", known),
+    }
+    server.execute("SELECT sys.iam_revoke(pg_role_name, arn) FROM sys.iam_pg_role_mappings "
+                   "WHERE pg_role_name = 'timing_others'",
+                   *(f"DROP ROLE {role}" for role in ROLES))
+
+
+def refusal(server, role, key):
+    """Microseconds until the request for the password, and until the refusal; and that."""
+    token = sign(key, "DbConnect").encode()
     with Wire(server) as wire:
         began = time.perf_counter()
         wire.start(role).asked_for_password()
@@ -34,89 +73,54 @@ def refusal(server, role, token):
         error = wire.error()
         over = time.perf_counter()
     assert error["severity"] == "FATAL"
-    return asked - began, over - asked, error
+    return (asked - began) * 1e6, (over - asked) * 1e6, error
 
 
-def mann_whitney(first, second):
-    """AUC and p, in the normal approximation; times on a clock of nanoseconds are hardly ever tied."""
+def auc(first, second):
+    """The chance that one of the first is larger than one of the second, and half of that that both are equal."""
     ordered = sorted(second)
-    larger = sum((bisect.bisect_left(ordered, value) + bisect.bisect_right(ordered, value)) / 2
-                 for value in first)
-    pairs = len(first) * len(second)
-    deviation = math.sqrt(pairs * (len(first) + len(second) + 1) / 12)
-    distance = abs(larger - pairs / 2) / deviation
-    return larger / pairs, math.erfc(distance / math.sqrt(2))
+    larger = sum(bisect.bisect_left(ordered, value) + bisect.bisect_right(ordered, value) for value in first)
+    return larger / 2 / len(first) / len(second)
 
 
-def kinds(server):
-    """By the answer that a client sees, but for the HINT that tells an unknown key, as Aurora DSQL does,
-    from a wrong signature: names and how to get it."""
-    known, example = server.key("example"), server.key("example")
-    unknown_key = Key("ASIA" + "TIMING" * 2 + "UNKN", known.secret, known.session_token)
-    wrong_secret = Key(known.id, "not-the-secret-of-this-access-key", known.session_token)
-    good = lambda: sign(example, "DbConnect").encode()
-    return {
-        "access key": {
-            "unknown access key": ("timing_unmapped", lambda: sign(unknown_key, "DbConnect").encode()),
-            "wrong signature": ("timing_unmapped", lambda: sign(wrong_secret, "DbConnect").encode()),
-        },
-        "role": {
-            "unknown role": ("timing_unknown", good),
-            "unmapped role": ("timing_unmapped", good),
-            "role mapped to another": ("timing_others", good),
-            "role without LOGIN": ("timing_nologin", good),
-            "superuser": ("timing_super", good),
-        },
-    }
+def is_told_apart(auc):
+    """Whether it is sure that the chance is further from a half than MARGIN."""
+    z = statistics.NormalDist().inv_cdf(1 - ERROR / 2 / COMPARISONS)
+    deviation = math.sqrt(auc * (1 - auc) / SAMPLES)
+    return abs(auc - 0.5) - z * deviation > MARGIN
 
 
-def microseconds(values):
-    quartiles = statistics.quantiles(values, n=4)
-    return " | ".join(f"{quartile * 1e6:,.0f}" for quartile in quartiles)
+def test_the_comparison_finds_what_it_should():
+    """Of kinds that differ by nothing, by a little, and by as much as most tries differ among themselves."""
+    numbers = random.Random(SEED)
+    tries = lambda shift: [numbers.lognormvariate(0, 1) + shift for _ in range(SAMPLES)]
+    assert abs(auc(tries(0), tries(0)) - 0.5) < 0.05
+    assert not is_told_apart(auc(tries(0), tries(0.1)))
+    assert is_told_apart(auc(tries(0), tries(1)))
+    assert is_told_apart(auc(tries(1), tries(0)))
+    assert auc([1, 2], [1, 2]) == 0.5
 
 
-def main(directory, rounds=2000):
-    server = Server.at(directory)
-    roles = {"timing_unmapped": "LOGIN", "timing_others": "LOGIN", "timing_nologin": "NOLOGIN",
-             "timing_super": "LOGIN SUPERUSER"}
-    server.execute(*(f"DROP ROLE IF EXISTS {role}" for role in roles),
-                   *(f"CREATE ROLE {role} {attributes}" for role, attributes in roles.items()),
-                   f"AWS IAM GRANT timing_others TO 'arn:aws:iam::{ACCOUNT}:role/another'")
-    try:
-        for group, members in kinds(server).items():
-            measure(server, group, members, rounds)
-    finally:
-        server.execute("SELECT sys.iam_revoke(pg_role_name, arn) FROM sys.iam_pg_role_mappings "
-                       "WHERE pg_role_name = 'timing_others'",
-                       *(f"DROP ROLE {role}" for role in roles))
-
-
-def measure(server, group, members, rounds):
+@pytest.mark.parametrize("group", GROUPS)
+def test_refusals_take_the_same_time(server, kinds, group):
     order = random.Random(SEED)
-    times = {name: ([], []) for name in members}
+    names = GROUPS[group]
+    times = {name: ([], []) for name in names}
     answers = set()
-    for number in range(rounds + 50):
-        for name in order.sample(list(members), len(members)):
-            role, token = members[name]
-            asked, refused, error = refusal(server, role, token())
+    for number in range(SAMPLES + WARMING_UP):
+        for name in order.sample(names, len(names)):
+            asked, refused, error = refusal(server, *kinds[name])
             answers.add((error["sqlstate"], error["message"]))
-            if number >= 50:  # the first ones warm up
+            if number >= WARMING_UP:
                 times[name][0].append(asked)
                 times[name][1].append(refused)
     assert len(answers) == 1, answers
-    print(f"\n{group}: {rounds} of each, µs\n")
-    print("| kind | request: 25 % | 50 % | 75 % | refusal: 25 % | 50 % | 75 % |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, (asked, refused) in times.items():
-        print(f"| {name} | {microseconds(asked)} | {microseconds(refused)} |")
-    print("\n| compared | request: AUC | p | refusal: AUC | p |\n|---|--:|--:|--:|--:|")
-    names = list(members)
-    for number, one in enumerate(names):
-        for other in names[number + 1:]:
-            cells = [mann_whitney(a, b) for a, b in zip(times[one], times[other])]
-            print(f"| {one}, {other} | " + " | ".join(
-                f"{auc:.3f} | {p:.2g}" for auc, p in cells) + " |")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    for name, parts in times.items():
+        quartiles = [", ".join(f"{value:.0f}" for value in statistics.quantiles(part, n=4)) for part in parts]
+        print(f"{name}: request after {quartiles[0]} µs, refusal after {quartiles[1]} µs (quartiles)")
+    told_apart = []
+    for one, other in itertools.combinations(names, 2):
+        chances = [auc(*both) for both in zip(times[one], times[other])]
+        print(f"{one}, {other}: AUC of the request {chances[0]:.3f}, of the refusal {chances[1]:.3f}")
+        told_apart += [(one, other, chance) for chance in chances if is_told_apart(chance)]
+    assert not told_apart

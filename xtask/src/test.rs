@@ -295,6 +295,7 @@ impl Suite {
             Name::Go => return self.go(),
             Name::Readme => self.readme(),
             Name::Ha => self.ha(),
+            Name::Timing => self.apart("timing.py"),
             Name::Down => up::stop(&self.directory),
             Name::Core => return self.core(),
             Name::Package => return self.package(),
@@ -403,13 +404,18 @@ impl Suite {
         self.pytest(pytest, &tests)
     }
 
-    /// Runs the tests of failover, for which pytest does not look by itself.
+    /// Runs the tests of failover.
     fn ha(&self) -> Result<()> {
         apt::PATRONI.install()?;
+        self.apart("ha.py")
+    }
+
+    /// Runs a file of tests for which pytest does not look by itself.
+    fn apart(&self, file: &str) -> Result<()> {
         let mut pytest = self.client(self.python_environment()?);
-        // Prints what was acknowledged before and after the failover.
+        // Prints what was measured.
         pytest.env("PYTEST_ADDOPTS", "-rP");
-        let tests = workspace::root().join("tests/python/ha.py");
+        let tests = workspace::root().join("tests/python").join(file);
         self.pytest(pytest, &[tests])
     }
 

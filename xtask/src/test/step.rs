@@ -37,6 +37,8 @@ pub enum Name {
     Readme,
     /// Three nodes under Patroni, and a failover; runs only if it is named
     Ha,
+    /// Whether refusals can be told apart by their time; some minutes, best with `--release`, and runs only if it is named
+    Timing,
     /// The end of the server
     Down,
     /// PostgreSQL's own regression suite, on servers of its own
@@ -76,12 +78,13 @@ impl Name {
                 | Self::Go
                 | Self::Readme
                 | Self::Ha
+                | Self::Timing
         )
     }
 
     /// Whether it runs only if it is named: it needs more packages or time than all tests should.
     pub fn is_only_by_name(self) -> bool {
-        matches!(self, Self::Ha | Self::Image)
+        matches!(self, Self::Ha | Self::Timing | Self::Image)
     }
 
     /// Whether it is about the same whatever the version of PostgreSQL.
