@@ -22,6 +22,7 @@ use dsql_iam_core::{Identities, excerpts};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -39,8 +40,10 @@ struct Files {
 
 /// SHA-256 of the record, and its length.
 const HEADER: usize = 32 + 4;
-/// More than a record can have. It is written at once, and read at once.
+/// More than a record can have. It is written at once.
 const MAX_RECORD: usize = 16 * 1024;
+/// What a record without a fault does not exceed, so that a login touches no more memory than that for it.
+const USUAL_RECORD: usize = 1024;
 /// The most characters of a fault that are kept; a path can have 4,096.
 const MAX_FAULT: usize = 2_000;
 /// How often a record is read that is being written, or documents are that others replace.
@@ -133,12 +136,21 @@ impl Record {
 }
 
 fn read_record(file: &File) -> Option<Record> {
-    let mut bytes = [0; MAX_RECORD];
-    let len = file.read_at(&mut bytes, 0).ok()?;
-    let (hash, rest) = bytes[..len].split_at_checked(32)?;
+    let mut usual = [0; USUAL_RECORD];
+    let len = file.read_at(&mut usual, 0).ok()?;
+    let (hash, rest) = usual[..len].split_at_checked(32)?;
     let (json_len, rest) = rest.split_first_chunk()?;
-    let json = rest.get(..u32::from_le_bytes(*json_len) as usize)?;
-    (hash == checksum(json).as_slice()).then(|| serde_json::from_slice(json).ok())?
+    let json_len = u32::from_le_bytes(*json_len) as usize;
+    let json = match rest.get(..json_len) {
+        Some(json) => Cow::Borrowed(json),
+        None if json_len > MAX_RECORD - HEADER => return None,
+        None => {
+            let mut json = vec![0; json_len];
+            file.read_exact_at(&mut json, HEADER as u64).ok()?;
+            Cow::Owned(json)
+        }
+    };
+    (hash == checksum(&json).as_slice()).then(|| serde_json::from_slice(&json).ok())?
 }
 
 fn checksum(json: &[u8]) -> [u8; 32] {
