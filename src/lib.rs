@@ -85,6 +85,7 @@ pub extern "C-unwind" fn _PG_init() {
         );
     }
     install_syntax();
+    memory::join_free_pieces();
 }
 
 /// Gets `AWS IAM` and, where that is asked for, `CREATE INDEX ASYNC` past the server's grammar.

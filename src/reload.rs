@@ -4,7 +4,7 @@
 //! stands in a file, changed or not; there is no other hook for it.
 
 use crate::settings::{self, AssignHooks};
-use crate::{hba, identities};
+use crate::{hba, identities, memory};
 use pgrx::pg_guard;
 use pgrx::pg_sys::{PgReloadTime, TimestampTz};
 use std::ffi::{CStr, c_char, c_void};
@@ -41,6 +41,7 @@ fn refresh(directory: PathBuf) {
         identities::reload_in_postmaster(&look.1);
         hba::refresh();
         *last = Some(look);
+        memory::join_free_pieces();
     }
 }
 
