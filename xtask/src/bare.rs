@@ -109,12 +109,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn is_for_registries(name: &str) -> bool {
-    REGISTRIES
+    // Folders of this machine are not there.
+    let is_local = name == "PIP_FIND_LINKS";
+    let is_known = REGISTRIES
         .iter()
         .any(|known| match known.strip_suffix('_') {
             Some(_) => name.starts_with(known),
             None => name == *known,
-        })
+        });
+    is_known && !is_local
 }
 
 /// The Debian, made once: with the users, and with what it takes to reach the registries.
