@@ -50,7 +50,8 @@ class Device:
         return {"SerialNumber": self.serial, "TokenCode": self.code(steps)}
 
 
-FIRST, ONCE, ROLES, PROFILE, WAYS = (Device(name) for name in ["first", "once", "roles", "profile", "ways"])
+FIRST, ONCE, ROLES, PROFILE, WAYS, ASKS = (
+    Device(name) for name in ["first", "once", "roles", "profile", "ways", "asks"])
 BOBS = Device("bobs", "bob")
 
 
@@ -67,7 +68,7 @@ def iam(own):
                         guarded=trust(f"arn:aws:iam::{ACCOUNT}:root", Condition={
                             "Bool": {"aws:MultiFactorAuthPresent": "true"},
                             "NumericLessThan": {"aws:MultiFactorAuthAge": "300"}}))
-    devices = {"VirtualMFADevices": [device.document() for device in [FIRST, ROLES, PROFILE, WAYS]]}
+    devices = {"VirtualMFADevices": [device.document() for device in [FIRST, ROLES, PROFILE, WAYS, ASKS]]}
     # As create-virtual-mfa-device and list-mfa-devices print them.
     created = {"VirtualMFADevice": {"SerialNumber": ONCE.serial, "Base32StringSeed": ONCE.seed}}
     enabled = {"MFADevices": [{"UserName": "alice", "SerialNumber": ONCE.serial}]}
@@ -153,6 +154,17 @@ def test_codes_cannot_be_tried_one_after_the_other(sts):
     assert codes.count("AccessDenied") in range(10, 21) and "Throttling" in codes
     # The key alone gets a session as before.
     session(sts, BOB)
+
+
+def test_a_session_calls_iam_with_a_device_alone(sts):
+    """The caller's own policies, which have nothing of IAM's, are asked behind that."""
+    asked = {"PolicyInputList": ["{}"], "ActionNames": ["a:b"]}
+    for parameters, code, message in [
+            ({}, "InvalidClientTokenId", "The security token included in the request is invalid."),
+            (ASKS.now(), "AccessDenied", f"User: {USER} is not authorized to perform: iam:SimulateCustomPolicy on resource: "
+             "* because no identity-based policy allows the iam:SimulateCustomPolicy action")]:
+        client = sts.client(session(sts, **parameters), "iam")
+        assert refused(client.simulate_custom_policy, **asked) == (code, message)
 
 
 def test_logging_in_as_policies_want_it(iam, sts):

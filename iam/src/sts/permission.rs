@@ -4,8 +4,9 @@
 use super::{StsEnvironment, StsError};
 use crate::arn::account_in;
 use crate::authorization::{Request, authorize};
-use crate::credentials::Authenticated;
+use crate::credentials::{self, Authenticated};
 use crate::denial::{DenyReason, reason};
+use crate::identity::Session;
 use crate::policy::RequestPrincipal;
 use crate::request_context::{add_principal, request_facts};
 use crate::sts::Code;
@@ -13,13 +14,22 @@ use crate::sts::Code;
 /// Checks that the caller's own policies allow `action` on `resource`, an ARN or `*`.
 ///
 /// # Errors
-/// [`Code::AccessDenied`], with the reason for whoever can read the documents.
+/// [`Code::AccessDenied`], with the reason for whoever can read the documents; [`Code::InvalidClientTokenId`] for a user's
+/// session that began without multi-factor authentication, which may call nothing of IAM's
+/// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html>).
 pub fn check_permission(
     caller: &Authenticated<'_>,
     action: &str,
     resource: &str,
     environment: &StsEnvironment<'_>,
 ) -> Result<(), StsError> {
+    let is_without_mfa = |session: &Session| session.is_of_user() && !session.has_mfa;
+    if caller.session.is_some_and(is_without_mfa) {
+        let reason = "a user's session calls IAM only if it began with multi-factor authentication";
+        return Err(
+            StsError::new(Code::InvalidClientTokenId, credentials::INVALID).because(reason),
+        );
+    }
     let refused = |why: &DenyReason| {
         let (arn, reason) = (caller.arn(), reason(action, why));
         StsError::new(
