@@ -14,7 +14,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from assumable import OTHER_ACCOUNT, role_arn, stored, with_roles
+from assumable import OTHER_ACCOUNT, role_arn, session_key, stored, with_roles
+from assumable import token as db_token
 from sts_service import Sts
 from support import ACCOUNT, REGION, until
 
@@ -100,6 +101,9 @@ def iam(own, signers):
         everybody=trust("*"), aws=trust({"AWS": ["*", ACCOUNT]}), denied=denied,
         elsewhere=trust({"Federated": PROVIDER.replace(ACCOUNT, OTHER_ACCOUNT)}),
         unfederated=trust({"Federated": PROVIDER}, Action="sts:AssumeRole"),
+        tagged=trust({"Federated": PROVIDER}, Action=[
+            "sts:AssumeRoleWithWebIdentity", "sts:TagSession", "sts:SetSourceIdentity"], Condition={
+            "StringEquals": {"aws:RequestTag/team": ["blue", "red"], "sts:SourceIdentity": "octocat"}}),
         custom=trust({"Federated": PROVIDER}, Condition={
             "StringNotEquals": {f"{URL}:repository": "octo-org/secret"}}))
     foreign = with_roles(OTHER_ACCOUNT, foreign=trust({"Federated": PROVIDER}))
@@ -173,8 +177,8 @@ TOKENS = {
     "issued later": (lambda s: s["rsa"].token(iat=int(time.time()) + 900), NOT_VALIDATED, "in the future"),
     "not yet valid": (lambda s: s["rsa"].token(nbf=int(time.time()) + 900), NOT_VALIDATED, "in the future"),
     "without end": (lambda s: s["rsa"].token(exp=None), NO_JWT, "it has no exp"),
-    "tags": (lambda s: s["rsa"].token(**{"https://aws.amazon.com/tags": {"principal_tags": {}}}), NO_JWT,
-             "tags and source identities of tokens are not supported"),
+    "another claim for AWS": (lambda s: s["rsa"].token(**{"https://aws.amazon.com/roles": "x"}), NO_JWT,
+                              "neither tags nor source_identity"),
     "an access token": (lambda s: "an-opaque-access-token", NO_JWT, "it does not have three parts"),
     "too long": (lambda s: s["rsa"].token(sub="s" * 20_000), NO_JWT, "more than 20000 characters"),
 }
@@ -275,6 +279,34 @@ def test_session_policies_and_what_later_requests_know(iam, sts, signers, mapped
     # On AWS the session would have these keys.
     absent = {"Null": {f"{URL}:sub": "true", f"{URL}:aud": "true", "aws:FederatedProvider": "true"}}
     iam.connect("web", narrowed(sts, signers, Condition=absent)).close()
+
+
+def test_tags_and_a_source_identity_of_a_token(iam, sts, signers, role):
+    """The trust policy has to allow each of them, and later requests know them."""
+    claims = {"https://aws.amazon.com/tags": {"principal_tags": {"team": ["blue"]}, "transitive_tag_keys": ["team"]},
+              "https://aws.amazon.com/source_identity": "octocat"}
+    code, status, message, reason = refusal(sts, signers["rsa"].token(**claims))
+    assert (code, status, message) == ("AccessDenied", 403, "Not authorized to perform sts:TagSession")
+    assert "no role trust policy allows the sts:TagSession action" in reason
+    assert refusal(sts, signers["rsa"].token(), "tagged")[0] == "AccessDenied"
+    answer = ask(sts, signers["rsa"].token(**claims), "tagged")
+    assert answer["SourceIdentity"] == "octocat" and answer["PackedPolicySize"] == 1
+    role("tagged", on=iam)
+    iam.execute(f"SELECT sys.iam_grant('tagged', '{role_arn('tagged')}')")
+    try:
+        for team, words in [("blue", None), ("red", "no session policy allows the dsql:DbConnect action")]:
+            claims["https://aws.amazon.com/tags"]["principal_tags"]["team"] = [team]
+            policy = {"Version": "2012-10-17", "Statement": [{
+                "Effect": "Allow", "Action": "dsql:DbConnect", "Resource": "*", "Condition": {"StringEquals": {
+                    "aws:PrincipalTag/team": "blue", "aws:SourceIdentity": "octocat"}}}]}
+            answer = ask(sts, signers["rsa"].token(**claims), "tagged", Policy=json.dumps(policy))
+            login = "tagged", db_token(session_key(answer["Credentials"]))
+            if words:
+                assert words in iam.refusal(*login).hint
+            else:
+                iam.connect(*login).close()
+    finally:
+        iam.execute(f"SELECT sys.iam_revoke('tagged', '{role_arn('tagged')}')")
 
 
 def test_a_workflow_logs_in(iam, sts, signers, mapped, tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ pub fn assume_role(
     let arn = check_form(request)?;
     let identities = environment.identities;
     let packed_policy_size = check_session_policies(request, identities)?;
-    let attributes = SessionAttributes::of(caller, request)?;
+    let attributes = SessionAttributes::of(caller.session, request)?;
     let used_code = request.mfa.verify(caller, identities, environment.now)?;
     let Some(role) = identities.principal(&request.role_arn) else {
         // AWS: whether there is such a role is told to nobody.
@@ -211,12 +211,8 @@ fn context(
     attributes: &SessionAttributes<'_>,
     environment: &StsEnvironment<'_>,
 ) -> Context {
-    let SessionAttributes {
-        tags,
-        transitive_tag_keys,
-        source_identity,
-    } = attributes;
     let mut context = role_context(role, request, environment);
+    add_attributes(&mut context, attributes);
     add_principal(
         &mut context,
         environment.now,
@@ -226,6 +222,16 @@ fn context(
     if let Some(id) = &request.external_id {
         context.set("sts:ExternalId", id);
     }
+    context
+}
+
+/// Adds what a session is asked for with besides.
+fn add_attributes(context: &mut Context, attributes: &SessionAttributes<'_>) {
+    let SessionAttributes {
+        tags,
+        transitive_tag_keys,
+        source_identity,
+    } = attributes;
     if let Some(identity) = *source_identity {
         context.set("sts:SourceIdentity", identity);
     }
@@ -239,7 +245,6 @@ fn context(
     if !transitive_tag_keys.is_empty() {
         context.set_all("sts:TransitiveTagKeys", transitive_tag_keys.clone());
     }
-    context
 }
 
 fn not_allowed(caller: &Authenticated<'_>, action: &str, role: &str) -> String {

@@ -3,9 +3,8 @@
 use super::mfa::MfaCode;
 use super::refusal::{Code, StsError, constraint, invalid};
 use crate::arn::{IamArn, IamKind, is_account_id};
-use crate::credentials::Authenticated;
 use crate::documents::{MAX_SESSION, MIN_SESSION};
-use crate::identity::{Identities, Principal, Tag};
+use crate::identity::{Identities, Principal, Session, Tag};
 use crate::policy::{Kind, Policy};
 use std::collections::HashSet;
 
@@ -57,13 +56,13 @@ pub(super) struct SessionAttributes<'r> {
 }
 
 impl<'r> SessionAttributes<'r> {
-    /// Checks what is asked for, and adds what is passed on.
+    /// Checks what is asked for, and adds what the session that asks passes on.
     pub(super) fn of(
-        caller: &Authenticated<'r>,
+        session: Option<&'r Session>,
         request: &'r AssumeRole,
     ) -> Result<Self, StsError> {
-        let (tags, transitive_tag_keys) = all_tags(caller, request)?;
-        let source_identity = source_identity(caller, request)?;
+        let (tags, transitive_tag_keys) = all_tags(session, request)?;
+        let source_identity = source_identity(session, request)?;
         Ok(Self {
             tags,
             transitive_tag_keys,
@@ -167,7 +166,7 @@ pub(super) fn check_session_policies(
 /// The session's tags: those that were asked for, and those that the session that asks passes on.
 /// With them the keys of those that are passed on further.
 fn all_tags(
-    caller: &Authenticated<'_>,
+    session: Option<&Session>,
     request: &AssumeRole,
 ) -> Result<(Vec<Tag>, Vec<String>), StsError> {
     let mut keys = HashSet::new();
@@ -196,7 +195,7 @@ fn all_tags(
         transitive.push(key.clone());
     }
     let mut tags = request.tags.clone();
-    if let Some(session) = caller.session {
+    if let Some(session) = session {
         for inherited in &session.transitive_tag_keys {
             let mut of_session = session.tags.iter();
             let Some(tag) = of_session.find(|(key, _)| key.eq_ignore_ascii_case(inherited)) else {
@@ -221,13 +220,11 @@ fn all_tags(
 
 /// The source identity of the new session. One that the caller's session has stays.
 fn source_identity<'r>(
-    caller: &Authenticated<'r>,
+    session: Option<&'r Session>,
     request: &'r AssumeRole,
 ) -> Result<Option<&'r str>, StsError> {
     let asked_for = request.source_identity.as_deref();
-    let has = caller
-        .session
-        .and_then(|session| session.source_identity.as_deref());
+    let has = session.and_then(|session| session.source_identity.as_deref());
     match (has, asked_for) {
         (Some(has), Some(asked_for)) if has != asked_for => Err(StsError::new(
             Code::AccessDenied,

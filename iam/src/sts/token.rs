@@ -3,6 +3,7 @@
 //! It comes from whoever can reach the service, so it is read strictly and within bounds, and nothing in it counts
 //! before its signature is verified, but for the name of its issuer and of its key.
 
+use crate::identity::Tag;
 use crate::identity_provider::Algorithm;
 use crate::json::UniqueMembers;
 use data_encoding::BASE64URL_NOPAD;
@@ -14,6 +15,14 @@ const MAX_TOKEN: usize = 20_000;
 const MAX_CLAIM: usize = 2048;
 /// How claims begin that tell AWS of tags and of a source identity.
 const OF_AWS: &str = "https://aws.amazon.com/";
+/// Session tags, and the keys of those that are passed on.
+const TAGS: &str = "https://aws.amazon.com/tags";
+/// How a claim begins that is one session tag, for providers whose claims hold no objects.
+const TAG: &str = "https://aws.amazon.com/tags/principal_tags/";
+/// The keys of the tags that are passed on, for these providers.
+const TRANSITIVE_TAG_KEYS: &str = "https://aws.amazon.com/tags/transitive_tag_keys";
+/// The source identity.
+const SOURCE_IDENTITY: &str = "https://aws.amazon.com/source_identity";
 
 /// Why a token cannot be accepted, whoever signed it. Nothing of the token is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +48,7 @@ pub(super) enum TokenFault {
     #[error("its {0} is invalid")]
     Invalid(&'static str),
     #[error(
-        "it has a claim {OF_AWS}…: tags and source identities of tokens are not supported, and without them the \
-         session could do more"
+        "it has a claim {OF_AWS}… that is neither tags nor source_identity: without it the session could do more"
     )]
     OfAws,
 }
@@ -81,12 +89,59 @@ impl Members {
 
     /// A text or a list of texts, as a list.
     fn texts(&self, name: &'static str) -> Result<Vec<String>, TokenFault> {
-        let values = match self.0.get(name) {
-            None => return Ok(Vec::new()),
-            Some(Value::Array(list)) => list.iter().map(text).collect(),
-            Some(value) => text(value).map(|only| vec![only]),
-        };
-        values.ok_or(TokenFault::Invalid(name))
+        match self.0.get(name) {
+            None => Ok(Vec::new()),
+            Some(value) => texts(value).ok_or(TokenFault::Invalid(name)),
+        }
+    }
+
+    /// The session tags, and the keys of those that are passed on.
+    fn tags(&self) -> Result<(Vec<Tag>, Vec<String>), TokenFault> {
+        let (mut tags, mut transitive) = (Vec::new(), self.texts(TRANSITIVE_TAG_KEYS)?);
+        let invalid = || TokenFault::Invalid(TAGS);
+        for (name, value) in &self.0 {
+            if let Some(key) = name.strip_prefix(TAG) {
+                tags.push((key.to_owned(), tag_value(value).ok_or_else(invalid)?));
+            } else if name == TAGS {
+                for (member, value) in value.as_object().ok_or_else(invalid)? {
+                    match (member.as_str(), value) {
+                        ("principal_tags", Value::Object(list)) => {
+                            for (key, value) in list {
+                                tags.push((key.clone(), tag_value(value).ok_or_else(invalid)?));
+                            }
+                        }
+                        ("transitive_tag_keys", value) => {
+                            transitive.extend(texts(value).ok_or_else(invalid)?);
+                        }
+                        _ => return Err(invalid()),
+                    }
+                }
+            } else if name.starts_with(OF_AWS)
+                && ![TRANSITIVE_TAG_KEYS, SOURCE_IDENTITY].contains(&name.as_str())
+            {
+                return Err(TokenFault::OfAws);
+            }
+        }
+        Ok((tags, transitive))
+    }
+}
+
+/// The value of a tag: a text, or a list of one.
+fn tag_value(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if text.len() <= MAX_CLAIM => Some(text.clone()),
+        Value::Array(list) => match &list[..] {
+            [Value::String(text)] if text.len() <= MAX_CLAIM => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(list) => list.iter().map(text).collect(),
+        value => text(value).map(|only| vec![only]),
     }
 }
 
@@ -113,6 +168,11 @@ pub(super) struct Claims {
     /// `amr`.
     pub(super) methods: Vec<String>,
     pub(super) email: Option<String>,
+    /// The session tags.
+    pub(super) tags: Vec<Tag>,
+    /// The keys of the tags that are passed on.
+    pub(super) transitive_tag_keys: Vec<String>,
+    pub(super) source_identity: Option<String>,
 }
 
 /// A token that was read, and not verified.
@@ -161,9 +221,7 @@ pub(super) fn read(token: &str) -> Result<UnverifiedToken<'_>, TokenFault> {
 }
 
 fn read_claims(members: &Members) -> Result<Claims, TokenFault> {
-    if members.0.keys().any(|name| name.starts_with(OF_AWS)) {
-        return Err(TokenFault::OfAws);
-    }
+    let (tags, transitive_tag_keys) = members.tags()?;
     let audiences = members.texts("aud")?;
     if audiences.is_empty() {
         return Err(TokenFault::Missing("aud"));
@@ -180,5 +238,8 @@ fn read_claims(members: &Members) -> Result<Claims, TokenFault> {
         not_before: members.seconds("nbf")?,
         methods: members.texts("amr")?,
         email: members.text("email")?,
+        tags,
+        transitive_tag_keys,
+        source_identity: members.text(SOURCE_IDENTITY)?,
     })
 }

@@ -9,8 +9,8 @@ use super::grant::{Grant, SessionOf, effective_request};
 use super::refusal::{Code, StsError};
 use super::request::{AssumeRole, SessionAttributes, check_form, check_session_policies, duration};
 use super::token::{self, Claims, UnverifiedToken};
-use super::{StsEnvironment, deny_reason, end, role_context, trust_policy};
-use crate::actions::ASSUME_ROLE_WITH_WEB_IDENTITY as ACTION;
+use super::{StsEnvironment, add_attributes, deny_reason, end, role_context, trust_policy};
+use crate::actions::{ASSUME_ROLE_WITH_WEB_IDENTITY as ACTION, SET_SOURCE_IDENTITY, TAG_SESSION};
 use crate::arn::IamArn;
 use crate::authorization::{Policies, Request, authorize};
 use crate::identity::{Identities, Principal};
@@ -28,7 +28,7 @@ const KEYS: [&str; 5] = ["amr", "aud", "email", "oaud", "sub"];
 ///
 /// Deliberately without `Debug`, so that no token can be printed by mistake.
 pub struct AssumeRoleWithWebIdentity {
-    /// The role, and what the session is limited by: without tags, external id and source identity.
+    /// The role, and what the session is limited by: tags and source identity are the token's to say.
     pub role: AssumeRole,
     /// The token.
     pub token: String,
@@ -72,15 +72,24 @@ pub fn assume_role_with_web_identity(
     let claims = &token.claims;
     check_times(claims, environment.now)?;
     let audience = audience(claims, provider)?;
+    // Only now that the signature is verified.
+    let request = &AssumeRole {
+        tags: claims.tags.clone(),
+        transitive_tag_keys: claims.transitive_tag_keys.clone(),
+        source_identity: claims.source_identity.clone(),
+        ..request.clone()
+    };
+    check_form(request)?;
     let packed_policy_size = check_session_policies(request, identities)?;
+    let attributes = SessionAttributes::of(None, request)?;
     let provider_arn = format!(
         "arn:{}:iam::{}:oidc-provider/{}",
         arn.partition, arn.account, provider.url
     );
-    let not_allowed = |why: String| {
+    let not_allowed = |action: &str, why: String| {
         StsError::new(
             Code::AccessDenied,
-            format!("Not authorized to perform {ACTION}"),
+            format!("Not authorized to perform {action}"),
         )
         .because(format!(
             "{} of {provider_arn} for {}: {why}",
@@ -90,11 +99,16 @@ pub fn assume_role_with_web_identity(
     };
     let Some(role) = identities.principal(&request.role_arn) else {
         // Whether there is such a role is told to nobody.
-        return Err(not_allowed("the role is in no document".into()));
+        return Err(not_allowed(ACTION, "the role is in no document".into()));
     };
-    let context = context(role, request, environment, provider, claims, audience);
-    if let Some(reason) = refusal(role, &provider_arn, provider, &context) {
-        return Err(not_allowed(reason));
+    let mut context = context(role, request, environment, provider, claims, audience);
+    add_attributes(&mut context, &attributes);
+    let tags = (!attributes.tags.is_empty()).then_some(TAG_SESSION);
+    let source_identity = attributes.source_identity.map(|_| SET_SOURCE_IDENTITY);
+    for action in [Some(ACTION), tags, source_identity].into_iter().flatten() {
+        if let Some(reason) = refusal(action, role, &provider_arn, provider, &context) {
+            return Err(not_allowed(action, reason));
+        }
     }
     let duration = duration(false, role, request)?;
     let name = &request.role_session_name;
@@ -109,9 +123,9 @@ pub fn assume_role_with_web_identity(
             },
             expiration: end(environment.now, duration)?,
             packed_policy_size,
-            source_identity: None,
+            source_identity: attributes.source_identity.map(str::to_owned),
             used_code: None,
-            request: effective_request(request, duration, &SessionAttributes::default(), None),
+            request: effective_request(request, duration, &attributes, None),
         },
         provider: provider_arn,
         subject: claims.subject.clone(),
@@ -260,6 +274,7 @@ fn prefix(provider: &OidcProvider) -> String {
 
 /// Why the provider's tokens cannot begin sessions of the role; `None` if its trust policy lets them.
 fn refusal(
+    action: &str,
     role: &Principal,
     provider_arn: &str,
     provider: &OidcProvider,
@@ -289,12 +304,12 @@ fn refusal(
         unique_id: None,
     };
     let request = Request {
-        action: ACTION,
+        action,
         resource: &role.arn,
         resource_account: None,
         context,
     };
-    deny_reason(ACTION, &authorize(&policies, &caller, &request))
+    deny_reason(action, &authorize(&policies, &caller, &request))
 }
 
 #[cfg(test)]

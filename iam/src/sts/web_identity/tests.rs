@@ -442,8 +442,16 @@ fn what_is_no_token() {
         ("sub", json!("s".repeat(3000))),
         ("amr", json!([["a"]])),
         ("email", json!(true)),
-        ("https://aws.amazon.com/tags", json!({})),
-        ("https://aws.amazon.com/source_identity", json!("x")),
+        ("https://aws.amazon.com/tags", json!("a")),
+        ("https://aws.amazon.com/tags", json!({"principal_tag": {}})),
+        (
+            "https://aws.amazon.com/tags",
+            json!({"principal_tags": {"a": ["b", "c"]}}),
+        ),
+        ("https://aws.amazon.com/tags/principal_tags/a", json!(7)),
+        ("https://aws.amazon.com/tags/transitive_tag_keys", json!({})),
+        ("https://aws.amazon.com/source_identity", json!("")),
+        ("https://aws.amazon.com/roles", json!("x")),
     ] {
         let mut claims = claims();
         claims[name] = value;
@@ -584,5 +592,94 @@ fn documents_that_are_none() {
             panic!("{fault}")
         };
         assert!(said.to_string().starts_with(fault), "{said}");
+    }
+}
+
+#[test]
+fn tags_and_a_source_identity_need_actions_of_their_own() {
+    let allowing = |actions: &[&str], condition: Value| {
+        let mut statement = allowing();
+        statement["Action"] = json!(actions);
+        statement["Condition"] = condition;
+        with_trust(&json!([statement]))
+    };
+    let all = [
+        "sts:AssumeRoleWithWebIdentity",
+        "sts:TagSession",
+        "sts:SetSourceIdentity",
+    ];
+    let tags = [
+        json!({"https://aws.amazon.com/tags": {"principal_tags": {"team": ["blue"], "empty": [""]},
+            "transitive_tag_keys": ["team"]}}),
+        json!({"https://aws.amazon.com/tags/principal_tags/team": "blue",
+            "https://aws.amazon.com/tags/principal_tags/empty": [""],
+            "https://aws.amazon.com/tags/transitive_tag_keys": ["team"]}),
+    ];
+    let with = |more: &[&Value]| {
+        let mut claims = claims();
+        for (name, value) in more.iter().flat_map(|one| one.as_object().unwrap()) {
+            claims[name] = value.clone();
+        }
+        token(&claims)
+    };
+    let identity = json!({"https://aws.amazon.com/source_identity": "me@example.com"});
+    let condition = json!({"StringEquals": {"aws:RequestTag/team": "blue", "sts:SourceIdentity": "me@example.com"},
+        "ForAllValues:StringEquals": {"aws:TagKeys": ["team", "empty"], "sts:TransitiveTagKeys": "team"}});
+    for tags in &tags {
+        let granted = ask(&allowing(&all, condition.clone()), with(&[tags, &identity]))
+            .unwrap()
+            .grant;
+        assert_eq!(granted.source_identity.as_deref(), Some("me@example.com"));
+        let request = &granted.request;
+        let mut stored: Vec<&Value> = request["Tags"].as_array().unwrap().iter().collect();
+        stored.sort_by_key(|tag| tag["Key"].to_string());
+        let expected = [
+            json!({"Key": "empty", "Value": ""}),
+            json!({"Key": "team", "Value": "blue"}),
+        ];
+        assert_eq!(stored, expected.iter().collect::<Vec<_>>());
+        assert_eq!(request["TransitiveTagKeys"], json!(["team"]));
+        assert_eq!(request["SourceIdentity"], json!("me@example.com"));
+        assert!(granted.packed_policy_size.is_some());
+        // A tag that is not the one that the policy wants.
+        let other = json!({"https://aws.amazon.com/tags": {"principal_tags": {"team": "red"}}});
+        let said = outcome(
+            &allowing(&all, condition.clone()),
+            with(&[&other, &identity]),
+        );
+        assert!(said.contains("AccessDenied"), "{said}");
+        for (actions, more, lacking) in [
+            (&all[..1], tags, "sts:TagSession"),
+            (&all[..2], &identity, "sts:SetSourceIdentity"),
+        ] {
+            let said = outcome(&allowing(actions, json!({})), with(&[more]));
+            let words = format!("AccessDenied: Not authorized to perform {lacking}");
+            assert!(said.starts_with(&words), "{said}");
+        }
+    }
+    // What AssumeRole would not take either.
+    for (more, words) in [
+        (
+            json!({"https://aws.amazon.com/tags": {"principal_tags": {"aws:a": "b"}}}),
+            "not start with aws:",
+        ),
+        (
+            json!({"https://aws.amazon.com/tags": {"principal_tags": {"a": "b", "A": "c"}}}),
+            "Duplicate tag keys",
+        ),
+        (
+            json!({"https://aws.amazon.com/tags": {"transitive_tag_keys": ["a"]}}),
+            "must be included",
+        ),
+        (
+            json!({"https://aws.amazon.com/source_identity": "aws:me"}),
+            "sourceIdentity",
+        ),
+    ] {
+        let said = outcome(&allowing(&all, json!({})), with(&[&more]));
+        assert!(
+            said.starts_with("ValidationError") && said.contains(words),
+            "{said}"
+        );
     }
 }
