@@ -96,11 +96,12 @@ pub fn write<'t>(
     };
     for (path, text) in documents {
         let file = documents::file_name(path);
-        if documents::is_export(text) {
+        let document = documents::recognize(text).map_err(|_| invalid("a document"))?;
+        if document.is_export() {
             writer.export(text, file)?;
             continue;
         }
-        let document = documents::parse(text).map_err(|_| invalid("a document"))?;
+        let document = document.parse().map_err(|_| invalid("a document"))?;
         if document.is_for_sessions_alone() {
             continue;
         }

@@ -1,15 +1,14 @@
-//! One login: a token, a role and the time in; an admission or a denial out.
+//! Judges one login: a token, a role and the time in; an admission or a denial out.
 //!
-//! The checks, in this order; the first that fails decides. The checks after them (database, role,
-//! mapping) are the server's. The first five need no identities, and can be made alone
-//! ([`check_claims`]).
+//! The first check that fails decides. The first five need no identities, and can be made alone
+//! ([`check_claims`]); the checks of database, role and mapping come after these, in the server.
 //!
 //! 1. the token is well formed
 //! 2. its credential scope is the cluster's
 //! 3. its action fits the role: `admin` with `DbConnectAdmin`, any other with `DbConnect`
 //! 4. its host is one of the cluster's endpoints
 //! 5. it has not expired and is not from the future
-//! 6. its access key is known and active, its session token right, its session not over
+//! 6. its access key is known and active, its session token right, its session not expired
 //! 7. its signature is right
 //! 8. the principal is of the cluster's account, and the policies allow the action
 //!

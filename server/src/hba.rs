@@ -5,9 +5,8 @@
 //! 2. everybody else needs a token over TCP
 //! 3. Unix sockets and replication: as the user's own file says
 //!
-//! All of the user's lines come behind ours, in their order: without a `reject` line, somebody could reach a line
-//! further down. The user's `host` lines are never reached, except for replication, which the database `all` does
-//! not match.
+//! All of the user's lines follow, in their order: left out, a `reject` would let a later line match. The user's
+//! `host` lines are never reached but for replication, which the database `all` does not match.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ use serde::Deserialize;
 /// The longest serial number that AWS takes.
 const MAX_SERIAL: usize = 256;
 
-/// What the commands print of devices.
+/// The devices as the commands print them.
 #[derive(Deserialize)]
 #[serde(remote = "Self")]
 pub(super) struct MfaDevices {

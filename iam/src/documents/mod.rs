@@ -12,16 +12,17 @@
 //! | `aws iam list-virtual-mfa-devices`, `create-virtual-mfa-device`, `list-mfa-devices` | devices for multi-factor authentication |
 //! | `aws sts get-session-token`, with the members of `aws sts get-caller-identity` | a session of a user |
 //!
-//! No command prints these three. The output of `assume-role` does not show what the session was
-//! narrowed by; a member `Request`, in the form of the command's own `--cli-input-json`, does. And
-//! `{"ContextEntries": […]}`, in the form of `aws iam simulate-custom-policy --context-entries`,
-//! holds condition keys that cannot be known here. `{"issuer": …, "keys": […]}` are the keys of an identity
-//! provider, as its `jwks_uri` gives them, with the member `issuer` added.
+//! No command prints these:
 //!
-//! `MaxSessionDuration`, which `aws iam get-role` prints and the export does not, may be added to a role.
+//! | member | holds |
+//! |---|---|
+//! | `Request`, in the output of `assume-role` | the session's request, in the form of `--cli-input-json` |
+//! | `ContextEntries` | condition keys, in the form of `aws iam simulate-custom-policy --context-entries` |
+//! | `issuer`, beside the `keys` of an identity provider's `jwks_uri` | the provider |
+//! | `MaxSessionDuration`, in a role of the export | that of `aws iam get-role` |
 //!
-//! Further fields are AWS's to add and are passed over; what a policy may hold is checked
-//! strictly, in [`crate::policy`]. Null is invalid, but in `NextToken` and `Marker`, where it means that they
+//! Further members are AWS's to add and are ignored; those of a policy are checked strictly, in
+//! [`crate::policy`]. Null is invalid, but in `NextToken` and `Marker`, where it means that they
 //! are absent: AWS prints no other null, and one could hide a limit.
 
 mod document;
@@ -69,6 +70,14 @@ fn why_not_json(text: &str) -> Option<BadDocument> {
 /// [`BadDocument`] with line and column, or with what the document lacks. Never holds a value
 /// of the document that could be a secret.
 pub fn parse(text: &str) -> Result<Document, BadDocument> {
+    recognize(text)?.parse()
+}
+
+/// Recognizes the command whose output a document is, by its members.
+///
+/// # Errors
+/// [`BadDocument`], if it is not JSON, or the output of several commands.
+pub(crate) fn recognize(text: &str) -> Result<Recognized<'_>, BadDocument> {
     if let Some(fault) = why_not_json(text) {
         return Err(fault);
     }
@@ -77,63 +86,77 @@ pub fn parse(text: &str) -> Result<Document, BadDocument> {
     if shape.count() > 1 {
         return Err(BadDocument::SeveralCommands);
     }
-    if shape.is_export() {
-        let details: AccountDetails = from_json(text)?;
-        if let Some(sign) = details.truncated_by() {
-            return Err(BadDocument::Truncated(sign));
-        }
-        return Ok(Document::Account(Box::new(details)));
-    }
-    if shape.access_key.is_some() {
-        let CreatedKey { access_key } = from_json(text)?;
-        let account = access_key.account_id;
-        if account.as_deref().is_some_and(|id| !is_account_id(id)) {
-            return Err(BadDocument::AccountId);
-        }
-        let key = AccessKey {
-            secret: access_key.secret_access_key,
-            session_token: None,
-            expiration: None,
-            is_active: access_key.status == "Active",
-            owner: Owner::User {
-                name: access_key.user_name,
-                account,
-            },
-        };
-        return checked_key(access_key.access_key_id, key);
-    }
-    if shape.assumed_role_user.is_some() {
-        assumed_role(from_json(text)?)
-    } else if shape.federated_user.is_some() {
-        // Its user may more than it, so it must not count as the user's own session.
-        Err(BadDocument::FederatedSession)
-    } else if shape.is_session_of_caller() {
-        user_session(from_json(text)?)
-    } else if shape.cluster_policy.is_some() {
-        let GetClusterPolicy { policy } = from_json(text)?;
-        Ok(Document::ClusterPolicy(Box::new(policy.0)))
-    } else if shape.cluster_identifier.is_some() {
-        cluster(from_json(text)?)
-    } else if shape.organizations_policy.is_some() {
-        service_control_policy(from_json(text)?)
-    } else if shape.context_entries.is_some() {
-        context_entries(from_json(text)?)
-    } else if shape.client_ids.is_some() {
-        identity_provider::provider(from_json(text)?)
-    } else if shape.keys.is_some() {
-        identity_provider::key_set(from_json(text)?)
-    } else if shape.is_mfa_devices() {
-        mfa::devices(from_json(text)?)
-    } else if shape.is_credentials() {
-        Err(BadDocument::CredentialsWithoutOwner)
-    } else {
-        Err(BadDocument::UnknownCommand)
-    }
+    Ok(Recognized { text, shape })
 }
 
-/// Whether a document is an account's export; nothing else in it is looked at.
-pub(crate) fn is_export(text: &str) -> bool {
-    from_json::<Shape>(text).is_ok_and(|shape| shape.is_export())
+/// A document of which the kind is known, and the rest is not read yet.
+pub(crate) struct Recognized<'t> {
+    text: &'t str,
+    shape: Shape,
+}
+
+impl Recognized<'_> {
+    /// Whether it is an account's export.
+    pub(crate) fn is_export(&self) -> bool {
+        self.shape.is_export()
+    }
+
+    /// Parses the document.
+    pub(crate) fn parse(self) -> Result<Document, BadDocument> {
+        let Self { text, shape } = self;
+        if shape.is_export() {
+            let details: AccountDetails = from_json(text)?;
+            if let Some(sign) = details.truncated_by() {
+                return Err(BadDocument::Truncated(sign));
+            }
+            return Ok(Document::Account(Box::new(details)));
+        }
+        if shape.access_key.is_some() {
+            let CreatedKey { access_key } = from_json(text)?;
+            let account = access_key.account_id;
+            if account.as_deref().is_some_and(|id| !is_account_id(id)) {
+                return Err(BadDocument::AccountId);
+            }
+            let key = AccessKey {
+                secret: access_key.secret_access_key,
+                session_token: None,
+                expiration: None,
+                is_active: access_key.status == "Active",
+                owner: Owner::User {
+                    name: access_key.user_name,
+                    account,
+                },
+            };
+            return checked_key(access_key.access_key_id, key);
+        }
+        if shape.assumed_role_user.is_some() {
+            assumed_role(from_json(text)?)
+        } else if shape.federated_user.is_some() {
+            // Its user may more than it, so it must not count as the user's own session.
+            Err(BadDocument::FederatedSession)
+        } else if shape.is_session_of_caller() {
+            user_session(from_json(text)?)
+        } else if shape.cluster_policy.is_some() {
+            let GetClusterPolicy { policy } = from_json(text)?;
+            Ok(Document::ClusterPolicy(Box::new(policy.0)))
+        } else if shape.cluster_identifier.is_some() {
+            cluster(from_json(text)?)
+        } else if shape.organizations_policy.is_some() {
+            service_control_policy(from_json(text)?)
+        } else if shape.context_entries.is_some() {
+            context_entries(from_json(text)?)
+        } else if shape.client_ids.is_some() {
+            identity_provider::provider(from_json(text)?)
+        } else if shape.keys.is_some() {
+            identity_provider::key_set(from_json(text)?)
+        } else if shape.is_mfa_devices() {
+            mfa::devices(from_json(text)?)
+        } else if shape.is_credentials() {
+            Err(BadDocument::CredentialsWithoutOwner)
+        } else {
+            Err(BadDocument::UnknownCommand)
+        }
+    }
 }
 
 fn cluster(raw: GetCluster) -> Result<Document, BadDocument> {

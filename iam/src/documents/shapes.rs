@@ -224,7 +224,7 @@ pub(super) struct SessionOfCaller {
     pub(super) request: Option<GetSessionTokenRequest>,
 }
 
-/// What `--cli-input-json` may hold, and nothing else.
+/// The members of `--cli-input-json`; no others are taken.
 #[derive(Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct GetSessionTokenRequest {

@@ -1,10 +1,9 @@
-//! Decides as AWS's Security Token Service does: who asks, whether a role may be assumed, and what
-//! the session is then.
+//! Decides as AWS's Security Token Service does: who the caller is, whether it may assume a role, and which
+//! session comes of it.
 //!
 //! Follows <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html> and
-//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>, and the files beside this one what
-//! they name. The new
-//! access key and the time are arguments; where the session is kept is the caller's to do.
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>; the files beside this one name
+//! what they follow. The new access key and the time are arguments; the caller stores the session.
 //!
 //! A session is allowed if the role's trust policy allows it and, unless that names the caller
 //! itself, the caller's own policies do; an explicit deny, a permissions boundary and session

@@ -12,7 +12,7 @@ use crate::credentials::Authenticated;
 use crate::documents::{MAX_SESSION, MAX_USER_SESSION};
 use serde_json::json;
 
-/// What a user asks for with `GetSessionToken`.
+/// A user's request of `GetSessionToken`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GetSessionToken {
     /// How long the session shall last, in seconds; twelve hours if nothing is said.

@@ -210,7 +210,7 @@ impl Parameters {
         }
     }
 
-    /// What every session of a role is asked for with.
+    /// The parameters of every session of a role.
     fn session(&mut self) -> Result<AssumeRole, StsError> {
         Ok(AssumeRole {
             role_arn: self.needed("RoleArn")?,
