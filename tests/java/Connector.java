@@ -199,7 +199,7 @@ class Connector {
         System.setProperty("jdk.net.hosts.file", hosts.toString());
     }
 
-    // What is asked
+    // Questions to the server
 
     static void assertIndexed(Connection admin, String index) throws SQLException {
         assertEquals("t", ask(admin, "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "

@@ -41,7 +41,7 @@ class Device:
                 "User": {"UserName": self.user, "Arn": f"arn:aws:iam::{ACCOUNT}:user/{self.user}"}}
 
     def code(self, steps=0):
-        """What it shows now, or that many half minutes later."""
+        """The code that it shows now, or that many half minutes later."""
         mac = hmac.digest(self.secret, struct.pack(">Q", int(time.time()) // 30 + steps), "sha1")
         number, = struct.unpack_from(">I", mac, mac[-1] & 15)
         return f"{(number & 0x7fffffff) % 1_000_000:06}"
