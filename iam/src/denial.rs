@@ -12,35 +12,7 @@ use crate::cluster::SERVICE;
 use crate::credentials;
 use crate::sigv4::token::Malformed;
 use crate::sigv4::{expired, not_yet_current, wrong_service};
-
-/// The most characters of a text that a client chose, where one is told to the client or to the log.
-const MAX_SHOWN: usize = 255;
-
-/// Whether a character is not seen itself, but changes how a text is shown or read: a control character, one that
-/// turns the direction of writing or has no width, and those two below 65,536 that XML cannot hold at all.
-pub fn is_hidden(char: char) -> bool {
-    let is_format = matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
-    is_format || char.is_control()
-}
-
-/// A text that a client chose in a form that can be shown: short, and with hidden characters written out,
-/// so that a terminal that shows the log does nothing, and nothing looks like something else.
-pub fn printable(text: &str) -> String {
-    let mut shown = String::new();
-    for (at, char) in text.chars().enumerate() {
-        if at == MAX_SHOWN {
-            shown.push('…');
-            break;
-        }
-        if is_hidden(char) {
-            shown.extend(char.escape_unicode());
-        } else {
-            shown.push(char);
-        }
-    }
-    shown
-}
+use crate::visible::printable;
 
 /// Why a login is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,7 @@
 
 use crate::documents::{self, BadDocument, Document};
 use crate::identity::Identities;
+use crate::visible::visible_path;
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatVfsMountFlags, fstat, fstatvfs, openat,
     statat,
@@ -41,7 +42,7 @@ pub struct Fingerprint([u8; 32]);
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The directory cannot be listed.
-    #[error("could not read the IAM directory \"{}\": {error}", .path.display())]
+    #[error("could not read the IAM directory \"{}\": {error}", visible_path(.path))]
     Directory {
         /// the directory
         path: PathBuf,
@@ -49,10 +50,10 @@ pub enum LoadError {
         error: io::Error,
     },
     /// There are more documents than 10000.
-    #[error("the IAM directory \"{}\" holds more than 10000 documents", .0.display())]
+    #[error("the IAM directory \"{}\" holds more than 10000 documents", visible_path(.0))]
     TooMany(PathBuf),
     /// A document cannot be read.
-    #[error("could not read \"{}\": {error}", .path.display())]
+    #[error("could not read \"{}\": {error}", visible_path(.path))]
     Unreadable {
         /// the document
         path: PathBuf,
@@ -60,10 +61,10 @@ pub enum LoadError {
         error: io::Error,
     },
     /// A document is no file, or too large.
-    #[error("\"{}\" is not a regular file of at most 64 MiB", .0.display())]
+    #[error("\"{}\" is not a regular file of at most 64 MiB", visible_path(.0))]
     NotAFile(PathBuf),
     /// A document with a secret can be read by others.
-    #[error("\"{}\" holds a secret but has mode {mode:04o}; it must be 0600", .path.display())]
+    #[error("\"{}\" holds a secret but has mode {mode:04o}; it must be 0600", visible_path(.path))]
     Exposed {
         /// the document
         path: PathBuf,
@@ -71,7 +72,7 @@ pub enum LoadError {
         mode: u32,
     },
     /// Others than its owner can write a document, or put one into the directory.
-    #[error("\"{}\" has mode {mode:04o}: others than its owner can write it", .path.display())]
+    #[error("\"{}\" has mode {mode:04o}: others than its owner can write it", visible_path(.path))]
     Writable {
         /// the document or the directory
         path: PathBuf,
@@ -79,7 +80,7 @@ pub enum LoadError {
         mode: u32,
     },
     /// A document is not what it should be.
-    #[error("\"{}\": {error}", .path.display())]
+    #[error("\"{}\": {error}", visible_path(.path))]
     Broken {
         /// the document
         path: PathBuf,

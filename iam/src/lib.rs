@@ -38,6 +38,7 @@ pub mod session_store;
 pub mod sigv4;
 pub mod sts;
 mod time;
+mod visible;
 
 pub use actions::{Action, is_about_trust, resource_template};
 pub use arn::{
@@ -50,7 +51,7 @@ pub use authorization::{
 };
 pub use cluster::{BadCluster, Cluster, ID_LEN, SERVICE, id_and_region, parse_linked};
 pub use credentials::{Authenticated, PresentedCredentials, is_same_secret};
-pub use denial::{Denial, is_hidden, printable};
+pub use denial::Denial;
 pub use diagnosis::{Attempt, Diagnosed, Diagnosis, diagnose};
 pub use explain::{CheckOutcome, Explanation, SignedValue, explain};
 pub use identity::{
@@ -65,3 +66,4 @@ pub use login::{
 pub use mfa::CodeStep;
 pub use request_context::{ConnectionFacts, LoginEnvironment, request_context, simulated_context};
 pub use time::{CLOCK_SKEW, format_amz_date};
+pub use visible::{is_hidden, printable, visible};

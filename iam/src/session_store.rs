@@ -17,6 +17,7 @@
 use crate::directory::{LoadError, is_file, length};
 use crate::documents::{self, BadDocument, Document};
 use crate::identity::{AccessKey, Identities, Owner};
+use crate::visible::visible_path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
 use std::ffi::OsStr;
@@ -114,7 +115,7 @@ pub struct StoredSession {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionFault {
     /// It cannot be read.
-    #[error("could not read \"{}\": {error}", .path.display())]
+    #[error("could not read \"{}\": {error}", visible_path(.path))]
     Unreadable {
         /// its file
         path: PathBuf,
@@ -122,10 +123,10 @@ pub enum SessionFault {
         error: io::Error,
     },
     /// It is no file, or too large.
-    #[error("\"{}\" is not a regular file of at most 256 KiB", .0.display())]
+    #[error("\"{}\" is not a regular file of at most 256 KiB", visible_path(.0))]
     NotAFile(PathBuf),
     /// Others can read or write it.
-    #[error("\"{}\" holds a secret but has mode {mode:04o}; it must be 0600", .path.display())]
+    #[error("\"{}\" holds a secret but has mode {mode:04o}; it must be 0600", visible_path(.path))]
     Exposed {
         /// its file
         path: PathBuf,
@@ -133,7 +134,7 @@ pub enum SessionFault {
         mode: u32,
     },
     /// It is another user's than the directory.
-    #[error("\"{}\" belongs to the user {owner}, and the IAM directory to the user {expected}", .path.display())]
+    #[error("\"{}\" belongs to the user {owner}, and the IAM directory to the user {expected}", visible_path(.path))]
     OthersOwn {
         /// its file
         path: PathBuf,
@@ -143,10 +144,10 @@ pub enum SessionFault {
         expected: u32,
     },
     /// It is not a session, or another one than its name says.
-    #[error("\"{}\" does not hold the session that its name says", .0.display())]
+    #[error("\"{}\" does not hold the session that its name says", visible_path(.0))]
     Misnamed(PathBuf),
     /// It is not what it should be.
-    #[error("\"{}\": {error}", .path.display())]
+    #[error("\"{}\": {error}", visible_path(.path))]
     Broken {
         /// its file
         path: PathBuf,

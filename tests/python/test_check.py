@@ -694,3 +694,15 @@ def test_colours_on_a_terminal_only(server, tmp_path):
         assert status == 0
         assert ("\x1b[33mwarning" in text) == has_colours
         assert "is not active" in text
+
+
+def test_names_of_files_do_nothing_to_a_terminal(check):
+    """They are written out, for people; for scripts they are what they are."""
+    name = "a\x1b[2J\u202eb.json"
+    for broken in (False, True):
+        documents = sound()
+        documents[name] = ("{" if broken else documents.pop("account.json")[0], 0o644)
+        done = check(documents)
+        assert "a\\u{1b}[2J\\u{202e}b.json" in done.stdout
+        assert not {"\x1b", "\u202e"} & set(done.stdout + done.stderr)
+        assert name in [one["file"] for one in json.loads(check(documents, "--json").stdout)["documents"]]

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use clap::Args;
-use dsql_iam_core::Cluster;
 use dsql_iam_core::check::{self, Finding, IdentityReport, Severity};
+use dsql_iam_core::{Cluster, visible};
 use time::UtcDateTime;
 
 use super::Report;
@@ -83,7 +83,7 @@ fn text(report: &check::Report) -> String {
             let _ = writeln!(text, "{title}");
         }
         for (name, rest) in rows {
-            let line = format!("  {name:<width$}  {rest}");
+            let line = visible(&format!("  {name:<width$}  {rest}"));
             let _ = writeln!(text, "{}", line.trim_end());
         }
     };
@@ -130,6 +130,7 @@ fn text(report: &check::Report) -> String {
         let _ = writeln!(text, "{}", line(finding));
     }
     for what in &report.not_checked {
+        let what = visible(what);
         let _ = writeln!(text, "\x1b[33mnot checked\x1b[0m  {what}");
     }
     let (errors, warnings) = report.counts();
@@ -155,9 +156,10 @@ fn line(finding: &Finding) -> String {
         none if none.is_empty() => none,
         place => format!("{place}: "),
     };
-    let line = format!("\x1b[{colour}m{word:<11}\x1b[0m  {place}{}", finding.found);
+    let found = visible(&format!("{place}{}", finding.found));
+    let line = format!("\x1b[{colour}m{word:<11}\x1b[0m  {found}");
     match &finding.remedy {
-        Some(remedy) => format!("{line}\n{:13}-> {remedy}", ""),
+        Some(remedy) => format!("{line}\n{:13}-> {}", "", visible(remedy)),
         None => line,
     }
 }

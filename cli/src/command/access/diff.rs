@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dsql_iam_core::access::{Cell, Outcome, Survey};
+use dsql_iam_core::visible;
 use serde_json::{Value, json};
 
 use super::table;
@@ -74,7 +75,7 @@ pub fn text(changes: &[Change<'_>], is_json: bool) -> String {
             (false, None) => ("closed", "it is in no document any more".to_owned()),
         };
         let line = format!("{word}  {}  {}  {because}", cell.principal, cell.role);
-        lines.push(table::shown(&line));
+        lines.push(visible(&line));
     }
     let opened = changes.iter().filter(|change| change.is_opened()).count();
     lines.push(format!(

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use aws_smithy_xml::encode::XmlWriter;
-use dsql_iam_core::Identities;
 use dsql_iam_core::access::Outcome;
+use dsql_iam_core::{Identities, visible};
 use serde::Deserialize;
 
 use super::question::Question;
@@ -133,7 +133,7 @@ pub fn report(compared: &[Compared]) -> Report {
             None => format!("ok        {principal}  {name}"),
             Some(why) => format!("MISMATCH  {principal}  {name}: {why}"),
         };
-        lines.push(table::shown(&line));
+        lines.push(visible(&line));
     }
     let mismatches = compared.iter().filter(|one| one.mismatch.is_some()).count();
     lines.push(format!(
@@ -159,12 +159,12 @@ pub fn junit(compared: &[Compared]) -> String {
     let mut suite = suite.finish();
     for one in compared {
         let mut case = suite.start_el("testcase");
-        case.write_attribute("classname", &table::shown(&one.principal));
-        case.write_attribute("name", &table::shown(&one.name));
+        case.write_attribute("classname", &visible(&one.principal));
+        case.write_attribute("name", &visible(&one.name));
         let mut case = case.finish();
         if let Some(why) = &one.mismatch {
             let mut failure = case.start_el("failure");
-            failure.write_attribute("message", &table::shown(why));
+            failure.write_attribute("message", &visible(why));
             failure.finish().finish();
         }
         case.finish();

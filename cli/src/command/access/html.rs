@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use data_encoding::BASE64;
 use dsql_iam_core::access::{Cell, Outcome, Survey};
+use dsql_iam_core::visible;
 use sha2::{Digest, Sha256};
 
 use super::question::Question;
@@ -116,7 +117,7 @@ fn reason(page: &mut String, id: &str, cell: &Cell<'_>, sources: &Sources) {
 /// A text as HTML takes it, in elements and in quoted attributes.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for char in table::shown(text).chars() {
+    for char in visible(text).chars() {
         match char {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),

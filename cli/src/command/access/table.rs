@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use dsql_iam_core::access::{ANY_ROLE, Cell, Outcome, Survey};
-use dsql_iam_core::is_hidden;
+use dsql_iam_core::visible;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
@@ -29,10 +29,10 @@ pub fn text(survey: &Survey) -> String {
     let head = ["PRINCIPAL", "ROLE", "ACCESS", "DECIDED BY"].map(str::to_owned);
     let rows = survey.cells().map(|cell| {
         [
-            shown(cell.principal),
-            shown(cell.role),
+            visible(cell.principal),
+            visible(cell.role),
             cell.outcome.word().to_owned(),
-            shown(&because(&cell)),
+            visible(&because(&cell)),
         ]
     });
     let rows: Vec<[String; 4]> = std::iter::once(head).chain(rows).collect();
@@ -89,18 +89,6 @@ fn statements<'s>(cell: &Cell<'s>) -> Vec<&'s str> {
         .iter()
         .map(|one| one.text.as_str())
         .collect()
-}
-
-/// A text without hidden characters, for a terminal, a page and XML.
-pub fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for char in text.chars() {
-        match is_hidden(char) {
-            true => shown.extend(char.escape_unicode()),
-            false => shown.push(char),
-        }
-    }
-    shown
 }
 
 /// For scripts.
