@@ -139,6 +139,11 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let mapped = arguments.mappings.as_deref().map(mappings::from_file);
     let behind_iam = behind_iam(&arguments.role, &diagnosis, mapped.transpose()?.as_deref());
     diagnosis.checks.extend(behind_iam);
+    // A token says which of the linked clusters it is for.
+    let host = token.split(['/', '?']).next().unwrap_or_default();
+    let meant = cluster.signed_for(host).arn();
+    let status = identities.cluster(&meant).map(|cluster| &*cluster.status);
+    diagnosis.checks.push(cluster_check(status));
     Ok(arguments.report_of(&diagnosis))
 }
 
@@ -265,8 +270,8 @@ fn behind_iam(
         ),
         ("database", "the database is postgres; there is no other"),
         (
-            "cluster",
-            "the client sends the cluster's name (SNI), or options=-c amzn-cluster-id=ID",
+            "parameter",
+            "the client sets only parameters that Aurora DSQL takes (SQLSTATE 0A000 if not)",
         ),
         (
             "tls",
@@ -284,6 +289,31 @@ fn behind_iam(
         });
     }
     checks
+}
+
+/// Whether the cluster takes connections, by the status in its document, if there is one.
+fn cluster_check(status: Option<&str>) -> Diagnosed {
+    let (outcome, remedy) = match status.and_then(Refusal::of_status) {
+        Some(refusal) => (
+            CheckOutcome::Failed(refusal.to_string()),
+            Some(
+                "connect again later; if the cluster is ACTIVE, export aws dsql get-cluster anew"
+                    .into(),
+            ),
+        ),
+        None => (
+            CheckOutcome::NotChecked(
+                "the client sends the cluster's name (SNI), or options=-c amzn-cluster-id=ID"
+                    .into(),
+            ),
+            None,
+        ),
+    };
+    Diagnosed {
+        check: "cluster",
+        outcome,
+        remedy,
+    }
 }
 
 /// The statement that maps, with what is mapped nearly the same.
