@@ -96,6 +96,9 @@ pub fn simulated_context(
         if let Some(id) = unique_id {
             context.set("aws:userid", id);
         }
+    } else {
+        // A group: whoever is in it is a user.
+        context.set("aws:PrincipalType", "User");
     }
     context
 }

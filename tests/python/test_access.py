@@ -5,6 +5,7 @@ import html
 import io
 import json
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -364,6 +365,21 @@ def test_the_page_needs_nothing_beside_it(page):
     assert HOSTILE not in text
 
 
+def test_the_page_has_statements_of_sessions_and_of_the_cluster(access, tmp_path):
+    narrowed = statement("Deny", "dsql:*", Sid="Narrowed")
+    closed = statement("Deny", "dsql:DbConnect", Sid="Closed", Principal={"AWS": f"{IAM}:user/alice"})
+    all_documents = documents()
+    all_documents["session.json"]["Request"] = {
+        "RoleArn": f"{IAM}:role/team/App", "RoleSessionName": "s",
+        "Policy": json.dumps({"Version": "2012-10-17", "Statement": narrowed})}
+    all_documents["cluster.json"] = {"policy": json.dumps({"Version": "2012-10-17", "Statement": [closed]})}
+    path = tmp_path / "access.html"
+    assert access("--html", path, documents=all_documents).returncode == 0
+    texts = re.findall("<pre>(.*?)</pre>", path.read_text(), re.DOTALL)
+    found = [json.loads(html.unescape(text)) for text in texts]
+    assert narrowed in found and closed in found
+
+
 # sys.iam_access
 
 
@@ -479,7 +495,7 @@ def test_the_commands_agree(access, tmp_path, seed):
     actions = {"admin": "DbConnectAdmin", "*": "DbConnect"}
     for (principal, role), row in answers.items():
         is_allowed = row["access"] != "denied"
-        if row["principal_type"] in ("user", "role"):
+        if row["principal_type"] in ("user", "role", "group"):
             done = ask("--policy-source-arn", principal, "--action-names", f"dsql:{actions[role]}",
                        "--resource-arns", CLUSTER, command="simulate-principal-policy")
             [result] = json.loads(done.stdout)["EvaluationResults"]

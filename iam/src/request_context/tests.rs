@@ -134,7 +134,7 @@ fn what_a_simulated_caller_brings() {
             "aws:PrincipalAccount",
             ["012345678912", "012345678912", "012345678912", ""],
         ),
-        ("aws:PrincipalType", ["User", "AssumedRole", "", ""]),
+        ("aws:PrincipalType", ["User", "AssumedRole", "User", ""]),
         ("aws:PrincipalOrgID", ["o-1", "o-1", "o-1", "o-1"]),
         ("aws:userid", ["AIDAALICE", "AROAAPP:x", "", ""]),
         // A document of ContextEntries has no say in it in a login.

@@ -14,8 +14,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads the users', groups', roles' and managed policies, and those of the organization, of a directory that
-    /// has been loaded. An unreadable document is left out: the decisions do not rest on this.
+    /// Reads the users', groups', roles' and managed policies, those of the organization, of the cluster and of
+    /// sessions, of a directory that has been loaded. An unreadable document is left out: the decisions do not rest on this.
     pub fn read(directory: &Path) -> Self {
         let mut sources = Self::default();
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -61,6 +61,9 @@ impl Sources {
         let of_organization = &document["Policy"];
         let name = text(&of_organization["PolicySummary"]["Name"]);
         self.insert(file, name, &of_organization["Content"]);
+        let of_session = &document["Request"]["Policy"];
+        self.insert(file, "the session's inline policy".into(), of_session);
+        self.insert(file, "the cluster's policy".into(), &document["policy"]);
     }
 
     fn insert(&mut self, file: &str, policy: String, document: &Value) {
