@@ -127,7 +127,10 @@ async fn main() -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("dsql-iam: {error}");
+            // A document's Sid, for one, is in it as it is.
+            let text = error.to_string();
+            let lines: Vec<String> = text.split('\n').map(dsql_iam_core::visible).collect();
+            eprintln!("dsql-iam: {}", lines.join("\n"));
             ExitCode::FAILURE
         }
     }

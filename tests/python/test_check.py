@@ -447,6 +447,17 @@ def test_an_error(check, name):
     assert "1 error, " in text.stdout.splitlines()[-1]
 
 
+def test_a_document_forges_no_line_and_moves_no_cursor(check, server, tmp_path):
+    documents = sound()
+    details = documents["account.json"][0]
+    policies = details["UserDetailList"][0]["UserPolicyList"] = [statement() | {"PolicyName": "p\n0 errors"}]
+    assert "inline: p\\u{a}0 errors" in check(documents).stdout
+    policies.append(statement(Sid="a\x1b[2J\n0 errors") | {"PolicyName": "q"})
+    assert 'Sid "a\\u{1b}[2J\\u{a}0 errors" is not of letters and digits alone' in check(documents).stdout
+    done = server.run("access", "--iam-directory", tmp_path / "iam", "--cluster-arn", CLUSTER)
+    assert done.returncode == 1 and "\x1b" not in done.stderr and "\\u{1b}[2J" in done.stderr
+
+
 @pytest.mark.parametrize("name", WARNINGS)
 def test_a_warning(check, name):
     documents, kind, file, subject, found, remedy = WARNINGS[name]
