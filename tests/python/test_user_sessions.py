@@ -150,7 +150,7 @@ def test_codes_cannot_be_tried_one_after_the_other(sts):
                           config=boto3.session.Config(retries={"max_attempts": 0}))
     code = f"{(int(BOBS.code()) + 1) % 1_000_000:06}"
     codes = [refused(client.get_session_token, SerialNumber=BOBS.serial, TokenCode=code)[0] for _ in range(25)]
-    # Two half minutes may have a share in it.
+    # Two quarters of an hour may have a share in it.
     assert codes.count("AccessDenied") in range(10, 21) and "Throttling" in codes
     # The key alone gets a session as before.
     session(sts, BOB)

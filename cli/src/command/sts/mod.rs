@@ -345,12 +345,14 @@ impl State {
                 self.attempts
                     .check(&caller, &request.mfa, environment.now)?;
                 let (grant, key) = self.begin(&caller, &request, &environment)?;
+                self.attempts.succeeded(&caller, &request.mfa);
                 Ok(query::assumed_role(&grant, &key))
             }
             Action::GetSessionToken(request) => {
                 self.attempts
                     .check(&caller, &request.mfa, environment.now)?;
                 let grant = get_session_token(&caller, &request, &environment)?;
+                self.attempts.succeeded(&caller, &request.mfa);
                 let key = self.store(&grant, &caller.principal.arn, environment.now)?;
                 let end = grant.expiration_text();
                 eprintln!("dsql-iam: {} got a session until {end}", caller.arn());
