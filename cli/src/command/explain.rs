@@ -1,5 +1,6 @@
 //! `dsql-iam explain`: why a token is accepted or refused, check by check.
 
+use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -179,7 +180,7 @@ impl Arguments {
         let name = path.display();
         let text = match path.to_str() {
             Some("-") => std::io::read_to_string(std::io::stdin().take(MAX_INPUT)),
-            _ => std::fs::read_to_string(path),
+            _ => File::open(path).and_then(|file| std::io::read_to_string(file.take(MAX_INPUT))),
         };
         let text = text.map_err(|fault| format!("{name}: {fault}"))?;
         let caller: CallerIdentity = serde_json::from_str(&text).map_err(|fault| {
