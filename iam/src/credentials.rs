@@ -44,12 +44,17 @@ impl<'i> Authenticated<'i> {
             .map_or(&self.principal.arn, |session| &session.arn)
     }
 
+    /// The session, if it is one of a role.
+    pub(crate) fn role_session(&self) -> Option<&'i Session> {
+        self.session.filter(|session| !session.is_of_user())
+    }
+
     /// The caller as policies name it.
     pub(crate) fn request_principal(&self) -> RequestPrincipal<'i> {
-        let of_role = self.session.filter(|session| !session.is_of_user());
+        let role_arn = self.role_session().map(|_| self.principal.arn.as_str());
         RequestPrincipal {
             arn: self.arn(),
-            role_arn: of_role.map(|_| self.principal.arn.as_str()),
+            role_arn,
             unique_id: self.principal.unique_id.as_deref(),
         }
     }
@@ -61,15 +66,23 @@ impl<'i> Authenticated<'i> {
 
     /// The `UserId` of `aws sts get-caller-identity`: empty if no document has it.
     pub fn user_id(&self) -> String {
-        let id = self.principal.unique_id.as_deref().unwrap_or("");
-        let of_role = self.session.filter(|session| !session.is_of_user());
-        match of_role {
-            None => id.to_owned(),
-            Some(session) => session.user_id.clone().unwrap_or_else(|| {
+        self.known_user_id().unwrap_or_default()
+    }
+
+    /// `aws:userid`: that of the session's document, else made of the unique id of the user or role; `None` if neither
+    /// is known.
+    pub(crate) fn known_user_id(&self) -> Option<String> {
+        if let Some(id) = self.session.and_then(|session| session.user_id.as_ref()) {
+            return Some(id.clone());
+        }
+        let id = self.principal.unique_id.as_ref()?;
+        Some(match self.role_session() {
+            Some(session) => {
                 let name = session.arn.rsplit('/').next().unwrap_or("");
                 format!("{id}:{name}")
-            }),
-        }
+            }
+            None => id.clone(),
+        })
     }
 }
 

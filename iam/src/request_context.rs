@@ -7,6 +7,7 @@
 
 use crate::arn::{IamArn, IamKind, account_of};
 use crate::cluster::Cluster;
+use crate::credentials::Authenticated;
 use crate::identity::{Identities, Owner, Principal, Session, Tag};
 use crate::policy::{Context, RequestPrincipal};
 use crate::time::iso8601;
@@ -250,27 +251,15 @@ pub(crate) fn add_principal(
     for (key, value) in &principal.tags {
         context.set(&format!("aws:PrincipalTag/{key}"), value);
     }
-    match session.filter(|session| !session.is_of_user()) {
-        None => {
-            context.set("aws:PrincipalType", "User");
-            context.set("aws:username", last_name(&principal.arn));
-            if let Some(id) = &principal.unique_id {
-                context.set("aws:userid", id);
-            }
-        }
-        Some(session) => {
-            context.set("aws:PrincipalType", "AssumedRole");
-            let from_role = || {
-                Some(format!(
-                    "{}:{}",
-                    principal.unique_id.as_ref()?,
-                    last_name(&session.arn)
-                ))
-            };
-            if let Some(id) = session.user_id.clone().or_else(from_role) {
-                context.set("aws:userid", id);
-            }
-        }
+    let caller = Authenticated { principal, session };
+    if caller.role_session().is_some() {
+        context.set("aws:PrincipalType", "AssumedRole");
+    } else {
+        context.set("aws:PrincipalType", "User");
+        context.set("aws:username", last_name(&principal.arn));
+    }
+    if let Some(id) = caller.known_user_id() {
+        context.set("aws:userid", id);
     }
     if let Some(session) = session {
         add_session(context, now, session);

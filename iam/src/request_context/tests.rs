@@ -260,3 +260,49 @@ fn the_address_behind_a_vpc_endpoint() {
     assert_eq!(context.values("aws:SourceIp"), None);
     assert_eq!(context.values("aws:VpcSourceIp").unwrap(), ["10.1.2.3"]);
 }
+
+/// A Deny may ask for it, and a session's document can have it where the export does not.
+#[test]
+fn the_user_id_of_a_session_counts_where_the_export_has_none() {
+    let user_arn = "arn:aws:iam::012345678912:user/alice";
+    let role_arn = "arn:aws:iam::012345678912:role/App";
+    let session_arn = "arn:aws:sts::012345678912:assumed-role/App/web";
+    for (principal_arn, arn, principal_id, own, expected) in [
+        (user_arn, user_arn, None, Some("AIDA1"), Some("AIDA1")),
+        (user_arn, user_arn, Some("AIDA1"), None, Some("AIDA1")),
+        (user_arn, user_arn, None, None, None),
+        (
+            role_arn,
+            session_arn,
+            None,
+            Some("AROA1:web"),
+            Some("AROA1:web"),
+        ),
+        (
+            role_arn,
+            session_arn,
+            Some("AROA1"),
+            None,
+            Some("AROA1:web"),
+        ),
+        (role_arn, session_arn, None, None, None),
+    ] {
+        let now = utc_datetime!(2024-11-25 00:30:00);
+        let principal = Principal {
+            arn: principal_arn.to_owned(),
+            unique_id: principal_id.map(str::to_owned),
+            ..Principal::simulated_member("arn:aws:iam::012345678912:group/staff").unwrap()
+        };
+        let mut session = Session::plain(arn.to_owned(), now);
+        session.user_id = own.map(str::to_owned);
+        let mut context = Context::default();
+        add_principal(&mut context, now, &principal, Some(&session));
+        let found = context.values("aws:userid").map(|ids| ids.join(","));
+        assert_eq!(found.as_deref(), expected, "{arn} {principal_id:?} {own:?}");
+        let caller = Authenticated {
+            principal: &principal,
+            session: Some(&session),
+        };
+        assert_eq!(caller.user_id(), expected.unwrap_or_default());
+    }
+}

@@ -141,8 +141,7 @@ pub fn assume_role(
         asked.check_allowed(SET_SOURCE_IDENTITY)?;
     }
     // A caller who may not assume the role does not hear how long its sessions last.
-    let by_role = caller.session.is_some_and(|session| !session.is_of_user());
-    let duration = duration(by_role, role, request)?;
+    let duration = duration(caller.role_session().is_some(), role, request)?;
     let expiration = end(environment.now, duration)?;
     let name = &request.role_session_name;
     let (partition, account) = (arn.partition, arn.account);
