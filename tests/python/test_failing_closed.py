@@ -309,7 +309,8 @@ def test_changes_are_seen_by_the_next_connection(own, mapped):
     ('{\n  "AccessKey": {\n    "UserName" "x"\n  }\n}', "expected `:` at line 3 column 16"),
     ("", "EOF while parsing a value at line 1 column 0"),
     ("{}", "not the output of get-account-authorization-details, create-access-key, "
-           "assume-role, get-cluster-policy, get-cluster, describe-policy or get-open-id-connect-provider, nor "
+           "assume-role, get-session-token, get-cluster-policy, get-cluster, describe-policy, "
+           "get-open-id-connect-provider, create-virtual-mfa-device, list-virtual-mfa-devices or list-mfa-devices, nor "
            "ContextEntries, nor the keys of an identity provider"),
 ])
 def test_broken_document(own, mapped, text, fault):

@@ -248,7 +248,7 @@ def test_sessions_of_aws_as_documents(iam):
                                    env=os.environ | iam.variables).stdout
     with iam.documents(user=printed):
         assert "credentials without their owner: add the output of aws sts get-caller-identity" in check()
-    for wrong, said in [({"Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/App/s"}, "Arn is not a user's"),
+    for wrong, said in [({"Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/App/s"}, "Arn has to be a user's ARN"),
                         ({"Request": {"Policy": "{}"}}, "unknown field `Policy`"),
                         ({"Request": {"DurationSeconds": 899}}, "not between 900 and 129600")]:
         with iam.documents(user=printed | caller | wrong):

@@ -47,9 +47,9 @@ pub enum BadDocument {
     /// It is not one of the documents that are read.
     #[error(
         "not the output of get-account-authorization-details, create-access-key, \
-         assume-role, get-cluster-policy, get-cluster, describe-policy, \
-         get-open-id-connect-provider or list-virtual-mfa-devices, nor ContextEntries, nor the keys of an \
-         identity provider"
+         assume-role, get-session-token, get-cluster-policy, get-cluster, describe-policy, \
+         get-open-id-connect-provider, create-virtual-mfa-device, list-virtual-mfa-devices or \
+         list-mfa-devices, nor ContextEntries, nor the keys of an identity provider"
     )]
     UnknownCommand,
     /// Credentials as other commands print them, which do not name their owner.
@@ -104,7 +104,7 @@ pub enum BadDocument {
     #[error("AssumedRoleUser.Arn is not the ARN of a role session")]
     SessionArn,
     /// The ARN of whoever has a session.
-    #[error("Arn is not a user's; that of a role session stands in AssumedRoleUser")]
+    #[error("Arn has to be a user's ARN; write a role session's into AssumedRoleUser")]
     UserArn,
     /// A session of a federated user.
     #[error("a session of aws sts get-federation-token, which is not supported: use one of a role")]

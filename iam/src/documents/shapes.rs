@@ -204,11 +204,11 @@ pub(super) struct AssumeRoleRequest {
     pub(super) source_identity: Option<String>,
     #[serde(default)]
     pub(super) transitive_tag_keys: Vec<String>,
-    #[serde(rename = "ExternalId")]
+    #[serde(default, deserialize_with = "not_null", rename = "ExternalId")]
     pub(super) _external_id: Option<IgnoredAny>,
-    #[serde(rename = "TokenCode")]
+    #[serde(default, deserialize_with = "not_null", rename = "TokenCode")]
     pub(super) _token_code: Option<IgnoredAny>,
-    #[serde(rename = "ProvidedContexts")]
+    #[serde(default, deserialize_with = "not_null", rename = "ProvidedContexts")]
     pub(super) _provided_contexts: Option<IgnoredAny>,
 }
 
@@ -232,7 +232,7 @@ pub(super) struct GetSessionTokenRequest {
     pub(super) duration_seconds: Option<u32>,
     #[serde(default, deserialize_with = "not_null")]
     pub(super) serial_number: Option<String>,
-    #[serde(rename = "TokenCode")]
+    #[serde(default, deserialize_with = "not_null", rename = "TokenCode")]
     pub(super) _token_code: Option<IgnoredAny>,
 }
 
@@ -424,10 +424,17 @@ impl Shape {
 
     /// How many kinds of documents it is at once.
     pub(super) fn count(&self) -> usize {
+        let (is_of_role, is_of_caller) = (
+            self.assumed_role_user.is_some(),
+            self.is_session_of_caller(),
+        );
+        let is_without_owner = self.is_credentials() && !is_of_role && !is_of_caller;
         let kinds = [
             self.is_export(),
             self.access_key.is_some(),
-            self.assumed_role_user.is_some(),
+            is_of_role,
+            is_of_caller,
+            is_without_owner,
             self.context_entries.is_some(),
             self.organizations_policy.is_some(),
             self.cluster_policy.is_some(),

@@ -36,6 +36,11 @@ fn a_secret_is_never_quoted() {
     }
 }
 
+const NOTHING_KNOWN: &str = "not the output of get-account-authorization-details, create-access-key, assume-role, \
+    get-session-token, get-cluster-policy, get-cluster, describe-policy, get-open-id-connect-provider, \
+    create-virtual-mfa-device, list-virtual-mfa-devices or list-mfa-devices, nor ContextEntries, nor the keys of an \
+    identity provider";
+
 #[test]
 fn faults_are_named() {
     let user = json!({"UserName": "a", "Arn": "arn:aws:iam::012345678912:user/a"});
@@ -44,7 +49,7 @@ fn faults_are_named() {
     let policy = json!({"Arn": "arn:aws:iam::aws:policy/P", "DefaultVersionId": "v2",
         "PolicyVersionList": [version("v1")]});
     for (document, expected) in [
-        (json!({}), "not the output of"),
+        (json!({}), NOTHING_KNOWN),
         (
             json!({"Version": 1, "AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t"}),
             "credentials without their owner: add the output of aws sts get-caller-identity to a session of a user; \
@@ -287,6 +292,20 @@ fn session(packed: u32, request: serde_json::Value) -> serde_json::Value {
 }
 
 /// Whether the text is refused, and with what words.
+/// A session of a user, as `get-session-token` and `get-caller-identity` print it together.
+fn user_session() -> serde_json::Value {
+    json!({"Credentials": {"AccessKeyId": "ASIA", "SecretAccessKey": "s", "SessionToken": "t",
+            "Expiration": "2024-11-25T12:00:00Z"},
+        "Arn": "arn:aws:iam::012345678912:user/a", "UserId": "AIDAA", "Request": {}})
+}
+
+/// A document with these members too.
+fn and(mut document: serde_json::Value, more: serde_json::Value) -> serde_json::Value {
+    let members = more.as_object().unwrap().clone();
+    document.as_object_mut().unwrap().extend(members);
+    document
+}
+
 fn refused(text: &str) -> String {
     let Err(fault) = parse(text) else {
         panic!("accepted: {text}")
@@ -305,6 +324,7 @@ fn a_null_that_could_hide_a_limit_is_refused() {
     let user_is = "/UserDetailList/0";
     let role_is = "/RoleDetailList/0";
     let asked = session(0, request(json!({})));
+    let of_user = user_session();
     for (document, place, members) in [
         (
             &user,
@@ -349,7 +369,15 @@ fn a_null_that_could_hide_a_limit_is_refused() {
                 "SerialNumber",
                 "SourceIdentity",
                 "TransitiveTagKeys",
+                "ExternalId",
+                "TokenCode",
+                "ProvidedContexts",
             ],
+        ),
+        (
+            &of_user,
+            "/Request",
+            &["DurationSeconds", "SerialNumber", "TokenCode"],
         ),
         (
             &user,
@@ -427,13 +455,9 @@ fn only_objects_are_documents_and_nothing_is_there_twice() {
 }
 
 fn request(more: serde_json::Value) -> serde_json::Value {
-    let mut request = json!({"RoleArn": "arn:aws:iam::012345678912:role/x/App",
+    let request = json!({"RoleArn": "arn:aws:iam::012345678912:role/x/App",
         "RoleSessionName": "web"});
-    request
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
-    request
+    and(request, more)
 }
 
 #[test]
@@ -494,6 +518,33 @@ fn faults_of_the_other_documents_are_named() {
         (
             json!({"UserDetailList": [], "policy": "{}"}),
             "more than one command",
+        ),
+        (
+            and(user_session(), json!({"UserDetailList": []})),
+            "more than one command",
+        ),
+        (
+            and(user_session(), json!({"AccessKey": {}})),
+            "more than one command",
+        ),
+        (
+            and(user_session(), json!({"AssumedRoleUser": {}})),
+            "more than one command",
+        ),
+        (
+            json!({"UserDetailList": [], "Credentials": {}}),
+            "more than one command",
+        ),
+        (
+            json!({"ContextEntries": [], "AccessKeyId": "ASIA"}),
+            "more than one command",
+        ),
+        (
+            and(
+                user_session(),
+                json!({"Arn": "arn:aws:sts::012345678912:assumed-role/App/s"}),
+            ),
+            "Arn has to be a user's ARN; write a role session's into AssumedRoleUser",
         ),
         (
             session(0, request(json!({"Polcy": "{}"}))),
