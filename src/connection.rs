@@ -97,7 +97,7 @@ unsafe extern "C-unwind" fn stand_behind_trust(raw_port: *mut libpq::be::Port) {
         Ok(None) => return,
         Ok(Some(fatal)) => fatal,
         // A panic of ours, or an ERROR of the server's, out of memory for one.
-        Err(_) => Attempt::new(&connection).refused(&Refusal::Internal("deciding")),
+        Err(_) => Attempt::resumed(&connection).refused(&Refusal::Internal("deciding")),
     };
     port::refuse(fatal)
 }
@@ -107,13 +107,8 @@ unsafe extern "C-unwind" fn stand_behind_trust(raw_port: *mut libpq::be::Port) {
 #[pg_guard]
 extern "C-unwind" fn refuse_other_role() {
     let refused = catch_unwind(|| {
-        let (connection, session) = (port::current()?, session()?);
-        let attempt = Attempt {
-            session_id: session.id.clone(),
-            action: session.action,
-            caller: Some(session.caller.clone()),
-            ..Attempt::new(&connection)
-        };
+        let connection = port::current()?;
+        let attempt = Attempt::resumed(&connection);
         let role = connection.user().to_string_lossy().into_owned();
         let fault = "is another role since the token was judged";
         Some(attempt.refused(&Refusal::Role { role, fault }))
@@ -155,6 +150,20 @@ impl<'c> Attempt<'c> {
         }
     }
 
+    /// That of the session, if this process has been recorded as admitted, or is about to be.
+    fn resumed(connection: &'c Connection) -> Self {
+        let attempt = Self::new(connection);
+        match session() {
+            None => attempt,
+            Some(session) => Self {
+                session_id: session.id.clone(),
+                action: session.action,
+                caller: Some(session.caller.clone()),
+                ..attempt
+            },
+        }
+    }
+
     /// The checks of a login in their order; the first that fails decides.
     fn admit(&mut self) -> Result<(), Refusal> {
         let connection = self.connection;
@@ -178,15 +187,17 @@ impl<'c> Attempt<'c> {
         if let Some(duration) = settings::max_connection_duration() {
             port::limit_session(duration, settings::max_connection_overtime(), &detail);
         }
-        self.record(None, Written::Whole)
-            .map_err(|_| Refusal::Internal("writing the audit file"))?;
-        connection.set_principal(&c_string(caller.arn.as_str()));
-        port::expect_role(role, refuse_other_role);
+        let principal = c_string(caller.arn.as_str());
+        // Before the record, so that a refusal behind it is of this session, and is written.
         let _ = SESSION.set(Session {
             id: self.session_id.clone(),
             caller,
             action: self.action,
         });
+        self.record(None, Written::Whole)
+            .map_err(|_| Refusal::Internal("writing the audit file"))?;
+        connection.set_principal(&principal);
+        port::expect_role(role, refuse_other_role);
         Ok(())
     }
 
@@ -258,7 +269,7 @@ impl<'c> Attempt<'c> {
     fn refused(&self, refusal: &Refusal) -> Fatal {
         let address = facts(self.connection).source_ip;
         let written = match session() {
-            // The log has it as admitted, which is no longer true.
+            // The log may have it as admitted, which is not true any more.
             Some(_) => Written::Whole,
             None => limits::note_refusal(address, UtcDateTime::now()),
         };
