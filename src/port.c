@@ -6,6 +6,7 @@
  */
 #include "server.h"
 
+#include "access/parallel.h"
 #include "common/ip.h"
 #include "common/keywords.h"
 #include "libpq/auth.h"
@@ -277,11 +278,11 @@ dsql_iam_refuse(const char *sqlstate, const char *message, const char *detail, c
 	abort();					/* ereport(FATAL) does not come back */
 }
 
-/* Ends a backend. Comes back in other processes, the postmaster above all. */
+/* Ends a backend, or a parallel worker. Comes back in other processes, the postmaster above all. */
 void
 dsql_iam_out_of_memory(size_t size)
 {
-	if (IsUnderPostmaster && MyProcPort != NULL)
+	if (IsUnderPostmaster && (MyProcPort != NULL || IsParallelWorker()))
 		ereport(FATAL,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
