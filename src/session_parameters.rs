@@ -83,7 +83,8 @@ extern "C-unwind" fn is_worker_of_a_token() -> bool {
         }
         text(pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true))
     };
-    !name.is_some_and(|name| is_exempt(&name.to_string_lossy()))
+    // Only the library's hba file lets exempt roles in without a token.
+    !(settings::manages_hba() && name.is_some_and(|name| is_exempt(&name.to_string_lossy())))
 }
 
 /// Outside of any guard while the previous hook runs, so that its ERROR passes as it is.
