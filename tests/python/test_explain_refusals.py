@@ -12,7 +12,7 @@ import re
 
 import pytest
 
-from support import ACCOUNT, REGION, Key, access_key, account, assumed_role, policy, sign
+from support import ACCOUNT, REGION, Key, access_key, account, assumed_role, policy, sign, without
 
 PAGE = (pathlib.Path(os.environ["WORKSPACE"]) / "docs/troubleshooting.md").read_text()
 ID = "a" * 26
@@ -146,7 +146,7 @@ CASES = {
         arguments=["--linked", "x"], fault='linked_clusters must be a list of ID@REGION, .* not "x"'),
 }
 
-# What nobody can tell from the documents and the token, and where it is said that it was not looked at.
+# Reasons that neither documents nor token tell, and where it is said that they were not looked at.
 CONNECTION = "of the connection: its place is the check of this name, not checked, which says what it takes"
 SECRET = "it takes the secret: the check `signature` is not checked, which says what to compare"
 SERVER = "of the server's own state"
@@ -194,8 +194,7 @@ def explained(server, tmp_path, told):
         mapped = tmp_path / "mapped.txt"
         mapped.write_text(told.mapped)
         arguments += ["--mappings", mapped]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("DSQL_")}
-    return server.run("explain", "--json", *arguments, input=told.token, env=clean)
+    return server.run("explain", "--json", *arguments, input=told.token, env=without("DSQL_"))
 
 
 def pattern(reason):

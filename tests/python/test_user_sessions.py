@@ -50,8 +50,8 @@ class Device:
         return {"SerialNumber": self.serial, "TokenCode": self.code(steps)}
 
 
-FIRST, ONCE, ROLES, PROFILE, WAYS, ASKS = (
-    Device(name) for name in ["first", "once", "roles", "profile", "ways", "asks"])
+FIRST, ONCE, ROLES, COMMANDS, PROFILE, WAYS, ASKS = (
+    Device(name) for name in ["first", "once", "roles", "commands", "profile", "ways", "asks"])
 BOBS = Device("bobs", "bob")
 
 
@@ -68,7 +68,7 @@ def iam(own):
                         guarded=trust(f"arn:aws:iam::{ACCOUNT}:root", Condition={
                             "Bool": {"aws:MultiFactorAuthPresent": "true"},
                             "NumericLessThan": {"aws:MultiFactorAuthAge": "300"}}))
-    devices = {"VirtualMFADevices": [device.document() for device in [FIRST, ROLES, PROFILE, WAYS, ASKS]]}
+    devices = {"VirtualMFADevices": [device.document() for device in [FIRST, ROLES, COMMANDS, PROFILE, WAYS, ASKS]]}
     # As create-virtual-mfa-device and list-mfa-devices print them.
     created = {"VirtualMFADevice": {"SerialNumber": ONCE.serial, "Base32StringSeed": ONCE.seed}}
     enabled = {"MFADevices": [{"UserName": "alice", "SerialNumber": ONCE.serial}]}
@@ -202,14 +202,14 @@ def test_a_role_that_wants_a_device(iam, sts):
         assert code == "AccessDenied" and "is not authorized to perform: sts:AssumeRole" in message
     sts.client().assume_role(**role, **ROLES.now())
     sts.client(session(sts, **ROLES.now(1))).assume_role(**role)
-    arguments = ["--role-arn", role["RoleArn"], "--role-session-name", "s1", "--serial-number", ROLES.serial]
+    arguments = ["--role-arn", role["RoleArn"], "--role-session-name", "s1", "--serial-number", COMMANDS.serial]
     command = [iam.command, "assume-role", *arguments, "--token-code"]
     key = {"AWS_ACCESS_KEY_ID": ALICE.id, "AWS_SECRET_ACCESS_KEY": ALICE.secret}
     environment = os.environ | iam.variables | key
     run = lambda code: subprocess.run([*command, code], env=environment, text=True, capture_output=True, timeout=60)
-    done = run(ROLES.code(-5))
+    done = run(COMMANDS.code(-5))
     assert done.returncode == 1 and WRONG_CODE.strip() in done.stderr and done.stdout == ""
-    done = run(ROLES.code(-1))
+    done = run(COMMANDS.code())
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["AssumedRoleUser"]["Arn"].endswith("/guarded/s1")
 
