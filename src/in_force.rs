@@ -42,7 +42,7 @@ struct Files {
 const HEADER: usize = 32 + 4;
 /// More than a record can have. It is written at once.
 const MAX_RECORD: usize = 16 * 1024;
-/// What a record without a fault does not exceed, so that a login touches no more memory than that for it.
+/// The length of a record without a fault at most: a login touches no more memory for it.
 const USUAL_RECORD: usize = 1024;
 /// The most characters of a fault that are kept; a path can have 4,096.
 const MAX_FAULT: usize = 2_000;
