@@ -34,7 +34,7 @@ use crate::credentials::{
     self, Authenticated, Fault, KnownKeys, PresentedCredentials, is_same_secret,
 };
 use crate::denial::{DenyReason, trust_reason};
-use crate::identity::{Identities, Principal};
+use crate::identity::{Identities, Principal, Tag};
 use crate::policy::Context;
 use crate::request_context::{ConnectionFacts, add_principal, request_facts};
 use crate::session_store::StoredSession;
@@ -174,6 +174,19 @@ fn role_context(
     request: &AssumeRole,
     environment: &StsEnvironment<'_>,
 ) -> Context {
+    let account = Some(account_of(&role.arn));
+    let mut context = resource_context(account, &role.tags, environment);
+    context.set("sts:RoleSessionName", &request.role_session_name);
+    context
+}
+
+/// The context of a request about a user or role with these tags, or about anything else of the account, without the
+/// caller.
+fn resource_context(
+    account: Option<&str>,
+    tags: &[Tag],
+    environment: &StsEnvironment<'_>,
+) -> Context {
     let StsEnvironment {
         now,
         identities,
@@ -192,12 +205,14 @@ fn role_context(
     ] {
         context.remove_prefix(prefix);
     }
-    context.set("aws:ResourceAccount", account_of(&role.arn));
-    for (key, value) in &role.tags {
+    context.remove("aws:ResourceAccount");
+    if let Some(account) = account {
+        context.set("aws:ResourceAccount", account);
+    }
+    for (key, value) in tags {
         context.set(&format!("aws:ResourceTag/{key}"), value);
         context.set(&format!("iam:ResourceTag/{key}"), value);
     }
-    context.set("sts:RoleSessionName", &request.role_session_name);
     context
 }
 

@@ -1,14 +1,13 @@
 //! Whether a caller may ask what the account's policies say: the simulations of IAM, which have no trust policy in
 //! them.
 
-use super::{StsEnvironment, StsError};
+use super::{StsEnvironment, StsError, resource_context};
 use crate::arn::account_in;
 use crate::authorization::{Request, authorize};
 use crate::credentials::{self, Authenticated};
 use crate::denial::{DenyReason, reason};
 use crate::identity::Session;
-use crate::policy::RequestPrincipal;
-use crate::request_context::{add_principal, request_facts};
+use crate::request_context::add_principal;
 use crate::sts::Code;
 
 /// Checks that the caller's own policies allow `action` on `resource`, an ARN or `*`.
@@ -40,16 +39,12 @@ pub fn check_permission(
         )
     };
     let StsEnvironment {
-        now,
-        identities,
-        region,
-        connection,
-        ..
+        now, identities, ..
     } = *environment;
     let policies = identities
         .policies(caller.principal, caller.session)
         .map_err(|why| match why {
-            // What is missing here is nothing that AWS would tell of.
+            // AWS has all documents, and so no words for one that is missing.
             DenyReason::Incomplete(_) => StsError::new(
                 Code::AccessDenied,
                 format!(
@@ -60,19 +55,17 @@ pub fn check_permission(
             .because(reason(action, &why)),
             why => refused(&why),
         })?;
-    let mut context = request_facts(now, identities, connection, region);
+    let account = account_in(resource);
+    let known = identities.principal(resource);
+    let tags = known.map_or(&[][..], |principal| &principal.tags);
+    let mut context = resource_context(account, tags, environment);
     add_principal(&mut context, now, caller.principal, caller.session);
-    let asker = RequestPrincipal {
-        arn: caller.arn(),
-        role_arn: caller.session.map(|_| caller.principal.arn.as_str()),
-        unique_id: caller.principal.unique_id.as_deref(),
-    };
     let asked = Request {
         action,
         resource,
-        resource_account: account_in(resource),
+        resource_account: account,
         context: &context,
     };
-    let decision = authorize(&policies, &asker, &asked);
+    let decision = authorize(&policies, &caller.request_principal(), &asked);
     DenyReason::of(&decision).map_or(Ok(()), |why| Err(refused(&why)))
 }

@@ -290,3 +290,62 @@ fn no_document_says_what_a_request_does_not() {
         assert_eq!(refusal.code, Code::AccessDenied, "{key}");
     }
 }
+
+#[test]
+fn the_tags_of_a_simulated_user_count_and_no_document_has_a_say_in_them() {
+    let user = |name: &str| format!("arn:aws:iam::012345678912:user/{name}");
+    let may = |condition: Value| {
+        json!({"PolicyName": "p", "PolicyDocument": {"Statement": {"Effect": "Allow",
+            "Action": "iam:Simulate*", "Resource": "*", "Condition": {"StringEquals": condition}}}})
+    };
+    let tagged = |key: &str, value: &str| json!({"Key": key, "Value": value});
+    for (condition, resource, is_allowed) in [
+        (json!({"aws:ResourceTag/team": "red"}), user("bob"), true),
+        (json!({"iam:ResourceTag/team": "red"}), user("bob"), true),
+        (json!({"aws:ResourceTag/team": "red"}), user("carol"), false),
+        (json!({"aws:ResourceTag/of": "cluster"}), user("bob"), false),
+        (json!({"aws:ResourceTag/of": "cluster"}), "*".into(), false),
+        (json!({"aws:RequestTag/of": "cluster"}), user("bob"), false),
+        (json!({"aws:PrincipalOrgID": "o-1"}), user("bob"), true),
+        (
+            json!({"aws:ResourceAccount": "012345678912"}),
+            user("bob"),
+            true,
+        ),
+        (
+            json!({"aws:ResourceAccount": "999999999999"}),
+            "*".into(),
+            false,
+        ),
+    ] {
+        let added = [
+            "aws:ResourceTag/of",
+            "aws:RequestTag/of",
+            "aws:PrincipalOrgID",
+            "aws:ResourceAccount",
+        ]
+        .into_iter()
+        .zip(["cluster", "cluster", "o-1", "999999999999"]);
+        let added = added.map(|(key, value)| {
+            json!({"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"})
+        });
+        let identities = load(&[
+            json!({"UserDetailList": [
+                {"UserName": "alice", "Arn": user("alice"), "UserPolicyList": [may(condition.clone())]},
+                {"UserName": "bob", "Arn": user("bob"), "Tags": [tagged("team", "red")]},
+                {"UserName": "carol", "Arn": user("carol"), "Tags": [tagged("team", "blue")]}]}),
+            json!({"AccessKey": {"UserName": "alice", "AccessKeyId": "AKIA", "Status": "Active",
+                "SecretAccessKey": "the secret"}}),
+            json!({"ContextEntries": added.collect::<Vec<_>>()}),
+        ]);
+        let environment = environment(&identities);
+        let caller = caller_with_secret(PRESENTED, "the secret", &environment).unwrap();
+        let said = check_permission(
+            &caller,
+            "iam:SimulatePrincipalPolicy",
+            &resource,
+            &environment,
+        );
+        assert_eq!(said.is_ok(), is_allowed, "{condition} {resource}: {said:?}");
+    }
+}
