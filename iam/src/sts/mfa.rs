@@ -63,7 +63,8 @@ impl MfaCode {
             let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=/:,.@-".contains(&byte);
             if !(9..=256).contains(&serial.len()) || !serial.bytes().all(is_word) {
                 let text = "have 9 to 256 letters, digits or characters of _+=/:,.@-";
-                return Err(constraint(serial, "serialNumber", text));
+                // It is the code, if the two were mixed up.
+                return Err(constraint("…", "serialNumber", text));
             }
         }
         if let Some(code) = &self.token_code

@@ -349,3 +349,24 @@ fn the_tags_of_a_simulated_user_count_and_no_document_has_a_say_in_them() {
         assert_eq!(said.is_ok(), is_allowed, "{condition} {resource}: {said:?}");
     }
 }
+
+#[test]
+fn a_code_in_the_place_of_the_serial_number_is_not_shown() {
+    let request = AssumeRole {
+        mfa: MfaCode {
+            serial_number: Some("123456".into()),
+            token_code: Some("arn:aws:iam::012345678912:mfa/alice".into()),
+        },
+        ..asked()
+    };
+    let identities = identities("++  ", "*");
+    let environment = environment(&identities);
+    let caller = caller_with_secret(PRESENTED, "the secret", &environment).unwrap();
+    let refusal = assume_role(&caller, &request, &environment).err().unwrap();
+    assert_eq!(refusal.code, Code::ValidationError);
+    assert!(
+        refusal.message.contains("Value '…' at 'serialNumber'"),
+        "{refusal}"
+    );
+    assert!(!format!("{refusal:?}").contains("123456"), "{refusal:?}");
+}
