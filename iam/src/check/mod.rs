@@ -341,9 +341,9 @@ impl Checker {
                 let count = counted(keys.keys.len(), "key");
                 ("jwks_uri", format!("{count} of {}", keys.issuer))
             }
-            Document::MfaDevices(devices) => {
-                devices.iter().for_each(|(serial, _)| remember(serial));
-                let brings = counted(devices.len(), "device for multi-factor authentication");
+            Document::MfaDevices { list, .. } => {
+                list.iter().for_each(|(serial, _)| remember(serial));
+                let brings = counted(list.len(), "device for multi-factor authentication");
                 ("list-virtual-mfa-devices", brings)
             }
         }

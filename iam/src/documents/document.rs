@@ -26,8 +26,13 @@ pub enum Document {
     OidcProvider(OidcProvider),
     /// The keys that verify such tokens.
     KeySet(KeySet),
-    /// Devices for multi-factor authentication, by serial number.
-    MfaDevices(Vec<(String, MfaDevice)>),
+    /// Devices for multi-factor authentication.
+    MfaDevices {
+        /// Those of users, by serial number.
+        list: Vec<(String, MfaDevice)>,
+        /// Whether there is a secret of any device, in whatever form: also of one that is not in the list.
+        has_secret: bool,
+    },
 }
 
 impl Document {
@@ -35,7 +40,7 @@ impl Document {
     pub(crate) fn has_secret(&self) -> bool {
         match self {
             Self::Key(..) => true,
-            Self::MfaDevices(list) => list.iter().any(|(_, device)| device.seed.is_some()),
+            Self::MfaDevices { has_secret, .. } => *has_secret,
             _ => false,
         }
     }
@@ -44,7 +49,7 @@ impl Document {
     pub(crate) fn is_for_sessions_alone(&self) -> bool {
         matches!(
             self,
-            Self::OidcProvider(_) | Self::KeySet(_) | Self::MfaDevices(_)
+            Self::OidcProvider(_) | Self::KeySet(_) | Self::MfaDevices { .. }
         )
     }
 }

@@ -77,7 +77,7 @@ impl Document {
             | Self::ContextEntries(_)
             | Self::OidcProvider(_)
             | Self::KeySet(_)
-            | Self::MfaDevices(_) => {}
+            | Self::MfaDevices { .. } => {}
         }
     }
 }
@@ -119,7 +119,7 @@ pub(crate) fn add(
                 None => Ok(()),
             }
         }
-        Document::MfaDevices(devices) => devices
+        Document::MfaDevices { list, .. } => list
             .into_iter()
             .try_for_each(|(serial, device)| add_mfa_device(all, serial, device)),
     }

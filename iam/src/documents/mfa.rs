@@ -2,6 +2,7 @@
 //!
 //! `aws iam create-virtual-mfa-device` writes the secret into its `--outfile`, and not into what it prints. In IAM's
 //! own form of a device, which `list-virtual-mfa-devices` prints without secrets, it is the member `Base32StringSeed`.
+//! `QRCodePNG`, its other form, is not read; a document with either is secret, whosever device it is of.
 
 use super::document::Document;
 use super::error::{BadDocument, MAX_SEED, MIN_SEED};
@@ -11,6 +12,7 @@ use crate::mfa::MfaDevice;
 use crate::objects_only;
 use data_encoding::BASE32_NOPAD;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The longest serial number that AWS takes.
 const MAX_SERIAL: usize = 256;
@@ -36,6 +38,9 @@ struct VirtualDevice {
     serial_number: String,
     #[serde(default, deserialize_with = "not_null", rename = "Base32StringSeed")]
     seed: Option<String>,
+    /// The same secret, as a picture.
+    #[serde(default, deserialize_with = "not_null", rename = "QRCodePNG")]
+    picture: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "not_null")]
     user: Option<DeviceUser>,
 }
@@ -51,6 +56,11 @@ struct DeviceUser {
 struct Device {
     user_name: String,
     serial_number: String,
+    /// Not AWS's here, and not read: it counts in the form of a virtual device.
+    #[serde(default, deserialize_with = "not_null", rename = "Base32StringSeed")]
+    seed: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "not_null", rename = "QRCodePNG")]
+    picture: Option<IgnoredAny>,
 }
 
 objects_only! {
@@ -62,7 +72,9 @@ objects_only! {
 
 pub(super) fn devices(raw: MfaDevices) -> Result<Document, BadDocument> {
     let mut list = Vec::new();
+    let mut has_secret = false;
     for device in raw.created.into_iter().chain(raw.virtual_devices) {
+        has_secret |= device.seed.is_some() || device.picture.is_some();
         let serial = device.serial_number;
         account_of(&serial)?;
         let user = match &device.user {
@@ -81,6 +93,7 @@ pub(super) fn devices(raw: MfaDevices) -> Result<Document, BadDocument> {
         list.push((serial, MfaDevice { user, seed }));
     }
     for device in raw.devices {
+        has_secret |= device.seed.is_some() || device.picture.is_some();
         let serial = device.serial_number;
         // Hardware has no secret that a document could hold, so no code of it counts.
         if Arn::parse(&serial).is_none() {
@@ -90,7 +103,7 @@ pub(super) fn devices(raw: MfaDevices) -> Result<Document, BadDocument> {
         let user = Some((account, device.user_name));
         list.push((serial, MfaDevice { user, seed: None }));
     }
-    Ok(Document::MfaDevices(list))
+    Ok(Document::MfaDevices { list, has_secret })
 }
 
 /// The account in the serial number of a device that has an ARN.

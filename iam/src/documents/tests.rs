@@ -765,3 +765,40 @@ fn a_user_whom_several_accounts_have_is_nobody_without_the_account() {
     assert_eq!(found(&all, None), None);
     assert_eq!(found(&all, Some(one)), arn_of_one);
 }
+
+/// The secret of a device is one in each form, whosever the device is.
+#[test]
+fn a_document_with_the_secret_of_a_device_is_secret() {
+    const SEED: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+    let root = json!({"User": {"Arn": "arn:aws:iam::012345678912:root"}});
+    let device = json!({"SerialNumber": "arn:aws:iam::012345678912:mfa/a", "UserName": "a"});
+    let hardware = json!({"SerialNumber": "GAHT12345678", "UserName": "a"});
+    let has_secret = |document: &serde_json::Value| {
+        let document = parse(&document.to_string());
+        document
+            .unwrap_or_else(|fault| panic!("{fault}"))
+            .has_secret()
+    };
+    for device in [device.clone(), and(device, root), hardware] {
+        let is_virtual = device["SerialNumber"] != "GAHT12345678";
+        let forms = |device: &serde_json::Value| {
+            let mut forms = vec![json!({"MFADevices": [device]})];
+            if is_virtual {
+                forms.push(json!({"VirtualMFADevice": device}));
+                forms.push(json!({"VirtualMFADevices": [device]}));
+            }
+            forms
+        };
+        for form in forms(&device) {
+            assert!(!has_secret(&form), "{form}");
+        }
+        for secret in [
+            json!({"Base32StringSeed": SEED}),
+            json!({"QRCodePNG": "iVBORw0K"}),
+        ] {
+            for form in forms(&and(device.clone(), secret)) {
+                assert!(has_secret(&form), "{form}");
+            }
+        }
+    }
+}
