@@ -21,8 +21,19 @@ pub(crate) const DIGITS: usize = 6;
 pub struct MfaDevice {
     /// The account and the name of the user whose device it is.
     pub(crate) user: Option<(String, String)>,
+    /// The unique id of that user, if a document of the device has it.
+    pub(crate) user_id: Option<String>,
     /// The secret that its codes are made of.
     pub(crate) seed: Option<Vec<u8>>,
+}
+
+impl MfaDevice {
+    /// Whether it is of another user than the one with this unique id, such as one of the same name that was deleted;
+    /// not if one of the two ids is unknown.
+    pub(crate) fn is_of_another(&self, unique_id: Option<&str>) -> bool {
+        let ids = self.user_id.as_deref().zip(unique_id);
+        ids.is_some_and(|(of_device, id)| of_device != id)
+    }
 }
 
 /// A step of 30 seconds, counted from 1970: the code of each counts once.

@@ -273,6 +273,9 @@ def test_devices_that_others_can_read_or_that_are_wrong(iam):
         device = Device("wrong")
         iam.write(path, json.dumps({"VirtualMFADevice": device.document()}), 0o644)
         assert "holds a secret but has mode 0644; it must be 0600" in check()
+        root = {"User": {"Arn": f"arn:aws:iam::{ACCOUNT}:root"}}
+        iam.write(path, json.dumps({"VirtualMFADevices": [device.document() | root]}), 0o644)
+        assert "holds a secret but has mode 0644; it must be 0600" in check()
         for member, said in [({"Base32StringSeed": device.seed.lower()}, "is not base32 of 16 to 128 bytes"),
                              ({"Base32StringSeed": "GEZDGNBV"}, "is not base32 of 16 to 128 bytes"),
                              ({"SerialNumber": "GAHT12345678"}, "is not the ARN of a device"),
@@ -286,3 +289,8 @@ def test_devices_that_others_can_read_or_that_are_wrong(iam):
         del nobodys["User"]
         iam.write(path, json.dumps({"VirtualMFADevice": nobodys}))
         assert f"{device.serial}: is nobody's; no code of it counts" in check().replace("\n", " ")
+        anothers = device.document()
+        anothers["User"]["UserId"] = "AIDABEFORE"
+        iam.write(path, json.dumps({"VirtualMFADevice": anothers}))
+        assert (f"{device.serial}: is of another user than {USER}: their UserId differs; no code of it counts"
+                in check().replace("\n", " "))

@@ -98,15 +98,22 @@ impl Checker {
     fn mfa_devices(&mut self, all: &Identities) {
         for (serial, device) in &all.mfa_devices {
             let (found, remedy) = match (&device.user, &device.seed) {
-                (Some((account, name)), Some(_)) if all.user(Some(account), name).is_some() => {
-                    continue;
-                }
-                (Some((account, name)), Some(_)) => (
-                    format!(
-                        "is of the user {name} of {account}, who is in no document; no code of it counts"
+                (Some((account, name)), Some(_)) => match all.user(Some(account), name) {
+                    None => (
+                        format!(
+                            "is of the user {name} of {account}, who is in no document; no code of it counts"
+                        ),
+                        "add the export of the account, or take the device out",
                     ),
-                    "add the export of the account, or take the device out",
-                ),
+                    Some(user) if device.is_of_another(user.unique_id.as_deref()) => (
+                        format!(
+                            "is of another user than {}: their UserId differs; no code of it counts",
+                            user.arn
+                        ),
+                        "export the account and its devices anew, or take the device out",
+                    ),
+                    Some(_) => continue,
+                },
                 (None, _) => (
                     "is nobody's; no code of it counts".to_owned(),
                     "add the output of aws iam list-mfa-devices, or the member User",

@@ -137,11 +137,13 @@ fn add_mfa_device(
             "Base32StringSeed of {serial}"
         )));
     }
-    if known.user.is_some() && device.user.is_some() && known.user != device.user {
+    let is_of_another = known.user.is_some() && device.user.is_some() && known.user != device.user;
+    if is_of_another || known.is_of_another(device.user_id.as_deref()) {
         return Err(BadDocument::DifferentUsers(serial));
     }
     known.seed = known.seed.take().or(device.seed);
     known.user = known.user.take().or(device.user);
+    known.user_id = known.user_id.take().or(device.user_id);
     Ok(())
 }
 

@@ -49,6 +49,8 @@ struct VirtualDevice {
 #[serde(remote = "Self", rename_all = "PascalCase")]
 struct DeviceUser {
     arn: String,
+    #[serde(default, deserialize_with = "not_null")]
+    user_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -90,7 +92,13 @@ pub(super) fn devices(raw: MfaDevices) -> Result<Document, BadDocument> {
         };
         let seed = device.seed.as_deref().map(|text| seed(&serial, text));
         let seed = seed.transpose()?;
-        list.push((serial, MfaDevice { user, seed }));
+        let user_id = device.user.and_then(|user| user.user_id);
+        let device = MfaDevice {
+            user,
+            user_id,
+            seed,
+        };
+        list.push((serial, device));
     }
     for device in raw.devices {
         has_secret |= device.seed.is_some() || device.picture.is_some();
@@ -101,7 +109,11 @@ pub(super) fn devices(raw: MfaDevices) -> Result<Document, BadDocument> {
         }
         let account = account_of(&serial)?.to_owned();
         let user = Some((account, device.user_name));
-        list.push((serial, MfaDevice { user, seed: None }));
+        let device = MfaDevice {
+            user,
+            ..MfaDevice::default()
+        };
+        list.push((serial, device));
     }
     Ok(Document::MfaDevices { list, has_secret })
 }

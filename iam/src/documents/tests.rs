@@ -802,3 +802,25 @@ fn a_document_with_the_secret_of_a_device_is_secret() {
         }
     }
 }
+
+#[test]
+fn a_device_is_of_one_user() {
+    let device = |user_id: serde_json::Value| {
+        let user = json!({"Arn": "arn:aws:iam::012345678912:user/a"});
+        let serial = "arn:aws:iam::012345678912:mfa/a";
+        json!({"VirtualMFADevices": [{"SerialNumber": serial, "User": and(user, user_id)}]})
+    };
+    let merged = |devices: [serde_json::Value; 2]| {
+        let parsed = devices.map(|device| ("x.json", parse(&device.to_string()).ok().unwrap()));
+        merge(parsed)
+            .map(|_| ())
+            .map_err(|(_, fault)| fault.to_string())
+    };
+    let (one, other) = (json!({"UserId": "AIDAA"}), json!({"UserId": "AIDAB"}));
+    assert_eq!(merged([device(one.clone()), device(one.clone())]), Ok(()));
+    assert_eq!(merged([device(json!({})), device(one.clone())]), Ok(()));
+    let fault = "duplicate arn:aws:iam::012345678912:mfa/a, with different users";
+    assert_eq!(merged([device(one), device(other)]), Err(fault.to_owned()));
+    let said = refused(&device(json!({"UserId": null})).to_string());
+    assert!(said.starts_with("a member is null"), "{said}");
+}

@@ -95,10 +95,13 @@ impl MfaCode {
         let Some(device) = identities.mfa_devices.get(serial) else {
             return Err(no_device("is in no document of devices"));
         };
-        let caller = IamArn::parse(caller.arn()).ok();
-        let of_caller = caller.map(|arn| (arn.account.to_owned(), arn.name.to_owned()));
+        let arn = IamArn::parse(caller.arn()).ok();
+        let of_caller = arn.map(|arn| (arn.account.to_owned(), arn.name.to_owned()));
         if device.user.is_none() || device.user != of_caller {
             return Err(no_device("is not a device of the caller"));
+        }
+        if device.is_of_another(caller.known_user_id().as_deref()) {
+            return Err(no_device("is a device of another user of that name"));
         }
         let Some(seed) = &device.seed else {
             return Err(no_device("has no Base32StringSeed in the documents"));

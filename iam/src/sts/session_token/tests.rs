@@ -310,6 +310,44 @@ fn a_role_may_want_a_device() {
     assert!(assumes(&alice, mfa(DEVICE, CODE), &identities));
 }
 
+/// A device of a user who was deleted is none of a new one of that name.
+#[test]
+fn a_device_is_of_the_user_with_its_id() {
+    let serial = "arn:aws:iam::012345678912:mfa/own";
+    for (key, name, user_id, counts) in [
+        (("AKIAALICE", "alice's"), "x/alice", Some("AIDAALICE"), true),
+        (("AKIAALICE", "alice's"), "x/alice", None, true),
+        (
+            ("AKIAALICE", "alice's"),
+            "x/alice",
+            Some("AIDABEFORE"),
+            false,
+        ),
+        (("AKIAALICE", "alice's"), "x/alice", Some(""), false),
+        // Whose id the export does not have.
+        (("AKIABOB", "bob's"), "bob", Some("AIDABOB"), true),
+    ] {
+        let mut user = json!({"Arn": format!("arn:aws:iam::012345678912:user/{name}")});
+        if let Some(id) = user_id {
+            user["UserId"] = json!(id);
+        }
+        let printed = json!({"VirtualMFADevices": [{"SerialNumber": serial, "User": user}]});
+        let seed = json!({"VirtualMFADevice": {"SerialNumber": serial, "Base32StringSeed": SEED}});
+        for documents in [[printed.clone(), seed.clone()], [seed, printed]] {
+            let outcome = session(&identities(&documents), key, None, mfa(serial, CODE));
+            match outcome {
+                Ok(grant) => assert!(counts && grant.used_code.is_some(), "{user_id:?}"),
+                Err(refusal) => {
+                    assert!(!counts, "{refusal}");
+                    let said = format!("{serial} is a device of another user of that name");
+                    assert_eq!(refusal.reason, Some(said));
+                    assert!(refusal.message.contains("unable to validate MFA code"));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_session_does_not_outlive_its_user() {
     let plain = identities(&[]);
