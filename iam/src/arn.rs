@@ -159,6 +159,16 @@ pub struct SessionArn<'a> {
 }
 
 impl<'a> SessionArn<'a> {
+    /// The ARN of the session of this name of a role, as text by [`fmt::Display`].
+    pub fn of(role: &IamArn<'a>, session: &'a str) -> Self {
+        Self {
+            partition: role.partition,
+            account: role.account,
+            role: role.name,
+            session,
+        }
+    }
+
     /// Parses the ARN that `aws sts assume-role` prints as `AssumedRoleUser.Arn`.
     ///
     /// Gives `None` for anything else.
@@ -181,6 +191,21 @@ impl<'a> SessionArn<'a> {
             role,
             session,
         })
+    }
+}
+
+impl fmt::Display for SessionArn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            partition,
+            account,
+            role,
+            session,
+        } = self;
+        write!(
+            f,
+            "arn:{partition}:sts::{account}:assumed-role/{role}/{session}"
+        )
     }
 }
 
@@ -320,6 +345,12 @@ mod tests {
         let text = "arn:aws:sts::012345678912:assumed-role/example/local";
         let arn = SessionArn::parse(text).expect("a session");
         assert_eq!((arn.role, arn.session), ("example", "local"));
+        assert_eq!(arn.to_string(), text);
+        let role = IamArn::parse("arn:aws-cn:iam::012345678912:role/path/example").unwrap();
+        assert_eq!(
+            SessionArn::of(&role, "s").to_string(),
+            "arn:aws-cn:sts::012345678912:assumed-role/example/s"
+        );
         for text in [
             "arn:aws:sts::012345678912:assumed-role/example",
             "arn:aws:sts::012345678912:assumed-role/example/a/b",

@@ -156,10 +156,7 @@ impl<'a> Who<'a> {
         let principal = identities.principal(given);
         match IamArn::parse(given) {
             Ok(arn) if arn.kind == IamKind::Role => {
-                let partition = given.split(':').nth(1).unwrap_or("aws");
-                let (account, role) = (arn.account, arn.name);
-                let session =
-                    format!("arn:{partition}:sts::{account}:assumed-role/{role}/{SOME_SESSION}");
+                let session = SessionArn::of(&arn, SOME_SESSION).to_string();
                 Self {
                     arn: session.clone().into(),
                     principal,

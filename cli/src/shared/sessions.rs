@@ -1,4 +1,4 @@
-//! Role sessions in the IAM directory, each where the server finds it by its access key id
+//! Sessions of roles and users in the IAM directory, each where the server finds it by its access key id
 //! ([`dsql_iam_core::session_store`]).
 //!
 //! How many there are is counted as they begin, in files beside them: one byte for each, in the folder of the hour

@@ -39,7 +39,7 @@ pub use merge::merge;
 pub use shapes::AccountDetails;
 
 pub(crate) use merge::{add, file_name, is_newer};
-pub(crate) use session::{MAX_SESSION, MAX_USER_SESSION, MIN_SESSION};
+pub(crate) use session::{MAX_SESSION, MAX_USER_SESSION, MIN_SESSION, USER_SESSION};
 
 use crate::arn::{Arn, is_account_id};
 use crate::cluster::SERVICE;

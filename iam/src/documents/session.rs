@@ -10,10 +10,12 @@ use time::{Duration, UtcDateTime};
 
 /// The shortest session, in seconds.
 pub(crate) const MIN_SESSION: u32 = 15 * 60;
-/// The longest session that `assume-role` gives, in seconds; and that of a user if none is asked for.
+/// The longest session that `assume-role` gives, in seconds.
 pub(crate) const MAX_SESSION: u32 = 12 * 60 * 60;
 /// The longest session that `get-session-token` gives, in seconds.
 pub(crate) const MAX_USER_SESSION: u32 = 36 * 60 * 60;
+/// The session that `get-session-token` gives if no length is asked for, in seconds.
+pub(crate) const USER_SESSION: u32 = 12 * 60 * 60;
 
 pub(super) fn assumed_role(assumed: AssumedRole) -> Result<Document, BadDocument> {
     let expiration = expiration(&assumed.credentials)?;
@@ -81,7 +83,7 @@ pub(super) fn user_session(given: SessionOfCaller) -> Result<Document, BadDocume
     session.user_id = given.user_id;
     let mut duration = MAX_USER_SESSION;
     if let Some(request) = given.request {
-        duration = request.duration_seconds.unwrap_or(MAX_SESSION);
+        duration = request.duration_seconds.unwrap_or(USER_SESSION);
         if !(MIN_SESSION..=MAX_USER_SESSION).contains(&duration) {
             return Err(BadDocument::DurationSeconds(MAX_USER_SESSION));
         }

@@ -1,6 +1,6 @@
 //! A session with temporary credentials.
 
-use crate::arn::{IamArn, IamKind};
+use crate::arn::{IamArn, IamKind, SessionArn};
 use crate::policy::Policy;
 use time::UtcDateTime;
 
@@ -46,10 +46,7 @@ impl Session {
     pub(crate) fn simulated(role: &str, now: UtcDateTime) -> Self {
         let arn = IamArn::parse(role).map_or_else(
             |_| role.to_owned(),
-            |role| {
-                let (partition, account, name) = (role.partition, role.account, role.name);
-                format!("arn:{partition}:sts::{account}:assumed-role/{name}/{SIMULATED}")
-            },
+            |role| SessionArn::of(&role, SIMULATED).to_string(),
         );
         Self::plain(arn, now)
     }

@@ -28,7 +28,7 @@ pub use session_token::{GetSessionToken, get_session_token};
 pub use web_identity::{AssumeRoleWithWebIdentity, FederatedGrant, assume_role_with_web_identity};
 
 use crate::actions::{ASSUME_ROLE, SET_SOURCE_IDENTITY, TAG_SESSION};
-use crate::arn::account_of;
+use crate::arn::{SessionArn, account_of};
 use crate::authorization::{Decision, Request, Source, Sourced, authorize};
 use crate::credentials::{
     self, Authenticated, Fault, KnownKeys, PresentedCredentials, is_same_secret,
@@ -144,12 +144,8 @@ pub fn assume_role(
     let duration = duration(caller.role_session().is_some(), role, request)?;
     let expiration = end(environment.now, duration)?;
     let name = &request.role_session_name;
-    let (partition, account) = (arn.partition, arn.account);
     Ok(Grant {
-        arn: format!(
-            "arn:{partition}:sts::{account}:assumed-role/{}/{name}",
-            arn.name
-        ),
+        arn: SessionArn::of(&arn, name).to_string(),
         session_of: SessionOf::Role {
             assumed_role_id: role.unique_id.as_ref().map(|id| format!("{id}:{name}")),
         },

@@ -25,7 +25,7 @@ pub enum Code {
     PackedPolicyTooLarge,
     /// The signature is not the one that the secret access key makes, or is too old.
     SignatureDoesNotMatch,
-    /// There is no room for another session now.
+    /// There is no room for another session now, or for another try of a device's code.
     Throttling,
     /// A parameter is invalid.
     ValidationError,

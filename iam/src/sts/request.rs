@@ -90,9 +90,7 @@ pub(super) fn check_form(request: &AssumeRole) -> Result<IamArn<'_>, StsError> {
         return Err(constraint(id, "externalId", text));
     }
     if let Some(identity) = &request.source_identity
-        && (!(2..=64).contains(&identity.len())
-            || !is_word(identity, b"")
-            || identity.starts_with("aws:"))
+        && (!(2..=64).contains(&identity.len()) || !is_word(identity, b""))
     {
         let text = "have 2 to 64 letters, digits or characters of _+=,.@-";
         return Err(constraint(identity, "sourceIdentity", text));

@@ -9,7 +9,7 @@ use super::refusal::{Code, StsError};
 use super::request::check_duration;
 use super::{StsEnvironment, end};
 use crate::credentials::Authenticated;
-use crate::documents::{MAX_SESSION, MAX_USER_SESSION};
+use crate::documents::{MAX_USER_SESSION, USER_SESSION};
 use serde_json::json;
 
 /// A user's request of `GetSessionToken`.
@@ -32,7 +32,7 @@ pub fn get_session_token(
     environment: &StsEnvironment<'_>,
 ) -> Result<Grant, StsError> {
     request.mfa.check_form()?;
-    let duration = request.duration_seconds.unwrap_or(MAX_SESSION);
+    let duration = request.duration_seconds.unwrap_or(USER_SESSION);
     check_duration(duration, MAX_USER_SESSION)?;
     if caller.session.is_some() {
         return Err(StsError::new(

@@ -11,7 +11,7 @@ use super::request::{AssumeRole, SessionAttributes, check_form, check_session_po
 use super::token::{self, Claims, UnverifiedToken};
 use super::{StsEnvironment, add_attributes, deny_reason, end, role_context, trust_policy};
 use crate::actions::{ASSUME_ROLE_WITH_WEB_IDENTITY as ACTION, SET_SOURCE_IDENTITY, TAG_SESSION};
-use crate::arn::IamArn;
+use crate::arn::{IamArn, SessionArn};
 use crate::authorization::{Policies, Request, authorize};
 use crate::identity::{Identities, Principal};
 use crate::identity_provider::{Algorithm, OidcProvider, PublicKey};
@@ -114,10 +114,7 @@ pub fn assume_role_with_web_identity(
     let name = &request.role_session_name;
     Ok(FederatedGrant {
         grant: Grant {
-            arn: format!(
-                "arn:{}:sts::{}:assumed-role/{}/{name}",
-                arn.partition, arn.account, arn.name
-            ),
+            arn: SessionArn::of(&arn, name).to_string(),
             session_of: SessionOf::Role {
                 assumed_role_id: role.unique_id.as_ref().map(|id| format!("{id}:{name}")),
             },

@@ -32,9 +32,8 @@ impl SimulatedCaller {
                 });
             }
             Ok(role) => {
-                let (partition, account, name) = (role.partition, role.account, role.name);
                 return Ok(Self {
-                    arn: format!("arn:{partition}:sts::{account}:assumed-role/{name}/{SIMULATED}"),
+                    arn: SessionArn::of(&role, SIMULATED).to_string(),
                     role_arn: Some(arn.to_owned()),
                 });
             }

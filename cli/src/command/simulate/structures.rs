@@ -9,6 +9,7 @@ use super::error::{Error, error};
 use crate::shared::file_argument;
 use crate::shared::shorthand::Fields;
 
+/// A condition key of the simulated request, with its values.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, rename_all = "PascalCase")]
 pub struct ContextEntry {

@@ -6,10 +6,12 @@ use data_encoding::HEXLOWER;
 pub struct Answer(pub u16, pub &'static str, pub String);
 
 impl Answer {
+    /// An answer of this status, with XML in it.
     pub fn xml(status: u16, text: String) -> Self {
         Self(status, "text/xml", text)
     }
 
+    /// An answer of this status, with JSON in it.
     pub fn json(status: u16, value: &serde_json::Value) -> Self {
         Self(status, "application/json", value.to_string())
     }
