@@ -6,11 +6,12 @@ import subprocess
 import pytest
 from botocore.exceptions import ClientError
 
-from assumable import ALICE, BOB
+from assumable import ALICE, BOB, trust, with_roles
 from sts_service import Sts
-from support import ACCOUNT, REGION, Key, access_key, account, policy
+from support import ACCOUNT, REGION, Key, access_key, policy
 
 SIMULATOR = Key("AKIA" + "M" * 16, "the secret of whoever may simulate it al")
+CAROL = Key("AKIA" + "K" * 16, "the secret of carol, who may simulate bob")
 USER = f"arn:aws:iam::{ACCOUNT}:user/"
 CLUSTER = f"arn:aws:dsql:{REGION}:{ACCOUNT}:cluster/{'a' * 26}"
 
@@ -23,7 +24,9 @@ def sts(own):
                              "StringEquals": {"aws:RequestedRegion": "eu-west-1"}})]}
     for number, one in enumerate(may["simulator"]):
         one["PolicyName"] = f"p{number}"
-    with own.documents(simulated=account(may), alice=access_key("alice", ALICE), bob=access_key("bob", BOB),
+    may["carol"] = [policy("iam:SimulatePrincipalPolicy", Resource=f"{USER}bob")]
+    roles = with_roles(users=may, trusting=trust(f"arn:aws:iam::{ACCOUNT}:root"), closed=trust(f"{USER}nobody"))
+    with own.documents(simulated=roles, carol=access_key("carol", CAROL), alice=access_key("alice", ALICE), bob=access_key("bob", BOB),
                        simulator=access_key("simulator", SIMULATOR)):
         sts = Sts(own)
         yield sts
@@ -89,6 +92,31 @@ def test_who_may_ask(own, sts, iam):
         "SignatureDoesNotMatch", 403)
 
 
+def test_nothing_is_told_of_those_that_the_caller_may_not_simulate(sts):
+    """carol may simulate bob alone, whom one role trusts."""
+    iam = sts.client(CAROL, "iam")
+    allow = [json.dumps(policy("sts:AssumeRole")["PolicyDocument"])]
+    roles = [f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("trusting", "closed", "nowhere")]
+    asked = {"PolicySourceArn": f"{USER}bob", "PolicyInputList": allow, "ActionNames": ["sts:AssumeRole"]}
+    result, = iam.simulate_principal_policy(**asked, ResourceArns=roles)["EvaluationResults"]
+    first, *others = result["ResourceSpecificResults"]
+    assert all(one | {"EvalResourceName": ""} == first | {"EvalResourceName": ""} for one in others)
+    for name in ("alice", "nobody"):
+        assert refusal(iam.simulate_principal_policy, **asked, CallerArn=f"{USER}{name}") == (
+            "AccessDenied", 403, f"User: {USER}carol is not authorized to perform: iam:SimulatePrincipalPolicy on "
+            f"resource: {USER}{name} because no identity-based policy allows the iam:SimulatePrincipalPolicy action")
+    assert iam.simulate_principal_policy(**asked, CallerArn=f"{USER}bob")["EvaluationResults"]
+
+
+def test_the_trust_policy_of_the_role_that_is_simulated(iam):
+    allow = [json.dumps(policy("sts:AssumeRole")["PolicyDocument"])]
+    for name, decision in (("trusting", "allowed"), ("closed", "implicitDeny")):
+        role = f"arn:aws:iam::{ACCOUNT}:role/{name}"
+        result, = iam.simulate_principal_policy(PolicySourceArn=role, PolicyInputList=allow, ResourceArns=[role],
+                                                ActionNames=["sts:AssumeRole"])["EvaluationResults"]
+        assert result["EvalDecision"] == decision
+
+
 def test_signed_for_another_service(sts):
     body = "Action=SimulateCustomPolicy&Version=2010-05-08"
     status, text = sts.send(body, sts.signed(body, SIMULATOR))
@@ -115,7 +143,9 @@ def test_signed_for_another_service(sts):
     ({"PolicyInputList": ["file:///etc/passwd"]}, "InvalidInput", 400,
      "PolicyInputList.1: expected ident at line 1 column 2; a policy is JSON"),
     ({"CallerArn": f"arn:aws:iam::{ACCOUNT}:root"}, "InvalidInput", 400,
-     f"CallerArn: arn:aws:iam::{ACCOUNT}:root is not the ARN of a user, a group, a role or a role session"),
+     "Invalid caller - Caller must be an IAM user in this context."),
+    ({"CallerArn": f"arn:aws:iam::{ACCOUNT}:role/r"}, "InvalidInput", 400,
+     "Invalid caller - Caller must be an IAM user in this context."),
     ({"Marker": "x"}, "InvalidInput", 400, "Invalid Marker: x"),
     ({"Marker": "2"}, "InvalidInput", 400, "Invalid Marker: 2"),
     ({"ActionNames": [f"a:b{n}" for n in range(101)], "ResourceArns": [f"arn:aws:s3:::{n}" for n in range(100)]},

@@ -1,5 +1,5 @@
-//! `dsql-iam simulate-custom-policy` and `simulate-principal-policy`: what IAM's policies say of a
-//! request, in the same words as the AWS CLI's commands of these names, without AWS.
+//! `dsql-iam simulate-custom-policy` and `simulate-principal-policy`: IAM's decisions on simulated
+//! requests, in the same words as the AWS CLI's commands of these names, without AWS.
 //!
 //! Follows <https://docs.aws.amazon.com/cli/latest/reference/iam/simulate-custom-policy.html> and
 //! <https://docs.aws.amazon.com/cli/latest/reference/iam/simulate-principal-policy.html>. One input
@@ -130,7 +130,16 @@ fn or_a_file(fault: Error) -> Error {
     }
 }
 
-/// What is decided by the policies of an input that is [checked](Input::check), and by no others.
+/// The way that a simulation was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// By a command, which reads all documents itself.
+    ByCommand,
+    /// Over HTTP, by a caller who need not know more of the documents than the policies of the source.
+    OverHttp,
+}
+
+/// Decides by the policies of an input that is [checked](Input::check), and by no others.
 ///
 /// # Errors
 /// Why nothing is simulated; the sentence names an option of the command.
@@ -149,6 +158,7 @@ pub fn simulate_custom(input: &Input) -> Result<Value, Error> {
         given: &given,
         asker: &asker,
         identities: None,
+        trusting: Trusting::All,
     };
     simulation.answer()
 }
@@ -170,7 +180,7 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
     input.read_files()?;
     let directory = &arguments.iam_directory;
     let identities = Identities::load(directory).map_err(|fault| error(fault.to_string()))?;
-    simulate_principal(&input, &identities).map_err(|fault| match fault {
+    simulate_principal(&input, &identities, Asked::ByCommand).map_err(|fault| match fault {
         Error::NoSuchEntity(text) => {
             Error::NoSuchEntity(format!("{text} of {}", directory.display()))
         }
@@ -178,12 +188,16 @@ fn principal(arguments: Principal) -> Result<Value, Error> {
     })
 }
 
-/// What is decided by the policies of a user, group or role of the documents, and those of an input that is
+/// Decides by the policies of a user, group or role of the documents, and those of an input that is
 /// [checked](Input::check).
 ///
 /// # Errors
 /// As [`simulate_custom`].
-pub fn simulate_principal(input: &Input, identities: &Identities) -> Result<Value, Error> {
+pub fn simulate_principal(
+    input: &Input,
+    identities: &Identities,
+    asked: Asked,
+) -> Result<Value, Error> {
     let exclusions = Exclusions::read(&input.policy_exclusion_list)?;
     let source = input
         .policy_source_arn
@@ -222,6 +236,10 @@ pub fn simulate_principal(input: &Input, identities: &Identities) -> Result<Valu
         given: &given,
         asker: &asker,
         identities: Some(identities),
+        trusting: match asked {
+            Asked::ByCommand => Trusting::All,
+            Asked::OverHttp => Trusting::Only(source),
+        },
     };
     simulation.answer()
 }
@@ -239,6 +257,22 @@ struct Simulation<'s> {
     given: &'s InputPolicies,
     asker: &'s SimulatedCaller,
     identities: Option<&'s Identities>,
+    trusting: Trusting<'s>,
+}
+
+/// The roles of the documents whose trust policies count.
+enum Trusting<'s> {
+    All,
+    Only(&'s str),
+}
+
+impl Trusting<'_> {
+    fn has(&self, role: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(only) => *only == role,
+        }
+    }
 }
 
 impl<'s> Simulation<'s> {
@@ -331,7 +365,7 @@ impl<'s> Simulation<'s> {
         }
         let role = self
             .identities
-            .filter(|_| !self.asker.is_nobody())
+            .filter(|_| !self.asker.is_nobody() && self.trusting.has(resource))
             .and_then(|identities| identities.principal(resource));
         let Some(role) = role else {
             return (None, false);

@@ -2,7 +2,8 @@
 //!
 //! Follows <https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html> and
 //! <https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulateCustomPolicy.html>. The decision is that of the
-//! commands `dsql-iam simulate-…`; no file of this machine is read for it.
+//! commands `dsql-iam simulate-…`; no file of this machine is read for it. Of the documents a caller learns nothing but of
+//! the users, groups and roles that it may simulate: the trust policies of others have no part.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +11,12 @@ use aws_smithy_xml::encode::ScopeWriter;
 use dsql_iam_core::json;
 use dsql_iam_core::sigv4::ReceivedRequest;
 use dsql_iam_core::sts::{StsEnvironment, StsError, check_permission};
-use dsql_iam_core::{Authenticated, Identities};
+use dsql_iam_core::{Authenticated, IamArn, IamKind, Identities};
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::query::{self, Parameters};
-use crate::command::simulate::{Error, Input, simulate_custom, simulate_principal};
+use crate::command::simulate::{Asked, Error, Input, simulate_custom, simulate_principal};
 
 /// The service that requests are signed for.
 pub const SERVICE: &str = "iam";
@@ -29,6 +30,8 @@ const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 /// The most pairs of an action and a resource in one request; AWS documents no number.
 const MAX_PAIRS: usize = 10_000;
+/// AWS's words for a caller that is anything but a user.
+const NO_USER: &str = "Invalid caller - Caller must be an IAM user in this context.";
 /// The most parts that the name of a parameter has.
 const MAX_DEPTH: usize = 8;
 
@@ -53,9 +56,24 @@ pub fn perform(
         "SimulateCustomPolicy" => "*".to_owned(),
         _ => return Err(query::no_operation(&action, &version)),
     };
-    check_permission(caller, &format!("iam:{action}"), &source, environment)?;
+    let permission = format!("iam:{action}");
+    check_permission(caller, &permission, &source, environment)?;
+    let is_user = match parameters.get("CallerArn") {
+        // Their tags and ids come into it as well.
+        Some(simulated) if action == "SimulatePrincipalPolicy" && simulated != source => {
+            let is_user = is_user(simulated);
+            if is_user {
+                check_permission(caller, &permission, simulated, environment)?;
+            }
+            is_user
+        }
+        _ => true,
+    };
     let page = page(&mut parameters);
     let simulated = page.and_then(|page| {
+        if !is_user {
+            return Err(invalid(NO_USER.to_owned()));
+        }
         let answer = simulate(&action, source, parameters.rest(), environment.identities)?;
         page.of(answer)
     });
@@ -105,10 +123,14 @@ fn simulate(
     }
     if is_principals {
         input.policy_source_arn = Some(source);
-        simulate_principal(&input, identities)
+        simulate_principal(&input, identities, Asked::OverHttp)
     } else {
         simulate_custom(&input)
     }
+}
+
+fn is_user(arn: &str) -> bool {
+    IamArn::parse(arn).is_ok_and(|arn| arn.kind == IamKind::User)
 }
 
 fn invalid(text: String) -> Error {

@@ -141,6 +141,14 @@ pub fn unsigned(
 }
 
 impl Parameters {
+    /// One that may be missing, and stays; a client may write one that is missing as empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
     /// One that may be missing.
     pub fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
