@@ -22,7 +22,7 @@
 //! arguments ([`crate::identity::Identities::policies`] collects those of a user or role).
 
 use crate::arn::account_in;
-use crate::policy::budget::Exhausted;
+use crate::policy::budget::{Budget, Exhausted};
 use crate::policy::{
     Context, Effect, Evaluation, EvaluationRequest, Policy, PrincipalMatch, RequestPrincipal,
 };
@@ -288,6 +288,16 @@ pub fn authorize<'p, 'r>(
     caller: &RequestPrincipal<'r>,
     request: &Request<'r>,
 ) -> Decision<'p> {
+    authorize_within(policies, caller, request, &mut Budget::default())
+}
+
+/// Decides one request of a caller with what others have left of a budget.
+pub fn authorize_within<'p, 'r>(
+    policies: &Policies<'p>,
+    caller: &RequestPrincipal<'r>,
+    request: &Request<'r>,
+    budget: &mut Budget,
+) -> Decision<'p> {
     let mut evaluator = Evaluator {
         request: EvaluationRequest::new(
             request.action,
@@ -296,10 +306,12 @@ pub fn authorize<'p, 'r>(
             *caller,
             policies.boundary.is_some(),
         ),
-        evaluation: Evaluation::default(),
+        evaluation: Evaluation::within(std::mem::take(budget)),
         matched: Vec::new(),
     };
-    match evaluator.decide(policies, caller, request) {
+    let decided = evaluator.decide(policies, caller, request);
+    *budget = std::mem::take(&mut evaluator.evaluation.budget);
+    match decided {
         Ok(decision) => decision,
         // A policy that was not evaluated could have denied it.
         Err(Exhausted) => Decision {

@@ -47,7 +47,7 @@ pub use arn::{
 pub use audit::{LoginRecord, RefusalReason, cloudtrail_event};
 pub use authorization::{
     Decision, DecisionKind, DenyReason, Matched, Policies, PolicyType, Request, Source, Sourced,
-    authorize,
+    authorize, authorize_within,
 };
 pub use cluster::{BadCluster, Cluster, ID_LEN, SERVICE, id_and_region, parse_linked};
 pub use credentials::{Authenticated, PresentedCredentials, is_same_secret};

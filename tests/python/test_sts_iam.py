@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -167,6 +168,22 @@ def test_a_policy_of_a_file_of_the_service_is_not_read(iam, tmp_path):
         iam.simulate_principal_policy, PolicySourceArn=f"{USER}alice", ActionNames=["a:b"],
         CallerArn=f"{USER}alice", ResourcePolicy=f"file://{path}")
     assert (code, message) == ("InvalidInput", "ResourcePolicy: expected ident at line 1 column 2; a policy is JSON")
+
+
+def test_all_pairs_of_a_request_have_one_budget(sts, iam):
+    """A single one is answered."""
+    text = "a:" + "*b" * 60 + "c"
+    allow = json.dumps({"Statement": [{"Effect": "Allow", "Action": [text + str(n) for n in range(60)], "Resource": "*"}]})
+    asked = {"PolicyInputList": [allow], "ActionNames": ["a:" + "b" * 120]}
+    result, = iam.simulate_custom_policy(**asked)["EvaluationResults"]
+    assert result["EvalDecision"] == "implicitDeny"
+    asked["ActionNames"] = ["a:" + "b" * 120 + str(n) for n in range(100)]
+    asked["ResourceArns"] = [f"arn:aws:s3:::{n}" for n in range(100)]
+    once = boto3.client("iam", endpoint_url=sts.url, region_name=REGION, aws_access_key_id=SIMULATOR.id,
+                        aws_secret_access_key=SIMULATOR.secret, config=boto3.session.Config(retries={"max_attempts": 0}))
+    code, status, message = refusal(once.simulate_custom_policy, **asked)
+    assert (code, status) == ("PolicyEvaluation", 500)
+    assert message.endswith(": the policies take more work than one request may")
 
 
 def test_pages(iam):

@@ -2,13 +2,13 @@
 
 /// The steps that are left, of which each looks at a character or two.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     left: usize,
 }
 
 /// The budget is used up: there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exhausted;
+pub struct Exhausted;
 
 impl Budget {
     /// The steps of one request. The policies of the largest account that AWS's quotas allow, with its
@@ -24,7 +24,7 @@ impl Budget {
     ///
     /// # Errors
     /// If there is none left then.
-    pub(crate) fn spend(&mut self, steps: usize) -> Result<(), Exhausted> {
+    pub fn spend(&mut self, steps: usize) -> Result<(), Exhausted> {
         self.left = self.left.saturating_sub(steps);
         if self.left == 0 {
             return Err(Exhausted);

@@ -79,6 +79,14 @@ pub(crate) struct Evaluation {
 }
 
 impl Evaluation {
+    /// One that takes its steps off this budget.
+    pub(crate) fn within(budget: Budget) -> Self {
+        Self {
+            budget,
+            ..Self::default()
+        }
+    }
+
     /// Notes a key that the context does not have.
     pub(crate) fn miss(&mut self, key: &ConditionKey) {
         let entry = self.missing.entry(key.folded.clone());

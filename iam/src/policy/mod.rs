@@ -20,7 +20,7 @@
 //! each request has a budget of steps (`Budget`). These take a step: each statement, principal, action, resource
 //! and variable, and, in a condition, each value of its key, present or absent.
 
-pub(crate) mod budget;
+pub mod budget;
 pub(crate) mod condition;
 pub(crate) mod context;
 mod effect;

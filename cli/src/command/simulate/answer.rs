@@ -109,9 +109,12 @@ impl Outcome {
                 }
             }
         }
-        for key in other.missing {
-            if !self.missing.contains(&key) {
-                self.missing.push(key);
+        // Most often they are the same, since the policies are.
+        if self.missing != other.missing {
+            for key in other.missing {
+                if !self.missing.contains(&key) {
+                    self.missing.push(key);
+                }
             }
         }
         let both = |one: Option<bool>, other: Option<bool>| match (one, other) {

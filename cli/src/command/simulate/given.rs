@@ -1,5 +1,7 @@
 //! The policies that are given with the request.
 
+use std::collections::HashMap;
+
 use dsql_iam_core::policy::{Kind, Policy};
 use dsql_iam_core::{Policies, Source, Sourced};
 use serde::Deserialize;
@@ -18,9 +20,12 @@ pub const NO_JSON: &str = "; a policy is JSON";
 /// A policy that was given, with the name that the answer has for it.
 struct GivenPolicy {
     name: String,
-    text: String,
     policy: Policy,
+    positions: Vec<Position>,
 }
+
+/// The line and the column of a start and of an end, from 1.
+type Position = [(usize, usize); 2];
 
 /// The policies that were given, by kind.
 pub struct InputPolicies {
@@ -33,6 +38,8 @@ pub struct InputPolicies {
     resource: Option<GivenPolicy>,
     /// The same as the trust policy of a role.
     trust: Option<GivenPolicy>,
+    /// Of the statements of each policy, by its name.
+    positions: HashMap<String, Vec<Position>>,
 }
 
 impl InputPolicies {
@@ -78,7 +85,7 @@ impl InputPolicies {
         let has_others = actions.any(|action| !is_about_trust(action));
         let mut actions = input.action_names.iter();
         let has_trust = actions.any(|action| is_about_trust(action));
-        Ok(Self {
+        let mut all = Self {
             identity: list("PolicyInputList", &input.policy_input_list)?,
             boundary: list("PermissionsBoundaryPolicyInputList", boundary)?,
             session: session
@@ -87,7 +94,16 @@ impl InputPolicies {
             service_control: levels.collect::<Result<_, _>>()?,
             resource: resource(Kind::ResourceBased, has_others)?,
             trust: resource(Kind::Trust, has_trust)?,
-        })
+            positions: HashMap::new(),
+        };
+        let of_session = all.session.iter_mut().flatten();
+        let policies = all.identity.iter_mut().chain(&mut all.boundary);
+        let policies = policies.chain(of_session).chain(&mut all.resource);
+        let policies = policies.chain(&mut all.trust);
+        all.positions = policies
+            .map(|given| (given.name.clone(), std::mem::take(&mut given.positions)))
+            .collect();
+        Ok(all)
     }
 
     /// All but the resource-based policy.
@@ -113,16 +129,8 @@ impl InputPolicies {
 
     /// Where a statement of the policy of this name stands in its text: line and column of its start
     /// and of its end.
-    pub fn position(&self, name: &str, index: usize) -> Option<[(usize, usize); 2]> {
-        let session = self.session.iter().flatten();
-        let mut all = self
-            .identity
-            .iter()
-            .chain(&self.boundary)
-            .chain(session)
-            .chain(&self.resource)
-            .chain(&self.trust);
-        all.find(|policy| policy.name == name)?.position(index)
+    pub fn position(&self, name: &str, index: usize) -> Option<Position> {
+        self.positions.get(name)?.get(index).copied()
     }
 }
 
@@ -138,8 +146,11 @@ impl GivenPolicy {
             let form = if is_no_json { NO_JSON } else { "" };
             error(format!("{name}: {fault}{form}"))
         })?;
-        let text = text.to_owned();
-        Ok(Self { name, text, policy })
+        Ok(Self {
+            name,
+            policy,
+            positions: positions(text).unwrap_or_default(),
+        })
     }
 
     fn sourced(&self) -> Sourced<'_> {
@@ -148,26 +159,34 @@ impl GivenPolicy {
             policy: &self.policy,
         }
     }
+}
 
-    fn position(&self, index: usize) -> Option<[(usize, usize); 2]> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Document<'t> {
-            #[serde(borrow)]
-            statement: &'t RawValue,
-        }
-        let document: Document = serde_json::from_str(&self.text).ok()?;
-        let text = document.statement.get();
-        let statement = match serde_json::from_str::<Vec<&RawValue>>(text) {
-            Ok(list) => list.get(index)?.get(),
-            Err(_) => text,
-        };
-        let start = statement.as_ptr() as usize - self.text.as_ptr() as usize;
-        let at = |offset: usize| {
-            let before = &self.text[..offset];
-            let line = before.rsplit('\n').next().unwrap_or(before);
-            (before.matches('\n').count() + 1, line.chars().count() + 1)
-        };
-        Some([at(start), at(start + statement.len())])
+/// Where the statements of a policy stand in its text.
+fn positions(text: &str) -> Option<Vec<Position>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Document<'t> {
+        #[serde(borrow)]
+        statement: &'t RawValue,
     }
+    let document: Document = serde_json::from_str(text).ok()?;
+    let one = document.statement;
+    let statements = serde_json::from_str(one.get()).unwrap_or_else(|_| vec![one]);
+    let (mut read, mut line, mut column) = (0, 1, 1);
+    let mut place = |offset: usize| {
+        for char in text[read..offset].chars() {
+            (line, column) = match char {
+                '\n' => (line + 1, 1),
+                _ => (line, column + 1),
+            };
+        }
+        read = offset;
+        (line, column)
+    };
+    let positions = statements.into_iter().map(|statement: &RawValue| {
+        let statement = statement.get();
+        let start = statement.as_ptr() as usize - text.as_ptr() as usize;
+        [place(start), place(start + statement.len())]
+    });
+    Some(positions.collect())
 }

@@ -16,13 +16,15 @@ mod structures;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use dsql_iam_core::policy::Context;
+use dsql_iam_core::policy::budget::Budget;
+use dsql_iam_core::policy::{Context, Policy};
 use dsql_iam_core::{
-    DenyReason, IamArn, Identities, Policies, Request, Source, Sourced, account_in, authorize,
-    is_about_trust, is_account_id, simulated_context,
+    DenyReason, IamArn, Identities, Policies, Request, Source, Sourced, account_in,
+    authorize_within, is_about_trust, is_account_id, simulated_context,
 };
 use serde_json::{Value, json};
 
@@ -117,7 +119,7 @@ fn custom(arguments: Custom) -> Result<Value, Error> {
         ));
     }
     input.read_files()?;
-    simulate_custom(&input).map_err(or_a_file)
+    simulate_custom(&input, Asked::ByCommand).map_err(or_a_file)
 }
 
 /// A policy may come from a file on the command line, and nowhere else.
@@ -133,9 +135,10 @@ fn or_a_file(fault: Error) -> Error {
 /// The way that a simulation was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// By a command, which reads all documents itself.
+    /// By a command, which reads all documents itself and takes its own time.
     ByCommand,
-    /// Over HTTP, by a caller who need not know more of the documents than the policies of the source.
+    /// Over HTTP, by a caller who need not know more of the documents than the policies of the source, and whose
+    /// requests have one budget each.
     OverHttp,
 }
 
@@ -143,7 +146,7 @@ pub enum Asked {
 ///
 /// # Errors
 /// Why nothing is simulated; the sentence names an option of the command.
-pub fn simulate_custom(input: &Input) -> Result<Value, Error> {
+pub fn simulate_custom(input: &Input, asked: Asked) -> Result<Value, Error> {
     if input.policy_input_list.is_empty() {
         return Err(error("--policy-input-list is needed"));
     }
@@ -159,6 +162,7 @@ pub fn simulate_custom(input: &Input) -> Result<Value, Error> {
         asker: &asker,
         identities: None,
         trusting: Trusting::All,
+        asked,
     };
     simulation.answer()
 }
@@ -240,6 +244,7 @@ pub fn simulate_principal(
             Asked::ByCommand => Trusting::All,
             Asked::OverHttp => Trusting::Only(source),
         },
+        asked,
     };
     simulation.answer()
 }
@@ -258,6 +263,19 @@ struct Simulation<'s> {
     asker: &'s SimulatedCaller,
     identities: Option<&'s Identities>,
     trusting: Trusting<'s>,
+    asked: Asked,
+}
+
+/// How many steps a statement in the answer counts for, and a missing key: they take memory.
+const STATEMENT_STEPS: usize = 200;
+const KEY_STEPS: usize = 64;
+
+/// The work that all results of one input share.
+#[derive(Default)]
+struct Shared {
+    budget: Budget,
+    /// The missing keys, by the resource's policy: the other policies stay the same.
+    missing: HashMap<Option<*const Policy>, Vec<String>>,
 }
 
 /// The roles of the documents whose trust policies count.
@@ -300,10 +318,14 @@ impl<'s> Simulation<'s> {
             context.set_all(&entry.context_key_name, entry.context_key_values.clone());
         }
         let mut results = Vec::new();
+        let mut shared = Shared::default();
         for action in &input.action_names {
             let mut outcomes = Vec::new();
             for resource in &input.resource_arns {
-                let outcome = self.outcome(action, resource, owner, &context)?;
+                if self.asked == Asked::ByCommand {
+                    shared.budget = Budget::default();
+                }
+                let outcome = self.outcome(action, resource, owner, &context, &mut shared)?;
                 outcomes.push((resource.as_str(), outcome));
             }
             results.push(answer::result(action, outcomes));
@@ -317,6 +339,7 @@ impl<'s> Simulation<'s> {
         resource: &str,
         owner: Option<&str>,
         context: &Context,
+        shared: &mut Shared,
     ) -> Result<Outcome, Error> {
         if needs_no_permission(action) {
             return Ok(Outcome::allowed());
@@ -341,17 +364,23 @@ impl<'s> Simulation<'s> {
             resource_account: Some(resource_account),
             context,
         };
-        let decision = authorize(&policies, &caller, &request);
-        if decision.is_unfinished {
+        let Shared { budget, missing } = shared;
+        let decision = authorize_within(&policies, &caller, &request, budget);
+        let by = policies.resource.map(|of| std::ptr::from_ref(of.policy));
+        let missing = missing
+            .entry(by)
+            .or_insert_with(|| policies.missing_keys(context));
+        let statements = decision.deciding().count();
+        let steps = statements * (STATEMENT_STEPS + statements) + missing.len() * KEY_STEPS;
+        if decision.is_unfinished || budget.spend(steps).is_err() {
             return Err(Error::PolicyEvaluation(format!(
                 "{action} on {resource}: the policies take more work than one request may"
             )));
         }
         let is_cross_account = resource_account != caller.account();
-        let missing = policies.missing_keys(context);
         Ok(Outcome::of(
             &decision,
-            missing,
+            missing.clone(),
             is_cross_account,
             self.given,
         ))

@@ -125,7 +125,7 @@ fn simulate(
         input.policy_source_arn = Some(source);
         simulate_principal(&input, identities, Asked::OverHttp)
     } else {
-        simulate_custom(&input)
+        simulate_custom(&input, Asked::OverHttp)
     }
 }
 

@@ -48,7 +48,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use time::UtcDateTime;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -192,10 +192,7 @@ pub async fn run(arguments: Arguments) -> Result<Report, Error> {
             }
         };
         let state = Arc::clone(&state);
-        tokio::spawn(async move {
-            serve(stream, peer, state).await;
-            drop(permit);
-        });
+        tokio::spawn(serve(stream, peer, state, Arc::new(permit)));
     }
 }
 
@@ -212,10 +209,14 @@ async fn keep_removing(directory: PathBuf) {
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, state: Arc<State>) {
+/// The place of a connection among [`MAX_CONNECTIONS`]. The work on its request holds it too: that goes on after the
+/// connection has ended.
+type Permit = Arc<OwnedSemaphorePermit>;
+
+async fn serve(stream: TcpStream, peer: SocketAddr, state: Arc<State>, permit: Permit) {
     let service = service_fn(|request| {
-        let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(answer(state, peer, request).await) }
+        let (state, permit) = (Arc::clone(&state), Arc::clone(&permit));
+        async move { Ok::<_, Infallible>(answer(state, peer, request, permit).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -232,6 +233,7 @@ async fn answer(
     state: Arc<State>,
     peer: SocketAddr,
     request: Request<Incoming>,
+    permit: Permit,
 ) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let is_for_container = parts.uri.path() == CREDENTIALS_PATH;
@@ -247,10 +249,16 @@ async fn answer(
                 "RequestEntityTooLarge",
                 "The request is incomplete or too large.",
             ),
-            Ok(Ok(_)) if is_for_container => container_credentials(state, peer, parts).await,
+            Ok(Ok(_)) if is_for_container => {
+                container_credentials(state, peer, parts, permit).await
+            }
             Ok(Ok(body)) => {
                 let body = body.to_bytes();
-                let answered = spawn_blocking(move || state.sts(&parts, &body, peer)).await;
+                let answered = spawn_blocking(move || {
+                    let _permit = permit;
+                    state.sts(&parts, &body, peer)
+                });
+                let answered = answered.await;
                 answered.unwrap_or_else(|_| query::internal_failure())
             }
         };
@@ -464,7 +472,12 @@ fn headers(map: &HeaderMap) -> Option<Vec<(&str, &str)>> {
 
 /// Answers as a container's credentials endpoint does:
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>.
-async fn container_credentials(state: Arc<State>, peer: SocketAddr, parts: Parts) -> Answer {
+async fn container_credentials(
+    state: Arc<State>,
+    peer: SocketAddr,
+    parts: Parts,
+    permit: Permit,
+) -> Answer {
     let failed = |status: u16, code: &str, message: &str| {
         Answer::json(status, &json!({ "code": code, "message": message }))
     };
@@ -500,6 +513,7 @@ async fn container_credentials(state: Arc<State>, peer: SocketAddr, parts: Parts
         }
     };
     let begun = spawn_blocking(move || -> Result<_, Fault> {
+        let _permit = permit;
         let identities = state.identities().map_err(Fault::Failed)?;
         let region = region.as_ref().map_or(DEFAULT_REGION, AsRef::as_ref);
         let stored = state.stored(credentials.access_key_id())?;
