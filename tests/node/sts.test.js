@@ -37,10 +37,12 @@ before(async () => {
     },
   );
   const lines = createInterface({ input: service.stdout })[Symbol.asyncIterator]();
-  for (let count = 0; count < 2; count += 1) {
+  // The last line is the container's.
+  for (let name; name !== "AWS_CONTAINER_CREDENTIALS_FULL_URI"; ) {
     const { value } = await lines.next();
-    const [, name, url] = /^export (\w+)=(.*)$/.exec(value);
-    process.env[name] = url;
+    const [, variable, url] = /^export (\w+)=(.*)$/.exec(value);
+    process.env[variable] = url;
+    name = variable;
   }
   folder = mkdtempSync(path.join(tmpdir(), "sts-"));
   const profiles = `
