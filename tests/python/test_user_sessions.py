@@ -50,8 +50,8 @@ class Device:
         return {"SerialNumber": self.serial, "TokenCode": self.code(steps)}
 
 
-FIRST, ONCE, ROLES, COMMANDS, PROFILE, WAYS, ASKS = (
-    Device(name) for name in ["first", "once", "roles", "commands", "profile", "ways", "asks"])
+FIRST, ONCE, ROLES, COMMANDS, PROFILE, WAYS, ASKS, RIGHT = (
+    Device(name) for name in ["first", "once", "roles", "commands", "profile", "ways", "asks", "right"])
 BOBS = Device("bobs", "bob")
 
 
@@ -68,7 +68,7 @@ def iam(own):
                         guarded=trust(f"arn:aws:iam::{ACCOUNT}:root", Condition={
                             "Bool": {"aws:MultiFactorAuthPresent": "true"},
                             "NumericLessThan": {"aws:MultiFactorAuthAge": "300"}}))
-    devices = {"VirtualMFADevices": [device.document() for device in [FIRST, ROLES, COMMANDS, PROFILE, WAYS, ASKS]]}
+    devices = {"VirtualMFADevices": [device.document() for device in [FIRST, ROLES, COMMANDS, PROFILE, WAYS, ASKS, RIGHT]]}
     # As create-virtual-mfa-device and list-mfa-devices print them.
     created = {"VirtualMFADevice": {"SerialNumber": ONCE.serial, "Base32StringSeed": ONCE.seed}}
     enabled = {"MFADevices": [{"UserName": "alice", "SerialNumber": ONCE.serial}]}
@@ -154,6 +154,17 @@ def test_codes_cannot_be_tried_one_after_the_other(sts):
     assert codes.count("AccessDenied") in range(10, 21) and "Throttling" in codes
     # The key alone gets a session as before.
     session(sts, BOB)
+
+
+def test_a_right_code_is_no_try_whatever_else_is_refused(sts):
+    client = boto3.client("sts", endpoint_url=sts.url, region_name=REGION, aws_access_key_id=ALICE.id,
+                          aws_secret_access_key=ALICE.secret,
+                          config=boto3.session.Config(retries={"max_attempts": 0}))
+    for _ in range(25):
+        code, message = refused(client.assume_role, RoleArn=f"arn:aws:iam::{ACCOUNT}:role/nobodys", RoleSessionName="s1",
+                                **RIGHT.now())
+        assert code == "AccessDenied" and "is not authorized to perform: sts:AssumeRole" in message
+    session(sts, **RIGHT.now())
 
 
 def test_a_session_calls_iam_with_a_device_alone(sts):

@@ -56,6 +56,14 @@ fn denied(message: &str) -> StsError {
     StsError::new(Code::AccessDenied, message)
 }
 
+/// A device or a code that does not count.
+fn wrong(message: &str) -> StsError {
+    StsError {
+        is_wrong_code: true,
+        ..denied(message)
+    }
+}
+
 impl MfaCode {
     /// Checks what can be judged without the documents.
     pub(super) fn check_form(&self) -> Result<(), StsError> {
@@ -79,7 +87,7 @@ impl MfaCode {
     /// Checks the code, if there is one: the device has to be the caller's, a user or a user's session.
     ///
     /// # Errors
-    /// [`Code::AccessDenied`]
+    /// [`Code::AccessDenied`], with [`StsError::is_wrong_code`].
     pub(super) fn verify(
         &self,
         caller: &Authenticated<'_>,
@@ -89,9 +97,9 @@ impl MfaCode {
         let (serial, code) = match (&self.serial_number, &self.token_code) {
             (None, None) => return Ok(None),
             (Some(serial), Some(code)) => (serial, code),
-            _ => return Err(denied(INCOMPLETE)),
+            _ => return Err(wrong(INCOMPLETE)),
         };
-        let no_device = |why: &str| denied(NO_DEVICE).because(format!("{serial} {why}"));
+        let no_device = |why: &str| wrong(NO_DEVICE).because(format!("{serial} {why}"));
         let Some(device) = identities.mfa_devices.get(serial) else {
             return Err(no_device("is in no document of devices"));
         };
@@ -111,7 +119,7 @@ impl MfaCode {
                 serial_number: serial.clone(),
                 step,
             })),
-            None => Err(denied(WRONG_CODE)),
+            None => Err(wrong(WRONG_CODE)),
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct StsError {
     pub message: String,
     /// The reason, for those alone who can read the documents.
     pub reason: Option<String>,
+    /// Whether it is for the device or the code of multi-factor authentication.
+    pub is_wrong_code: bool,
 }
 
 impl StsError {
@@ -90,6 +92,7 @@ impl StsError {
             code,
             message: message.into(),
             reason: None,
+            is_wrong_code: false,
         }
     }
 

@@ -15,33 +15,41 @@ const MAX_ATTEMPTS: u32 = 10;
 /// For how long they are counted, in seconds.
 const PERIOD: i64 = 15 * 60;
 
-/// The codes that were tried in the present period and begun nothing, by caller.
+/// The codes that were tried in the present period and are not the device's, by caller.
 #[derive(Default)]
 pub struct Attempts(Mutex<(i64, HashMap<String, u32>)>);
 
 impl Attempts {
-    /// Counts a code, if the request has one; [`Self::succeeded`] takes it back. Counted before it is verified, requests
-    /// side by side have no more tries than others.
+    /// Decides on a request, and counts its code, if it has one, unless something else is wrong. Counted before it is
+    /// verified, requests side by side have no more tries than others.
     ///
     /// # Errors
-    /// [`Code::Throttling`] if the caller has tried too many.
-    pub fn check(
+    /// [`Code::Throttling`] if the caller has tried too many; those of `decide`.
+    pub fn decide<T>(
         &self,
         caller: &Authenticated<'_>,
         given: &MfaCode,
         now: UtcDateTime,
-    ) -> Result<(), StsError> {
+        decide: impl FnOnce() -> Result<T, StsError>,
+    ) -> Result<T, StsError> {
         match given.token_code {
-            Some(_) => self.count(&caller.principal.arn, now),
-            None => Ok(()),
+            Some(_) => self.counted(&caller.principal.arn, now, decide),
+            None => decide(),
         }
     }
 
-    /// Takes back what was counted for a code that began a session.
-    pub fn succeeded(&self, caller: &Authenticated<'_>, given: &MfaCode) {
-        if given.token_code.is_some() {
-            self.take_back(&caller.principal.arn);
+    fn counted<T>(
+        &self,
+        caller: &str,
+        now: UtcDateTime,
+        decide: impl FnOnce() -> Result<T, StsError>,
+    ) -> Result<T, StsError> {
+        self.count(caller, now)?;
+        let decided = decide();
+        if !matches!(&decided, Err(refusal) if refusal.is_wrong_code) {
+            self.take_back(caller);
         }
+        decided
     }
 
     fn take_back(&self, caller: &str) {
@@ -90,11 +98,23 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_counts_is_not_an_attempt() {
+    fn only_a_wrong_code_is_an_attempt() {
         let attempts = Attempts::default();
+        let try_with = |outcome: Result<(), StsError>| {
+            attempts.counted("alice", UtcDateTime::UNIX_EPOCH, || outcome)
+        };
+        let refused = StsError::new(Code::AccessDenied, "by a policy");
         for _ in 0..3 * MAX_ATTEMPTS {
-            attempts.count("alice", UtcDateTime::UNIX_EPOCH).unwrap();
-            attempts.take_back("alice");
+            assert_eq!(try_with(Ok(())), Ok(()));
+            assert_eq!(try_with(Err(refused.clone())), Err(refused.clone()));
         }
+        let wrong = StsError {
+            is_wrong_code: true,
+            ..refused
+        };
+        for _ in 0..MAX_ATTEMPTS {
+            assert_eq!(try_with(Err(wrong.clone())), Err(wrong.clone()));
+        }
+        assert_eq!(try_with(Ok(())).unwrap_err().code, Code::Throttling);
     }
 }

@@ -350,17 +350,13 @@ impl State {
         match query::parse(&received)? {
             Action::GetCallerIdentity => Ok(query::caller_identity(&caller)),
             Action::AssumeRole(request) => {
-                self.attempts
-                    .check(&caller, &request.mfa, environment.now)?;
                 let (grant, key) = self.begin(&caller, &request, &environment)?;
-                self.attempts.succeeded(&caller, &request.mfa);
                 Ok(query::assumed_role(&grant, &key))
             }
             Action::GetSessionToken(request) => {
-                self.attempts
-                    .check(&caller, &request.mfa, environment.now)?;
-                let grant = get_session_token(&caller, &request, &environment)?;
-                self.attempts.succeeded(&caller, &request.mfa);
+                let decide = || get_session_token(&caller, &request, &environment);
+                let (mfa, now) = (&request.mfa, environment.now);
+                let grant = self.attempts.decide(&caller, mfa, now, decide)?;
                 let key = self.store(&grant, &caller.principal.arn, environment.now)?;
                 let end = grant.expiration_text();
                 eprintln!("dsql-iam: {} got a session until {end}", caller.arn());
@@ -418,7 +414,9 @@ impl State {
         request: &AssumeRole,
         environment: &StsEnvironment<'_>,
     ) -> Result<(Grant, NewKey), Fault> {
-        let grant = dsql_iam_core::sts::assume_role(caller, request, environment)?;
+        let decide = || dsql_iam_core::sts::assume_role(caller, request, environment);
+        let (mfa, now) = (&request.mfa, environment.now);
+        let grant = self.attempts.decide(caller, mfa, now, decide)?;
         let key = self.store(&grant, &caller.principal.arn, environment.now)?;
         let end = grant.expiration_text();
         eprintln!("dsql-iam: {} began {} until {end}", caller.arn(), grant.arn);
