@@ -16,7 +16,12 @@ pub fn is_hidden(char: char) -> bool {
 /// A text that a client chose in a form that can be shown: short, and with hidden characters written out,
 /// so that a terminal that shows the log does nothing, and nothing looks like something else.
 pub fn printable(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
+    printable_up_to(text, MAX_SHOWN)
+}
+
+/// As [`printable`], of a text that may have `most` characters.
+pub fn printable_up_to(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
         Some((end, _)) => visible(&text[..end]) + "…",
         None => visible(text),
     }

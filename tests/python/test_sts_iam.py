@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from assumable import ALICE, BOB, trust, with_roles
 from sts_service import Sts
-from support import ACCOUNT, REGION, Key, access_key, policy
+from support import ACCOUNT, REGION, Key, access_key, policy, until
 
 SIMULATOR = Key("AKIA" + "M" * 16, "the secret of whoever may simulate it al")
 CAROL = Key("AKIA" + "K" * 16, "the secret of carol, who may simulate bob")
@@ -132,7 +132,10 @@ def test_signed_for_another_service(sts):
 
 
 @pytest.mark.parametrize("arguments, code, status, message", [
-    ({"PolicySourceArn": f"{USER}nobody"}, "NoSuchEntity", 404, f"{USER}nobody is in no document"),
+    ({"PolicySourceArn": f"{USER}nobody"}, "NoSuchEntity", 404, "The user with name nobody cannot be found."),
+    ({"PolicyExclusionList": [{"PolicyType": "x"}]}, "ValidationError", 400,
+     "1 validation error detected: Value 'x' at 'policyType' failed to satisfy constraint: Member must satisfy enum value "
+     "set: [inline, aws-managed, user-managed, permission-boundary, scp, rcp]"),
     ({"PolicySourceArn": f"arn:aws:iam::{ACCOUNT}:root"}, "InvalidInput", 400,
      f"arn:aws:iam::{ACCOUNT}:root is not the ARN of a user, a group or a role"),
     ({"ActionNames": ["DbConnect"]}, "InvalidInput", 400,
@@ -152,9 +155,34 @@ def test_signed_for_another_service(sts):
     ({"ActionNames": [f"a:b{n}" for n in range(101)], "ResourceArns": [f"arn:aws:s3:::{n}" for n in range(100)]},
      "InvalidInput", 400, "There are more than 10000 pairs of an action and a resource."),
 ])
-def test_faults(iam, arguments, code, status, message):
+def test_faults(sts, iam, arguments, code, status, message):
     asked = {"PolicySourceArn": f"{USER}alice", "ActionNames": ["a:b"]} | arguments
+    before = len(sts.errors)
     assert refusal(iam.simulate_principal_policy, **asked) == (code, status, message)
+    start = f"dsql-iam: refused, from 127.0.0.1: {code}: iam:SimulatePrincipalPolicy on {asked['PolicySourceArn']}, "
+    until(lambda: any(line.startswith(start) for line in sts.errors[before:]), "it is logged")
+
+
+def test_a_long_name_of_a_parameter_is_no_long_line(sts):
+    name = "x" * 400_000
+    for body in (f"Action=SimulateCustomPolicy&Version=2010-05-08&{name}=1", f"Action=GetCallerIdentity&Version=2011-06-15&{name}=1"):
+        before = len(sts.errors)
+        service = "iam" if "Simulate" in body else "sts"
+        assert sts.send(body, sts.signed(body, SIMULATOR, service))[0] == 400
+        until(lambda: sts.errors[before:], "it is logged")
+        line, = sts.errors[before:]
+        assert "xxxx" in line and len(line) < 5000
+
+
+def test_a_parameter_of_the_other_operation(sts):
+    """SDKs do not send them."""
+    for action, more in (("SimulateCustomPolicy", "PolicySourceArn=x"),
+                         ("SimulateCustomPolicy", "PolicyExclusionList.member.1.PolicyType=scp"),
+                         ("SimulatePrincipalPolicy", "OrderedOrganizationPolicyInputList.member.1=x")):
+        source = f"&PolicySourceArn={USER}alice" * (action == "SimulatePrincipalPolicy")
+        body = f"Action={action}&Version=2010-05-08{source}&ActionNames.member.1=a:b&PolicyInputList.member.1=%7B%7D&{more}"
+        status, text = sts.send(body, sts.signed(body, SIMULATOR, "iam"))
+        assert status == 400 and f"<Message>Parameter {more.partition('=')[0]} is not known.</Message>" in text
 
 
 def test_a_policy_of_a_file_of_the_service_is_not_read(iam, tmp_path):

@@ -8,15 +8,18 @@ pub enum Error {
     /// In words of our own.
     #[error("{0}")]
     Own(String),
-    /// What AWS refuses before it looks at a policy, by its name for that.
+    /// AWS refuses it before it looks at a policy, by its name for that.
     #[error("InvalidInput: {0}")]
     InvalidInput(String),
-    /// What AWS refuses for the form of a parameter.
+    /// AWS refuses it for the form of a parameter.
     #[error("ValidationError: {0}")]
     Validation(String),
     /// There is no such user, group or role.
     #[error("{0}")]
     NoSuchEntity(String),
+    /// A policy of the source is in no document.
+    #[error("{0}")]
+    Incomplete(String),
     /// The policies cannot be evaluated.
     #[error("{0}")]
     PolicyEvaluation(String),
@@ -31,7 +34,9 @@ impl Error {
             Self::Own(text) | Self::InvalidInput(text) => ("InvalidInput", 400, text),
             Self::Validation(text) => ("ValidationError", 400, text),
             Self::NoSuchEntity(text) => ("NoSuchEntity", 404, text),
-            Self::PolicyEvaluation(text) => ("PolicyEvaluation", 500, text),
+            Self::Incomplete(text) | Self::PolicyEvaluation(text) => {
+                ("PolicyEvaluation", 500, text)
+            }
         }
     }
 }

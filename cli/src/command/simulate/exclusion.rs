@@ -130,8 +130,8 @@ fn one_of<'v>(value: &'v str, all: &[&str], name: &str) -> Result<&'v str, Error
     if all.contains(&value) {
         return Ok(value);
     }
-    Err(error(format!(
-        "ValidationError: 1 validation error detected: Value '{value}' at '{name}' failed to satisfy \
+    Err(Error::Validation(format!(
+        "1 validation error detected: Value '{value}' at '{name}' failed to satisfy \
          constraint: Member must satisfy enum value set: [{}]",
         all.join(", ")
     )))

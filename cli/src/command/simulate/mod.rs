@@ -113,10 +113,17 @@ fn custom(arguments: Custom) -> Result<Value, Error> {
     if let Some(levels) = arguments.ordered_organization_policy_input_list {
         input.ordered_organization_policy_input_list = structures::levels(levels)?;
     }
-    if !input.policy_exclusion_list.is_empty() {
-        return Err(error(
-            "--cli-input-json: PolicyExclusionList goes with simulate-principal-policy",
-        ));
+    let has_source = input.policy_source_arn.is_some();
+    let has_exclusions = !input.policy_exclusion_list.is_empty();
+    for (is_there, name) in [
+        (has_exclusions, "PolicyExclusionList"),
+        (has_source, "PolicySourceArn"),
+    ] {
+        if is_there {
+            return Err(error(format!(
+                "--cli-input-json: {name} goes with simulate-principal-policy"
+            )));
+        }
     }
     input.read_files()?;
     simulate_custom(&input, Asked::ByCommand).map_err(or_a_file)
@@ -221,7 +228,9 @@ pub fn simulate_principal(
         identities.policies_of_group(identities.group(source).ok_or_else(unknown)?)
     };
     let mut policies = policies.map_err(|why| match why {
-        DenyReason::Incomplete(missing) => error(format!("{source}: {missing} is in no document")),
+        DenyReason::Incomplete(missing) => {
+            Error::Incomplete(format!("{source}: {missing} is in no document"))
+        }
         why => error(format!("{source}: {why:?}")),
     })?;
     exclusions.apply(&mut policies);

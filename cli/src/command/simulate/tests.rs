@@ -612,6 +612,16 @@ fn assuming_a_role_takes_its_trust_policy() {
 }
 
 #[test]
+fn the_source_is_of_the_other_command() {
+    let said = simulate(json!({"PolicyInputList": [policy("Allow", json!({}))],
+        "ActionNames": ["a:b"], "PolicySourceArn": CALLER}));
+    assert_eq!(
+        said.unwrap_err().to_string(),
+        "--cli-input-json: PolicySourceArn goes with simulate-principal-policy"
+    );
+}
+
+#[test]
 fn who_one_is_anybody_may_ask() {
     let results = simulate(json!({
         "PolicyInputList": [policy("Deny", json!({"Action": "*"}))],

@@ -30,6 +30,9 @@ const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 /// The most pairs of an action and a resource in one request; AWS documents no number.
 const MAX_PAIRS: usize = 10_000;
+/// AWS's words for a policy that cannot be evaluated.
+const NOT_EVALUATED: &str =
+    "The request failed because a provided policy could not be successfully evaluated.";
 /// AWS's words for a caller that is anything but a user.
 const NO_USER: &str = "Invalid caller - Caller must be an IAM user in this context.";
 /// The most parts that the name of a parameter has.
@@ -40,6 +43,14 @@ pub fn is_asked(received: &ReceivedRequest<'_>) -> bool {
     form_urlencoded::parse(received.body).any(|(name, value)| name == "Version" && value == VERSION)
 }
 
+/// The answer to an authorized request.
+pub struct Performed {
+    /// The answer.
+    pub answer: Answer,
+    /// Why nothing was simulated, for the log.
+    pub refusal: Option<String>,
+}
+
 /// Answers a request that `caller` has signed.
 ///
 /// # Errors
@@ -48,7 +59,7 @@ pub fn perform(
     received: &ReceivedRequest<'_>,
     caller: &Authenticated<'_>,
     environment: &StsEnvironment<'_>,
-) -> Result<Answer, StsError> {
+) -> Result<Performed, StsError> {
     let mut parameters = Parameters::of(received)?;
     let (action, version) = parameters.action();
     let source = match action.as_str() {
@@ -74,14 +85,24 @@ pub fn perform(
         if !is_user {
             return Err(invalid(NO_USER.to_owned()));
         }
-        let answer = simulate(&action, source, parameters.rest(), environment.identities)?;
+        let answer = simulate(&action, &source, parameters.rest(), environment.identities)?;
         page.of(answer)
     });
     Ok(match simulated {
-        Ok(result) => query::answer(NAMESPACE, &action, |scope| members(scope, &result)),
+        Ok(result) => Performed {
+            answer: query::answer(NAMESPACE, &action, |scope| members(scope, &result)),
+            refusal: None,
+        },
         Err(fault) => {
             let (code, status, text) = fault.parts();
-            query::error(NAMESPACE, status, code, &with_parameters(text))
+            let (arn, text) = (caller.arn(), with_parameters(text));
+            let message = without_documents(&fault, &source).unwrap_or_else(|| text.clone());
+            Performed {
+                answer: query::error(NAMESPACE, status, code, &message),
+                refusal: Some(format!(
+                    "{code}: {permission} on {source}, by {arn}: {text}"
+                )),
+            }
         }
     })
 }
@@ -91,20 +112,34 @@ pub fn fault(status: u16, code: &str, message: &str) -> Answer {
     query::error(NAMESPACE, status, code, message)
 }
 
-/// The whole answer.
+/// AWS's words in place of those that tell of documents.
+fn without_documents(fault: &Error, source: &str) -> Option<String> {
+    match fault {
+        Error::NoSuchEntity(_) => {
+            let resource = source.rsplit(':').next().unwrap_or_default();
+            let (kind, name) = resource.split_once('/').unwrap_or_default();
+            let name = name.rsplit('/').next().unwrap_or_default();
+            Some(format!("The {kind} with name {name} cannot be found."))
+        }
+        Error::Incomplete(_) => Some(NOT_EVALUATED.to_owned()),
+        _ => None,
+    }
+}
+
+/// The results of all pages.
 fn simulate(
     action: &str,
-    source: String,
+    source: &str,
     parameters: BTreeMap<String, String>,
     identities: &Identities,
 ) -> Result<Value, Error> {
     let is_principals = action == "SimulatePrincipalPolicy";
-    let anothers = match is_principals {
-        true => "OrderedOrganizationPolicyInputList",
-        false => "PolicyExclusionList",
+    let of_other_operation: &[&str] = match is_principals {
+        true => &["OrderedOrganizationPolicyInputList"],
+        false => &["PolicyExclusionList", "PolicySourceArn"],
     };
-    let is_anothers = |name: &&String| name.starts_with(anothers);
-    if let Some(name) = parameters.keys().find(is_anothers) {
+    let is_unknown = |name: &&String| of_other_operation.iter().any(|of| name.starts_with(of));
+    if let Some(name) = parameters.keys().find(is_unknown) {
         return Err(invalid(format!("Parameter {name} is not known.")));
     }
     let text = structure(parameters)?.to_string();
@@ -122,7 +157,7 @@ fn simulate(
         )));
     }
     if is_principals {
-        input.policy_source_arn = Some(source);
+        input.policy_source_arn = Some(source.to_owned());
         simulate_principal(&input, identities, Asked::OverHttp)
     } else {
         simulate_custom(&input, Asked::OverHttp)

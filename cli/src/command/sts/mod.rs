@@ -35,7 +35,8 @@ use dsql_iam_core::sts::{
     assume_role_with_web_identity, caller_with_secret, get_session_token,
 };
 use dsql_iam_core::{
-    Authenticated, ConnectionFacts, Identities, PresentedCredentials, is_same_secret,
+    Authenticated, ConnectionFacts, Identities, PresentedCredentials, is_same_secret, printable,
+    printable_up_to,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -71,6 +72,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const CLEANUP: Duration = Duration::from_secs(60);
 /// How many connections there may be at a time; others wait.
 const MAX_CONNECTIONS: usize = 64;
+/// The most characters of a sentence in the log: the longest reasons name a hundred statements.
+const MAX_LINE: usize = 4000;
 /// The shortest token for container credentials: whoever has it gets the role.
 const MIN_TOKEN: usize = 16;
 /// Where container credentials are.
@@ -344,7 +347,11 @@ impl State {
         };
         if iam::is_asked(&received) {
             let caller = signed.caller(iam::SERVICE, &environment)?;
-            return Ok(iam::perform(&received, &caller, &environment)?);
+            let performed = iam::perform(&received, &caller, &environment)?;
+            if let Some(sentence) = performed.refusal {
+                log_refusal(peer, &sentence);
+            }
+            return Ok(performed.answer);
         }
         let caller = signed.caller(SERVICE, &environment)?;
         match query::parse(&received)? {
@@ -378,7 +385,7 @@ impl State {
         let begun = assume_role_with_web_identity(request, &environment, verify)?;
         let key = self.store(&begun.grant, &begun.provider, environment.now)?;
         let (arn, end) = (&begun.grant.arn, begun.grant.expiration_text());
-        let (provider, subject) = (&begun.provider, query::printable(&begun.subject));
+        let (provider, subject) = (&begun.provider, printable(&begun.subject));
         eprintln!("dsql-iam: {subject} of {provider} began {arn} until {end}");
         Ok(query::assumed_role_with_web_identity(&begun, &key))
     }
@@ -454,9 +461,13 @@ impl From<NotBegun> for Fault {
     }
 }
 
-/// One line, whatever the request tried to put into it.
 fn log(peer: SocketAddr, refusal: &StsError) {
-    let line = query::printable(&assume_role::sentence(refusal));
+    log_refusal(peer, &assume_role::sentence(refusal));
+}
+
+/// One line of bounded length, whatever the request tried to put into it.
+fn log_refusal(peer: SocketAddr, sentence: &str) {
+    let line = printable_up_to(sentence, MAX_LINE);
     eprintln!("dsql-iam: refused, from {}: {line}", peer.ip());
 }
 

@@ -131,8 +131,13 @@ pub fn unsigned(
     match parameters.action() {
         (action, version) if action == "AssumeRoleWithWebIdentity" && version == VERSION => {}
         (action, version) => {
-            return Err(no_operation(&action, &version)
-                .because("SAML assertions of an identity provider cannot be verified here"));
+            let reason = match action.as_str() {
+                "AssumeRoleWithSAML" => {
+                    "SAML assertions of an identity provider cannot be verified here".to_owned()
+                }
+                _ => format!("the version of the interface is {VERSION}"),
+            };
+            return Err(no_operation(&action, &version).because(reason));
         }
     }
     let request = parameters.assume_role_with_web_identity()?;
@@ -245,11 +250,6 @@ impl Parameters {
     }
 }
 
-/// The text without what neither XML nor a line of a log can hold.
-pub fn printable(text: &str) -> String {
-    text.replace(is_hidden, " ")
-}
-
 /// The end of a session as the service writes it.
 pub fn expiration(grant: &Grant) -> String {
     grant.expiration_text().replace("+00:00", "Z")
@@ -312,7 +312,7 @@ pub fn fault(status: u16, code: &str, message: &str) -> Answer {
     error(NAMESPACE, status, code, message)
 }
 
-/// The same in the namespace of a service.
+/// The answer to a request that is refused, in the namespace of its service.
 pub fn error(namespace: &str, status: u16, code: &str, message: &str) -> Answer {
     let mut text = String::new();
     let mut document = XmlWriter::new(&mut text);
@@ -365,10 +365,10 @@ pub fn answer(
     Answer::xml(200, text)
 }
 
-/// An element with this text.
+/// An element with this text, but for characters that XML cannot hold or that hide others.
 pub fn element(scope: &mut ScopeWriter<'_, '_>, name: &str, text: &str) {
     let mut element = scope.start_el(name).finish();
-    element.data(&printable(text));
+    element.data(&text.replace(is_hidden, " "));
     element.finish();
 }
 
@@ -510,12 +510,18 @@ mod tests {
             assert_eq!(refusal.code, code, "{more}");
         }
         let later = body.replace("2011-06-15", "2012-06-15");
-        assert_eq!(
-            read_unsigned(&later).err().unwrap().code,
-            Code::InvalidAction
-        );
         let saml = "Action=AssumeRoleWithSAML&Version=2011-06-15";
-        assert_eq!(read_unsigned(saml).err().unwrap().code, Code::InvalidAction);
+        for (body, reason) in [
+            (later.as_str(), "the version of the interface is 2011-06-15"),
+            (
+                saml,
+                "SAML assertions of an identity provider cannot be verified here",
+            ),
+        ] {
+            let refusal = read_unsigned(body).err().unwrap();
+            assert_eq!(refusal.code, Code::InvalidAction);
+            assert_eq!(refusal.reason.as_deref(), Some(reason));
+        }
         // All others have to be signed.
         for body in [
             ASSUME,
