@@ -161,8 +161,7 @@ impl Server {
         let certificates = postgres.tls.then_some(&certificates);
         server.configure(certificates, &command, options.plain)?;
         if let Some(port) = sts {
-            let cluster = &server.state.cluster;
-            sts::start(&server.directory, &server.account, cluster, &command, port)?;
+            sts::start(&server.directory, &server.account, &command, port)?;
         }
         Ok(server)
     }

@@ -15,7 +15,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::account::Account;
-use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::{mirror, run};
 
@@ -29,7 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn start(
     directory: &Directory,
     account: &Account,
-    cluster: &Cluster,
     folder: &std::path::Path,
     port: u16,
 ) -> Result<()> {
@@ -44,7 +42,6 @@ pub fn start(
         .args(["sts", "--listen", &format!("127.0.0.1:{port}")])
         .arg("--iam-directory")
         .arg(directory.iam())
-        .args(["--cluster-arn", &cluster.arn()])
         .current_dir(directory.root())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

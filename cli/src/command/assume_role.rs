@@ -12,7 +12,7 @@ use dsql_iam_core::session_store;
 use dsql_iam_core::sts::{
     AssumeRole, Grant, MfaCode, NewKey, StsEnvironment, StsError, assume_role, caller_with_secret,
 };
-use dsql_iam_core::{Arn, ConnectionFacts, Identities, PresentedCredentials};
+use dsql_iam_core::{ConnectionFacts, Identities, PresentedCredentials};
 use serde_json::{Value, json};
 use time::UtcDateTime;
 
@@ -104,17 +104,6 @@ pub struct Place {
     /// The directory of the IAM documents
     #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
     pub iam_directory: PathBuf,
-
-    /// The cluster, whose account counts if several have a user of the same name
-    #[arg(long, value_name = "ARN", env = "DSQL_CLUSTER_ARN")]
-    pub cluster_arn: Option<String>,
-}
-
-impl Place {
-    /// The account in the cluster's ARN.
-    pub fn account(&self) -> Option<&str> {
-        Some(Arn::parse(self.cluster_arn.as_deref()?)?.account)
-    }
 }
 
 /// The values of `--format`.
@@ -145,7 +134,6 @@ pub async fn run(arguments: Arguments) -> Result<Report, Error> {
         now,
         identities: &identities,
         stored: stored.as_ref(),
-        account: arguments.place.account(),
         region: region.as_ref().map_or(DEFAULT_REGION, AsRef::as_ref),
         // Nothing goes over a network here, so nobody can listen.
         connection: ConnectionFacts {

@@ -52,8 +52,6 @@ pub struct StsEnvironment<'c> {
     pub identities: &'c Identities,
     /// The session of the caller's access key, if one is stored apart from the documents.
     pub stored: Option<&'c StoredSession>,
-    /// The account whose user it is if several have one of the name that a key's document gives.
-    pub account: Option<&'c str>,
     /// The region that was asked.
     pub region: &'c str,
     /// The connection.

@@ -81,7 +81,6 @@ fn environment(identities: &Identities) -> StsEnvironment<'_> {
         now: NOW,
         identities,
         stored: None,
-        account: Some("012345678912"),
         region: "us-east-1",
         connection: ConnectionFacts {
             source_ip: None,

@@ -406,7 +406,6 @@ impl State {
             now: UtcDateTime::now(),
             identities,
             stored: None,
-            account: self.arguments.place.account(),
             region,
             connection: ConnectionFacts {
                 source_ip: Some(peer.ip()),

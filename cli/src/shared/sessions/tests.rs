@@ -42,7 +42,6 @@ fn grant(now: UtcDateTime, seconds: u32) -> Grant {
         now,
         identities: &identities,
         stored: None,
-        account: None,
         region: "us-east-1",
         connection: ConnectionFacts {
             source_ip: None,

@@ -55,7 +55,6 @@ fn environment(identities: &Identities) -> StsEnvironment<'_> {
         now: NOW,
         identities,
         stored: None,
-        account: None,
         region: "us-east-1",
         connection: ConnectionFacts {
             source_ip: None,

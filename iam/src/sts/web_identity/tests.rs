@@ -68,7 +68,6 @@ fn ask(identities: &Identities, token: String) -> Result<FederatedGrant, StsErro
         now: NOW,
         identities,
         stored: None,
-        account: None,
         region: "",
         connection: crate::ConnectionFacts {
             source_ip: None,
