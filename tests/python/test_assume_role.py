@@ -59,6 +59,10 @@ def assume(server, key, *arguments, **more):
     return response, session_key(response["Credentials"])
 
 
+def test_a_command_line_with_the_cluster_goes_on_working(iam):
+    assume(iam, ALICE, "--cluster-arn", iam.cluster_arn)
+
+
 @pytest.mark.parametrize(("key", "code"), [
     (Key(ALICE.id, "not the secret of alice, but one as long"), "SignatureDoesNotMatch"),
     (Key("AKIA" + "N" * 16, ALICE.secret), "InvalidClientTokenId"),

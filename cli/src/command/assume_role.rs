@@ -104,6 +104,10 @@ pub struct Place {
     /// The directory of the IAM documents
     #[arg(long, value_name = "DIR", env = "DSQL_IAM_DIRECTORY")]
     pub iam_directory: PathBuf,
+
+    /// Without effect: for command lines and profiles that have it
+    #[arg(long = "cluster-arn", value_name = "ARN", hide = true)]
+    _cluster_arn: Option<String>,
 }
 
 /// The values of `--format`.
