@@ -7,7 +7,7 @@
 //! the job, which `sys.jobs` has, is over.
 
 use crate::parse_tree::text;
-use crate::port::{self, ProcessUtility};
+use crate::port::{self, Jumble, ProcessUtility};
 use dsql_iam_server::async_index::is_async;
 use dsql_iam_server::session_id;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -51,12 +51,6 @@ mod c {
         );
     }
 }
-
-/// The hook's last argument, which 19 makes constant.
-#[cfg(not(feature = "pg19"))]
-type Jumble = *mut pg_sys::JumbleState;
-#[cfg(feature = "pg19")]
-type Jumble = *const pg_sys::JumbleState;
 
 static PREVIOUS: OnceLock<pg_sys::post_parse_analyze_hook_type> = OnceLock::new();
 

@@ -90,6 +90,12 @@ pub fn loads_tls() -> bool {
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_loads_tls()) }
 }
 
+/// The last argument of `post_parse_analyze_hook`, which 19 makes constant.
+#[cfg(not(feature = "pg19"))]
+pub type Jumble = *mut pg_sys::JumbleState;
+#[cfg(feature = "pg19")]
+pub type Jumble = *const pg_sys::JumbleState;
+
 /// A ProcessUtility hook, or the function that it stands before.
 pub type ProcessUtility = unsafe extern "C-unwind" fn(
     *mut pg_sys::PlannedStmt,

@@ -9,7 +9,7 @@
 //! | `role`, in whichever way | besides, in the setting's check hook: `server_settings.c` |
 
 use crate::parse_tree::text;
-use crate::port::ProcessUtility;
+use crate::port::{Jumble, ProcessUtility};
 use crate::reach::is_exempt;
 use crate::{connection, settings};
 use dsql_iam_server::session_parameters::{Scope, message, takes};
@@ -41,12 +41,6 @@ mod c {
         );
     }
 }
-
-/// The hook's last argument, which 19 makes constant.
-#[cfg(not(feature = "pg19"))]
-type Jumble = *mut pg_sys::JumbleState;
-#[cfg(feature = "pg19")]
-type Jumble = *const pg_sys::JumbleState;
 
 static PREVIOUS: OnceLock<pg_sys::post_parse_analyze_hook_type> = OnceLock::new();
 
