@@ -380,8 +380,8 @@ fn check_parameters(connection: &Connection) -> Result<(), Refusal> {
     if !settings::restricts_parameters() {
         return Ok(());
     }
-    let names: Vec<_> = connection.startup_parameters().collect();
-    let names: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
+    let names = connection.startup_parameters();
+    let names: Vec<_> = names.map(CStr::to_string_lossy).collect();
     let options = connection.options().to_string_lossy();
     let refused = refused_at_startup(&options, names.iter().map(|name| &**name));
     refused.map_or(Ok(()), |name| Err(Refusal::Parameter(name)))
