@@ -9,7 +9,7 @@ use crate::in_force::{Loader, Record};
 use crate::{limits, port};
 use dsql_iam_core::directory::{self, Fingerprint, LoadError, Snapshot};
 use dsql_iam_core::session_store::{self, SessionFault};
-use dsql_iam_core::{Identities, IdentityCounts, visible};
+use dsql_iam_core::{Identities, IdentityCounts, visible_path};
 use dsql_iam_server::Refusal;
 use pgrx::debug1;
 use std::path::Path;
@@ -94,7 +94,7 @@ fn look_and_load(directory: &Path) -> Result<Option<Loaded>, String> {
             } = loaded.identities.counts();
             port::log(format!(
                 "dsql_iam: loaded {users} users, {roles} roles and {access_keys} access keys from \"{}\"",
-                visible(&directory.to_string_lossy())
+                visible_path(directory)
             ));
             let Loaded {
                 fingerprint,
@@ -149,7 +149,7 @@ pub fn current(directory: &Path, access_key_id: &str) -> Result<Identities, Refu
     let mut identities = match loaded {
         Some(loaded) => loaded.identities,
         None => Record::excerpt(access_key_id, stored.as_ref()).map_err(|fault| {
-            let directory = visible(&directory.to_string_lossy());
+            let directory = visible_path(directory);
             Refusal::NoIdentities(format!("{fault}; see the log about \"{directory}\""))
         })?,
     };

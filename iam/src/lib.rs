@@ -66,4 +66,4 @@ pub use login::{
 pub use mfa::CodeStep;
 pub use request_context::{ConnectionFacts, LoginEnvironment, request_context, simulated_context};
 pub use time::{CLOCK_SKEW, format_amz_date};
-pub use visible::{is_hidden, printable, printable_up_to, visible};
+pub use visible::{is_hidden, printable, printable_up_to, visible, visible_path};

@@ -28,7 +28,7 @@ pub fn printable_up_to(text: &str, most: usize) -> String {
 }
 
 /// A path with hidden characters written out.
-pub(crate) fn visible_path(path: &Path) -> String {
+pub fn visible_path(path: &Path) -> String {
     visible(&path.to_string_lossy())
 }
 
