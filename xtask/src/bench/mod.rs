@@ -192,17 +192,14 @@ impl Bench<'_> {
             let mut take = |name, value| figures.entry(name).or_default().push(value);
 
             self.restart(false)?;
-            for (trust, scram, tls) in [
-                ("trust, TLS", "SCRAM, TLS", true),
-                ("trust", "SCRAM", false),
+            for (trust, password, scram, tls) in [
+                ("trust, TLS", "password, TLS", "SCRAM, TLS", true),
+                ("trust", "password", "SCRAM", false),
             ] {
                 take(trust, self.connections("bench_trust", "", tls)?);
+                take(password, self.connections("bench_password", "bench", tls)?);
                 take(scram, self.connections(ROLE, "bench", tls)?);
             }
-            take(
-                "password",
-                self.connections("bench_password", "bench", false)?,
-            );
             take(
                 "pgbench -S without",
                 self.throughput(&["--builtin=select-only"])?,
