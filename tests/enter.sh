@@ -1,6 +1,6 @@
 # Enters a Debian with a layer above it, as a machine of its own, and runs a command there: DEBIAN LAYER COMMAND...
 # In namespaces of its own, so that with this process all that it mounted and started is gone. A Rust toolchain
-# that TOOLCHAIN names is in /opt/rust, where nobody writes.
+# that TOOLCHAIN names is in /opt/rust, where nobody writes. Without a command it does no more than try.
 set -euo pipefail
 debian=$1 layer=$2
 shift 2
@@ -15,4 +15,5 @@ if [ -n "${TOOLCHAIN:-}" ]; then
     mount --bind "$TOOLCHAIN" "$root/opt/rust"
     mount -o remount,bind,ro "$root/opt/rust"
 fi
+[ $# -gt 0 ] || exit 0
 exec chroot "$root" env --unset TOOLCHAIN "$@"

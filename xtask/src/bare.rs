@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use nix::unistd::geteuid;
 
 use crate::debian::{self, Layer};
-use crate::{apt, run, workspace};
+use crate::{run, workspace};
 
 /// The packages that it has besides the essential ones.
 const PACKAGES: &str = "ca-certificates,curl,git,sudo,tini,procps";
@@ -123,25 +123,16 @@ fn is_for_registries(name: &str) -> bool {
 /// The Debian, made once: with the users, and with what it takes to reach the registries.
 fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
     let root = folder.join(release);
-    if root.is_dir() {
-        return Ok(root);
-    }
-    apt::DEBOOTSTRAP.install()?;
-    let new = folder.join(format!("{release}.new"));
-    let _ = fs::remove_dir_all(&new);
-    println!("making a Debian, once, which takes some minutes");
-    let mut debootstrap = Command::new("debootstrap");
-    debootstrap
-        .args(["--variant=minbase", "--include", PACKAGES, release])
-        .arg(&new)
-        .arg(debian::ARCHIVE);
-    run::output(&mut debootstrap)?;
+    debian::make(&root, release, PACKAGES, finish)?;
+    Ok(root)
+}
 
+/// Gives it its addresses, its users, and what clients need to reach their registries.
+fn finish(new: &Path) -> Result<()> {
     fs::write(
         new.join("etc/hosts"),
         "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
     )?;
-    debian::set_up_apt(&new, release)?;
     fs::write(
         new.join("etc/apt/apt.conf.d/90yes"),
         "APT::Get::Assume-Yes \"true\";\n",
@@ -168,7 +159,7 @@ fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
         }
     }
     let mut setup = Command::new("chroot");
-    setup.arg(&new).args([
+    setup.arg(new).args([
         "sh",
         "-ec",
         "update-ca-certificates; useradd --create-home --shell /bin/bash dev
@@ -176,8 +167,7 @@ fn debian(folder: &Path, release: &str) -> Result<PathBuf> {
          chown -R dev:dev /home/dev; chmod 700 /root /home/dev",
     ]);
     run::output(&mut setup)?;
-    fs::rename(&new, &root)?;
-    Ok(root)
+    Ok(())
 }
 
 /// Clones what is committed into the user's home.

@@ -9,24 +9,127 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::workspace;
+use crate::{apt, run, workspace};
 
 /// Where Debian comes from.
-pub const ARCHIVE: &str = "http://deb.debian.org/debian";
+const ARCHIVE: &str = "http://deb.debian.org/debian";
 
 /// The folder inside that holds the files of a test.
 const FILES: &str = "test";
 
-/// Has the apt of a Debian know its security updates as well, as that of an installed one does, and reach the
-/// archive by this machine's resolver.
+/// A release of Debian.
+#[derive(Clone, Copy)]
+pub struct Release {
+    /// Its name
+    pub name: &'static str,
+    /// The version of PostgreSQL that it has
+    pub major: u32,
+}
+
+/// The releases whose security updates are made still.
+pub const RELEASES: [Release; 2] = [
+    Release {
+        name: "bookworm",
+        major: 15,
+    },
+    Release {
+        name: "trixie",
+        major: 17,
+    },
+];
+
+impl Release {
+    /// That of this machine, if it is one of these.
+    pub fn of_this_machine() -> Option<Self> {
+        let system = fs::read_to_string("/etc/os-release").ok()?;
+        let name = system
+            .lines()
+            .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+        RELEASES.into_iter().find(|release| release.name == name)
+    }
+
+    /// A Debian of this release with PostgreSQL, made once, in the target folder: with the minor release that security
+    /// updates brought, as the one that the library is built with has it. A library takes functions from the server
+    /// that older minor releases lack.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn with_postgres(self, target: &Path) -> Result<PathBuf> {
+        let root = target.join(format!("debian-{}", self.name));
+        let package = format!("postgresql-{}", self.major);
+        make(&root, self.name, &package, bring_up_to_date)?;
+        Ok(root)
+    }
+}
+
+/// Makes a Debian with further packages, separated by commas, which `finish` completes. The folder appears when it is
+/// whole, and one that is there already is left as it is. Its apt knows the security updates as well, as that of an
+/// installed one does, and reaches the archive by this machine's resolver.
 ///
 /// # Errors
-/// If a file cannot be written.
-pub fn set_up_apt(root: &Path, release: &str) -> Result<()> {
-    let lines =
-        format!("deb {ARCHIVE} {release} main\ndeb {ARCHIVE}-security {release}-security main\n");
-    fs::write(root.join("etc/apt/sources.list"), lines)?;
-    fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))?;
+/// If there is no debootstrap, no network for it, or `finish` fails.
+pub fn make(
+    root: &Path,
+    release: &str,
+    packages: &str,
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    apt::DEBOOTSTRAP.install()?;
+    let new = root.with_extension("new");
+    let _ = fs::remove_dir_all(&new);
+    println!("making a Debian, once, which takes some minutes");
+    let mut debootstrap = Command::new("debootstrap");
+    debootstrap
+        .args(["--variant=minbase", "--include", packages, release])
+        .arg(&new)
+        .arg(ARCHIVE);
+    run::output(&mut debootstrap)?;
+    fs::write(
+        new.join("etc/apt/sources.list"),
+        format!("deb {ARCHIVE} {release} main\ndeb {ARCHIVE}-security {release}-security main\n"),
+    )?;
+    fs::copy("/etc/resolv.conf", new.join("etc/resolv.conf"))?;
+    finish(&new)?;
+    fs::rename(&new, root)?;
+    Ok(())
+}
+
+/// Installs the security updates in a Debian that was just made. No service is started there.
+fn bring_up_to_date(root: &Path) -> Result<()> {
+    let mut update = Command::new("chroot");
+    update
+        .arg(root)
+        .args([
+            "sh",
+            "-ec",
+            "printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+             chmod 755 /usr/sbin/policy-rc.d
+             apt-get -qq update
+             apt-get -qq --yes dist-upgrade
+             rm /usr/sbin/policy-rc.d",
+        ])
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C.UTF-8")
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    run::output(&mut update)?;
+    Ok(())
+}
+
+/// Whether a Debian in this folder can be entered. It cannot in a container that may not mount, nor on a file system
+/// that is an overlay itself.
+///
+/// # Errors
+/// If not, with the reason.
+pub fn can_be_entered_in(folder: &Path) -> Result<()> {
+    let layer = Layer::new_in(folder)?;
+    let empty = tempfile::tempdir_in(folder)?;
+    for name in ["proc", "dev"] {
+        fs::create_dir(empty.path().join(name))?;
+    }
+    run::output(&mut layer.enter(empty.path()))?;
     Ok(())
 }
 

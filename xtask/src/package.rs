@@ -17,11 +17,6 @@ use crate::debian::{self, Layer};
 use crate::postgres::Postgres;
 use crate::{apt, prerequisites, run, workspace};
 
-/// The Debian for the test.
-const DEBIAN: &str = "bookworm";
-/// Its version of PostgreSQL.
-const DEBIAN_MAJOR: u32 = 15;
-
 /// The scripts that the package runs as it is installed and removed.
 const MAINTAINER_SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
@@ -234,15 +229,22 @@ pub fn test(postgres: &Postgres) -> Result<Option<String>> {
     }
     let package = make(postgres, false)?;
     look_at(&package, postgres.major)?;
-    if postgres.major != DEBIAN_MAJOR || postgres.debian_version().is_none() {
-        return not_installed("Debian's PostgreSQL is of another version");
+    if postgres.debian_version().is_none() {
+        return not_installed("this PostgreSQL is no package of Debian's");
     }
     if !geteuid().is_root() {
         return not_installed("only root can enter a Debian of its own");
     }
+    let Some(release) =
+        debian::Release::of_this_machine().filter(|one| one.major == postgres.major)
+    else {
+        return not_installed("this Debian's own PostgreSQL is of another version");
+    };
     let target = workspace::target_directory()?;
-    let Some(debian) = debian_root(&target) else {
-        return not_installed("there is no debootstrap, or no network for it");
+    let debian = debian::can_be_entered_in(&target).and_then(|()| release.with_postgres(&target));
+    let debian = match debian {
+        Ok(debian) => debian,
+        Err(error) => return not_installed(&format!("{error:#}")),
     };
 
     let layer = Layer::new_in(&target)?;
@@ -401,55 +403,4 @@ fn lay_out_image(postgres: &Postgres, target: &Path, out: &Path) -> Result<()> {
 fn shell(path: &Path) -> Result<String> {
     let path = path.to_str().context("a path that is not UTF-8")?;
     Ok(shlex::try_quote(path)?.into_owned())
-}
-
-/// A Debian with PostgreSQL, made once: with the minor release that security updates brought, as the one that
-/// the library is built with has it. A library takes functions from the server that older minor releases lack.
-pub fn debian_root(target: &Path) -> Option<PathBuf> {
-    let root = target.join("debian-root");
-    if root.join("usr/lib/postgresql").is_dir() {
-        return Some(root);
-    }
-    apt::DEBOOTSTRAP.install().ok()?;
-    let new = target.join("debian-root.new");
-    let _ = fs::remove_dir_all(&new);
-    println!("making a Debian to install into, once, which takes some minutes");
-    let mut debootstrap = Command::new("debootstrap");
-    debootstrap
-        .args([
-            "--variant=minbase",
-            &format!("--include=postgresql-{DEBIAN_MAJOR}"),
-            DEBIAN,
-        ])
-        .arg(&new)
-        .arg(debian::ARCHIVE);
-    let made = run::output(&mut debootstrap).and_then(|_| bring_up_to_date(&new));
-    if let Err(error) = made {
-        eprintln!("{error:#}");
-        return None;
-    }
-    fs::rename(&new, &root).ok()?;
-    Some(root)
-}
-
-/// Installs the security updates in a Debian that was just made. No service is started there.
-fn bring_up_to_date(root: &Path) -> Result<()> {
-    debian::set_up_apt(root, DEBIAN)?;
-    let mut update = Command::new("chroot");
-    update
-        .arg(root)
-        .args([
-            "sh",
-            "-ec",
-            "printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-             chmod 755 /usr/sbin/policy-rc.d
-             apt-get -qq update
-             apt-get -qq --yes dist-upgrade
-             rm /usr/sbin/policy-rc.d",
-        ])
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C.UTF-8")
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    run::output(&mut update)?;
-    Ok(())
 }

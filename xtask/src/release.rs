@@ -12,17 +12,15 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use nix::unistd::geteuid;
 
-use crate::debian::Layer;
+use crate::debian::{self, Layer, Release};
 use crate::postgres::SUPPORTED;
 use crate::{package, prerequisites, run, workspace};
 
 /// The Debian that a release is built on: the oldest that is served, since what needs the C library of a
 /// newer one does not start there.
-const OLDEST_DEBIAN: &str = "bookworm";
+const OLDEST_DEBIAN: &str = debian::RELEASES[0].name;
 /// The version that has no release of its own yet, and no package of PostgreSQL to depend on.
 const UNRELEASED: u32 = 19;
-/// The version whose files are installed by the test: that of the Debian that it makes.
-const INSTALLED: u32 = 15;
 
 /// The arguments of `release`.
 #[derive(Args)]
@@ -37,7 +35,7 @@ pub struct Arguments {
           value_parser = clap::value_parser!(u32).range(14..=19))]
     pg: Vec<u32>,
 
-    /// Install from the files alone in a bare Debian, and log in; as root
+    /// Install from the files alone in each bare Debian whose PostgreSQL is among --pg, and log in; as root
     #[arg(long)]
     install: bool,
 
@@ -62,9 +60,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         named => named.to_vec(),
     };
     if arguments.install {
+        let own = debian::RELEASES.map(|release| release.major);
         ensure!(
-            majors.contains(&INSTALLED),
-            "--install needs PostgreSQL {INSTALLED} among --pg"
+            own.iter().any(|major| majors.contains(major)),
+            "--install needs one of PostgreSQL {own:?} among --pg"
         );
         ensure!(
             geteuid().is_root(),
@@ -75,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = target.join("release-files");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    for major in majors {
+    for &major in &majors {
         let postgres = prerequisites::postgres_of(major)?;
         let package = package::make(&postgres, !arguments.debug)?;
         let name = package.file_name().context("a package has a name")?;
@@ -90,7 +89,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("  {name}");
     }
     if arguments.install {
-        install(&target, &folder)?;
+        for release in debian::RELEASES {
+            if majors.contains(&release.major) {
+                println!("on Debian's {}:", release.name);
+                install(release, &target, &folder)?;
+            }
+        }
     }
     Ok(())
 }
@@ -242,9 +246,8 @@ fn checksums(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Installs from the files in a Debian that has PostgreSQL, and neither Rust nor a compiler, and logs in.
-fn install(target: &Path, files: &Path) -> Result<()> {
-    let debian =
-        package::debian_root(target).context("there is no debootstrap, or no network for it")?;
+fn install(on: Release, target: &Path, files: &Path) -> Result<()> {
+    let debian = on.with_postgres(target)?;
     let layer = Layer::new_in(target)?;
     let scripts = ["tests/release/inside.sh", ".github/actions/setup/setup.sh"];
     layer.bring(scripts.map(|script| workspace::root().join(script)))?;
@@ -256,6 +259,6 @@ fn install(target: &Path, files: &Path) -> Result<()> {
     }
     let mut test = layer.enter(&debian);
     test.args(["bash", "/test/inside.sh"])
-        .env("MAJOR", INSTALLED.to_string());
+        .env("MAJOR", on.major.to_string());
     run::run(&mut test)
 }
