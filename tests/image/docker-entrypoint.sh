@@ -5,6 +5,15 @@
 set -Eeo pipefail
 [ "${1:0:1}" != - ] || set -- postgres "$@"
 [ "$1" = postgres ] || exec "$@"
+for name in POSTGRES_PASSWORD POSTGRES_USER POSTGRES_DB POSTGRES_INITDB_ARGS; do
+    file=${name}_FILE
+    if [ -n "${!file:-}" ]; then
+        [ -z "${!name:-}" ] || { echo "error: both $name and $file are set (but are exclusive)" >&2; exit 1; }
+        value=$(<"${!file}")
+        export "$name=$value"
+        unset "$file"
+    fi
+done
 if [ "$(id -u)" = 0 ]; then
     mkdir -p "$PGDATA" /var/run/postgresql
     chmod 700 "$PGDATA"
@@ -15,7 +24,16 @@ fi
 mkdir -p "$PGDATA"
 chmod 700 "$PGDATA" || :
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-    : "${POSTGRES_USER:=postgres}"
+    : "${POSTGRES_USER:=postgres}" "${POSTGRES_DB:=$POSTGRES_USER}"
+    # Version 18 has another folder, and another volume, than those before.
+    if [ "$PGDATA" = "/var/lib/postgresql/$PG_MAJOR/docker" ]; then
+        for old in /var/lib/postgresql /var/lib/postgresql/data /var/lib/postgresql/*/docker; do
+            [ ! -s "$old/PG_VERSION" ] || { echo "Error: in 18+, there is PostgreSQL data in $old" >&2; exit 1; }
+        done
+        if [ "$PG_MAJOR" -ge 18 ] && mountpoint --quiet /var/lib/postgresql/data; then
+            echo "Error: in 18+, /var/lib/postgresql/data is an unused mount" >&2; exit 1
+        fi
+    fi
     [ -n "$POSTGRES_PASSWORD" ] || { echo "Error: superuser password is not specified." >&2; exit 1; }
     if ! getent passwd "$(id -u)" >/dev/null; then
         NSS_WRAPPER_PASSWD=$(mktemp) NSS_WRAPPER_GROUP=$(mktemp)
@@ -29,14 +47,16 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
         rm -f "$NSS_WRAPPER_PASSWD" "$NSS_WRAPPER_GROUP"
         unset LD_PRELOAD NSS_WRAPPER_PASSWD NSS_WRAPPER_GROUP
     fi
-    printf '\nhost all all all %s\n' "$(postgres -C password_encryption "${@:2}")" >>"$PGDATA/pg_hba.conf"
+    method=$(postgres -C password_encryption "${@:2}")
+    printf '\nhost all all all %s\n' "$method" >>"$PGDATA/pg_hba.conf"
     export PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD}
     pg_ctl -D "$PGDATA" -w start -o "$(printf '%q ' "${@:2}" -c listen_addresses= -p "${PGPORT:-5432}")"
-    psql=(psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --no-password --no-psqlrc)
+    psql=(env PGHOST= PGHOSTADDR= psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --no-password --no-psqlrc)
+    [ "$POSTGRES_DB" = postgres ] || "${psql[@]}" --dbname postgres --set db="$POSTGRES_DB" <<<'CREATE DATABASE :"db"'
     for script in /docker-entrypoint-initdb.d/*; do
         case $script in
             *.sh) if [ -x "$script" ]; then "$script"; else . "$script"; fi ;;
-            *.sql) PGHOST='' "${psql[@]}" --dbname "${POSTGRES_DB:-$POSTGRES_USER}" -f "$script" ;;
+            *.sql) "${psql[@]}" --dbname "$POSTGRES_DB" -f "$script" ;;
         esac
     done
     PGUSER="${PGUSER:-postgres}" pg_ctl -D "$PGDATA" -m fast -w stop

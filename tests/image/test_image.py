@@ -38,6 +38,10 @@ def docker(*words, check=True, **options):
     return done.stdout.strip()
 
 
+# The official image's volume, which is another from version 18 on.
+DATA, = json.loads(docker("inspect", "--format", "{{json .Config.Volumes}}", IMAGE)).keys() - {"/var/lib/dsql-iam"}
+
+
 class Container:
     """A container, and how clients get into it."""
 
@@ -65,6 +69,16 @@ class Container:
 
     def read(self, path):
         return docker("exec", self.id, "cat", path)
+
+    def ask(self, query):
+        """The answer to a superuser, over the socket."""
+        return docker("exec", "--user", "postgres", self.id, "psql", "-XAtc", query)
+
+    def health(self):
+        """What the health check says at this moment, and whether it is content."""
+        done = subprocess.run(["docker", "exec", self.id, "dsql-iam-health"], text=True, capture_output=True,
+                              check=False)
+        return done.returncode == 0, done.stdout + done.stderr
 
     def profiles(self):
         parsed = configparser.ConfigParser()
@@ -94,15 +108,22 @@ def token(key, user="admin", hostname="localhost"):
 
 
 @contextlib.contextmanager
-def running(*options, **named):
+def started(*options, **named):
+    """A container that need not get as far as being healthy."""
     container = Container(*options, **named)
     try:
-        yield container.wait()
+        yield container
     except BaseException:
         print(container.logs(), container.inspect("{{json .State.Health.Log}}"))
         raise
     finally:
         docker("rm", "--force", "--volumes", container.id)
+
+
+@contextlib.contextmanager
+def running(*options, **named):
+    with started(*options, **named) as container:
+        yield container.wait()
 
 
 @contextlib.contextmanager
@@ -196,7 +217,7 @@ def test_the_key_of_the_environment_opens_it(tmp_path):
 
 
 def test_without_its_key_the_environments_key_opens_nothing_more(tmp_path):
-    with volumes("/var/lib/postgresql/data", "/var/lib/dsql-iam") as kept:
+    with volumes(DATA, "/var/lib/dsql-iam") as kept:
         with running(*KEY, *kept) as first:
             assert first.who((KEY_ID, SECRET), tmp_path)
         with running(*kept) as second:
@@ -303,7 +324,7 @@ def test_a_restart_keeps_all(how, tmp_path):
 def test_another_image_on_the_old_volumes_keeps_all(tmp_path):
     """An upgrade: the container is another, and so is the image."""
     newer = docker("build", "--quiet", "-", input=f"FROM {IMAGE}\nRUN touch /usr/lib/postgresql/*/lib/dsql_iam.so\n")
-    with volumes("/var/lib/postgresql/data", "/var/lib/dsql-iam") as kept:
+    with volumes(DATA, "/var/lib/dsql-iam") as kept:
         with running(*kept) as container:
             key = container.profiles()["default"]
             with container.login(key, tmp_path) as admin:
@@ -317,10 +338,23 @@ def test_another_image_on_the_old_volumes_keeps_all(tmp_path):
     docker("rmi", newer)
 
 
+def test_the_folders_of_version_18(tmp_path):
+    """Its official image has the cluster in another folder, and the volume is the one above."""
+    later = docker("build", "--quiet", "-", input=f"FROM {IMAGE}\nENV PGDATA=/var/lib/postgresql/18/docker\n"
+                   "VOLUME /var/lib/postgresql\n")
+    with volumes("/var/lib/postgresql", "/var/lib/dsql-iam") as kept:
+        with running(*kept, image=later) as container:
+            before = state(container, tmp_path)
+            assert container.ask("SHOW data_directory") == "/var/lib/postgresql/18/docker"
+        with running(*kept, image=later) as container:
+            assert state(container, tmp_path) == before
+    docker("rmi", later)
+
+
 @pytest.mark.parametrize("options", [
     ("--user", "postgres"),
     # A folder that it may make its own, as the official image asks for.
-    ("--user", "1234:1234", "--env", "PGDATA=/var/lib/postgresql/data/own"),
+    ("--user", "1234:1234", "--env", f"PGDATA={DATA}/own"),
 ])
 def test_it_runs_as_another_user(options, tmp_path):
     with running(*options) as container:
@@ -331,7 +365,7 @@ def test_it_runs_as_another_user(options, tmp_path):
 
 
 def test_another_user_on_roots_volumes_is_told(tmp_path):
-    with volumes("/var/lib/postgresql/data", "/var/lib/dsql-iam") as kept:
+    with volumes(DATA, "/var/lib/dsql-iam") as kept:
         with running(*kept):
             pass
         assert refusal("--user", "1234:1234", *kept) == (
@@ -348,14 +382,13 @@ def test_its_root_may_be_read_only(tmp_path):
 
 def test_words_behind_the_image_are_the_servers():
     with running(words=("postgres", "-c", "work_mem=5MB")) as container:
-        shown = docker("exec", "--user", "postgres", container.id, "psql", "-XAtc", "SHOW work_mem")
-        assert shown == "5MB"
+        assert container.ask("SHOW work_mem") == "5MB"
     assert docker("run", "--rm", IMAGE, "dsql-iam", "--version").startswith("dsql-iam ")
 
 
 def test_a_fault_is_unhealthy(tmp_path):
     with running("--health-interval", "1s", "--health-retries", "1") as container:
-        docker("exec", "--user", "postgres", container.id, "psql", "-c", "ALTER ROLE admin NOLOGIN")
+        container.ask("ALTER ROLE admin NOLOGIN")
         container.until_it_is("unhealthy")
         assert "fault    admin " in json.loads(container.inspect("{{json .State.Health.Log}}"))[-1]["Output"]
 
