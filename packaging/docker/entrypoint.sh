@@ -20,7 +20,6 @@ die() { say "$@"; exit 1; }
 # postgres, and over TCP no superuser comes in at all: any other would be shut out for ever.
 [ "${POSTGRES_USER:-postgres}" = postgres ] || die "POSTGRES_USER is \"$POSTGRES_USER\", and the superuser has to be postgres: over TCP no superuser is let in, and over the socket it is the system's user postgres who comes; leave POSTGRES_USER out"
 
-data=${PGDATA:-/var/lib/postgresql/data}
 kept=${DSQL_IAM_STATE:-/var/lib/dsql-iam}
 iam=${DSQL_IAM_DIRECTORY:-/iam}
 is_root() { [ "$(id -u)" = 0 ]; }
@@ -48,6 +47,35 @@ account=${DSQL_IAM_ACCOUNT_ID:-}
 [[ $account =~ ^([0-9]{12})?$ ]] || die "DSQL_IAM_ACCOUNT_ID is not an account id: twelve digits"
 endpoints=${DSQL_IAM_ENDPOINTS:-}
 [[ $endpoints =~ ^[A-Za-z0-9.,-]*$ ]] || die "DSQL_IAM_ENDPOINTS has to be names of hosts with commas between them"
+region=${AWS_REGION:-us-east-1}
+[[ $region =~ ^[a-z0-9]+(-[a-z0-9]+){2,}$ ]] || die "AWS_REGION is \"$region\", which is not a region such as us-east-1"
+cluster=${DSQL_IAM_CLUSTER_ID:-}
+is_cluster_id() { [[ $1 =~ ^[a-z0-9]{26}$ ]]; }
+[ -z "$cluster" ] || is_cluster_id "$cluster" || die "DSQL_IAM_CLUSTER_ID is \"$cluster\", which is not a cluster id: 26 small letters and digits"
+
+# The certificate that is given: all for which PostgreSQL would not start. It would find that only when the official
+# image has made a cluster, and a cluster that is there gets no scripts any more.
+tls=${DSQL_IAM_TLS:-$kept/tls}
+if [ -n "${DSQL_IAM_TLS:-}" ]; then
+    tls_fault() { die "DSQL_IAM_TLS has to be a folder with server.crt and server.key for PostgreSQL: $*"; }
+    [[ $tls = /* ]] || tls_fault "$tls is not an absolute path"
+    for file in "$tls/server.crt" "$tls/server.key"; do
+        [ -e "$file" ] || as_server test -e "$file" || tls_fault "there is no $file"
+        as_server test -r "$file" || tls_fault "the server's user, $(as_server id -u), cannot read $file"
+    done
+    # As its check_ssl_key_file_permissions() has it.
+    read -r owner mode < <(as_server stat --dereference --format "%u %a" "$tls/server.key")
+    others=077
+    [ "$owner" != 0 ] || others=037
+    [ "$owner" = 0 ] || [ "$owner" = "$(as_server id -u)" ] || tls_fault "$tls/server.key is owned by the user $owner, and has to be by the server's, $(as_server id -u), or by root"
+    [ $((0$mode & others)) = 0 ] || tls_fault "others have access to $tls/server.key: it has mode $mode, and may have 600, or 640 if it is root's"
+    certified=$(as_server openssl x509 -in "$tls/server.crt" -noout -pubkey 2>/dev/null) || tls_fault "$tls/server.crt is not a certificate"
+    # An encrypted one takes the server's ssl_passphrase_command.
+    if ! as_server grep -q ENCRYPTED "$tls/server.key"; then
+        public=$(as_server openssl pkey -in "$tls/server.key" -pubout 2>/dev/null) || tls_fault "$tls/server.key is not a private key"
+        [ "$public" = "$certified" ] || tls_fault "$tls/server.key is not the key of the certificate in server.crt"
+    fi
+fi
 # What runs in the server could read its environment.
 unset DSQL_IAM_ACCESS_KEY_ID DSQL_IAM_SECRET_ACCESS_KEY
 
@@ -102,11 +130,10 @@ if [ $is_readable = no ]; then
     iam=$kept/iam
 fi
 
-region=${AWS_REGION:-us-east-1}
-cluster=${DSQL_IAM_CLUSTER_ID:-}
 if [ -z "$cluster" ]; then
     # shellcheck disable=SC2016
     cluster=$(as_server bash -c '[ -s "$1" ] || tr -dc a-z2-7 </dev/urandom | head -c 26 >"$1"; cat "$1"' bash "$kept/cluster_id")
+    is_cluster_id "$cluster" || die "there is no cluster id in $kept/cluster_id: remove that file, and one is made"
 fi
 
 if [ $makes_identities = yes ]; then
@@ -128,7 +155,6 @@ fi
 
 # A certificate that clients can trust by its own file, unless one is given. It is made anew if the server's names
 # change, or before it expires.
-tls=${DSQL_IAM_TLS:-$kept/tls}
 if [ -z "${DSQL_IAM_TLS:-}" ]; then
     names="DNS:localhost,DNS:$cluster.dsql.$region.on.aws,IP:127.0.0.1,IP:::1"
     for name in ${endpoints//,/ }; do names="$names,DNS:$name"; done
@@ -136,9 +162,9 @@ if [ -z "${DSQL_IAM_TLS:-}" ]; then
         [ "$(as_server cat "$tls/names" 2>/dev/null)" != "$names" ] ||
         ! as_server openssl x509 -in "$tls/server.crt" -noout -checkend 604800 >/dev/null 2>&1; then
         private "$tls"
-        as_server openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \
+        said=$(as_server openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 \
             -subj "/CN=dsql_iam development server" -addext "subjectAltName=$names,DNS:$(hostname)" \
-            -keyout "$tls/server.key" -out "$tls/server.crt" 2>/dev/null
+            -keyout "$tls/server.key" -out "$tls/server.crt" 2>&1) || die "openssl made no certificate: $said"
         # shellcheck disable=SC2016
         as_server bash -c 'echo "$2" >"$1"' bash "$tls/names" "$names"
     fi
@@ -159,7 +185,7 @@ fi
 # Nobody uses it: a superuser comes in over the socket only, as the user postgres.
 : "${POSTGRES_PASSWORD:=$(openssl rand -hex 32)}"
 : "${POSTGRES_INITDB_ARGS:=--auth-local=peer}"
-export POSTGRES_PASSWORD POSTGRES_INITDB_ARGS PGDATA="$data"
+export POSTGRES_PASSWORD POSTGRES_INITDB_ARGS
 
 say "cluster arn:aws:dsql:$region:$account:cluster/$cluster, certificate in $tls/server.crt"
 exec docker-entrypoint.sh postgres \

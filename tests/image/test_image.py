@@ -86,9 +86,9 @@ class Container:
         return {name: (parsed[name]["aws_access_key_id"], parsed[name]["aws_secret_access_key"])
                 for name in parsed.sections()}
 
-    def login(self, key, folder, user="admin", hostname="localhost"):
-        authority = folder / "server.crt"
-        authority.write_text(self.read(CERTIFICATE))
+    def login(self, key, folder, user="admin", hostname="localhost", certificate=CERTIFICATE):
+        authority = folder / "authority.crt"
+        authority.write_text(self.read(certificate))
         return psycopg.connect(
             host="localhost", hostaddr="127.0.0.1", port=self.port, dbname="postgres", user=user,
             password=token(key, user, hostname), sslmode="verify-full", sslrootcert=authority,
@@ -259,6 +259,37 @@ def test_it_does_not_start(options, said):
     found = refusal(*options)
     assert found == said
     assert SECRET not in found
+
+
+def test_a_refused_start_leaves_the_volumes_as_they_were(tmp_path):
+    with volumes(DATA, "/var/lib/dsql-iam") as kept:
+        for variable, said in (
+                ("AWS_REGION=us,east-1", 'AWS_REGION is "us,east-1", which is not a region such as us-east-1'),
+                ("DSQL_IAM_CLUSTER_ID=cluster",
+                 'DSQL_IAM_CLUSTER_ID is "cluster", which is not a cluster id: 26 small letters and digits'),
+                ("DSQL_IAM_TLS=/tls", "DSQL_IAM_TLS has to be a folder with server.crt and server.key for "
+                                      "PostgreSQL: there is no /tls/server.crt")):
+            assert refusal("--env", variable, *kept) == said
+        with running(*kept) as container:
+            assert "Success. You can now start the database server" in container.logs()
+            assert container.who(container.profiles()["default"], tmp_path)
+
+
+def test_a_certificate_that_is_given_is_taken(tmp_path):
+    folder = tmp_path / "tls"
+    folder.mkdir(mode=0o755)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-subj", "/CN=db", "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "server.key",
+                    "-out", folder / "server.crt"], check=True, capture_output=True)
+    options = ("--volume", f"{folder}:/tls:ro", "--env", "DSQL_IAM_TLS=/tls")
+    user = int(docker("run", "--rm", IMAGE, "id", "-u", "postgres"))
+    os.chown(folder / "server.key", 1000, 1000)
+    assert refusal(*options) == (
+        "DSQL_IAM_TLS has to be a folder with server.crt and server.key for PostgreSQL: the server's user, "
+        f"{user}, cannot read /tls/server.key")
+    os.chown(folder / "server.key", user, user)
+    with running(*options) as container:
+        assert container.who(container.profiles()["default"], tmp_path, certificate="/tls/server.crt")
 
 
 # Documents

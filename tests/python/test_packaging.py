@@ -170,6 +170,72 @@ def test_the_container_is_like_aurora_dsql_unless_told_not_to_be(container):
         word for word in plain if word != "-c"]
 
 
+@pytest.mark.parametrize(("name", "value", "said"), [
+    ("AWS_REGION", "us,east-1", 'AWS_REGION is "us,east-1", which is not a region such as us-east-1'),
+    ("AWS_REGION", "useast1", 'AWS_REGION is "useast1", which is not a region such as us-east-1'),
+    ("DSQL_IAM_CLUSTER_ID", "cluster",
+     'DSQL_IAM_CLUSTER_ID is "cluster", which is not a cluster id: 26 small letters and digits'),
+])
+def test_a_mistake_is_found_before_there_is_a_cluster(container, name, value, said):
+    status, started, found = container.start(**{name: value})
+    assert (status, started, found.splitlines()[-1]) == (1, [], f"dsql-iam: {said}")
+    assert not container.state.exists()
+
+
+def test_a_damaged_cluster_id_is_found_before_there_is_a_cluster(container):
+    assert container.start()[0] == 0
+    kept = container.state / "cluster_id"
+    kept.write_text("damaged")
+    status, started, said = container.start()
+    assert (status, started) == (1, []) and said.endswith(
+        f"dsql-iam: there is no cluster id in {kept}: remove that file, and one is made\n")
+
+
+def test_a_certificate_that_postgresql_would_not_load_is_found_before_there_is_a_cluster(container):
+    folder = container.path / "certificate"
+    folder.mkdir()
+    certificate, key = folder / "server.crt", folder / "server.key"
+    user = container.user.pw_uid
+
+    def refused(path=folder):
+        status, started, said = container.start(DSQL_IAM_TLS=str(path))
+        assert (status, started) == (1, [])
+        begin = "dsql-iam: DSQL_IAM_TLS has to be a folder with server.crt and server.key for PostgreSQL: "
+        assert said.startswith(begin)
+        return said.removeprefix(begin).strip()
+
+    def make(*words):
+        subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+    assert refused("certificate") == "certificate is not an absolute path"
+    assert refused() == f"there is no {certificate}"
+    make("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=db",
+         "-keyout", key, "-out", certificate)
+    good = key.read_bytes()
+    assert refused() == f"the server's user, {user}, cannot read {key}"
+    key.chmod(0o644)
+    assert refused() == f"others have access to {key}: it has mode 644, and may have 600, or 640 if it is root's"
+    os.chown(key, 12345, -1)
+    assert refused() == f"{key} is owned by the user 12345, and has to be by the server's, {user}, or by root"
+    os.chown(key, user, -1)
+    key.chmod(0o600)
+    assert container.start(DSQL_IAM_TLS=str(folder))[0] == 0
+    # As root's own are, for a group.
+    os.chown(key, 0, container.user.pw_gid)
+    key.chmod(0o640)
+    status, started, said = container.start(DSQL_IAM_TLS=str(folder))
+    assert (status, f"ssl_key_file={key}" in started) == (0, True), said
+    make("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-out", key)
+    os.chown(key, user, -1)
+    key.chmod(0o600)
+    assert refused() == f"{key} is not the key of the certificate in server.crt"
+    key.write_text("no key")
+    assert refused() == f"{key} is not a private key"
+    key.write_bytes(good)
+    certificate.write_text("no certificate")
+    assert refused() == f"{certificate} is not a certificate"
+
+
 @pytest.mark.parametrize("name", ["tls", "iam", "cluster_id", "tls/server.key", "iam/account.json"])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_roots_files_stay_roots_whatever_links_to_them(container, name, is_there):
