@@ -18,7 +18,9 @@ die() { say "$@"; exit 1; }
 
 # The health check, and whoever looks after the server, come in over the socket as the system's user
 # postgres, and over TCP no superuser comes in at all: any other would be shut out for ever.
-[ "${POSTGRES_USER:-postgres}" = postgres ] || die "POSTGRES_USER is \"$POSTGRES_USER\", and the superuser has to be postgres: over TCP no superuser is let in, and over the socket it is the system's user postgres who comes; leave POSTGRES_USER out"
+user=${POSTGRES_USER:-postgres}
+[ -z "${POSTGRES_USER_FILE:-}" ] || user=$(cat "$POSTGRES_USER_FILE") || die "the file of POSTGRES_USER_FILE cannot be read"
+[ "$user" = postgres ] || die "POSTGRES_USER is \"$user\", and the superuser has to be postgres: over TCP no superuser is let in, and over the socket it is the system's user postgres who comes; leave POSTGRES_USER out"
 
 kept=${DSQL_IAM_STATE:-/var/lib/dsql-iam}
 iam=${DSQL_IAM_DIRECTORY:-/iam}
@@ -182,9 +184,14 @@ if [ -z "${DSQL_IAM_PLAIN:-}" ]; then
     [ "$memory" -lt 1000000 ] || like_dsql+=(-c max_connections=1000)
 fi
 
-# Nobody uses it: a superuser comes in over the socket only, as the user postgres.
-: "${POSTGRES_PASSWORD:=$(openssl rand -hex 32)}"
-: "${POSTGRES_INITDB_ARGS:=--auth-local=peer}"
+# Nobody uses it: a superuser comes in over the socket only, as the user postgres. The official image takes either
+# from a file as well, and not both.
+[ -n "${POSTGRES_PASSWORD:-}${POSTGRES_PASSWORD_FILE:-}" ] || POSTGRES_PASSWORD=$(openssl rand -hex 32)
+if [ -n "${POSTGRES_INITDB_ARGS_FILE:-}" ] && [ -z "${POSTGRES_INITDB_ARGS:-}" ]; then
+    POSTGRES_INITDB_ARGS=$(cat "$POSTGRES_INITDB_ARGS_FILE") || die "the file of POSTGRES_INITDB_ARGS_FILE cannot be read"
+    unset POSTGRES_INITDB_ARGS_FILE
+fi
+POSTGRES_INITDB_ARGS="--auth-local=peer ${POSTGRES_INITDB_ARGS:-}"
 export POSTGRES_PASSWORD POSTGRES_INITDB_ARGS
 
 say "cluster arn:aws:dsql:$region:$account:cluster/$cluster, certificate in $tls/server.crt"

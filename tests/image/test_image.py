@@ -292,6 +292,24 @@ def test_a_certificate_that_is_given_is_taken(tmp_path):
         assert container.who(container.profiles()["default"], tmp_path, certificate="/tls/server.crt")
 
 
+def test_what_the_official_image_takes_from_files(tmp_path):
+    for name, text in (("password", "secret"), ("user", "postgres"), ("other", "dba")):
+        (tmp_path / name).write_text(f"{text}\n")
+        (tmp_path / name).chmod(0o644)
+    options = [word for name in ("password", "user", "other") for word in
+               ("--volume", f"{tmp_path / name}:/run/secrets/{name}:ro")]
+    with running(*options, "--env", "POSTGRES_PASSWORD_FILE=/run/secrets/password", "--env",
+                 "POSTGRES_USER_FILE=/run/secrets/user", "--env",
+                 "POSTGRES_INITDB_ARGS=--data-checksums") as container:
+        assert container.who(container.profiles()["default"], tmp_path)
+        assert container.ask("SHOW data_checksums") == "on"
+        # The socket is not open to whoever is in the container.
+        lines = container.ask("SELECT auth_method FROM pg_hba_file_rules WHERE type = 'local'").splitlines()
+        assert set(lines) == {"peer"}
+    assert refusal(*options, "--env", "POSTGRES_USER_FILE=/run/secrets/other").startswith(
+        'POSTGRES_USER is "dba", and the superuser has to be postgres: ')
+
+
 # Documents
 
 

@@ -98,7 +98,7 @@ class Container:
         self.programs = path / "programs"
         for name, text in {
                 "gosu": 'user=$1; shift; exec setpriv --reuid "$user" --regid "$user" --init-groups "$@"',
-                "docker-entrypoint.sh": 'printf "%s\\n" "$@"'}.items():
+                "docker-entrypoint.sh": f'printf "%s\\n" "$@"; env >{path}/environment'}.items():
             self.programs.mkdir(exist_ok=True)
             (self.programs / name).write_text(f"#!/bin/bash\n{text}\n")
             (self.programs / name).chmod(0o755)
@@ -107,6 +107,10 @@ class Container:
         self.document.write_text('{"UserDetailList": [{"Arn": "arn:aws:iam::012345678912:user/dba"}]}')
         self.document.chmod(0o600)
         self.user = pwd.getpwnam("postgres")
+
+    def handed_on(self):
+        """The environment of the official image's entry point, of the last start."""
+        return dict(line.split("=", 1) for line in (self.path / "environment").read_text().splitlines())
 
     def start(self, **environment):
         """The command line of the server, and the output before."""
@@ -170,11 +174,37 @@ def test_the_container_is_like_aurora_dsql_unless_told_not_to_be(container):
         word for word in plain if word != "-c"]
 
 
+def test_the_container_leaves_the_password_and_the_words_for_initdb_to_files(container):
+    """The official image takes each from the variable or from a file, and refuses both."""
+    assert container.start()[0] == 0
+    made = container.handed_on()
+    assert re.fullmatch("[0-9a-f]{64}", made["POSTGRES_PASSWORD"])
+    assert made["POSTGRES_INITDB_ARGS"].split() == ["--auth-local=peer"]
+    for name, text in (("password", "secret"), ("words", "--data-checksums"), ("user", "postgres")):
+        (container.path / name).write_text(f"{text}\n")
+    status, _, said = container.start(
+        POSTGRES_PASSWORD_FILE=str(container.path / "password"), POSTGRES_USER_FILE=str(container.path / "user"),
+        POSTGRES_INITDB_ARGS_FILE=str(container.path / "words"))
+    assert status == 0, said
+    found = container.handed_on()
+    assert "POSTGRES_PASSWORD" not in found and "POSTGRES_INITDB_ARGS_FILE" not in found
+    assert found["POSTGRES_INITDB_ARGS"].split() == ["--auth-local=peer", "--data-checksums"]
+    assert container.start(POSTGRES_INITDB_ARGS="--data-checksums")[0] == 0
+    assert container.handed_on()["POSTGRES_INITDB_ARGS"].split() == ["--auth-local=peer", "--data-checksums"]
+
+
+NO_OTHER_USER = ("and the superuser has to be postgres: over TCP no superuser is let in, and over the socket it is "
+                 "the system's user postgres who comes; leave POSTGRES_USER out")
+
+
 @pytest.mark.parametrize(("name", "value", "said"), [
     ("AWS_REGION", "us,east-1", 'AWS_REGION is "us,east-1", which is not a region such as us-east-1'),
     ("AWS_REGION", "useast1", 'AWS_REGION is "useast1", which is not a region such as us-east-1'),
     ("DSQL_IAM_CLUSTER_ID", "cluster",
      'DSQL_IAM_CLUSTER_ID is "cluster", which is not a cluster id: 26 small letters and digits'),
+    ("POSTGRES_USER_FILE", "/etc/hostname", f'POSTGRES_USER is "{os.uname().nodename}", {NO_OTHER_USER}'),
+    ("POSTGRES_USER_FILE", "/dev/null", f'POSTGRES_USER is "", {NO_OTHER_USER}'),
+    ("POSTGRES_USER_FILE", "/nowhere", "the file of POSTGRES_USER_FILE cannot be read"),
 ])
 def test_a_mistake_is_found_before_there_is_a_cluster(container, name, value, said):
     status, started, found = container.start(**{name: value})
