@@ -27,6 +27,7 @@ CLUSTER = "abcdefghijklmnopqrstuvwxyz"
 KEY_ID, SECRET = "AKIA0123456789ABCDEF", "0123456789/bcdefghijklmnopqrstuvwxyzABCD"
 KEY = ("--env", f"DSQL_IAM_ACCESS_KEY_ID={KEY_ID}", "--env", f"DSQL_IAM_SECRET_ACCESS_KEY={SECRET}")
 CREDENTIALS = "/var/lib/dsql-iam/credentials"
+SCRIPTS = "/docker-entrypoint-initdb.d"
 CERTIFICATE = "/var/lib/dsql-iam/tls/server.crt"
 # The longest that a container may take, in seconds; it takes a few.
 PATIENCE = 120
@@ -308,6 +309,21 @@ def test_what_the_official_image_takes_from_files(tmp_path):
         assert set(lines) == {"peer"}
     assert refusal(*options, "--env", "POSTGRES_USER_FILE=/run/secrets/other").startswith(
         'POSTGRES_USER is "dba", and the superuser has to be postgres: ')
+
+
+# The health check
+
+
+def test_it_is_not_healthy_before_clients_reach_it(tmp_path):
+    """While scripts run, the official image's server listens on the socket alone."""
+    script = tmp_path / "10-wait.sh"
+    script.write_text("#!/bin/bash\nuntil [ -e /tmp/go ]; do sleep 0.1; done\n")
+    script.chmod(0o755)
+    with started("--volume", f"{script}:{SCRIPTS}/10-wait.sh:ro") as container:
+        until(lambda: container.health() == (False, "the server does not listen on TCP\n"), "the scripts run", PATIENCE)
+        assert container.ask("SELECT 1") == "1"
+        docker("exec", container.id, "touch", "/tmp/go")
+        assert container.wait().health()[0]
 
 
 # Documents
