@@ -194,6 +194,17 @@ fi
 POSTGRES_INITDB_ARGS="--auth-local=peer ${POSTGRES_INITDB_ARGS:-}"
 export POSTGRES_PASSWORD POSTGRES_INITDB_ARGS
 
+# Scripts of the user's may hide the image's own, which creates the extension; a cluster may be of an older image, or of
+# a first start that failed. The server inherits this process, and one that ends by a signal, or with more
+# than 1, it would take for a session that crashed.
+{
+    trap "" HUP TERM
+    as_server dsql-iam-extension $$ || {
+        say "the extension dsql_iam could not be created, or updated to this image's version: the reason is above"
+        exit 1
+    }
+} &
+
 say "cluster arn:aws:dsql:$region:$account:cluster/$cluster, certificate in $tls/server.crt"
 exec docker-entrypoint.sh postgres \
     -c shared_preload_libraries=dsql_iam \

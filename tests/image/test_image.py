@@ -311,6 +311,71 @@ def test_what_the_official_image_takes_from_files(tmp_path):
         'POSTGRES_USER is "dba", and the superuser has to be postgres: ')
 
 
+# The extension
+
+
+USES_IT = f"CREATE ROLE reader LOGIN; SELECT sys.iam_grant('reader', 'arn:aws:iam::{ACCOUNT}:user/app');"
+
+
+@pytest.mark.parametrize(("hidden", "script"), [
+    (False, USES_IT),
+    (True, "CREATE ROLE reader LOGIN;"),
+    # The image does not create it before, nor is it there a second time.
+    (True, "CREATE EXTENSION dsql_iam; " + USES_IT),
+], ids=["beside the image's", "in its place", "in its place and creating it"])
+def test_scripts_of_the_users_find_the_extension_or_leave_it_to_the_image(hidden, script, tmp_path):
+    folder = tmp_path / "scripts"
+    folder.mkdir(mode=0o755)
+    (folder / "10-own.sql").write_text(script)
+    mounted = f"{folder}:{SCRIPTS}:ro" if hidden else f"{folder}/10-own.sql:{SCRIPTS}/10-own.sql:ro"
+    with running("--volume", mounted) as container:
+        key = container.profiles()["default"]
+        assert container.who(key, tmp_path)
+        if script.endswith(USES_IT):
+            assert container.who(key, tmp_path, user="reader")
+
+
+def test_a_first_start_that_failed_is_made_good_by_the_next(tmp_path):
+    """The official image has made the cluster by then, and runs no more scripts."""
+    with volumes(DATA, "/var/lib/dsql-iam") as kept:
+        done = subprocess.run(["docker", "run", "--rm", *kept, IMAGE, "postgres", "-c", "work_mem=none"], text=True,
+                              capture_output=True, timeout=PATIENCE, check=False)
+        assert done.returncode != 0 and 'invalid value for parameter "work_mem": "none"' in done.stdout + done.stderr
+        with running(*kept) as container:
+            assert container.who(container.profiles()["default"], tmp_path)
+
+
+def test_the_extension_is_brought_to_the_version_of_a_newer_image(tmp_path):
+    extension = "/usr/share/postgresql/*/extension"
+    older = docker("build", "--quiet", "-", input=f"FROM {IMAGE}\nRUN cd {extension} && mv dsql_iam--*.sql "
+                   "dsql_iam--0.0.9.sql && "
+                   "sed -i \"s/^default_version.*/default_version = '0.0.9'/\" dsql_iam.control\n")
+    newer = docker("build", "--quiet", "-", input=f"FROM {IMAGE}\nRUN cd {extension} && v=$(ls dsql_iam--*.sql) && "
+                   "echo 'SELECT 1;' >\"dsql_iam--0.0.9--${v#dsql_iam--}\"\n")
+    version = "SELECT extversion FROM pg_extension WHERE extname = 'dsql_iam'"
+    with volumes(DATA, "/var/lib/dsql-iam") as kept:
+        # Its library is of another version, so this one is not healthy.
+        with started(*kept, image=older) as container:
+            until(lambda: "fault    extension" in container.health()[1], "the cluster is there", PATIENCE)
+            assert container.ask(version) == "0.0.9"
+        # One that has no way from there to its own version says so, and serves on.
+        with started(*kept) as container:
+            until(lambda: "could not be created, or updated" in container.logs(), "the log has it", PATIENCE)
+            said = container.logs()
+            assert 'ERROR:  extension "dsql_iam" has no update path from version "0.0.9" to version' in said
+            assert ("dsql-iam: the extension dsql_iam could not be created, or updated to this image's version: the "
+                    "reason is above") in said
+            is_healthy, found = container.health()
+            assert not is_healthy and "fault    extension      version 0.0.9, but the library has version" in found
+            assert container.ask("SELECT 1") == "1"
+            # The postmaster, which is the father of the process that failed, took it for no crash.
+            assert "terminating any other active server processes" not in container.logs()
+        with running(*kept, image=newer) as container:
+            assert container.who(container.profiles()["default"], tmp_path)
+            assert container.ask(version) != "0.0.9"
+    docker("rmi", older, newer)
+
+
 # The health check
 
 
@@ -324,6 +389,17 @@ def test_it_is_not_healthy_before_clients_reach_it(tmp_path):
         assert container.ask("SELECT 1") == "1"
         docker("exec", container.id, "touch", "/tmp/go")
         assert container.wait().health()[0]
+
+
+def test_variables_for_clients_lead_neither_the_health_check_nor_the_extension_astray(tmp_path):
+    variables = ("PGHOST=db.example", "PGHOSTADDR=192.0.2.1", "PGUSER=admin", "PGDATABASE=other", "PGPASSWORD=wrong",
+                 "PGSSLMODE=verify-full", "PGOPTIONS=-c search_path=nowhere", "PGSERVICE=none", "DSQL_SUPERUSER=host=x")
+    with running(*(word for variable in variables[:-2] for word in ("--env", variable))) as container:
+        assert container.who(container.profiles()["default"], tmp_path)
+        # The official image's own psql would not get past these.
+        shown = docker("exec", *(word for variable in variables for word in ("--env", variable)), container.id,
+                       "dsql-iam-health")
+        assert "ok       extension" in shown
 
 
 # Documents

@@ -41,7 +41,7 @@ def test_the_dockerfile_is_one_that_hadolint_likes(tmp_path):
 def test_the_dockerfile_copies_what_is_there():
     text = (WORKSPACE / "packaging/docker/Dockerfile").read_text()
     paths = re.findall(r"packaging/docker/[\w.-]+\.sh", text)
-    assert len(paths) == 4
+    assert len(paths) == 5
     for path in paths:
         assert os.access(WORKSPACE / path, os.X_OK)
     toolchain = re.search(r"^ARG RUST=rust:(\d+\.\d+)\.\d+-slim-", text, re.MULTILINE)[1]
@@ -78,7 +78,15 @@ def test_the_dockerfile_starts_what_it_has_laid_out():
     named = {json.loads(words)[0] for words in re.findall(r"(?:ENTRYPOINT|CMD) (\[.*\])", text)}
     assert named == {"dsql-iam-entrypoint", "dsql-iam-health", "postgres"}
     assert set(re.findall(r"/out/usr/local/bin/(\S+)", text)) == (
-        named | {"dsql-iam", "dsql-iam-identities"}) - {"postgres"}
+        named | {"dsql-iam", "dsql-iam-identities", "dsql-iam-extension"}) - {"postgres"}
+
+
+def test_the_page_has_each_variable_of_the_container():
+    entry_point = (WORKSPACE / "packaging/docker/entrypoint.sh").read_text()
+    page = (WORKSPACE / "docs/install.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \|", page.partition("\n## In a container\n")[2], re.MULTILINE)
+    named = {name for row in rows for name in re.findall("[A-Z_]+", row)}
+    assert named == set(re.findall(r"\$\{(DSQL_IAM_[A-Z_]+|AWS_[A-Z_]+)", entry_point))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -98,7 +106,8 @@ class Container:
         self.programs = path / "programs"
         for name, text in {
                 "gosu": 'user=$1; shift; exec setpriv --reuid "$user" --regid "$user" --init-groups "$@"',
-                "docker-entrypoint.sh": f'printf "%s\\n" "$@"; env >{path}/environment'}.items():
+                "docker-entrypoint.sh": f'printf "%s\\n" "$@"; (env; echo PID=$$) >{path}/environment',
+                "dsql-iam-extension": f'umask 077; echo "$@" >{path}/shared/waited_for'}.items():
             self.programs.mkdir(exist_ok=True)
             (self.programs / name).write_text(f"#!/bin/bash\n{text}\n")
             (self.programs / name).chmod(0o755)
@@ -107,9 +116,11 @@ class Container:
         self.document.write_text('{"UserDetailList": [{"Arn": "arn:aws:iam::012345678912:user/dba"}]}')
         self.document.chmod(0o600)
         self.user = pwd.getpwnam("postgres")
+        (path / "shared").mkdir()
+        os.chown(path / "shared", self.user.pw_uid, self.user.pw_gid)
 
     def handed_on(self):
-        """The environment of the official image's entry point, of the last start."""
+        """The environment of the official image's entry point, and its process, of the last start."""
         return dict(line.split("=", 1) for line in (self.path / "environment").read_text().splitlines())
 
     def start(self, **environment):
@@ -172,6 +183,20 @@ def test_the_container_is_like_aurora_dsql_unless_told_not_to_be(container):
     _, plain, _ = container.start(DSQL_IAM_PLAIN="1")
     assert [word for word in started if word not in like_dsql and word != "-c"] == [
         word for word in plain if word != "-c"]
+
+
+def test_the_container_has_the_extension_looked_after(container):
+    """By the server's user, as soon as the process that was the entry point is the server."""
+    assert container.start()[0] == 0
+    waited_for = container.path / "shared/waited_for"
+    assert waited_for.read_text().strip() == container.handed_on()["PID"]
+    assert waited_for.stat().st_uid == container.user.pw_uid
+    program = container.programs / "dsql-iam-extension"
+    program.write_text("#!/bin/bash\necho 'ERROR:  no update path' >&2\nexit 3\n")
+    status, _, said = container.start()
+    assert status == 0 and said.endswith(
+        "ERROR:  no update path\ndsql-iam: the extension dsql_iam could not be created, or updated to this image's "
+        "version: the reason is above\n")
 
 
 def test_the_container_leaves_the_password_and_the_words_for_initdb_to_files(container):
