@@ -54,6 +54,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     psql=(env PGHOST= PGHOSTADDR= psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --no-password --no-psqlrc)
     [ "$POSTGRES_DB" = postgres ] || "${psql[@]}" --dbname postgres --set db="$POSTGRES_DB" <<<'CREATE DATABASE :"db"'
     for script in /docker-entrypoint-initdb.d/*; do
+        # shellcheck source=/dev/null
         case $script in
             *.sh) if [ -x "$script" ]; then "$script"; else . "$script"; fi ;;
             *.sql) "${psql[@]}" --dbname "$POSTGRES_DB" -f "$script" ;;

@@ -1,7 +1,8 @@
 //! The step `image`: the container image, built by a Docker engine, and containers of it.
 //!
 //! `tests/image/run.sh` starts an engine if there is none, makes stand-ins for the official images where those
-//! cannot be pulled, builds the Dockerfile and runs `tests/image/test_image.py`.
+//! cannot be pulled, builds the Dockerfile and runs `tests/image/test_image.py`. An image that the variable
+//! `IMAGE` names is tested as it is.
 
 use std::fs;
 use std::path::Path;
