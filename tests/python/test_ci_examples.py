@@ -168,6 +168,20 @@ def test_the_projects_own_workflows_are_ones_that_actionlint_likes(name):
     assert actionlint(WORKSPACE / ".github/workflows" / name) == []
 
 
+def test_a_release_is_made_by_what_nobody_else_can_change():
+    text = (WORKSPACE / ".github/workflows/release.yml").read_text()
+    used = re.findall(r"uses: (.*)", text)
+    assert used and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action) for action in used)
+    jobs = load(WORKSPACE / ".github/workflows/release.yml")["jobs"]
+    for job in jobs.values():
+        for step in job["steps"]:
+            subprocess.run(["bash", "-n", "-c", step.get("run", "")], check=True)
+    # An image is tested for each that is built, by a job that cannot push, and has its name after that.
+    assert jobs["image-tests"]["strategy"] == jobs["image"]["strategy"]
+    assert jobs["image-tests"]["permissions"] == {"contents": "read", "packages": "read"}
+    assert jobs["image-names"]["needs"] == "image-tests" and "image-names" in jobs["publish"]["needs"]
+
+
 def check_argument(name, major):
     """An argument that the Dockerfile takes, with a version that there is."""
     dockerfile = (WORKSPACE / "packaging/docker/Dockerfile").read_text()
