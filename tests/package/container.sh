@@ -62,7 +62,7 @@ done
 step "anything but the server is run as it is"
 [ "$(POSTGRES_USER=dba dsql-iam-entrypoint echo hello)" = hello ] || fail "echo"
 
-step "without that folder it makes identities, which another start keeps"
+step "without that folder it makes identities, which another start keeps, and has the extension again if it is gone"
 login() {
     PGPASSWORD=$(dsql-iam token --admin --region us-east-1 --hostname localhost) psql -XAtq \
         "host=localhost user=admin dbname=postgres sslmode=verify-full sslrootcert=/tmp/server.crt" \
@@ -74,6 +74,7 @@ for start in first second; do
     until_ dsql-iam-health
     cp /var/lib/dsql-iam/tls/server.crt /tmp/server.crt
     [ "$(AWS_SHARED_CREDENTIALS_FILE=$made login)" = arn:aws:iam::012345678912:user/app ] || fail "login"
+    [ $start = second ] || gosu postgres psql -XAtqc "DROP EXTENSION dsql_iam"
     end
 done
 [ "$(stat -c '%a %U' $made)" = "600 postgres" ] || fail "$(stat $made)"
