@@ -191,6 +191,7 @@ if [ -n "${POSTGRES_INITDB_ARGS_FILE:-}" ] && [ -z "${POSTGRES_INITDB_ARGS:-}" ]
     POSTGRES_INITDB_ARGS=$(cat "$POSTGRES_INITDB_ARGS_FILE") || die "the file of POSTGRES_INITDB_ARGS_FILE cannot be read"
     unset POSTGRES_INITDB_ARGS_FILE
 fi
+[[ ! ${POSTGRES_INITDB_ARGS:-} =~ (^|[[:space:]])(-A|--auth(-local)?([=[:space:]]|$)) ]] || [ -s "${PGDATA:-}/PG_VERSION" ] || die "POSTGRES_INITDB_ARGS says how the socket admits (-A, --auth or --auth-local), and that has to be by peer, as the health check comes: leave it out; --auth-host is yours"
 POSTGRES_INITDB_ARGS="--auth-local=peer ${POSTGRES_INITDB_ARGS:-}"
 export POSTGRES_PASSWORD POSTGRES_INITDB_ARGS
 

@@ -237,6 +237,18 @@ def test_a_mistake_is_found_before_there_is_a_cluster(container, name, value, sa
     assert not container.state.exists()
 
 
+@pytest.mark.parametrize("words", ["-A trust", "--auth=scram-sha-256", "--data-checksums --auth-local trust"])
+def test_the_socket_admits_by_peer_and_nothing_else(container, words):
+    said = ("dsql-iam: POSTGRES_INITDB_ARGS says how the socket admits (-A, --auth or --auth-local), and that has to be by "
+            "peer, as the health check comes: leave it out; --auth-host is yours\n")
+    status, started, found = container.start(POSTGRES_INITDB_ARGS=words, PGDATA=str(container.path))
+    assert (status, started) == (1, []) and found.endswith(said)
+    assert container.start(POSTGRES_INITDB_ARGS="--auth-host=scram-sha-256 -E UTF8")[0] == 0
+    # A cluster that is there is as it was made.
+    (container.path / "PG_VERSION").write_text("17")
+    assert container.start(POSTGRES_INITDB_ARGS=words, PGDATA=str(container.path))[0] == 0
+
+
 def test_a_damaged_cluster_id_is_found_before_there_is_a_cluster(container):
     assert container.start()[0] == 0
     kept = container.state / "cluster_id"
