@@ -22,7 +22,7 @@ pub fn run(variables: &BTreeMap<String, OsString>, accept: bool) -> Result<()> {
         .context("env.sh does not say how the superuser connects")?;
     let psql = || {
         let mut psql = without_pg_variables("psql");
-        psql.args(["--no-psqlrc", "--quiet"]);
+        run::untranslated(&mut psql).args(["--no-psqlrc", "--quiet"]);
         if let Some(path) = variables.get("PATH") {
             psql.env("PATH", path);
         }

@@ -28,9 +28,10 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and gives its stdout. Its output is shown only if it fails.
+/// Runs a command and gives its stdout, which is not translated. Its output is shown only if it fails.
 pub fn output(command: &mut Command) -> Result<String> {
     let name = name(command);
+    let command = untranslated(command);
     let Output {
         status,
         stdout,
@@ -45,6 +46,12 @@ pub fn output(command: &mut Command) -> Result<String> {
         bail!("{name} failed ({status})\n{stdout}{stderr}");
     }
     Ok(stdout)
+}
+
+/// Has a command speak English, in UTF-8: `apt-cache policy` and psql do not have the same words in other languages.
+pub fn untranslated(command: &mut Command) -> &mut Command {
+    // Some programs follow LANGUAGE whatever the locale is.
+    command.env("LC_ALL", "C.UTF-8").env_remove("LANGUAGE")
 }
 
 /// Whether a command, kept quiet, exits with status 0.
@@ -115,6 +122,18 @@ mod tests {
         assert_eq!(fault(watched), "false failed (exit status: 1)");
         let late = "timeout --foreground 0.01 sleep 60";
         assert_eq!(fault(late), "sleep did not end in time, so it was stopped");
+    }
+
+    /// Whatever the locale of whoever calls.
+    #[test]
+    fn what_is_parsed_is_not_translated() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $LANG,$LC_ALL,$LANGUAGE"])
+            .env("LANG", "de_DE.UTF-8")
+            .env("LC_ALL", "de_DE.UTF-8")
+            .env("LANGUAGE", "de:fr");
+        assert_eq!(output(&mut command).unwrap(), "de_DE.UTF-8,C.UTF-8,\n");
     }
 
     #[test]

@@ -545,10 +545,10 @@ impl Suite {
         Ok(Outcome::Passed)
     }
 
-    /// A command that knows the server, and that ends as failed if it hangs.
+    /// A command that knows the server, and that ends as failed if it hangs. What it prints is compared.
     fn client(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("timeout");
-        command
+        run::untranslated(&mut command)
             .args(["--foreground", "--kill-after=10", STEP_LIMIT])
             .arg(program)
             .current_dir(workspace::root())

@@ -169,6 +169,8 @@ pub fn psql(connection: &str, script: &str) -> Result<String, Error> {
         ])
         .args(["--set=ON_ERROR_STOP=1", "--dbname"])
         .args([&*connection.public, "--file=-"])
+        // What it says is looked at, and in the caller's language has other words.
+        .env("LC_ALL", "C")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -221,15 +223,15 @@ fn remedy_for_certificate(said: &str) -> Option<&'static str> {
     )
 }
 
-/// The variables that a program needs to be found, to find its libraries, and to speak.
-const HANDED_ON: [&str; 5] = ["PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ"];
+/// The variables that a program needs to be found, to find its libraries, and to tell the time.
+const HANDED_ON: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "TZ"];
 
-/// A program of a server's, with next to nothing of the environment: the `PG…` variables would
+/// A program of a server's, which speaks English, with next to nothing of the environment: the `PG…` variables would
 /// steer it, and which program it is may be said in a file that the server's user can write, whom
 /// root's keys and sockets are no business of.
 pub fn program(path: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(path);
-    command.env_clear();
+    command.env_clear().env("LC_ALL", "C");
     for name in HANDED_ON {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -261,6 +263,13 @@ mod tests {
         assert_eq!(output_or_all(script(said)), Err("1\n2".into()));
         assert_eq!(output(script("exit 3")), Err("exit status: 3".into()));
         assert_eq!(output(script("echo 1; echo 2 >&2")), Ok("1".into()));
+    }
+
+    #[test]
+    fn what_a_program_says_is_not_translated() {
+        let mut command = program("sh");
+        command.args(["-c", "echo $LC_ALL,$LANG,$LANGUAGE"]);
+        assert_eq!(output(command), Ok("C,,".into()));
     }
 
     #[test]
