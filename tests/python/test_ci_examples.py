@@ -135,7 +135,8 @@ def test_the_workflow_starts_and_uses_what_is_there():
     inputs = load(WORKSPACE / path / "action.yml")["inputs"]
     assert tag == f"v{version}" and set(action["with"]) <= set(inputs)
     for file in ("github-actions.yml", "infrastructure.yml", "compose.yaml"):
-        found = re.findall(r"(?:ref: |\.git#)(\S+)", (EXAMPLES / file).read_text())
+        found = re.findall(r"(?:ref: |\.git#|/download/)(\S+)", (EXAMPLES / file).read_text())
+    assert load(EXAMPLES / "infrastructure.yml")["env"]["COMMAND"] == f"dsql-iam-{version}-linux-x86_64"
         assert set(found) == {f"v{version}"}
 
 

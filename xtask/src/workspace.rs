@@ -60,6 +60,9 @@ pub fn version() -> &'static str {
 /// that it is built with here (docs/decisions.md).
 pub const IGNORE_RUST_VERSION: &str = "--ignore-rust-version";
 
+/// The options of cargo for what is given to others: with optimisation, of the crates that `Cargo.lock` names.
+const RELEASE: [&str; 2] = ["--release", "--locked"];
+
 /// Cargo, told which PostgreSQL to build against. Each major version has its own target folder:
 /// one shared folder would be rebuilt at each change of version.
 pub fn cargo_for(postgres: &Postgres, subcommand: &str, target: &Path) -> Command {
@@ -78,7 +81,7 @@ pub fn build_extension(postgres: &Postgres, target: &Path, release: bool) -> Res
         .args(["--package", "dsql_iam", "--lib", "--no-default-features"])
         .args(["--features", &postgres.feature()]);
     if release {
-        build.arg("--release");
+        build.args(RELEASE);
     }
     run::run(&mut build).context("the extension was not built")?;
 
@@ -103,7 +106,7 @@ pub fn build_command_as(target: &Path, release: bool) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--package", "dsql-iam"]);
     if release {
-        build.arg("--release");
+        build.args(RELEASE);
     }
     run::run(&mut build).context("the command dsql-iam was not built")?;
     Ok(target.join(if release { "release" } else { "debug" }))

@@ -40,6 +40,7 @@ pub fn build(installation: &Installation, source: &Path, by_root: &str) -> Resul
         .args([
             "build",
             "--release",
+            "--locked",
             "--package",
             "dsql_iam",
             "--lib",
