@@ -317,8 +317,15 @@ fn advice(packages: &BTreeSet<String>, has_apt: bool, version: Option<u32>) -> S
     format!("packages are missing. To install them:\n{no_server}\n  sudo apt-get install {list}\n")
 }
 
+/// Whether apt could install these, the packages that stand for others among them, as far as its lists tell.
+pub fn has(packages: &BTreeSet<String>) -> bool {
+    let mut simulate = Command::new("apt-get");
+    simulate.args(["--simulate", "install", "--no-install-recommends"]);
+    packages.is_empty() || run::succeeds(simulate.args(packages))
+}
+
 /// The version of PostgreSQL that the distribution has.
-fn distribution() -> Option<u32> {
+pub fn distribution() -> Option<u32> {
     let text = run::output(Command::new("apt-cache").args(["show", "postgresql"])).ok()?;
     let depends = text
         .lines()

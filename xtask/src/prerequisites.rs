@@ -114,8 +114,8 @@ fn systems(major: u32) -> Option<Postgres> {
 }
 
 /// Finds the PostgreSQL for `up`, where neither `--pg` nor `--pg-config` says which one: the system's if
-/// it is of 17 or newer, else one that is fetched. Where that cannot be had, an older one of the system's
-/// will do.
+/// it is of 17 or newer, else one that is fetched. Where apt has no libraries for that, as on Ubuntu 26.04, it is
+/// apt's own. Where nothing of this can be had, an older one of the system's will do.
 pub fn postgres_for_up() -> Result<Postgres> {
     if std::env::var_os("PGRX_PG_CONFIG_PATH").is_some() {
         return postgres(None);
@@ -123,10 +123,18 @@ pub fn postgres_for_up() -> Result<Postgres> {
     if let Some(newest) = complete_postgres(|postgres| postgres.major >= DIRECT_TLS) {
         return postgres(Some(&newest.pg_config));
     }
+    let by_apt = || is_better(apt::distribution(), apt::has(&missing_libraries()));
+    if by_apt() {
+        return postgres(None);
+    }
     let error = match postgres_of(PREFERRED) {
         Ok(fetched) => return Ok(fetched),
         Err(error) => error,
     };
+    // Now that apt has lists.
+    if by_apt() {
+        return postgres(None);
+    }
     let Some(older) = complete_postgres(|_| true) else {
         return Err(error);
     };
@@ -136,6 +144,11 @@ pub fn postgres_for_up() -> Result<Postgres> {
         older.major
     );
     postgres(Some(&older.pg_config))
+}
+
+/// Whether apt's own PostgreSQL is better than a fetched one: it does direct TLS, and apt lacks libraries of the other.
+fn is_better(distribution: Option<u32>, has_libraries: bool) -> bool {
+    !has_libraries && distribution.is_some_and(|major| major >= DIRECT_TLS)
 }
 
 /// The packages of those libraries that the system does not have, as far as it tells.
@@ -164,4 +177,24 @@ fn complete_postgres(is_wanted: impl Fn(&Postgres) -> bool) -> Option<Postgres> 
         .filter_map(|pg_config| Postgres::ask(&pg_config).ok())
         .filter(|postgres| postgres.check_supported().is_ok() && postgres.missing().is_empty())
         .find(|postgres| is_wanted(postgres))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apts_own_is_taken_where_a_fetched_one_would_lack_a_library() {
+        // Debian 12 and 13, Ubuntu 22.04 and 24.04.
+        for distribution in [15, 17, 14, 16] {
+            assert!(!is_better(Some(distribution), true));
+        }
+        // Ubuntu 26.04 has no libxml2.so.2; what is no Debian has no apt.
+        assert!(is_better(Some(18), false));
+        assert!(!is_better(None, false));
+        assert!(!is_better(Some(15), false));
+        // A package that apt does not have.
+        assert!(apt::has(&BTreeSet::new()));
+        assert!(!apt::has(&BTreeSet::from(["dsql-iam-nothing".into()])));
+    }
 }
