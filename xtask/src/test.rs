@@ -6,10 +6,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
+use outcome::{Line, Outcome, conclude};
 use packages::Packages;
 use step::{Name, Source};
 
@@ -21,6 +22,7 @@ use crate::{
     workspace,
 };
 
+mod outcome;
 mod packages;
 mod step;
 
@@ -62,6 +64,10 @@ pub struct Arguments {
     /// Run only these files of Python's tests, such as `test_lexer.py`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     python: Vec<PathBuf>,
+
+    /// Fail where a step would be skipped, or a part of one for want of a program; for CI
+    #[arg(long, env = "XTASK_NO_SKIPS", value_parser = clap::builder::FalseyValueParser::new())]
+    no_skips: bool,
 
     /// The folder of PostgreSQL's source, for the step `core` [default: downloaded, on Debian]
     #[arg(long, value_name = "PATH")]
@@ -112,6 +118,8 @@ struct Suite {
     postgres_source: Option<PathBuf>,
     /// Whether `core` may be skipped.
     core_is_optional: bool,
+    /// Whether what would be skipped fails.
+    no_skips: bool,
     server: Option<TestServer>,
 }
 
@@ -123,38 +131,10 @@ struct TestServer {
     tls: bool,
 }
 
-/// The result of a step.
-enum Outcome {
-    Passed,
-    Failed,
-    /// With the reason.
-    Skipped(String),
-}
-
-/// A line of the table: the step, how long it took, and what came of it.
-struct Line {
-    step: String,
-    time: Duration,
-    outcome: Outcome,
-}
-
 impl fmt::Display for Name {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = self.to_possible_value().expect("no step is hidden");
         formatter.pad(value.get_name())
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Passed => formatter.write_str("passed"),
-            Self::Failed => formatter.write_str("FAILED"),
-            Self::Skipped(reason) => {
-                let reason: Vec<&str> = reason.split_whitespace().collect();
-                write!(formatter, "skipped: {}", reason.join(" "))
-            }
-        }
     }
 }
 
@@ -190,6 +170,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             python: arguments.python.clone(),
             postgres_source: arguments.postgres_source.clone(),
             core_is_optional: !arguments.core && !arguments.only.contains(&Name::Core),
+            no_skips: arguments.no_skips,
             server: None,
         };
         let is_first = number == 0;
@@ -229,31 +210,6 @@ fn chosen(only: &[Name]) -> Vec<Name> {
     .collect()
 }
 
-/// Prints the table and the closing line.
-fn conclude(lines: &[Line]) -> Result<()> {
-    println!();
-    for line in lines {
-        let seconds = line.time.as_secs_f64();
-        println!("{:<14} {seconds:>7.1} s  {}", line.step, line.outcome);
-    }
-    let count = |wanted: fn(&Outcome) -> bool| {
-        let outcomes = lines.iter().map(|line| &line.outcome);
-        outcomes.filter(|outcome| wanted(outcome)).count()
-    };
-    let passed = count(|outcome| matches!(outcome, Outcome::Passed));
-    let failed = count(|outcome| matches!(outcome, Outcome::Failed));
-    let skipped = count(|outcome| matches!(outcome, Outcome::Skipped(_)));
-    let skipped_too = match skipped {
-        0 => String::new(),
-        number => format!(", {number} skipped"),
-    };
-    println!("\n{passed} passed, {failed} failed{skipped_too}");
-    if failed > 0 {
-        bail!("not all tests passed");
-    }
-    Ok(())
-}
-
 impl Suite {
     /// Runs a step, unless what it needs is not there.
     fn line(&mut self, step: Name) -> Line {
@@ -276,6 +232,7 @@ impl Suite {
                 }
             },
         };
+        let outcome = outcome.counted(self.no_skips);
         Line {
             step: name,
             time: start.elapsed(),
@@ -352,7 +309,7 @@ impl Suite {
     /// Builds the extension.
     fn build(&self) -> Result<()> {
         let library = workspace::build_extension(&self.postgres()?, &self.target, self.release)?;
-        anyhow::ensure!(library.exists(), "{} was not built", library.display());
+        ensure!(library.exists(), "{} was not built", library.display());
         Ok(())
     }
 
@@ -383,15 +340,28 @@ impl Suite {
         Ok(())
     }
 
+    /// Says that a part of a step is skipped, or fails if nothing may be.
+    fn skip(&self, part: &str, reason: &dyn fmt::Display) -> Result<()> {
+        ensure!(
+            !self.no_skips,
+            "{part} skipped, which --no-skips forbids: {reason:#}"
+        );
+        println!("{part} skipped: {reason:#}");
+        Ok(())
+    }
+
     /// Runs pytest; the tests of the examples need node's packages and Java too.
     fn python(&self) -> Result<()> {
         let without_node = Self::node_modules()?.err();
+        if let Some(reason) = &without_node {
+            self.skip("the tests that need node are", reason)?;
+        }
         apt::java()?;
         if let Err(error) = apt::install(&apt::browser_packages()) {
-            println!("the test of the page of dsql-iam access is skipped: {error:#}");
+            self.skip("the test of the page of dsql-iam access is", &error)?;
         }
         if let Err(error) = apt::VALGRIND.install() {
-            println!("the test of the library's memory is skipped: {error:#}");
+            self.skip("the test of the library's memory is", &error)?;
         }
         let folder = workspace::root().join("tests/python");
         let tests = match &*self.python {
@@ -492,6 +462,12 @@ impl Suite {
 
     /// Runs what the documents show, with the clients of the steps before.
     fn readme(&self) -> Result<()> {
+        for reason in [Self::node_modules()?.err(), apt::go_fault()]
+            .iter()
+            .flatten()
+        {
+            self.skip("the programs in its language are", reason)?;
+        }
         let tools = pages::Tools {
             without_node: Self::node_modules()?.err(),
             python: self.python_environment()?,
