@@ -77,3 +77,5 @@ perl -MIO::Uncompress::Unzip -e 'my $zip = IO::Uncompress::Unzip->new($ARGV[0]);
     /release/dsql_iam-*.zip >/tmp/list
 grep -Eq '^dsql_iam-[0-9.]+/META.json' /tmp/list || fail "$(head /tmp/list)"
 echo "a release's files are enough"
+cmp /tmp/archive/LICENSE LICENSE
+grep -q "Apache License" LICENSE || fail "the licence"

@@ -22,6 +22,9 @@ const OLDEST_DEBIAN: &str = debian::RELEASES[0].name;
 /// The version that has no release of its own yet, and no package of PostgreSQL to depend on.
 const UNRELEASED: u32 = 19;
 
+/// The licence, which goes along with each copy: the package has Debian's.
+const LICENSE: &str = "LICENSE";
+
 /// The arguments of `release`.
 #[derive(Args)]
 pub struct Arguments {
@@ -83,6 +86,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     command(&target, arguments.debug, &folder)?;
     sources(&folder)?;
+    // Beside the command, which is a file by itself.
+    fs::copy(workspace::root().join(LICENSE), folder.join(LICENSE))?;
     let names = checksums(&folder)?;
     println!("in {}:", folder.display());
     for name in names {
@@ -152,6 +157,8 @@ fn archive(root: &Path, major: u32, folder: &Path) -> Result<()> {
             fs::copy(entry.path(), into.join(entry.file_name()))?;
         }
     }
+    let license = workspace::root().join(LICENSE);
+    fs::copy(license, inside.join(LICENSE))?;
     // The same files give the same archive.
     let mut tar = Command::new("tar");
     tar.args([
