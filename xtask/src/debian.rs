@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -13,6 +14,9 @@ use crate::{apt, run, workspace};
 
 /// Where Debian comes from.
 const ARCHIVE: &str = "http://deb.debian.org/debian";
+
+/// The file inside that is written when it was brought up to date.
+const UPDATED: &str = "var/lib/dsql-iam-updated";
 
 /// The folder inside that holds the files of a test.
 const FILES: &str = "test";
@@ -48,9 +52,9 @@ impl Release {
         RELEASES.into_iter().find(|release| release.name == name)
     }
 
-    /// A Debian of this release with PostgreSQL, made once, in the target folder: with the minor release that security
-    /// updates brought, as the one that the library is built with has it. A library takes functions from the server
-    /// that older minor releases lack.
+    /// A Debian of this release with PostgreSQL, made once, in the target folder, and brought up to date each day: with
+    /// the minor release that security updates brought, as the one that the library is built with has it. A library
+    /// takes functions from the server that older minor releases lack.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -58,6 +62,12 @@ impl Release {
         let root = target.join(format!("debian-{}", self.name));
         let package = format!("postgresql-{}", self.major);
         make(&root, self.name, &package, bring_up_to_date)?;
+        if is_older_than_a_day(&root.join(UPDATED)) {
+            println!("bringing Debian's {} up to date", self.name);
+            if let Err(error) = bring_up_to_date(&root) {
+                println!("it stays as it was: {error:#}");
+            }
+        }
         Ok(root)
     }
 }
@@ -97,24 +107,33 @@ pub fn make(
     Ok(())
 }
 
-/// Installs the security updates in a Debian that was just made. No service is started there.
+/// Whether a file was last written more than a day ago, or is not there.
+fn is_older_than_a_day(file: &Path) -> bool {
+    let written = fs::metadata(file).and_then(|about| about.modified());
+    let age = written.ok().and_then(|written| written.elapsed().ok());
+    age.is_none_or(|age| age > Duration::from_secs(24 * 60 * 60))
+}
+
+/// Installs the security updates in a Debian. No service is started there.
 fn bring_up_to_date(root: &Path) -> Result<()> {
+    fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))?;
     let mut update = Command::new("chroot");
     update
         .arg(root)
         .args([
             "sh",
             "-ec",
-            "printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+            "trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+             printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
              chmod 755 /usr/sbin/policy-rc.d
              apt-get -qq update
-             apt-get -qq --yes dist-upgrade
-             rm /usr/sbin/policy-rc.d",
+             apt-get -qq --yes dist-upgrade",
         ])
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive");
     run::output(&mut update)?;
+    fs::write(root.join(UPDATED), "")?;
     Ok(())
 }
 
