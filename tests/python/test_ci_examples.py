@@ -64,7 +64,6 @@ def schema(name, path):
 NEEDS_NODE = pytest.mark.skipif("WITHOUT_NODE" in os.environ, reason=os.environ.get("WITHOUT_NODE", ""))
 
 
-@NEEDS_NODE
 @pytest.mark.parametrize(("name", "file", "key"), [
     ("vendor.compose-spec", "compose.yaml", "    healthcheck:"),
     ("vendor.github-workflows", "github-actions.yml", "    runs-on:"),
@@ -136,8 +135,8 @@ def test_the_workflow_starts_and_uses_what_is_there():
     assert tag == f"v{version}" and set(action["with"]) <= set(inputs)
     for file in ("github-actions.yml", "infrastructure.yml", "compose.yaml"):
         found = re.findall(r"(?:ref: |\.git#|/download/)(\S+)", (EXAMPLES / file).read_text())
-    assert load(EXAMPLES / "infrastructure.yml")["env"]["COMMAND"] == f"dsql-iam-{version}-linux-x86_64"
         assert set(found) == {f"v{version}"}
+    assert load(EXAMPLES / "infrastructure.yml")["env"]["COMMAND"] == f"dsql-iam-{version}-linux-x86_64"
 
 
 def test_the_job_of_gitlab_fits_the_image():
@@ -161,6 +160,19 @@ def check_service(image, variables, version):
         assert f"${{{name}" in entrypoint, f"the entry point does not know {name}"
     assert variables["DSQL_IAM_ACCESS_KEY_ID"] == KEY["AccessKeyId"]
     assert variables["DSQL_IAM_SECRET_ACCESS_KEY"] == KEY["SecretAccessKey"]
+
+
+def test_the_action_follows_its_schema(tmp_path):
+    action = WORKSPACE / ".github/actions/setup/action.yml"
+    done = schema("vendor.github-actions", action)
+    assert done.returncode == 0, done.stdout
+    done = schema("vendor.github-actions", spoiled(action, "using: composite", "using: compost", tmp_path))
+    assert done.returncode == 1, done.stdout
+    # It hands each input to its script.
+    variables = load(action)["runs"]["steps"][0]["env"]
+    script = (WORKSPACE / ".github/actions/setup/action.sh").read_text()
+    assert {f"inputs.{name}" for name in load(action)["inputs"]} <= set(re.findall(r"inputs\.\w+", str(variables)))
+    assert all(f"${name}" in script for name in variables)
 
 
 @NEEDS_NODE

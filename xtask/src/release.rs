@@ -256,7 +256,11 @@ fn checksums(folder: &Path) -> Result<Vec<String>> {
 fn install(on: Release, target: &Path, files: &Path) -> Result<()> {
     let debian = on.with_postgres(target)?;
     let layer = Layer::new_in(target)?;
-    let scripts = ["tests/release/inside.sh", ".github/actions/setup/setup.sh"];
+    let scripts = [
+        "tests/release/inside.sh",
+        ".github/actions/setup/action.sh",
+        ".github/actions/setup/setup.sh",
+    ];
     layer.bring(scripts.map(|script| workspace::root().join(script)))?;
     let release = layer.path().join("release");
     fs::create_dir(&release)?;

@@ -14,13 +14,16 @@ config=/etc/postgresql/$major/$name
 [ ! -e "$config" ] || die "there is a cluster $major/$name already: take another name"
 
 if [ -n "$package" ]; then
+    # To apt a name without a folder is a package of the archive.
+    package=$(realpath -e -- "$package") || die "there is no package $3"
     # The package of PostgreSQL starts no server of its own, unless there are some already.
     mkdir -p /etc/postgresql-common/createcluster.d
     echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/dsql-iam.conf
     apt-get install --yes --quiet --no-install-recommends "$package" openssl >&2
 fi
 as_server() { setpriv --reuid postgres --regid postgres --init-groups --reset-env "$@"; }
-pg_createcluster "$major" "$name" -- --auth-local=peer --data-checksums >&2
+# As on Aurora DSQL, and whatever the locale of whoever runs this: without one it would be SQL_ASCII.
+pg_createcluster --encoding UTF8 --locale C.UTF-8 "$major" "$name" -- --auth-local=peer --data-checksums >&2
 port=$(pg_conftool --short "$major" "$name" show port)
 data=$(pg_conftool --short "$major" "$name" show data_directory)
 as_server bash -euc 'umask 077
@@ -31,7 +34,7 @@ as_server bash -euc 'umask 077
 pg_conftool "$major" "$name" set ssl_cert_file "$config/server.crt"
 pg_conftool "$major" "$name" set ssl_key_file "$config/server.key"
 command=/usr/lib/postgresql/$major/bin/dsql-iam
-$command setup --data "$data" --account-id "$account" --region "$region" --yes >&2
+$command setup --data "$data" --account-id "$account" --region "$region" --like-dsql --yes >&2
 # Its clients are on this machine, and sign for it.
 pg_conftool "$major" "$name" set dsql_iam.loopback_endpoints on
 as_server $command sample-identities "$config/dsql_iam" --account-id "$account" >&2
@@ -47,3 +50,5 @@ PGSSLMODE=verify-full
 PGSSLROOTCERT=/usr/local/share/dsql-iam-$major-$name.crt
 AWS_REGION=$region"
 sed -n "s/^export \(AWS_[A-Z_]*\)='\(.*\)'$/\1=\2/p" <<<"$key"
+# A token of the environment would be signed along.
+echo "AWS_SESSION_TOKEN="
