@@ -54,18 +54,9 @@ iam=$config/dsql_iam
 [ "$(stat -c %a "$iam")" = 700 ] || fail "mode of the IAM directory"
 
 step "the server starts with the library, and doctor is content"
-key=AKIA0123456789ABCDEF secret=0123456789abcdefghijklmnopqrstuvwxyzABCD
-as_postgres sh -c "umask 077; cat > $iam/account.json" <<JSON
-{"UserDetailList": [{"Path": "/", "UserName": "dba", "UserId": "AIDA", "GroupList": [],
-  "Arn": "arn:aws:iam::012345678912:user/dba", "AttachedManagedPolicies": [], "Tags": [],
-  "UserPolicyList": [{"PolicyName": "connect", "PolicyDocument": {"Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": "dsql:DbConnectAdmin", "Resource": "*"}]}}]}],
- "RoleDetailList": [], "GroupDetailList": [], "Policies": []}
-JSON
-as_postgres sh -c "umask 077; cat > $iam/key.json" <<JSON
-{"AccessKey": {"UserName": "dba", "AccessKeyId": "$key", "Status": "Active",
-  "SecretAccessKey": "$secret", "CreateDate": "2026-01-01T00:00:00+00:00"}}
-JSON
+dsql-iam sample-identities "$iam" --account-id 012345678912
+eval "$(dsql-iam create-access-key --user-name dba --iam-directory "$iam" --format env)"
+key=$AWS_ACCESS_KEY_ID secret=$AWS_SECRET_ACCESS_KEY
 server start
 if as_postgres dsql-iam doctor >/tmp/doctor; then fail "doctor is content without the extension"; fi
 grep -q '^fault    extension ' /tmp/doctor || fail "$(cat /tmp/doctor)"
@@ -86,6 +77,21 @@ if login "${secret}x" 2>/tmp/refused; then fail "a wrong signature opens it"; fi
 grep -q "access denied" /tmp/refused || fail "$(cat /tmp/refused)"
 if login $secret localhost 2>/tmp/refused; then fail "a token for any machine opens it"; fi
 grep -q "access denied" /tmp/refused || fail "$(cat /tmp/refused)"
+
+step "the first login of docs/install.md, with Debian's certificate"
+# The machine's name when the certificate was made.
+certificate=/etc/ssl/certs/ssl-cert-snakeoil.pem
+name=$(openssl x509 -in $certificate -noout -subject -nameopt multiline | sed -n 's/^ *commonName *= //p')
+psql_ "ALTER SYSTEM SET dsql_iam.endpoints = '$name'"
+psql_ "SELECT pg_reload_conf()" >/dev/null
+until [ "$(psql_ "SHOW dsql_iam.endpoints")" = "$name" ] || [ $((tries += 1)) -gt 100 ]; do sleep 0.1; done
+(
+    export PGHOST=$name PGHOSTADDR=127.0.0.1 PGSSLMODE=verify-full PGSSLROOTCERT=$certificate
+    PGPASSWORD=$(dsql-iam token --admin --region us-east-1 --hostname "$name") psql --username admin --dbname postgres \
+        -XAtq -c "SELECT sys.iam_session_user()"
+) >/tmp/login
+[ "$(cat /tmp/login)" = arn:aws:iam::012345678912:user/dba ] || fail "$(cat /tmp/login)"
+psql_ "ALTER SYSTEM RESET dsql_iam.endpoints"
 
 step "setup by connection finds that nothing is to be done"
 if dsql-iam setup "host=/var/run/postgresql user=postgres" >/tmp/setup 2>&1; then fail "root is let in as postgres"; fi
