@@ -1,13 +1,17 @@
 //! Writing documents into an IAM directory: private, whole, and for its owner.
 
+use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use dsql_iam_core::directory::{self, LoadError};
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, linkat, mkdirat, openat, renameat, unlinkat};
+use nix::unistd::geteuid;
+use rustix::fs::{
+    AtFlags, Dir, Mode, OFlags, Stat, fstat, linkat, mkdirat, openat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::owner;
@@ -49,7 +53,8 @@ impl IamDirectory {
         Ok(Self { path, directory })
     }
 
-    /// The folder of this name in it, which is made if it is not there: private, and its owner's.
+    /// The folder of this name in it, which is made if it is not there: private, and its owner's. An empty one of
+    /// root's is given to the owner too: another run of root's has just made it, or was ended then.
     ///
     /// # Errors
     /// A sentence, if it cannot be made or opened, is another user's, or others can write it.
@@ -58,15 +63,17 @@ impl IamDirectory {
         let failed = |error: Errno| -> Error {
             format!("the folder {} cannot be used: {error}", path.display()).into()
         };
-        let is_new = match mkdirat(&self.directory, name, Mode::RWXU) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
+        match mkdirat(&self.directory, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(failed(error)),
-        };
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(&self.directory, name, flags, Mode::empty()).map_err(failed)?;
         let owner = fstat(&self.directory).map_err(failed)?;
-        if is_new {
+        // In this order: whoever puts something into it has given it away before.
+        let is_empty = names(&directory).map_err(failed)?.next().is_none();
+        let found = fstat(&directory).map_err(failed)?;
+        if is_empty && is_not_given_yet(&found, &owner) {
             self.give_to_owner(&directory, &owner)?;
         }
         let found = fstat(&directory).map_err(failed)?;
@@ -106,7 +113,7 @@ impl IamDirectory {
         })
     }
 
-    /// Adds a byte to a file of the directory's owner, which is made if it is not there.
+    /// Adds a byte to a file of the directory's owner, which is made if it is not there. One process does it at a time.
     ///
     /// # Errors
     /// A sentence.
@@ -117,7 +124,15 @@ impl IamDirectory {
         let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&self.directory, name, flags, mode).map_err(not_stored)?;
         let owner = fstat(&self.directory).map_err(not_stored)?;
-        self.give_to_owner(&file, &owner)?;
+        let found = fstat(&file).map_err(not_stored)?;
+        // The owner can have moved or linked another file of root's here.
+        let is_new = found.st_size == 0 && found.st_nlink == 1;
+        if is_new && is_not_given_yet(&found, &owner) {
+            self.give_to_owner(&file, &owner)?;
+        } else if found.st_uid != owner.st_uid {
+            let fault = format!("it belongs to the user with id {}", found.st_uid);
+            return Err(self.not_stored(name, &io::Error::other(fault)));
+        }
         File::from(file)
             .write_all(b".")
             .map_err(|error| self.not_stored(name, &error))
@@ -201,10 +216,104 @@ impl IamDirectory {
     }
 }
 
+/// The names in a folder but its own and its parent's.
+fn names(folder: &OwnedFd) -> Result<impl Iterator<Item = Result<CString, Errno>>, Errno> {
+    let names =
+        Dir::read_from(folder)?.map(|entry| entry.map(|entry| entry.file_name().to_owned()));
+    let is_itself = |name: &CString| matches!(name.to_bytes(), b"." | b"..");
+    Ok(names.filter(move |name| !name.as_ref().is_ok_and(is_itself)))
+}
+
+/// Whether what was found is the user's who runs this, and still to be given to the owner.
+fn is_not_given_yet(found: &Stat, owner: &Stat) -> bool {
+    found.st_uid != owner.st_uid && found.st_uid == geteuid().as_raw()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    /// A directory that, for root, is somebody else's.
+    fn somebodys() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        if owner::is_root() {
+            std::os::unix::fs::chown(directory.path(), Some(4711), Some(4711)).unwrap();
+        }
+        directory
+    }
+
+    fn owner_of(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().uid()
+    }
+
+    #[test]
+    fn a_folder_that_many_make_at_once_is_the_owners_for_each() {
+        for _ in 0..50 {
+            let directory = somebodys();
+            let path = directory.path();
+            let make = || {
+                let folder = IamDirectory::open(path).unwrap().folder("a").unwrap();
+                assert_eq!(owner_of(&path.join("a")), owner_of(path));
+                let name = format!("{:?}.json", std::thread::current().id());
+                folder.store(&name, "{}").unwrap();
+            };
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(make);
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn what_a_run_that_was_ended_has_not_given_away_is_given_then() {
+        let directory = somebodys();
+        let path = directory.path().join("a");
+        let opened = IamDirectory::open(directory.path()).unwrap();
+        fs::DirBuilder::new().create(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        let folder = opened.folder("a").unwrap();
+        assert_eq!(owner_of(&path), owner_of(directory.path()));
+        fs::write(path.join(".n"), "").unwrap();
+        folder.count(".n").unwrap();
+        assert_eq!(owner_of(&path.join(".n")), owner_of(directory.path()));
+        assert_eq!(fs::read(path.join(".n")).unwrap(), b".");
+    }
+
+    /// The directory's owner can move and link files of root's that are not theirs.
+    #[test]
+    fn nothing_else_of_roots_is_given_away() {
+        let directory = somebodys();
+        let is_other = owner_of(directory.path()) != geteuid().as_raw();
+        let opened = IamDirectory::open(directory.path()).unwrap();
+        let roots = directory.path().join("roots");
+        fs::create_dir(&roots).unwrap();
+        fs::write(roots.join("secret"), "a secret").unwrap();
+        fs::write(roots.join("empty"), "").unwrap();
+        assert_eq!(opened.folder("roots").is_err(), is_other);
+        let folder = opened.folder("a").unwrap();
+        let path = directory.path().join("a");
+        fs::hard_link(roots.join("secret"), path.join("secret")).unwrap();
+        fs::hard_link(roots.join("empty"), path.join("empty")).unwrap();
+        fs::write(roots.join("moved"), "a secret").unwrap();
+        fs::rename(roots.join("moved"), path.join("moved")).unwrap();
+        if is_other {
+            for name in ["secret", "empty", "moved"] {
+                let fault = folder.count(name).unwrap_err().to_string();
+                assert!(
+                    fault.starts_with(&format!("{name} could not be")),
+                    "{fault}"
+                );
+                assert!(
+                    fault.ends_with("it belongs to the user with id 0"),
+                    "{fault}"
+                );
+                assert_eq!(owner_of(&path.join(name)), 0);
+            }
+            assert_eq!(fs::read(path.join("moved")).unwrap(), b"a secret");
+        }
+    }
 
     #[test]
     fn a_document_is_private_and_replaces_nothing_unless_asked() {
