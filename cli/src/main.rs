@@ -121,6 +121,9 @@ async fn main() -> ExitCode {
     match run(cli.command).await {
         Ok(report) => {
             anstream::println!("{}", report.text);
+            if let Some(work) = report.afterwards {
+                work();
+            }
             match report.is_well {
                 true => ExitCode::SUCCESS,
                 false => ExitCode::FAILURE,

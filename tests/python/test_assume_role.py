@@ -172,6 +172,23 @@ def test_a_session_of_roots_is_the_directorys_owners(iam):
     assert path.stat().st_nlink == 1 and not list(iam.iam.glob("**/.*.new"))
 
 
+def test_what_has_long_been_over_is_removed(iam):
+    """And nothing else, whatever hour the name of its folder is."""
+    old = session_path(iam, "ASIA" + "KEEP" + "A" * 12)
+    assume(iam, ALICE)
+    old.parent.mkdir(mode=0o700)
+    os.chown(old.parent, iam.iam.stat().st_uid, -1)
+    mine = old.with_name("mine.json")
+    for path in (old, mine):
+        iam.write(path, "{}")
+    before = stored(iam)
+    assume(iam, ALICE)
+    assert before - stored(iam) == {old}
+    mine.unlink()
+    assume(iam, ALICE)
+    assert not old.parent.exists()
+
+
 def test_a_session_logs_in(iam, role):
     role("assumer", on=iam)
     iam.execute(f"AWS IAM GRANT assumer TO '{role_arn('delegating')}'")

@@ -159,12 +159,16 @@ pub async fn run(arguments: Arguments) -> Result<Report, Error> {
         NotBegun::Refused(refusal) => sentence(&refusal).into(),
         NotBegun::Failed(fault) => fault,
     })?;
-    sessions::remove_expired(directory, MAX_REMOVED, now);
     let printed = match arguments.format {
         Format::Json => grant.response(&key),
         Format::CredentialProcess => for_credential_process(&grant, &key),
     };
-    Ok(format!("{printed:#}").into())
+    let directory = directory.clone();
+    let remove = move || sessions::remove_expired(&directory, MAX_REMOVED, now);
+    Ok(Report {
+        afterwards: Some(Box::new(remove)),
+        ..format!("{printed:#}").into()
+    })
 }
 
 /// A refusal for whoever can read the documents.

@@ -71,6 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
         } else {
             text(&report)
         },
+        ..Report::default()
     })
 }
 

@@ -114,6 +114,7 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'dsql_iam.region'
         } else {
             table(&rows)
         },
+        ..Report::default()
     })
 }
 

@@ -203,6 +203,7 @@ impl Arguments {
         let mut report = Report {
             is_well: diagnosis.is_admitted(),
             text: diagnosis.to_string().trim_end().to_owned(),
+            ..Report::default()
         };
         if self.json {
             let checks = diagnosis.checks.iter().map(|one| {
@@ -226,6 +227,7 @@ impl Arguments {
             } else {
                 explanation.to_string().trim_end().to_owned()
             },
+            ..Report::default()
         }
     }
 }

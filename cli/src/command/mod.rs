@@ -21,11 +21,14 @@ pub mod sts;
 pub mod token;
 
 /// The outcome of a command that could do its work.
+#[derive(Default)]
 pub struct Report {
     /// the text to print, without a line break at its end
     pub text: String,
     /// whether the exit status is 0: no fault was found, and the token is let in
     pub is_well: bool,
+    /// work that need not be done before the text is printed
+    pub afterwards: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Report {
@@ -41,6 +44,7 @@ impl From<String> for Report {
         Self {
             text,
             is_well: true,
+            ..Self::default()
         }
     }
 }

@@ -155,6 +155,12 @@ impl IamDirectory {
         Ok(true)
     }
 
+    /// The names in it but its own and its parent's, one by one, as the system gives them.
+    pub fn names(&self) -> impl Iterator<Item = CString> {
+        let names = names(&self.directory).into_iter().flatten();
+        names.map_while(Result::ok)
+    }
+
     /// The open directory.
     pub fn descriptor(&self) -> &OwnedFd {
         &self.directory
@@ -190,7 +196,7 @@ impl IamDirectory {
     /// Writes a file that does not count yet, gives its name.
     fn write(&self, name: &str, document: &str) -> Result<String, Error> {
         // The loader passes over names that start with a dot.
-        let unfinished = format!(".{name}.new");
+        let unfinished = format!(".{name}{UNFINISHED}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file = openat(&self.directory, &*unfinished, flags, mode);
@@ -214,6 +220,14 @@ impl IamDirectory {
         let directory = self.path.display();
         format!("{name} could not be stored in the IAM directory {directory}: {error}").into()
     }
+}
+
+/// How the names of files end that are not whole yet.
+const UNFINISHED: &str = ".new";
+
+/// The name that an unfinished file is to get; `None` if its name is not one's.
+pub fn finished_name(unfinished: &str) -> Option<&str> {
+    unfinished.strip_prefix('.')?.strip_suffix(UNFINISHED)
 }
 
 /// The names in a folder but its own and its parent's.

@@ -5,25 +5,18 @@
 //! in which it ends, once for all and once for the principal that began it. So nobody looks through a folder to begin
 //! a session, and what is over is no longer counted as soon as its hour is.
 
-use std::ffi::{CStr, CString};
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::ffi::CStr;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use dsql_iam_core::session_store::{EndingHour, FOLDER, RANDOM_LEN, file_name};
+use dsql_iam_core::session_store::{EndingHour, FOLDER, RANDOM_LEN, ending_hour, file_name};
 use dsql_iam_core::sts::{Code, Grant, NewKey, StsError, UsedCode};
-use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, FlockOperation, flock, statat, unlinkat};
 use rustix::io::Errno;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, UtcDateTime};
 
-use super::iam_directory::IamDirectory;
+use super::iam_directory::{IamDirectory, finished_name};
 use super::random;
 
 use crate::shared::error::Error;
@@ -45,11 +38,6 @@ const COUNT: &str = ".count";
 
 /// How the names of files begin that say that a code of a device was used.
 const CODE: &str = ".code";
-
-/// How the names of sessions began that were documents, before they had a folder of their own.
-const OLD_PREFIX: &str = "dsql-iam-session-";
-/// How much of such a document is read to see whether its session is over, in bytes: more than one has.
-const MAX_SESSION: u64 = 1024 * 1024;
 
 /// Why no session was begun.
 #[derive(Debug)]
@@ -177,13 +165,12 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// Removes sessions that have been over for a while, `most` files at the most; also those that are documents, from
-/// before there was a folder of sessions. A session that cannot be removed now can be later.
+/// Removes the files of sessions that have been over for a while, `most` at the most. Looks into no other folder, and
+/// leaves what is not of `dsql-iam`. One that cannot be removed now can be later.
 pub fn remove_expired(directory: &Path, most: usize, now: UtcDateTime) {
     let Ok(opened) = IamDirectory::open(directory) else {
         return;
     };
-    remove_old_documents(opened.descriptor(), now);
     // It is not made for this.
     if statat(opened.descriptor(), FOLDER, AtFlags::SYMLINK_NOFOLLOW).is_err() {
         return;
@@ -192,7 +179,7 @@ pub fn remove_expired(directory: &Path, most: usize, now: UtcDateTime) {
         return;
     };
     let mut left = most;
-    for name in names(sessions.descriptor()) {
+    for name in sessions.names() {
         let hour = name.to_str().ok().and_then(EndingHour::of_folder);
         let is_over = |hour: EndingHour| hour.end() + KEPT.whole_seconds() <= now.unix_timestamp();
         let Some(hour) = hour.filter(|hour| is_over(*hour)) else {
@@ -201,62 +188,33 @@ pub fn remove_expired(directory: &Path, most: usize, now: UtcDateTime) {
         let Ok(of_hour) = sessions.folder(&hour.folder()) else {
             continue;
         };
-        for name in names(of_hour.descriptor()) {
+        for name in of_hour.names().filter(|name| is_ours(name, hour)) {
             if left == 0 {
                 return;
             }
             left -= 1;
             let _ = unlinkat(of_hour.descriptor(), &*name, AtFlags::empty());
         }
+        // Only an empty one goes.
         let _ = unlinkat(sessions.descriptor(), &*name, AtFlags::REMOVEDIR);
     }
 }
 
-/// The names in a folder, but its own and its parent's.
-fn names(folder: &OwnedFd) -> Vec<CString> {
-    let entries = Dir::read_from(folder).into_iter().flatten();
-    let names = entries.flatten().map(|entry| entry.file_name().to_owned());
-    let is_itself = |name: &CString| matches!(name.to_bytes(), b"." | b"..");
-    names.filter(|name| !is_itself(name)).collect()
-}
-
-/// The part of such a document that says how long it lasts.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Stored {
-    credentials: StoredCredentials,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct StoredCredentials {
-    expiration: String,
-}
-
-fn remove_old_documents(directory: &OwnedFd, now: UtcDateTime) {
-    let is_ours = |name: &str| name.starts_with(OLD_PREFIX) && name.ends_with(".json");
-    for name in names(directory) {
-        if name.to_str().is_ok_and(is_ours) && is_over(directory, &name, now) == Some(true) {
-            let _ = unlinkat(directory, &*name, AtFlags::empty());
-        }
-    }
-}
-
-/// Whether a session has been over for a while; `None` if the file does not say.
-fn is_over(directory: &OwnedFd, name: &CStr, now: UtcDateTime) -> Option<bool> {
-    // A link is not followed, and a pipe not waited for.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(directory, name, flags, Mode::empty()).ok()?;
-    let found = fstat(&file).ok()?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-        return None;
-    }
-    let mut text = Vec::new();
-    let mut limited = File::from(file).take(MAX_SESSION);
-    limited.read_to_end(&mut text).ok()?;
-    let stored: Stored = serde_json::from_slice(&text).ok()?;
-    let end = UtcDateTime::parse(&stored.credentials.expiration, &Rfc3339).ok()?;
-    Some(end.checked_add(KEPT)? < now)
+/// Whether a file in the folder of an hour is one that is made here: a session of the hour, also an unfinished one,
+/// or one that counts.
+fn is_ours(name: &CStr, hour: EndingHour) -> bool {
+    let Ok(name) = name.to_str() else {
+        return false;
+    };
+    let is_hash = |text: &str| text.len() == 32 && HEXLOWER.decode(text.as_bytes()).is_ok();
+    let is_hashed = |kind: &str| {
+        let hash = name
+            .strip_prefix(kind)
+            .and_then(|rest| rest.strip_prefix('-'));
+        hash.is_some_and(is_hash)
+    };
+    let id = finished_name(name).unwrap_or(name).strip_suffix(".json");
+    name == COUNT || is_hashed(COUNT) || is_hashed(CODE) || id.and_then(ending_hour) == Some(hour)
 }
 
 #[cfg(test)]

@@ -143,6 +143,7 @@ pub fn report(compared: &[Compared]) -> Report {
     Report {
         text: lines.join("\n"),
         is_well: mismatches == 0,
+        ..Report::default()
     }
 }
 

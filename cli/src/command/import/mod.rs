@@ -216,7 +216,11 @@ impl Import<'_> {
             text.push_str(&format!("\nWrote {names} to {directory}"));
         }
         let is_well = !self.common.strict || summary.is_complete();
-        Ok(Report { text, is_well })
+        Ok(Report {
+            text,
+            is_well,
+            ..Report::default()
+        })
     }
 }
 

@@ -1,8 +1,7 @@
 use super::*;
-use dsql_iam_core::session_store::{count_lasting, ending_hour, find};
+use dsql_iam_core::session_store::{count_lasting, find};
 use dsql_iam_core::sts::{AssumeRole, StsEnvironment, assume_role, caller_with_secret};
 use dsql_iam_core::{ConnectionFacts, Identities, PresentedCredentials, documents};
-use rustix::fs::{CWD, mkfifoat};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,6 +10,7 @@ use time::macros::utc_datetime;
 
 const NOW: UtcDateTime = utc_datetime!(2026-01-01 12:30);
 const ALICE: &str = "arn:aws:iam::012345678912:user/alice";
+const RANDOM: &str = "ABCDEFGHIJ23";
 const BOB: &str = "arn:aws:iam::012345678912:user/bob";
 
 fn identities() -> Identities {
@@ -183,11 +183,10 @@ fn at_once_no_more_begin_than_the_quota() {
 fn no_link_leads_sessions_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
-    let over = EndingHour::of(utc_datetime!(2026-01-01 9:30))
-        .unwrap()
-        .folder();
+    let hour = EndingHour::of(utc_datetime!(2026-01-01 9:30)).unwrap();
+    let (over, file) = (hour.folder(), file_name(&hour.access_key_id(RANDOM)));
     fs::create_dir(elsewhere.path().join(&over)).unwrap();
-    fs::write(elsewhere.path().join(&over).join("x.json"), "{}").unwrap();
+    fs::write(elsewhere.path().join(&over).join(&file), "{}").unwrap();
     let sessions = directory.path().join(FOLDER);
     symlink(elsewhere.path(), &sessions).unwrap();
     remove_expired(directory.path(), 99, NOW);
@@ -199,7 +198,11 @@ fn no_link_leads_sessions_elsewhere() {
     fs::create_dir(&sessions).unwrap();
     symlink(elsewhere.path().join(&over), sessions.join(&over)).unwrap();
     remove_expired(directory.path(), 99, NOW);
-    assert_eq!(files(elsewhere.path()), [format!("{over}/x.json")]);
+    assert_eq!(files(elsewhere.path()), [format!("{over}/{file}")]);
+    fs::remove_file(sessions.join(&over)).unwrap();
+    fs::rename(elsewhere.path().join(&over), sessions.join(&over)).unwrap();
+    remove_expired(directory.path(), 99, NOW);
+    assert!(!sessions.join(&over).exists());
 }
 
 #[test]
@@ -233,35 +236,52 @@ fn what_has_been_over_for_an_hour_is_removed() {
     }
 }
 
+/// `KEEP` and `COPY` are hours too.
 #[test]
-fn of_the_documents_only_our_own_that_are_long_over_are_removed() {
+fn what_is_not_of_a_session_stays() {
     let directory = tempfile::tempdir().unwrap();
-    let session = |end: &str| json!({"Credentials": {"Expiration": end}}).to_string();
-    let over = session("2026-01-01T11:29:59+00:00");
-    for (name, text) in [
-        ("dsql-iam-session-A.json", &over),
-        (
-            "dsql-iam-session-B.json",
-            &session("2026-01-01T11:30:01+00:00"),
-        ),
-        ("dsql-iam-session-C.json", &"nonsense".to_owned()),
-        ("mine.json", &over),
-    ] {
-        fs::write(directory.path().join(name), text).unwrap();
+    let sessions = directory.path().join(FOLDER);
+    for name in ["KEEP", "COPY", "keep", "BACKUP"] {
+        fs::create_dir_all(sessions.join(name)).unwrap();
     }
-    // A link is not followed, and nobody waits for a pipe's other end.
-    let elsewhere = tempfile::NamedTempFile::new().unwrap();
-    fs::write(&elsewhere, &over).unwrap();
-    symlink(&elsewhere, directory.path().join("dsql-iam-session-D.json")).unwrap();
-    let pipe = "dsql-iam-session-E.json";
-    mkfifoat(CWD, directory.path().join(pipe), Mode::RUSR).unwrap();
-    remove_expired(directory.path(), 99, NOW);
-    let expected = [
-        "dsql-iam-session-B.json",
-        "dsql-iam-session-C.json",
-        "dsql-iam-session-D.json",
-        "dsql-iam-session-E.json",
-        "mine.json",
+    let hash = "0123456789abcdef0123456789abcdef";
+    let hour = EndingHour::of_folder("KEEP").unwrap();
+    let id = hour.access_key_id(RANDOM);
+    let of_another = EndingHour::of_folder("COPY").unwrap();
+    let of_another = of_another.access_key_id(RANDOM);
+    let foreign = [
+        "account.json".to_owned(),
+        "notes".to_owned(),
+        ".hidden".to_owned(),
+        ".account.json.new".to_owned(),
+        format!("{of_another}.json"),
+        format!("{id}.json.bak"),
+        format!("{id}.json.new"),
+        format!(".{id}.json"),
+        format!("{id}2.json"),
+        format!(".count-{hash}0"),
+        format!(".count-{}", hash.to_uppercase()),
+        format!(".counts-{hash}"),
+        ".code-".to_owned(),
     ];
+    let ours = [
+        format!("{id}.json"),
+        format!(".{id}.json.new"),
+        ".count".to_owned(),
+        format!(".count-{hash}"),
+        format!(".code-{hash}"),
+    ];
+    for name in foreign.iter().chain(&ours) {
+        fs::write(sessions.join("KEEP").join(name), "x").unwrap();
+    }
+    remove_expired(directory.path(), 99, NOW);
+    let mut expected = foreign.map(|name| format!("{FOLDER}/KEEP/{name}"));
+    expected.sort();
+    assert_eq!(files(directory.path()), expected);
+    assert!(!sessions.join("COPY").exists());
+    assert!(sessions.join("keep").exists() && sessions.join("BACKUP").exists());
+    // Those that stay do not use up what may be removed at a time.
+    fs::write(sessions.join("KEEP").join(file_name(&id)), "x").unwrap();
+    remove_expired(directory.path(), 1, NOW);
     assert_eq!(files(directory.path()), expected);
 }
