@@ -129,7 +129,8 @@ fn iam_access(
     let loaded = settings::cluster()
         .map_err(|fault| fault.to_string())
         .and_then(|cluster| {
-            let identities = Identities::load_with_sessions(&settings::iam_directory());
+            let identities =
+                Identities::load_with_sessions(&settings::iam_directory(), UtcDateTime::now());
             Ok((cluster, identities.map_err(|fault| fault.to_string())?))
         });
     let survey = loaded.map(|(cluster, identities)| {

@@ -145,7 +145,8 @@ fn load(directory: &Path) -> Result<(Snapshot, Loaded), LoadError> {
 pub fn current(directory: &Path, access_key_id: &str) -> Result<Identities, Refusal> {
     let unusable = |fault: SessionFault| Refusal::StoredSession(fault.to_string());
     let loaded = bring_up_to_date(directory);
-    let stored = session_store::find(directory, access_key_id).map_err(unusable)?;
+    let stored =
+        session_store::find(directory, access_key_id, UtcDateTime::now()).map_err(unusable)?;
     let mut identities = match loaded {
         Some(loaded) => loaded.identities,
         None => Record::excerpt(access_key_id, stored.as_ref()).map_err(|fault| {

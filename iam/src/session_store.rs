@@ -20,7 +20,7 @@ use crate::identity::{AccessKey, Identities, Owner};
 use crate::visible::visible_path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,6 +38,9 @@ const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const HOUR_LEN: usize = 4;
 /// How many random characters an access key id ends with.
 pub const RANDOM_LEN: usize = 12;
+/// In how many hours a session that has begun by now can end, the present one included: those of `GetSessionToken` last
+/// 36 hours, and clocks may be apart.
+const HOURS: u32 = 38;
 /// The longest file of a session that is read, in bytes: more than one with all that AWS allows has.
 const MAX_SESSION: u64 = 256 * 1024;
 
@@ -75,9 +78,14 @@ impl EndingHour {
         (i64::from(self.0) + 1) * 60 * 60
     }
 
-    /// This hour and those behind it, `count` together.
-    pub fn onwards(self, count: u32) -> impl Iterator<Item = Self> {
-        (self.0..self.0.saturating_add(count)).map(Self)
+    /// This hour and those behind it in which sessions can end that have begun by now.
+    pub fn onwards(self) -> impl Iterator<Item = Self> {
+        (self.0..self.0.saturating_add(HOURS)).map(Self)
+    }
+
+    /// Whether no session that ends in this hour can have begun by `now`.
+    fn is_too_late(self, now: UtcDateTime) -> bool {
+        Self::of(now).is_none_or(|now| self.0 >= now.0.saturating_add(HOURS))
     }
 
     /// The access key id of a session that ends in this hour, with [`RANDOM_LEN`] random characters of base32.
@@ -143,6 +151,9 @@ pub enum SessionFault {
         /// the user who has the directory
         expected: u32,
     },
+    /// It ends later than any that has begun by now: it began while a clock was ahead.
+    #[error("\"{}\" began while a clock was ahead: it ends later than any that has begun by now", visible_path(.0))]
+    Early(PathBuf),
     /// It is not a session, or another one than its name says.
     #[error("\"{}\" does not hold the session that its name says", visible_path(.0))]
     Misnamed(PathBuf),
@@ -160,15 +171,19 @@ pub enum SessionFault {
 /// session.
 ///
 /// # Errors
-/// [`SessionFault`] if there is something that is not a good session.
-pub fn find(directory: &Path, access_key_id: &str) -> Result<Option<StoredSession>, SessionFault> {
+/// [`SessionFault`] if there is something that is not a good session `now`. Whether it is over is not looked at.
+pub fn find(
+    directory: &Path,
+    access_key_id: &str,
+    now: UtcDateTime,
+) -> Result<Option<StoredSession>, SessionFault> {
     let Some(hour) = ending_hour(access_key_id) else {
         return Ok(None);
     };
     let folder = directory.join(FOLDER).join(hour.folder());
     let path = folder.join(file_name(access_key_id));
     match read(directory, &path) {
-        Ok(text) => StoredSession::new(path, access_key_id, &text).map(Some),
+        Ok(text) => StoredSession::new(path, access_key_id, &text, now).map(Some),
         Err(SessionFault::Unreadable { error, .. }) if is_not_there(&error) => Ok(None),
         Err(fault) => Err(fault),
     }
@@ -239,7 +254,15 @@ fn check(path: &Path, stat: &Stat, expected: u32) -> Result<(), SessionFault> {
 
 impl StoredSession {
     /// The session in this text, which is the file's for the access key.
-    fn new(path: PathBuf, access_key_id: &str, text: &str) -> Result<Self, SessionFault> {
+    fn new(
+        path: PathBuf,
+        access_key_id: &str,
+        text: &str,
+        now: UtcDateTime,
+    ) -> Result<Self, SessionFault> {
+        if ending_hour(access_key_id).is_none_or(|hour| hour.is_too_late(now)) {
+            return Err(SessionFault::Early(path));
+        }
         let document = match documents::parse(text) {
             Ok(document) => document,
             Err(error) => return Err(SessionFault::Broken { path, error }),
@@ -291,17 +314,22 @@ impl Identities {
         })
     }
 
-    /// The identities in the documents of a directory, with all sessions stored there that are not over. For those
-    /// who ask about everything: it takes as long as there are many.
+    /// The identities in the documents of a directory, with the sessions stored there that end in this hour or later.
+    /// For those who ask about all of them: it takes as long as there are many.
     ///
     /// # Errors
     /// Whatever keeps the server from loading the documents.
-    pub fn load_with_sessions(directory: &Path) -> Result<Self, LoadError> {
+    pub fn load_with_sessions(directory: &Path, now: UtcDateTime) -> Result<Self, LoadError> {
         let mut identities = Self::load(directory)?;
-        let sessions = all(directory).into_iter();
-        for session in sessions.filter_map(|entry| entry.outcome.ok()) {
-            // One whose key a document has is nobody's.
-            let _ = identities.add_stored(session);
+        for hour in EndingHour::of(now)
+            .into_iter()
+            .flat_map(EndingHour::onwards)
+        {
+            let sessions = of_hour(directory, hour, now).into_iter();
+            for session in sessions.filter_map(|entry| entry.outcome.ok()) {
+                // One whose key a document has is nobody's.
+                let _ = identities.add_stored(session);
+            }
         }
         Ok(identities)
     }
@@ -316,64 +344,60 @@ pub(crate) struct Entry {
 
 /// All sessions that are stored in the IAM `directory`, sorted by hour; of names that count for no login the fault.
 /// For those who ask about everything: it takes as long as there are many.
-pub(crate) fn all(directory: &Path) -> Vec<Entry> {
+pub(crate) fn all(directory: &Path, now: UtcDateTime) -> Vec<Entry> {
+    let entries = fs::read_dir(directory.join(FOLDER)).into_iter().flatten();
+    let mut hours: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| EndingHour::of_folder(entry.file_name().to_str()?))
+        .collect();
+    hours.sort();
+    let of_hour = |hour| of_hour(directory, hour, now);
+    hours.into_iter().flat_map(of_hour).collect()
+}
+
+/// The sessions that end in an hour, sorted.
+fn of_hour(directory: &Path, hour: EndingHour, now: UtcDateTime) -> Vec<Entry> {
+    let folder = directory.join(FOLDER).join(hour.folder());
+    let mut names: Vec<String> = names(&folder)
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
     let mut found = Vec::new();
-    for (hour, folder) in hours(directory) {
-        for name in names(&folder) {
-            let path = folder.join(&name);
-            let id = name.strip_suffix(".json").unwrap_or_default();
-            let outcome = match ending_hour(id) {
-                Some(of_id) if of_id == hour => {
-                    read(directory, &path).and_then(|text| StoredSession::new(path, id, &text))
-                }
-                _ => Err(SessionFault::Misnamed(path)),
-            };
-            let is_gone = matches!(&outcome, Err(SessionFault::Unreadable { error, .. })
-                if is_not_there(error));
-            if !is_gone {
-                let file = format!("{FOLDER}/{}/{name}", hour.folder());
-                found.push(Entry { file, outcome });
+    for name in names {
+        let path = folder.join(&name);
+        let id = name.strip_suffix(".json").unwrap_or_default();
+        let outcome = match ending_hour(id) {
+            Some(of_id) if of_id == hour => {
+                read(directory, &path).and_then(|text| StoredSession::new(path, id, &text, now))
             }
+            _ => Err(SessionFault::Misnamed(path)),
+        };
+        let is_gone = matches!(&outcome, Err(SessionFault::Unreadable { error, .. })
+            if is_not_there(error));
+        if !is_gone {
+            let file = format!("{FOLDER}/{}/{name}", hour.folder());
+            found.push(Entry { file, outcome });
         }
     }
     found
 }
 
-/// How many sessions are stored that end in this hour or later. Looks at their names alone.
+/// How many sessions are stored that end in this hour or later. Opens none of them, and keeps no name.
 pub fn count_lasting(directory: &Path, now: UtcDateTime) -> usize {
-    let now = EndingHour::of(now);
-    let lasting = hours(directory)
+    let sessions = directory.join(FOLDER);
+    let hours = EndingHour::of(now)
         .into_iter()
-        .filter(|(hour, _)| Some(*hour) >= now);
-    lasting.map(|(_, folder)| names(&folder).len()).sum()
-}
-
-/// The hours in which stored sessions end, with their folders, sorted.
-fn hours(directory: &Path) -> Vec<(EndingHour, PathBuf)> {
-    let entries = fs::read_dir(directory.join(FOLDER)).into_iter().flatten();
-    let mut hours: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let hour = EndingHour::of_folder(entry.file_name().to_str()?)?;
-            Some((hour, entry.path()))
-        })
-        .collect();
-    hours.sort();
+        .flat_map(EndingHour::onwards);
     hours
+        .map(|hour| names(&sessions.join(hour.folder())).count())
+        .sum()
 }
 
-/// The names in a folder of sessions, sorted, but for those that begin with a dot.
-fn names(folder: &Path) -> Vec<String> {
+/// The names in a folder of sessions, but for those that begin with a dot.
+fn names(folder: &Path) -> impl Iterator<Item = OsString> {
     let entries = fs::read_dir(folder).into_iter().flatten();
-    let is_hidden = |name: &OsStr| name.as_bytes().starts_with(b".");
-    let mut names: Vec<String> = entries
-        .flatten()
-        .map(|entry| entry.file_name())
-        .filter(|name| !is_hidden(name))
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names.filter(|name| !name.as_bytes().starts_with(b"."))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from assumable import ALICE, identities, role_arn, session_key, session_path, stored, token
-from support import ACCOUNT
+from support import ACCOUNT, Key
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,34 @@ def test_a_stored_session_that_is_not_good(iam, reader, key, spoil):
         path.unlink(missing_ok=True)
         (iam.iam / "elsewhere").unlink(missing_ok=True)
     assert "is invalid" in iam.refusal(reader, token(key)).hint
+
+
+def early(path, iam):
+    """As if it had begun while the clock was years ahead."""
+    id = "ASIA7777" + "A" * 12
+    later = session_path(iam, id)
+    later.parent.mkdir(mode=0o700)
+    os.chown(later.parent, iam.iam.stat().st_uid, -1)
+    document = json.loads(path.read_text())
+    document["Credentials"] |= {"AccessKeyId": id, "Expiration": "2089-01-01T00:00:00Z"}
+    iam.write(later, json.dumps(document))
+    return later
+
+
+def test_a_session_that_began_while_the_clock_was_ahead(iam, reader, key):
+    path = early(session_path(iam, key.id), iam)
+    key = Key(path.stem, key.secret, key.session_token)
+    try:
+        mark = iam.log_mark()
+        refused = iam.refusal(reader, token(key))
+        assert (refused.sqlstate, refused.message, refused.hint) == (
+            "08006", "unable to accept connection, access denied", None)
+        iam.logged("began while a clock was ahead: it ends later than any that has begun by now", mark)
+        [finding] = [finding for finding in checked(iam)["findings"] if finding["severity"] == "error"]
+        assert (finding["check"], finding["remedy"]) == ("session", f"rm {path}")
+    finally:
+        path.unlink()
+        path.parent.rmdir()
 
 
 def test_a_session_does_not_outlive_its_role(iam, reader, key):

@@ -132,8 +132,9 @@ pub async fn run(arguments: Arguments) -> Result<Report, Error> {
     let request = arguments.request()?;
     let directory = &arguments.place.iam_directory;
     let identities = Identities::load(directory).map_err(Error::of)?;
-    let stored = session_store::find(directory, credentials.access_key_id()).map_err(Error::of)?;
     let now = UtcDateTime::now();
+    let stored = session_store::find(directory, credentials.access_key_id(), now);
+    let stored = stored.map_err(Error::of)?;
     let environment = StsEnvironment {
         now,
         identities: &identities,

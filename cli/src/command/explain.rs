@@ -108,7 +108,8 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let token = token.trim_end_matches(['\r', '\n']);
     let directory = &arguments.of.iam_directory;
     let mut identities = Identities::load(directory).map_err(Error::of)?;
-    let stored = session_store::find(directory, &access_key_id(token)).map_err(Error::of)?;
+    let now = arguments.at.unwrap_or_else(UtcDateTime::now);
+    let stored = session_store::find(directory, &access_key_id(token), now).map_err(Error::of)?;
     if let Some(session) = stored {
         identities.add_stored(session).map_err(Error::of)?;
     }
@@ -119,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
         false => cluster,
     };
     let environment = LoginEnvironment {
-        now: arguments.at.unwrap_or_else(UtcDateTime::now),
+        now,
         cluster: &cluster,
         identities: &identities,
         connection: ConnectionFacts {

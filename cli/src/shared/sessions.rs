@@ -30,9 +30,6 @@ pub const DEFAULT_QUOTA: u64 = 5_000;
 /// that nobody knows it.
 const KEPT: Duration = Duration::hours(1);
 
-/// How many hours ahead a session can end: 36 hours last those of `GetSessionToken`.
-const HOURS: u32 = 37;
-
 /// The file that counts the sessions which end in an hour.
 const COUNT: &str = ".count";
 
@@ -129,7 +126,7 @@ fn check_room(
     whose: &str,
 ) -> Result<(), NotBegun> {
     let mut count = 0;
-    for hour in now.onwards(HOURS) {
+    for hour in now.onwards() {
         let path = format!("{}/{name}", hour.folder());
         match statat(folder.descriptor(), path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => count += u64::try_from(found.st_size).unwrap_or(u64::MAX),

@@ -69,7 +69,7 @@ pub fn check(directory: &Path, cluster: Option<&Cluster>, now: UtcDateTime) -> R
     for entry in contents.documents {
         checker.document(&entry.path, entry.mode, entry.outcome);
     }
-    for entry in session_store::all(directory) {
+    for entry in session_store::all(directory, now) {
         checker.stored_session(entry);
     }
     checker.described_cluster();

@@ -34,7 +34,10 @@ fn fault(make: impl FnOnce(&Path)) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = folder(directory.path(), EndingHour::of(NOW).unwrap()).join(file_name(&id()));
     make(&path);
-    let fault = find(directory.path(), &id()).err().unwrap().to_string();
+    let fault = find(directory.path(), &id(), NOW)
+        .err()
+        .unwrap()
+        .to_string();
     fault.replace(&*path.to_string_lossy(), "PATH")
 }
 
@@ -55,8 +58,8 @@ fn an_hour_and_its_folder() {
     for name in ["", "AAA", "AAAAA", "aaaa", "AAA0", "../A", "AA\u{c4}"] {
         assert_eq!(EndingHour::of_folder(name), None, "{name}");
     }
-    let hours: Vec<u32> = hour.onwards(3).map(|hour| hour.0 - 1).collect();
-    assert_eq!(hours, [hour.0 - 1, hour.0, hour.0 + 1]);
+    let hours: Vec<u32> = hour.onwards().map(|hour| hour.0).collect();
+    assert_eq!(hours, (hour.0..=hour.0 + 37).collect::<Vec<_>>());
     assert_eq!(ending_hour(&id()), Some(hour));
 }
 
@@ -76,7 +79,7 @@ fn an_id_leads_nowhere_but_to_its_file() {
         "ASIAAAAAABCDEFGHIJ\0A",
     ] {
         assert_eq!(ending_hour(id), None, "{id}");
-        assert!(find(directory.path(), id).unwrap().is_none(), "{id}");
+        assert!(find(directory.path(), id, NOW).unwrap().is_none(), "{id}");
     }
 }
 
@@ -84,7 +87,7 @@ fn an_id_leads_nowhere_but_to_its_file() {
 fn a_session_is_found_by_its_id_alone() {
     let directory = tempfile::tempdir().unwrap();
     let hour = EndingHour::of(NOW).unwrap();
-    assert!(find(directory.path(), &id()).unwrap().is_none());
+    assert!(find(directory.path(), &id(), NOW).unwrap().is_none());
     let folder = folder(directory.path(), hour);
     write(
         &folder.join(file_name(&id())),
@@ -94,12 +97,12 @@ fn a_session_is_found_by_its_id_alone() {
     // Nobody looks at the others, whatever they are.
     write(&folder.join("ASIAbroken.json"), "nonsense", 0o666);
     write(&folder.join(".total"), "..", 0o600);
-    let found = find(directory.path(), &id()).unwrap().unwrap();
+    let found = find(directory.path(), &id(), NOW).unwrap().unwrap();
     assert_eq!(found.key().secret, "secret");
     let file = format!("sessions/{}/{}.json", hour.folder(), id());
     assert_eq!(found.file(), file);
     assert!(
-        find(directory.path(), &hour.access_key_id("ABCDEFGHIJ24"))
+        find(directory.path(), &hour.access_key_id("ABCDEFGHIJ24"), NOW)
             .unwrap()
             .is_none()
     );
@@ -107,21 +110,21 @@ fn a_session_is_found_by_its_id_alone() {
     let mut identities = Identities::default();
     identities.add_stored(found).unwrap();
     assert!(identities.access_key(&id()).is_some());
-    let again = find(directory.path(), &id()).unwrap().unwrap();
+    let again = find(directory.path(), &id(), NOW).unwrap().unwrap();
     let twice = identities.add_stored(again).unwrap_err().to_string();
     assert!(
         twice.ends_with(&format!("duplicate access key {}", id())),
         "{twice}"
     );
     assert!(identities.access_key(&id()).is_none());
-    let with_sessions = || Identities::load_with_sessions(directory.path()).unwrap();
+    let with_sessions = || Identities::load_with_sessions(directory.path(), NOW).unwrap();
     assert!(with_sessions().access_key(&id()).is_some());
     let copy = directory.path().join("copy.json");
     write(&copy, &session(&id()).to_string(), 0o600);
     assert!(with_sessions().access_key(&id()).is_none());
     fs::remove_file(&copy).unwrap();
 
-    let names: Vec<_> = all(directory.path())
+    let names: Vec<_> = all(directory.path(), NOW)
         .into_iter()
         .map(|entry| {
             (
@@ -144,6 +147,49 @@ fn a_session_is_found_by_its_id_alone() {
     );
 }
 
+/// The clock is right again.
+#[test]
+fn a_session_that_began_in_the_future_counts_for_no_login() {
+    let directory = tempfile::tempdir().unwrap();
+    let hour = EndingHour::of(NOW).unwrap();
+    for (hours, is_good) in [(36, true), (37, true), (38, false), (500_000, false)] {
+        let hour = EndingHour(hour.0 + hours);
+        let id = hour.access_key_id(RANDOM);
+        let path = folder(directory.path(), hour).join(file_name(&id));
+        write(&path, &session(&id).to_string(), 0o600);
+        let found = find(directory.path(), &id, NOW);
+        let early = format!(
+            "\"{}\" began while a clock was ahead: it ends later than any that has begun by now",
+            path.display()
+        );
+        let fault = found.err().map(|fault| fault.to_string());
+        assert_eq!(fault, (!is_good).then_some(early), "{hours}");
+        let known = Identities::load_with_sessions(directory.path(), NOW).unwrap();
+        assert_eq!(known.access_key(&id).is_some(), is_good, "{hours}");
+        // Where there is no such session, the key is one of a document.
+        assert!(
+            find(directory.path(), &hour.access_key_id("ABCDEFGHIJ24"), NOW)
+                .unwrap()
+                .is_none()
+        );
+        let then = UtcDateTime::from_unix_timestamp(hour.end() - 1).unwrap();
+        assert!(find(directory.path(), &id, then).unwrap().is_some());
+    }
+    assert_eq!(count_lasting(directory.path(), NOW), 2);
+    let good = all(directory.path(), NOW);
+    let good = good.iter().filter(|entry| entry.outcome.is_ok());
+    assert_eq!(good.count(), 2);
+    // Times that have no hour.
+    for now in [
+        utc_datetime!(1969-12-31 23:59),
+        utc_datetime!(2090-01-01 0:00),
+    ] {
+        let id = EndingHour(hour.0 + 37).access_key_id(RANDOM);
+        assert!(find(directory.path(), &id, now).is_err());
+        assert_eq!(count_lasting(directory.path(), now), 0);
+    }
+}
+
 #[test]
 fn no_folder_is_a_link() {
     let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -155,7 +201,7 @@ fn no_folder_is_a_link() {
         0o600,
     );
     let sessions = directory.path().join(FOLDER);
-    let found = || find(directory.path(), &id()).map(|found| found.is_some());
+    let found = || find(directory.path(), &id(), NOW).map(|found| found.is_some());
     let is_refused = || matches!(found(), Err(SessionFault::NotAFile(_)));
     symlink(elsewhere.path().join(FOLDER), &sessions).unwrap();
     assert!(is_refused());
@@ -163,11 +209,11 @@ fn no_folder_is_a_link() {
     fs::create_dir(&sessions).unwrap();
     symlink(&place, sessions.join(hour.folder())).unwrap();
     assert!(is_refused());
-    assert!(all(directory.path())[0].outcome.is_err());
+    assert!(all(directory.path(), NOW)[0].outcome.is_err());
     // The directory itself may be one.
     let link = directory.path().join("link");
     symlink(elsewhere.path(), &link).unwrap();
-    assert!(find(&link, &id()).unwrap().is_some());
+    assert!(find(&link, &id(), NOW).unwrap().is_some());
 }
 
 #[test]

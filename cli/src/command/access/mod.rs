@@ -132,7 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
 }
 
 fn load(directory: &Path) -> Result<Identities, Error> {
-    Identities::load_with_sessions(directory).map_err(Error::of)
+    Identities::load_with_sessions(directory, UtcDateTime::now()).map_err(Error::of)
 }
 
 fn read(path: &Path) -> Result<String, Error> {

@@ -16,6 +16,7 @@
 
 mod answer;
 mod attempts;
+mod clocks;
 mod iam;
 mod query;
 mod verification;
@@ -24,7 +25,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use dsql_iam_core::directory::{self, Fingerprint, Snapshot};
@@ -60,6 +61,7 @@ use crate::shared::region;
 use crate::shared::sessions::{self, NotBegun};
 use answer::Answer;
 use attempts::Attempts;
+use clocks::{Clock, Clocks};
 use query::Action;
 
 /// The service that requests are signed for.
@@ -202,13 +204,21 @@ pub async fn run(arguments: Arguments) -> Result<Report, Error> {
 /// Removes expired sessions from time to time, beside the requests: none of them waits for it.
 async fn keep_removing(directory: PathBuf) {
     let mut interval = tokio::time::interval(CLEANUP);
+    let mut clocks = Clocks::new(UtcDateTime::now(), Instant::now());
     loop {
         interval.tick().await;
-        let directory = directory.clone();
-        let removed = spawn_blocking(move || {
-            sessions::remove_expired(&directory, usize::MAX, UtcDateTime::now());
-        });
-        let _ = removed.await;
+        let now = UtcDateTime::now();
+        match clocks.look(now, Instant::now()) {
+            Clock::Steady => {
+                let directory = directory.clone();
+                let remove = move || sessions::remove_expired(&directory, usize::MAX, now);
+                let _ = spawn_blocking(remove).await;
+            }
+            Clock::Set => eprintln!(
+                "dsql-iam: the clock was set, or the machine slept: no session is removed for an hour"
+            ),
+            Clock::Waiting => {}
+        }
     }
 }
 
@@ -392,7 +402,8 @@ impl State {
 
     /// The session of an access key that was begun here.
     fn stored(&self, access_key_id: &str) -> Result<Option<StoredSession>, Fault> {
-        session_store::find(&self.arguments.place.iam_directory, access_key_id)
+        let directory = &self.arguments.place.iam_directory;
+        session_store::find(directory, access_key_id, UtcDateTime::now())
             .map_err(|fault| Fault::Failed(Error::of(fault)))
     }
 

@@ -94,7 +94,7 @@ fn a_session_is_where_its_key_leads_and_its_key_is_new() {
     let end = EndingHour::of(utc_datetime!(2026-01-01 13:30));
     assert_eq!(ending_hour(&one.id), end);
     for key in [&one, &two] {
-        let found = find(directory.path(), &key.id).unwrap().unwrap();
+        let found = find(directory.path(), &key.id, NOW).unwrap().unwrap();
         assert_eq!(found.key().secret, key.secret);
         assert_eq!(
             found.key().expiration,
