@@ -105,7 +105,7 @@ fn explain_token(
 }
 
 /// `sys.iam_access`: who may connect as whom, now and over TLS, by the documents in the directory and the given
-/// mappings, which are those of this server. Every role that is let in is looked at as at a login.
+/// mappings, which are those of this server. Stored sessions come and go, and are not among them. Every role that is let in is looked at as at a login.
 #[expect(
     clippy::type_complexity,
     reason = "pgrx reads the columns from the type"
@@ -129,8 +129,7 @@ fn iam_access(
     let loaded = settings::cluster()
         .map_err(|fault| fault.to_string())
         .and_then(|cluster| {
-            let identities =
-                Identities::load_with_sessions(&settings::iam_directory(), UtcDateTime::now());
+            let identities = Identities::load(&settings::iam_directory());
             Ok((cluster, identities.map_err(|fault| fault.to_string())?))
         });
     let survey = loaded.map(|(cluster, identities)| {

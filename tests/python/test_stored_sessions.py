@@ -175,10 +175,17 @@ def test_who_explains_and_checks_sees_it(iam, reader, key):
     assert json.loads(done.stdout)["is_admitted"], done.stdout + done.stderr
     rows = iam.execute(f"SELECT check_name, outcome FROM sys.explain_token('{reader}', '{token(key)}')")
     assert ("mapping", "passed") in rows
+    # Who asks about everybody hears of the roles alone, unless they ask for the sessions too.
     arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/delegating/s1"
-    rows = iam.execute(f"SELECT access FROM sys.iam_access WHERE principal = '{arn}' "
-                       f"AND role_name = '{reader}'")
-    assert rows and set(rows) == {("allowed",)}
+    assert arn not in iam.run("check", "--iam-directory", iam.iam).stdout
+    asked = f"SELECT access FROM sys.iam_access WHERE role_name = '{reader}' AND principal = "
+    assert iam.execute(f"{asked}'{arn}'") == []
+    assert iam.execute(f"{asked}'{role_arn('delegating')}'") == [("allowed",)]
+    for more, expected in [((), []), (("--sessions",), ["if mapped"])]:
+        done = iam.run("access", "--json", "--iam-directory", iam.iam, "--cluster-arn", iam.cluster_arn, *more)
+        answers = {row["access"] for row in json.loads(done.stdout)["access"]
+                   if (row["principal"], row["role"]) == (arn, "*")}
+        assert sorted(answers) == expected
     found = "SELECT found FROM sys.doctor() WHERE check_name = 'iam_directory'"
     usable = lambda: int(iam.execute(found)[0][0].split(" access keys")[0].split()[-1])
     before = usable()

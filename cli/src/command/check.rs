@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use clap::Args;
-use dsql_iam_core::check::{self, Finding, IdentityReport, Severity};
+use dsql_iam_core::check::{self, Finding, IdentityReport, SessionReport, Severity};
+use dsql_iam_core::session_store::FOLDER;
 use dsql_iam_core::{Cluster, visible};
 use time::UtcDateTime;
 
@@ -106,13 +107,28 @@ fn text(report: &check::Report) -> String {
         (key.id.clone(), rest)
     });
     section("Access keys", keys.collect());
-    let sessions = report.sessions.iter().map(|session| {
+    let folder = format!("{FOLDER}/");
+    let is_stored = |session: &&SessionReport| session.file.starts_with(&folder);
+    let stored = report.sessions.iter().filter(is_stored);
+    let (stored, ended) = (
+        stored.clone().count(),
+        stored.filter(|one| one.is_over).count(),
+    );
+    let stored = (stored > 0).then(|| {
+        let began = counted(stored, "session");
+        (
+            folder.clone(),
+            format!("{began} that dsql-iam began, {ended} of them ended"),
+        )
+    });
+    let sessions = report.sessions.iter().filter(|one| !is_stored(one));
+    let sessions = sessions.map(|session| {
         let ends = if session.is_over { "ended" } else { "until" };
         let (id, end, file) = (&session.access_key_id, &session.expiration, &session.file);
         let rest = format!("{ends} {end}, access key {id} ({file})");
         (session.arn.clone(), rest)
     });
-    section("Sessions", sessions.collect());
+    section("Sessions", sessions.chain(stored).collect());
     let policies = report.policies.iter().map(|policy| {
         let (statements, attachments) = (policy.statements, policy.attachments);
         let statements = counted(statements, "statement");

@@ -55,6 +55,10 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     source_ip: Option<IpAddr>,
 
+    /// List the sessions too that dsql-iam began and that are not over
+    #[arg(long)]
+    sessions: bool,
+
     /// Print a JSON object
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -86,6 +90,11 @@ pub struct Arguments {
 /// # Errors
 /// A sentence, if documents, mappings or expectations cannot be read, or a file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<Report, Error> {
+    let now = arguments.at.unwrap_or_else(UtcDateTime::now);
+    let load = |directory: &Path| match arguments.sessions {
+        true => Identities::load_with_sessions(directory, now).map_err(Error::of),
+        false => Identities::load(directory).map_err(Error::of),
+    };
     let identities = load(&arguments.of.iam_directory)?;
     let cluster = arguments.of.cluster(&arguments.endpoint, &identities)?;
     let mappings = arguments.mappings.as_deref().map(mappings::from_file);
@@ -93,7 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     let question = Question {
         cluster: &cluster,
         mappings: mappings.as_deref(),
-        now: arguments.at.unwrap_or_else(UtcDateTime::now),
+        now,
         source_ip: arguments.source_ip,
     };
     if let Some(path) = &arguments.expect {
@@ -129,10 +138,6 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     } else {
         Ok(table::text(&survey).into())
     }
-}
-
-fn load(directory: &Path) -> Result<Identities, Error> {
-    Identities::load_with_sessions(directory, UtcDateTime::now()).map_err(Error::of)
 }
 
 fn read(path: &Path) -> Result<String, Error> {
