@@ -462,16 +462,14 @@ impl Suite {
 
     /// Runs what the documents show, with the clients of the steps before.
     fn readme(&self) -> Result<()> {
-        for reason in [Self::node_modules()?.err(), apt::go_fault()]
-            .iter()
-            .flatten()
-        {
+        let (without_node, without_go) = (Self::node_modules()?.err(), apt::go_fault());
+        for reason in [&without_node, &without_go].into_iter().flatten() {
             self.skip("the programs in its language are", reason)?;
         }
         let tools = pages::Tools {
-            without_node: Self::node_modules()?.err(),
+            without_node,
             python: self.python_environment()?,
-            without_go: apt::go_fault(),
+            without_go,
             jdbc_driver: apt::java()?,
             target: self.target.clone(),
             major: self.postgres()?.major,

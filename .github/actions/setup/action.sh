@@ -39,8 +39,9 @@ else
     PACKAGE=$(realpath -e -- "$PACKAGE") || die "package: names a file that is not there"
 fi
 if [ -n "$PACKAGE" ]; then
-    # What the image lists is weeks old, and its versions may be gone from the mirrors.
-    apt update
+    # What the image lists is weeks old, and its versions may be gone from the mirrors. The fault of an archive that is
+    # of no use here is none; if PostgreSQL's lists are too old the installation says so.
+    apt update || echo "::warning title=Set up dsql_iam::apt's lists could not be updated"
     if [ -n "${released:-}" ]; then
         type -P curl >/dev/null || apt install --no-install-recommends curl ca-certificates
         curl --fail --silent --show-error --location --remote-name-all --output-dir "$RUNNER_TEMP" \
