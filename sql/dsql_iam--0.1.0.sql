@@ -195,11 +195,11 @@ COMMENT ON PROCEDURE sys.create_index_async(text) IS 'the form of what CREATE IN
 REVOKE ALL ON PROCEDURE sys.create_index_async(text) FROM PUBLIC;
 
 CREATE FUNCTION sys.iam_counts()
-    RETURNS TABLE (event text, check_name text, count bigint, seconds double precision)
+    RETURNS TABLE (event text, check_name text, count bigint, seconds double precision, stats_reset timestamptz)
     AS 'MODULE_PATHNAME', 'iam_counts_wrapper' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION sys.iam_counts() IS 'what sys.iam_counts shows';
 CREATE VIEW sys.iam_counts AS SELECT * FROM sys.iam_counts();
-COMMENT ON VIEW sys.iam_counts IS 'what has come of logins, and of loading the documents, since the server started';
+COMMENT ON VIEW sys.iam_counts IS 'what has come of logins, and of loading the documents, since stats_reset';
 -- Which checks fail, and how often, concerns whoever watches the server.
 REVOKE ALL ON FUNCTION sys.iam_counts() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sys.iam_counts() TO pg_monitor;

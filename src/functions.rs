@@ -6,6 +6,7 @@ use dsql_iam_core::sigv4::access_key_id;
 use dsql_iam_core::{ConnectionFacts, Identities, LoginEnvironment, explain};
 use dsql_iam_server::Refusal;
 use dsql_iam_server::aws_iam::Verb;
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, function_name, name, pg_extern};
@@ -203,7 +204,11 @@ fn doctor() -> TableIterator<
     TableIterator::new(rows.collect::<Vec<_>>())
 }
 
-/// `sys.iam_counts`: what has come of logins, and of looking at the documents, since the server started.
+/// `sys.iam_counts`: what has come of logins, and of looking at the documents, since the time in the last column.
+#[expect(
+    clippy::type_complexity,
+    reason = "pgrx reads the columns from the type"
+)]
 #[pg_extern(sql = false)]
 fn iam_counts() -> TableIterator<
     'static,
@@ -212,14 +217,18 @@ fn iam_counts() -> TableIterator<
         name!(check_name, Option<String>),
         name!(count, i64),
         name!(seconds, Option<f64>),
+        name!(stats_reset, Option<TimestampWithTimeZone>),
     ),
 > {
-    let rows = limits::counts().all().into_iter().map(|row| {
+    let counts = limits::counts();
+    let since = TimestampWithTimeZone::try_from(counts.since()).ok();
+    let rows = counts.all().into_iter().map(|row| {
         (
             row.event.to_owned(),
             row.check.map(str::to_owned),
             i64::try_from(row.count).unwrap_or(i64::MAX),
             row.seconds,
+            since,
         )
     });
     TableIterator::new(rows.collect::<Vec<_>>())

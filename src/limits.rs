@@ -19,8 +19,14 @@ unsafe impl PGRXSharedMemory for Shared {}
 // SAFETY: the name is this extension's own.
 static USAGE: PgLwLock<Shared> = unsafe { PgLwLock::new(c"dsql_iam") };
 
-#[derive(Default)]
 struct SharedCounts(Counts);
+
+impl Default for SharedCounts {
+    fn default() -> Self {
+        // SAFETY: asks the system for the time, and nothing else.
+        Self(Counts::new(unsafe { pg_sys::GetCurrentTimestamp() }))
+    }
+}
 
 // SAFETY: atomic numbers, without pointers.
 unsafe impl PGRXSharedMemory for SharedCounts {}
@@ -59,7 +65,8 @@ fn microseconds(time: UtcDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
 }
 
-/// The counts since the server started. Not to be asked for while it starts.
+/// The counts since the server started, or since it began anew after a crash: then PostgreSQL makes its shared memory
+/// again. Not to be asked for while it starts.
 pub fn counts() -> &'static Counts {
     &COUNTS.get().0
 }

@@ -1,4 +1,5 @@
-//! Counts login outcomes and document loads since the server's start, for monitoring.
+//! Counts login outcomes and document loads since the server's start, or since it began anew after a crash, for
+//! monitoring.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub(crate) const CHECKS: [&str; 22] = [
 /// The counts, which processes share.
 #[derive(Debug, Default)]
 pub struct Counts {
+    since: i64,
     admitted: AtomicU64,
     refused: [AtomicU64; CHECKS.len()],
     loaded: AtomicU64,
@@ -55,6 +57,19 @@ pub struct Count {
 }
 
 impl Counts {
+    /// All of them zero, at a time in microseconds of any clock.
+    pub fn new(since: i64) -> Self {
+        Self {
+            since,
+            ..Self::default()
+        }
+    }
+
+    /// When they were all zero, as [`Self::new`] was told.
+    pub fn since(&self) -> i64 {
+        self.since
+    }
+
     /// Counts a login: admitted, or refused by the check of this name.
     pub fn login(&self, refused_by: Option<&str>) {
         let counter = match refused_by {
@@ -114,7 +129,8 @@ mod tests {
 
     #[test]
     fn each_outcome_is_counted_by_itself() {
-        let counts = Counts::default();
+        let counts = Counts::new(7);
+        assert_eq!(counts.since(), 7);
         counts.login(None);
         counts.login(Some(Refusal::NoTls.check()));
         counts.login(Some(Refusal::NoTls.check()));

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 
 import psycopg
 import pytest
@@ -262,6 +263,22 @@ def test_who_is_refused_over_and_over_fills_no_disk(audited):
     """From the sixth refusal of an address in a minute on, nothing grows but the counts; nobody else is left out."""
     server, path = audited
     with server.settings(dsql_iam__max_logged_refusals=5):
+def test_a_crash_begins_the_counts_anew_and_shows_that(own):
+    def since():
+        (value,), = own.execute("SELECT DISTINCT stats_reset FROM sys.iam_counts")
+        return value
+
+    started, = own.execute("SELECT pg_postmaster_start_time()")[0]
+    assert abs(since() - started) < datetime.timedelta(seconds=10)
+    own.refusal("admin", "no token")
+    before, mark = since(), own.log_mark()
+    os.kill(own.connect().info.backend_pid, signal.SIGKILL)
+    own.logged("database system is ready to accept connections", mark)
+    assert counts(own)["login refused", "token"] == (0, None)
+    assert own.execute("SELECT pg_postmaster_start_time()") == [(started,)]
+    assert since() > before
+
+
         before = counts(server)
         mark = server.log_mark()
         sessions = [refused(server, "hunter2") for _ in range(30)]
