@@ -1,8 +1,8 @@
 //! `dsql_iam.audit_file`: each decision as a line of JSON, in the form of AWS CloudTrail's events.
 
 use crate::settings;
-use dsql_iam_core::{LoginRecord, cloudtrail_event};
 use rustix::fs::OFlags;
+use serde_json::Value;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 /// that takes longer is no login.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Appends `decision` to the audit file, if there is one: one connection after the other, and each in a
-/// single write.
+/// Appends an event to the audit file, if there is one: one connection after the other, and each in a single write.
 ///
 /// # Errors
 /// The system's error. The login must be refused then: an admission without a record could not be traced.
-pub fn record(decision: &LoginRecord<'_>) -> io::Result<()> {
+pub fn record(event: impl FnOnce() -> Value) -> io::Result<()> {
     let Some(path) = settings::audit_file() else {
         return Ok(());
     };
@@ -28,7 +27,7 @@ pub fn record(decision: &LoginRecord<'_>) -> io::Result<()> {
     if ends_in_a_fragment(&file)? {
         line.push('\n');
     }
-    line += &cloudtrail_event(decision).to_string();
+    line += &event().to_string();
     line.push('\n');
     match file.write(line.as_bytes())? {
         written if written == line.len() => Ok(()),

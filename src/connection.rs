@@ -25,11 +25,12 @@ use crate::{audit, identities, limits, mappings, settings};
 use dsql_iam_core::sigv4::{MAX_TOKEN, Malformed, Token};
 use dsql_iam_core::{
     ADMIN, Action, Admission, BadCluster, Caller, Cluster, ConnectionFacts, Denial, Identities,
-    LoginEnvironment, LoginRecord, RefusalReason, check_claims, judge_token,
+    LoginEnvironment, LoginRecord, OmittedRecord, RefusalReason, check_claims, cloudtrail_event,
+    cloudtrail_omitted, judge_token,
 };
 use dsql_iam_server::session_parameters::refused_at_startup;
 use dsql_iam_server::{
-    Refusal, Written, last_line, log_line, named_cluster, omitted_line, session_id,
+    Refusal, Refused, Written, last_line, log_line, named_cluster, omitted_sentence, session_id,
 };
 use pgrx::pg_sys::libpq;
 use pgrx::{pg_guard, pg_sys};
@@ -133,20 +134,19 @@ struct Attempt<'c> {
     action: Option<Action>,
     /// The principal, once the signature proves it.
     caller: Option<Caller>,
+    /// The error, if the admission could not be recorded.
+    unrecorded: Option<io::Error>,
 }
 
 impl<'c> Attempt<'c> {
     fn new(connection: &'c Connection) -> Self {
-        let mut random = [0; 16];
-        // SAFETY: fills the array and nothing else. Without randomness the id is less unique; it
-        // protects nothing.
-        unsafe { pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) };
         Self {
             connection,
-            session_id: session_id(random),
+            session_id: random_id(),
             cluster: settings::cluster(),
             action: None,
             caller: None,
+            unrecorded: None,
         }
     }
 
@@ -188,14 +188,17 @@ impl<'c> Attempt<'c> {
             port::limit_session(duration, settings::max_connection_overtime(), &detail);
         }
         let principal = c_string(caller.arn.as_str());
+        self.tell_omitted(UtcDateTime::now());
         // Before the record, so that a refusal behind it is of this session, and is written.
         let _ = SESSION.set(Session {
             id: self.session_id.clone(),
             caller,
             action: self.action,
         });
-        self.record(None, Written::Whole)
-            .map_err(|_| Refusal::Internal("writing the audit file"))?;
+        if let Err(error) = self.record(None, Written::Whole) {
+            self.unrecorded = Some(error);
+            return Err(Refusal::Internal("writing the audit file"));
+        }
         connection.set_principal(&principal);
         port::expect_role(role, refuse_other_role);
         Ok(())
@@ -267,11 +270,13 @@ impl<'c> Attempt<'c> {
 
     /// Records the refusal, and gives what the client hears of it; the full reason is the log's.
     fn refused(&self, refusal: &Refusal) -> Fatal {
-        let address = facts(self.connection).source_ip;
+        let now = UtcDateTime::now();
+        // First, so that there is room for those of this minute.
+        self.tell_omitted(now);
         let written = match session() {
             // The log may have it as admitted, which is not true any more.
-            Some(_) => Written::Whole,
-            None => limits::note_refusal(address, UtcDateTime::now()),
+            Some(_) if self.unrecorded.is_none() => Written::Whole,
+            _ => limits::note_refusal(self.refused_one(), now),
         };
         // A refusal that cannot be recorded is one all the same.
         let _ = self.record(Some(refusal), written);
@@ -288,8 +293,16 @@ impl<'c> Attempt<'c> {
         }
     }
 
+    /// Whose budget of written refusals counts.
+    fn refused_one(&self) -> Refused<'_> {
+        match &self.caller {
+            Some(caller) => Refused::Principal(&caller.mapped_arn),
+            None => Refused::Stranger(facts(self.connection).source_ip),
+        }
+    }
+
     /// Records the decision: a line in the server's log, and one in the audit file. Refusals beyond
-    /// `dsql_iam.max_logged_refusals` are counted, and in the audit file only if it is proven who it was.
+    /// `dsql_iam.max_logged_refusals` are counted.
     fn record(&self, refusal: Option<&Refusal>, written: Written) -> io::Result<()> {
         let reason = refusal.map(ToString::to_string).unwrap_or_default();
         let role = self.connection.user().to_string_lossy();
@@ -307,33 +320,66 @@ impl<'c> Attempt<'c> {
                 reason: &reason,
             }),
         };
-        for omitted in limits::omitted_refusals(decision.time) {
-            pgrx::log!("{}", omitted_line(&omitted));
-        }
+        // Refusals that cost nothing do not fill the disk: they are counted.
         let is_omitted = written == Written::Omitted;
-        // Refusals that cost a stranger nothing do not fill the disk: they are counted.
         let recorded = match refusal {
-            Some(refusal) if refusal.is_before_token() => Ok(()),
-            Some(_) if is_omitted && self.caller.is_none() => Ok(()),
-            _ => audit::record(&decision),
+            Some(refusal) if is_omitted || refusal.is_before_token() => Ok(()),
+            _ => audit::record(|| cloudtrail_event(&decision)),
         };
-        if let Err(error) = &recorded
-            && !is_omitted
-        {
-            pgrx::log!("dsql_iam: dsql_iam.audit_file could not be written: {error}");
+        // Nobody is let in who is not recorded: then a refusal follows, which tells the error.
+        if recorded.is_err() && refusal.is_none() {
+            return recorded;
         }
-        // Nobody is let in who is not recorded: then a refusal follows, with a line of its own.
-        if recorded.is_ok() || refusal.is_some() {
-            if !is_omitted {
-                pgrx::log!("{}", log_line(&decision));
+        let error = self.unrecorded.as_ref().or(recorded.as_ref().err());
+        if !is_omitted {
+            if let Some(error) = error {
+                log_unrecorded(error);
             }
-            if written == Written::Last {
-                pgrx::log!("{}", last_line(&address));
-            }
-            limits::counts().login(refusal.map(Refusal::check));
+            pgrx::log!("{}", log_line(&decision));
         }
+        let principal = decision.caller.map(|caller| caller.mapped_arn.as_str());
+        if let Some(line) = last_line(written, &address, principal) {
+            pgrx::log!("{line}");
+        }
+        limits::counts().login(refusal.map(Refusal::check));
         recorded
     }
+
+    /// Tells the refusals that were left out, in minutes that are over.
+    fn tell_omitted(&self, now: UtcDateTime) {
+        let mut is_recorded = true;
+        while let Some(omitted) = limits::omitted_refusals(now) {
+            let sentence = omitted_sentence(&omitted);
+            pgrx::log!("dsql_iam: {sentence}");
+            let address = omitted.whose.network().map(|network| network.to_string());
+            let record = OmittedRecord {
+                time: now,
+                id: &random_id(),
+                cluster: self.cluster.as_ref().ok(),
+                address: address.as_deref(),
+                principal: omitted.whose.principal(),
+                count: omitted.count,
+                sentence: &sentence,
+            };
+            // A file that stays locked is not waited for again.
+            if is_recorded && let Err(error) = audit::record(|| cloudtrail_omitted(&record)) {
+                is_recorded = false;
+                log_unrecorded(&error);
+            }
+        }
+    }
+}
+
+fn log_unrecorded(error: &io::Error) {
+    pgrx::log!("dsql_iam: dsql_iam.audit_file could not be written: {error}");
+}
+
+/// An id as each session has one.
+fn random_id() -> String {
+    let mut random = [0; 16];
+    // SAFETY: fills the array and nothing else. Without randomness the id is less unique; it protects nothing.
+    unsafe { pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len()) };
+    session_id(random)
 }
 
 /// Asks the client for its token.

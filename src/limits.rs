@@ -3,10 +3,9 @@
 //! [`dsql_iam_server::RefusalLog`].
 
 use crate::settings;
-use dsql_iam_server::{Counts, Omitted, Reached, RefusalLog, Usage, Written};
+use dsql_iam_server::{Counts, Omitted, Reached, RefusalLog, Refused, Usage, Written};
 use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_guard, pg_sys};
 use std::ffi::c_int;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use time::UtcDateTime;
 
@@ -38,27 +37,27 @@ static COUNTS: PgAtomic<SharedCounts> = unsafe { PgAtomic::new(c"dsql_iam counts
 #[derive(Clone, Copy, Default)]
 struct SharedRefusalLog(RefusalLog);
 
-// SAFETY: numbers and addresses, without pointers.
+// SAFETY: numbers, addresses and text in a fixed place, without pointers.
 unsafe impl PGRXSharedMemory for SharedRefusalLog {}
 
 // SAFETY: the name is this extension's own.
 static REFUSAL_LOG: PgLwLock<SharedRefusalLog> = unsafe { PgLwLock::new(c"dsql_iam refusals") };
 
-/// Notes a refusal of a client at `address`; gives whether it is to be written.
-pub fn note_refusal(address: Option<IpAddr>, now: UtcDateTime) -> Written {
+/// Notes a refusal; gives whether it is to be written.
+pub fn note_refusal(refused: Refused<'_>, now: UtcDateTime) -> Written {
     let limit = settings::max_logged_refusals();
     let mut log = REFUSAL_LOG.exclusive();
-    log.0.note(address, limit, microseconds(now))
+    log.0.note(refused, limit, microseconds(now))
 }
 
-/// The refusals that were not written in minutes that are over: each is given once, to one process.
-pub fn omitted_refusals(now: UtcDateTime) -> Vec<Omitted> {
+/// Refusals that were not written in a minute that is over: each is given once, to one process. To be called until
+/// there are none.
+pub fn omitted_refusals(now: UtcDateTime) -> Option<Omitted> {
     let now = microseconds(now);
     if !REFUSAL_LOG.share().0.is_due(now) {
-        return Vec::new();
+        return None;
     }
-    // The list grows while nothing is locked: without memory the process would end with the lock.
-    std::iter::from_fn(|| REFUSAL_LOG.exclusive().0.take_over(now)).collect()
+    REFUSAL_LOG.exclusive().0.take_over(now)
 }
 
 fn microseconds(time: UtcDateTime) -> i64 {

@@ -253,8 +253,8 @@ fn register_limits() {
     );
     number(
         c"dsql_iam.max_logged_refusals",
-        c"How many refused logins of one address are logged in a minute; 0 for all.",
-        c"The others are counted, and one line says how many there were. An IPv6 address counts as its network of 64 bits.",
+        c"How many refused logins of one address, and of one principal, are logged in a minute; 0 for all.",
+        c"The others are counted, and one line says how many there were. An IPv6 address counts as its network of 48 bits. All together have 16 times as many.",
         &MAX_LOGGED_REFUSALS,
         GucFlags::default(),
     );

@@ -5,7 +5,7 @@
 //! beyond CloudTrail's own are our choice.
 
 use crate::actions::Action;
-use crate::arn::{IamArn, IamKind, SessionArn};
+use crate::arn::{IamArn, IamKind, SessionArn, account_in};
 use crate::cluster::Cluster;
 use crate::login::{ADMIN, Caller};
 use crate::time::rfc3339;
@@ -41,49 +41,98 @@ pub struct RefusalReason<'a> {
     pub reason: &'a str,
 }
 
-/// The event: one JSON object, without secrets.
+/// Refusals that have no record of their own.
+pub struct OmittedRecord<'a> {
+    /// When this is recorded.
+    pub time: UtcDateTime,
+    /// An id of its own.
+    pub id: &'a str,
+    /// The cluster, if the settings describe one.
+    pub cluster: Option<&'a Cluster>,
+    /// The clients' address, or the first one of their network, if they have one in common.
+    pub address: Option<&'a str>,
+    /// The ARN of the user or role, if it is one, and proven.
+    pub principal: Option<&'a str>,
+    /// How many there were.
+    pub count: u64,
+    /// The sentence for the log.
+    pub sentence: &'a str,
+}
+
+/// The event of a decision: one JSON object, without secrets.
 pub fn cloudtrail_event(decision: &LoginRecord<'_>) -> Value {
     let action = decision.action.unwrap_or(if decision.role == ADMIN {
         Action::DbConnectAdmin
     } else {
         Action::DbConnect
     });
-    let time = decision.time.replace_nanosecond(0).unwrap_or(decision.time);
-    let account = decision.cluster.map(Cluster::account);
-    let resources = decision.cluster.map(|cluster| {
-        json!([{
-            "accountId": cluster.account(),
-            "type": "AWS::DSQL::Cluster",
-            "ARN": cluster.arn(),
-        }])
-    });
-    let mut event = json!({
-        "eventVersion": "1.11",
-        "userIdentity": user_identity(decision.caller),
-        "eventTime": rfc3339(time),
-        "eventSource": "dsql.amazonaws.com",
-        "eventName": action.name(),
-        "awsRegion": decision.cluster.map(Cluster::region),
-        "sourceIPAddress": decision.address,
-        "userAgent": null,
-        "requestParameters": {"user": decision.role},
-        "responseElements": null,
-        "additionalEventData": {"sessionId": decision.session_id},
-        "requestID": decision.session_id,
-        "eventID": decision.session_id,
-        "readOnly": true,
-        "resources": resources,
-        "eventType": "AwsServiceEvent",
-        "managementEvent": false,
-        "recipientAccountId": account,
-        "eventCategory": "Data",
-    });
+    let mut event = event(decision.time, decision.session_id, decision.cluster);
+    event["userIdentity"] = user_identity(decision.caller);
+    event["eventName"] = action.name().into();
+    event["sourceIPAddress"] = decision.address.into();
+    event["requestParameters"] = json!({"user": decision.role});
+    event["additionalEventData"] = json!({"sessionId": decision.session_id});
     if let Some(RefusalReason { check, reason }) = decision.refused {
         event["errorCode"] = "AccessDenied".into();
         event["errorMessage"] = reason.into();
         event["additionalEventData"]["check"] = check.into();
     }
     event
+}
+
+/// The event that stands for many refusals: one JSON object. Its name is not an action's, so that it is not counted as
+/// one attempt.
+pub fn cloudtrail_omitted(omitted: &OmittedRecord<'_>) -> Value {
+    let mut event = event(omitted.time, omitted.id, omitted.cluster);
+    event["userIdentity"] = match omitted.principal {
+        None => json!({"type": "Unknown"}),
+        Some(arn) => {
+            let kind = match IamArn::parse(arn).map(|parsed| parsed.kind) {
+                Ok(IamKind::User) => "IAMUser",
+                Ok(IamKind::Role) => "Role",
+                Err(_) => "Unknown",
+            };
+            json!({"type": kind, "arn": arn, "accountId": account_in(arn)})
+        }
+    };
+    event["eventName"] = "OmittedRefusals".into();
+    event["sourceIPAddress"] = omitted.address.into();
+    event["errorCode"] = "AccessDenied".into();
+    event["errorMessage"] = omitted.sentence.into();
+    event["additionalEventData"] = json!({"count": omitted.count});
+    event
+}
+
+/// The members that each event has; null where it has its own.
+fn event(time: UtcDateTime, id: &str, cluster: Option<&Cluster>) -> Value {
+    let resources = cluster.map(|cluster| {
+        json!([{
+            "accountId": cluster.account(),
+            "type": "AWS::DSQL::Cluster",
+            "ARN": cluster.arn(),
+        }])
+    });
+    json!({
+        "eventVersion": "1.11",
+        "userIdentity": null,
+        "eventTime": rfc3339(time.replace_nanosecond(0).unwrap_or(time)),
+        "eventSource": "dsql.amazonaws.com",
+        "eventName": null,
+        "awsRegion": cluster.map(Cluster::region),
+        "sourceIPAddress": null,
+        "userAgent": null,
+        "requestParameters": null,
+        "responseElements": null,
+        "additionalEventData": null,
+        "requestID": id,
+        "eventID": id,
+        "readOnly": true,
+        "resources": resources,
+        "eventType": "AwsServiceEvent",
+        "managementEvent": false,
+        "recipientAccountId": cluster.map(Cluster::account),
+        "eventCategory": "Data",
+    })
 }
 
 fn user_identity(caller: Option<&Caller>) -> Value {
@@ -177,5 +226,38 @@ mod tests {
         let issuer = &identity["sessionContext"]["sessionIssuer"];
         assert_eq!(issuer["arn"], session.mapped_arn);
         assert_eq!(issuer["userName"], "example");
+    }
+
+    #[test]
+    fn refusals_that_are_left_out_have_an_event_together() {
+        let mut omitted = OmittedRecord {
+            time: UtcDateTime::from_unix_timestamp(1_732_493_700).unwrap(),
+            id: "hrtcjl3zfmhx6gn4gr22mtatm4",
+            cluster: None,
+            address: Some("192.0.2.7"),
+            principal: None,
+            count: 12,
+            sentence: "12 more logins",
+        };
+        let event = cloudtrail_omitted(&omitted);
+        assert_eq!(event["eventName"], "OmittedRefusals");
+        assert_eq!(event["eventTime"], "2024-11-25T00:15:00Z");
+        assert_eq!(event["eventID"], omitted.id);
+        assert_eq!(event["userIdentity"], json!({"type": "Unknown"}));
+        assert_eq!(event["sourceIPAddress"], "192.0.2.7");
+        assert_eq!(event["errorCode"], "AccessDenied");
+        assert_eq!(event["errorMessage"], "12 more logins");
+        assert_eq!(event["additionalEventData"], json!({"count": 12}));
+
+        omitted.address = None;
+        omitted.principal = Some("arn:aws:iam::012345678912:role/example");
+        let event = cloudtrail_omitted(&omitted);
+        assert_eq!(event["sourceIPAddress"], Value::Null);
+        assert_eq!(
+            event["userIdentity"]["arn"],
+            "arn:aws:iam::012345678912:role/example"
+        );
+        assert_eq!(event["userIdentity"]["type"], "Role");
+        assert_eq!(event["userIdentity"]["accountId"], "012345678912");
     }
 }

@@ -44,7 +44,7 @@ pub use actions::{Action, is_about_trust, resource_template};
 pub use arn::{
     Arn, IamArn, IamKind, NotAnIamArn, SessionArn, account_in, account_of, is_account_id,
 };
-pub use audit::{LoginRecord, RefusalReason, cloudtrail_event};
+pub use audit::{LoginRecord, OmittedRecord, RefusalReason, cloudtrail_event, cloudtrail_omitted};
 pub use authorization::{
     Decision, DecisionKind, DenyReason, Matched, Policies, PolicyType, Request, Source, Sourced,
     authorize, authorize_within,

@@ -26,6 +26,6 @@ pub mod session_parameters;
 pub use connect_options::{OtherCluster, named_cluster};
 pub use counts::Counts;
 pub use limits::{Limits, Reached, Usage};
-pub use log_line::{last_line, log_line, omitted_line, session_id};
+pub use log_line::{last_line, log_line, omitted_sentence, session_id};
 pub use refusal::Refusal;
-pub use refusal_log::{Omitted, RefusalLog, Written};
+pub use refusal_log::{Omitted, PrincipalArn, RefusalLog, Refused, Whose, Written};

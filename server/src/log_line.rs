@@ -1,6 +1,6 @@
 //! The line in the server's log that each decision gets, and the id that it has there.
 
-use crate::refusal_log::Omitted;
+use crate::refusal_log::{Omitted, Whose, Written};
 use data_encoding::BASE32_NOPAD;
 use dsql_iam_core::{LoginRecord, RefusalReason, is_hidden};
 use serde_json::Value;
@@ -51,25 +51,33 @@ pub fn log_line(decision: &LoginRecord<'_>) -> String {
     line
 }
 
-/// The line behind the last refusal of an address that is written in this minute.
-pub fn last_line(address: &str) -> String {
-    format!(
-        "dsql_iam: further refused logins from {} are counted and not logged, for a minute at most \
-         (dsql_iam.max_logged_refusals)",
-        Value::from(address)
-    )
+/// The line behind a refusal that is written, if others of its address or its principal, or of all, are not any more in
+/// this minute.
+pub fn last_line(written: Written, address: &str, principal: Option<&str>) -> Option<String> {
+    let those = match (written, principal) {
+        (Written::Last, _) => format!("from {}", Value::from(principal.unwrap_or(address))),
+        (Written::LastOfAll, None) => "beyond the first of each address".to_owned(),
+        (Written::LastOfAll, Some(_)) => "beyond the first of each principal".to_owned(),
+        (Written::Whole | Written::Omitted, _) => return None,
+    };
+    Some(format!(
+        "dsql_iam: further refused logins {those} are counted and not logged, for a minute at most \
+         (dsql_iam.max_logged_refusals)"
+    ))
 }
 
-/// The line for refusals that were not written. Their time is one of Unix, in microseconds.
-pub fn omitted_line(omitted: &Omitted) -> String {
-    let address = match omitted.network {
-        Some(network) => Value::from(network.to_string()).to_string(),
-        None => "other addresses".to_owned(),
+/// The sentence for refusals that were not written. Their time is one of Unix, in microseconds.
+pub fn omitted_sentence(omitted: &Omitted) -> String {
+    let whose = match omitted.whose {
+        Whose::Network(network) => Value::from(network.to_string()).to_string(),
+        Whose::OtherNetworks => "other addresses".to_owned(),
+        Whose::Principal(arn) => Value::from(arn.as_str()).to_string(),
+        Whose::OtherPrincipals => "other principals".to_owned(),
     };
     let began = UtcDateTime::from_unix_timestamp(omitted.began.div_euclid(1_000_000));
     let began = began.ok().and_then(|time| time.format(&Rfc3339).ok());
     format!(
-        "dsql_iam: {} more logins from {address} were refused in the minute from {} on; sys.iam_counts has the checks",
+        "{} more logins from {whose} were refused in the minute from {} on; sys.iam_counts has the checks",
         omitted.count,
         began.unwrap_or_default(),
     )
@@ -146,22 +154,47 @@ mod tests {
 
     #[test]
     fn refusals_that_are_not_written_have_a_line_together() {
+        let arn = "arn:aws:iam::012345678912:user/visitor";
+        let told = |written, principal| last_line(written, "192.0.2.7", principal);
         assert_eq!(
-            last_line("192.0.2.7"),
+            told(Written::Last, None).unwrap(),
             "dsql_iam: further refused logins from \"192.0.2.7\" are counted and not logged, for a minute at most \
              (dsql_iam.max_logged_refusals)"
         );
+        for (written, principal, those) in [
+            (
+                Written::Last,
+                Some(arn),
+                " from \"arn:aws:iam::012345678912:user/visitor\" are ",
+            ),
+            (
+                Written::LastOfAll,
+                None,
+                " beyond the first of each address are ",
+            ),
+            (
+                Written::LastOfAll,
+                Some(arn),
+                " beyond the first of each principal are ",
+            ),
+        ] {
+            assert!(told(written, principal).unwrap().contains(those));
+        }
+        assert_eq!(told(Written::Whole, None), None);
+        assert_eq!(told(Written::Omitted, Some(arn)), None);
         let mut omitted = Omitted {
-            network: Some([192, 0, 2, 7].into()),
+            whose: Whose::Network([192, 0, 2, 7].into()),
             began: 1_732_493_700_500_000,
             count: 12,
         };
         assert_eq!(
-            omitted_line(&omitted),
-            "dsql_iam: 12 more logins from \"192.0.2.7\" were refused in the minute from 2024-11-25T00:15:00Z on; \
+            omitted_sentence(&omitted),
+            "12 more logins from \"192.0.2.7\" were refused in the minute from 2024-11-25T00:15:00Z on; \
              sys.iam_counts has the checks"
         );
-        omitted.network = None;
-        assert!(omitted_line(&omitted).contains(" from other addresses were "));
+        omitted.whose = Whose::OtherNetworks;
+        assert!(omitted_sentence(&omitted).contains(" from other addresses were "));
+        omitted.whose = Whose::OtherPrincipals;
+        assert!(omitted_sentence(&omitted).contains(" from other principals were "));
     }
 }

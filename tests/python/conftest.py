@@ -80,6 +80,15 @@ def fresh(tmp_path_factory):
 
 
 @pytest.fixture
+def audited(own):
+    """A server with an audit file, and the file."""
+    path = own.data / "audit.json"
+    with own.settings(dsql_iam__audit_file="'audit.json'"):
+        yield own, path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
 def admin(server):
     with server.connect() as connection:
         yield connection

@@ -86,14 +86,6 @@ def test_the_line_in_jsonlog(own):
     assert not [secret for secret in SECRETS if secret in text]
 
 
-@pytest.fixture
-def audited(own):
-    path = own.data / "audit.json"
-    with own.settings(dsql_iam__audit_file="'audit.json'"):
-        yield own, path
-    path.unlink(missing_ok=True)
-
-
 def events(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -251,64 +243,6 @@ def test_what_is_refused_before_a_token_is_counted_and_fills_no_disk(audited):
                     ("login refused", "token"): 1, ("login admitted", None): 1}
 
 
-def refused(server, password, user="admin", source="127.0.0.1"):
-    """The Session Id of a refusal."""
-    with Wire(server, source=source) as wire:
-        error = wire.start(user).asked_for_password().password(password.encode()).error()
-    assert (error["sqlstate"], error["message"]) == ("08006", DENIED)
-    return SESSION_ID.fullmatch(error["detail"])[1]
-
-
-def test_who_is_refused_over_and_over_fills_no_disk(audited):
-    """From the sixth refusal of an address in a minute on, nothing grows but the counts; nobody else is left out."""
-    server, path = audited
-    with server.settings(dsql_iam__max_logged_refusals=5):
-def test_a_crash_begins_the_counts_anew_and_shows_that(own):
-    def since():
-        (value,), = own.execute("SELECT DISTINCT stats_reset FROM sys.iam_counts")
-        return value
-
-    started, = own.execute("SELECT pg_postmaster_start_time()")[0]
-    assert abs(since() - started) < datetime.timedelta(seconds=10)
-    own.refusal("admin", "no token")
-    before, mark = since(), own.log_mark()
-    os.kill(own.connect().info.backend_pid, signal.SIGKILL)
-    own.logged("database system is ready to accept connections", mark)
-    assert counts(own)["login refused", "token"] == (0, None)
-    assert own.execute("SELECT pg_postmaster_start_time()") == [(started,)]
-    assert since() > before
-
-
-        before = counts(server)
-        mark = server.log_mark()
-        sessions = [refused(server, "hunter2") for _ in range(30)]
-        log = server.log_since(mark)
-        assert [session for session in sessions if session in log] == sessions[:5]
-        assert log.count("login refused") == log.count("FATAL:  " + DENIED) == 5
-        assert log.count('dsql_iam: further refused logins from "127.0.0.1" are counted and not logged, for a minute '
-                         "at most (dsql_iam.max_logged_refusals)") == 1
-        assert [event["requestID"] for event in events(path)] == sessions[:5]
-
-        # Without a token, and with one that is proven to be somebody's: that is in the audit file.
-        with Wire(server, tls=False, source="127.0.0.1") as wire:
-            assert wire.start().error()["message"] == TLS_MANDATORY
-        known = refused(server, server.token("denied", admin=False), "somebody")
-        log = server.log_since(mark)
-        assert log.count("login refused") == 5 and known not in log
-        assert [event["requestID"] for event in events(path)] == [*sessions[:5], known]
-
-        # An admission, and another address.
-        with server.connect() as admin:
-            session, = admin.execute("SELECT sys.current_session_id()").fetchone()
-        assert "login admitted" in server.logged(f"session_id={session}", mark)
-        other = refused(server, "hunter2", source="127.0.0.2")
-        assert 'address="127.0.0.2"' in server.logged(f"session_id={other}", mark)
-        after = counts(server)
-        more = {check: after["login refused", check][0] - before["login refused", check][0]
-                for check in ("token", "tls", "policy")}
-        assert more == {"token": 31, "tls": 1, "policy": 1}
-
-
 def test_loads_are_counted_with_their_time_and_a_monitor_sees_them(own, role):
     role("watcher", "LOGIN IN ROLE pg_monitor", on=own)
     before = counts(own)["documents loaded", None]
@@ -327,6 +261,22 @@ def test_loads_are_counted_with_their_time_and_a_monitor_sees_them(own, role):
     assert refused >= 1
     own.restart()
     assert counts(own)["documents refused", None] == (0, None)
+
+
+def test_a_crash_begins_the_counts_anew_and_shows_that(own):
+    def since():
+        (value,), = own.execute("SELECT DISTINCT stats_reset FROM sys.iam_counts")
+        return value
+
+    started, = own.execute("SELECT pg_postmaster_start_time()")[0]
+    assert abs(since() - started) < datetime.timedelta(seconds=10)
+    own.refusal("admin", "no token")
+    before, mark = since(), own.log_mark()
+    os.kill(own.connect().info.backend_pid, signal.SIGKILL)
+    own.logged("database system is ready to accept connections", mark)
+    assert counts(own)["login refused", "token"] == (0, None)
+    assert own.execute("SELECT pg_postmaster_start_time()") == [(started,)]
+    assert since() > before
 
 
 def test_no_pipe_holds_up_a_reload_or_a_login(own):
