@@ -1,4 +1,5 @@
-"""Three nodes under Patroni, with etcd: tokens are judged on each, and a failover loses no GRANT.
+"""Three nodes under Patroni, with etcd, as docs/operations.md has it: tokens are judged on each, and a failover loses no
+GRANT.
 
 `cargo xtask test --only ha` runs it; it is no part of all tests, since it needs Debian's patroni and etcd.
 """
@@ -6,7 +7,9 @@
 import contextlib
 import json
 import os
+import pathlib
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -16,17 +19,16 @@ import urllib.request
 
 import psycopg
 import pytest
+from ruamel.yaml import YAML
 
+from assumable import role_arn
 from support import Key, Server, access_key, account, policy, sign, until
 
 NODES = ("one", "two", "three")
-# The user's hba file for Patroni; the library puts its lines for logins with tokens before them.
-HBA = """\
-local all all peer map=nodes
-local replication all peer map=nodes
-hostssl replication replicator 127.0.0.1/32 scram-sha-256
-hostssl all rewinder 127.0.0.1/32 scram-sha-256
-"""
+PAGE = pathlib.Path(os.environ["WORKSPACE"]) / "docs/operations.md"
+
+# The superuser of these tests: over the socket it comes in as the role of its name.
+TESTER = pwd.getpwuid(os.geteuid()).pw_name
 
 
 def free_ports(number):
@@ -46,7 +48,7 @@ class Node(Server):
         self.dir = seed.folder(name)
         self.data = self.dir / "data"
         self.iam = self.dir / "iam"
-        self.conninfo = f"host='{self.dir}' port={port} user=postgres dbname=postgres"
+        self.conninfo = f"host='{self.dir}' port={port} user={TESTER} dbname=postgres"
         shutil.copytree(seed.iam, self.iam)
         configuration = self.dir / "patroni.json"
         configuration.write_text(json.dumps(self.configuration(etcd), indent=2))
@@ -57,40 +59,25 @@ class Node(Server):
         self.patroni = None
 
     def configuration(self, etcd):
+        """The page's, with the addresses, folders and names of this node."""
         tls = self.seed.dir / "tls"
-        users = {pwd.getpwuid(id).pw_name for id in (os.geteuid(), self.seed.iam.stat().st_uid)}
-        parameters = {
-            "unix_socket_directories": str(self.dir), "timezone": "UTC",
-            "ssl": "on", "ssl_cert_file": str(tls / "server.pem"), "ssl_key_file": str(tls / "server.key"),
-            "shared_preload_libraries": "dsql_iam", "dsql_iam.iam_directory": str(self.iam),
-            "dsql_iam.exempt_roles": "rewinder", "wal_log_hints": "on", "fsync": "off",
-            **{f"dsql_iam.{name}": self.seed.execute(f"SHOW dsql_iam.{name}")[0][0]
-               for name in ("account_id", "region", "cluster_id", "endpoints")},
+        text = re.search(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]
+        page = YAML(typ="safe").load(text.replace("10.0.0.0/8", "127.0.0.1/32"))
+        page["bootstrap"]["dcs"] |= {"ttl": 20, "loop_wait": 1, "retry_timeout": 3}
+        page["bootstrap"]["initdb"] = [{"encoding": "UTF8"}]
+        page["postgresql"] |= {
+            "listen": f"127.0.0.1:{self.port}", "connect_address": f"127.0.0.1:{self.port}",
+            "data_dir": str(self.data), "bin_dir": str(self.seed.bin_dir), "pgpass": str(self.dir / "pgpass"),
         }
-        return {
-            "scope": "ha", "name": self.name,
+        page["postgresql"]["parameters"] |= {
+            "unix_socket_directories": str(self.dir), "timezone": "UTC", "fsync": "off",
+            "ssl_cert_file": str(tls / "server.pem"), "ssl_key_file": str(tls / "server.key"),
+            "dsql_iam.iam_directory": str(self.iam), "dsql_iam.cluster_id": self.seed.cluster_id,
+            "dsql_iam.loopback_endpoints": "on",
+        }
+        return page | {
+            "scope": "ha", "name": self.name, "etcd3": {"host": f"127.0.0.1:{etcd}"},
             "restapi": {"listen": f"127.0.0.1:{self.rest}", "connect_address": f"127.0.0.1:{self.rest}"},
-            "etcd3": {"host": f"127.0.0.1:{etcd}"},
-            "bootstrap": {
-                "dcs": {"ttl": 20, "loop_wait": 1, "retry_timeout": 3, "synchronous_mode": True,
-                        "synchronous_mode_strict": True,
-                        "postgresql": {"use_pg_rewind": True, "use_slots": True}},
-                "initdb": [{"encoding": "UTF8"}, "data-checksums"],
-            },
-            "postgresql": {
-                "listen": f"127.0.0.1:{self.port}", "connect_address": f"127.0.0.1:{self.port}",
-                "data_dir": str(self.data), "bin_dir": str(self.seed.bin_dir),
-                "pgpass": str(self.dir / "pgpass"), "use_unix_socket": True, "use_unix_socket_repl": True,
-                "authentication": {
-                    "superuser": {"username": "postgres"},
-                    "replication": {"username": "replicator", "password": "of-the-replicator",
-                                    "sslmode": "require"},
-                    "rewind": {"username": "rewinder", "password": "of-the-rewinder", "sslmode": "require"},
-                },
-                "parameters": parameters,
-                "pg_hba": HBA.splitlines(),
-                "pg_ident": [f"nodes {user} {role}" for user in users for role in ("postgres", "replicator")],
-            },
         }
 
     def start(self):
@@ -149,13 +136,18 @@ class Cluster:
         return others
 
     def synchronous(self):
-        """Waits until a replica has to acknowledge each commit."""
-        until(lambda: self.primary().execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"),
-              "a synchronous replica", 60)
+        """Waits until a replica has to acknowledge each commit, and alone may take over; gives it."""
+        def found():
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.primary().rest}/cluster", timeout=5) as answer:
+                members = json.load(answer)["members"]
+            names = [member["name"] for member in members if member["role"] == "sync_standby"]
+            return next((node for node in self.nodes if node.name in names), None)
+        return until(found, "a synchronous replica", 60)
 
 
 @pytest.fixture(scope="module")
 def cluster(own):
+    assert pwd.getpwuid(own.iam.stat().st_uid).pw_name == "postgres" != TESTER, "Patroni runs as on the page: run this as root"
     # Patroni wants all programs in one folder: the one with the server that knows the extension.
     own.bin_dir = own.data.parent / own.program.rpartition("/")[0]
     for program in ("initdb", "pg_basebackup", "pg_controldata", "pg_ctl", "pg_isready", "pg_rewind"):
@@ -178,9 +170,12 @@ def cluster(own):
         for node in nodes:
             stack.callback(end, node)
             node.start()
-            # The first to come makes the cluster.
             try:
                 until(lambda node=node: node.state().get("state") == "running", f"{node.name} runs", 120)
+                if node is nodes[0]:
+                    until(node.is_primary, "the first node makes the cluster", 60)
+                    node.as_owner("psql", "-h", node.dir, "-p", str(node.port), "-U", "postgres", "-d", "postgres",
+                                  "-c", f'CREATE ROLE "{TESTER}" SUPERUSER LOGIN')
             except AssertionError:
                 print(node.log[-4000:])
                 raise
@@ -204,10 +199,6 @@ def grant(connection, role, arn):
     connection.execute(f"AWS IAM GRANT \"{role}\" TO '{arn}'")
 
 
-def role_arn(name):
-    return f"arn:aws:iam::012345678912:role/{name}"
-
-
 def test_each_node_judges_tokens(cluster, own):
     primary, replicas = cluster.primary(), cluster.replicas()
     with primary.connect() as admin:
@@ -219,7 +210,7 @@ def test_each_node_judges_tokens(cluster, own):
             assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (node is not primary,)
         assert node.refusal("everywhere", own.token("denied", admin=False)).sqlstate == "08006"
         # The exempt role, with which Patroni lets an old primary find out what to undo: its password and no other.
-        with node.connect("rewinder", "of-the-rewinder"):
+        with node.connect("rewinder", "REWINDERS_PASSWORD"):
             pass
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             node.connect("rewinder", "of-somebody")
@@ -234,7 +225,6 @@ def test_documents_that_differ(cluster):
         "differing-key.json": access_key("late", Key("AKIALATELATELATELATE", "secret-of-the-late-key")),
     }
     key = Key("AKIALATELATELATELATE", "secret-of-the-late-key")
-    from support import sign
     first, *others = cluster.nodes
     place = lambda node: [node.write(node.iam / name, json.dumps(text)) for name, text in documents.items()]
     place(first)
@@ -288,13 +278,18 @@ def test_a_failover_loses_no_grant(cluster, own):
     before = len(grants.acknowledged)
     until(lambda: len(grants.acknowledged) >= before + 20, "grants behind", 90)
 
-    # The old one comes back, with what it had and nobody else: by pg_rewind, whose role is an exempt one.
+    # The old one has committed what nobody else has: it comes back by pg_rewind, whose role is an exempt one.
+    alone = [old.seed.bin_dir / "postgres", "--single", "-D", old.data, "-c", "synchronous_commit=local", "postgres"]
+    subprocess.run(alone, check=True, timeout=60, input=b"CREATE ROLE diverged\n", cwd=old.dir, **old.owner)
+    assert "pg_rewind exit code" not in old.log
     old.start()
     until(old.is_streaming, "the old primary follows", 120)
     grants.is_over.set()
     grants.join(60)
     assert not grants.fault and not grants.is_alive()
     assert cluster.primary() is new
+    assert "pg_rewind exit code=0" in old.log
+    assert not old.execute("SELECT 1 FROM pg_roles WHERE rolname = 'diverged'")
     for node in cluster.nodes:
         until(lambda: set(grants.acknowledged) <= node.mappings(), f"{node.name} has all of them")
     assert old.mappings() == new.mappings()
@@ -308,11 +303,7 @@ def test_a_switchover(cluster, own):
     """Asked for, as for maintenance: the same tokens log in before and behind."""
     old = cluster.primary()
     cluster.replicas()
-    cluster.synchronous()
-    with urllib.request.urlopen(f"http://127.0.0.1:{old.rest}/cluster", timeout=5) as answer:
-        members = json.load(answer)["members"]
-    name = next(member["name"] for member in members if member["role"] == "sync_standby")
-    synchronous = next(node for node in cluster.nodes if node.name == name)
+    synchronous = cluster.synchronous()
     request = urllib.request.Request(
         f"http://127.0.0.1:{old.rest}/switchover", method="POST",
         data=json.dumps({"leader": old.name, "candidate": synchronous.name}).encode())
