@@ -372,7 +372,7 @@ impl Suite {
         if let Some(reason) = without_node {
             pytest.env("WITHOUT_NODE", reason);
         }
-        self.pytest(pytest, &tests)
+        self.pytest(pytest, "-rs", &tests)
     }
 
     /// Runs the tests of failover.
@@ -383,15 +383,14 @@ impl Suite {
 
     /// Runs a file of tests for which pytest does not look by itself.
     fn apart(&self, file: &str) -> Result<()> {
-        let mut pytest = self.client(self.python_environment()?);
-        // Prints what was measured.
-        pytest.env("PYTEST_ADDOPTS", "-rP");
+        let pytest = self.client(self.python_environment()?);
         let tests = workspace::root().join("tests/python").join(file);
-        self.pytest(pytest, &[tests])
+        // Prints what was measured.
+        self.pytest(pytest, "-rP", &[tests])
     }
 
-    /// Runs these files of tests by the Python of `pytest`.
-    fn pytest(&self, mut pytest: Command, tests: &[PathBuf]) -> Result<()> {
+    /// Runs these files of tests by the Python of `pytest`; `report` says what it tells at the end.
+    fn pytest(&self, mut pytest: Command, report: &str, tests: &[PathBuf]) -> Result<()> {
         if self.release {
             pytest.env("UP_OPTIONS", "--release");
         }
@@ -399,7 +398,7 @@ impl Suite {
         // by each run that starts. Short, for the sockets in it.
         let folder = tempfile::Builder::new().prefix("dsql-iam-").tempdir()?;
         pytest
-            .args(["-m", "pytest", "-q", "-rs", "--basetemp"])
+            .args(["-m", "pytest", "-q", report, "--basetemp"])
             .arg(folder.path().join("test"))
             .args(tests);
         run::run(&mut pytest).inspect_err(|_| {
