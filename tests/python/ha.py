@@ -21,7 +21,7 @@ import psycopg
 import pytest
 from ruamel.yaml import YAML
 
-from assumable import role_arn
+from assumable import ALICE, identities, role_arn, session_key, session_path, token
 from support import Key, Server, access_key, account, policy, sign, until
 
 NODES = ("one", "two", "three")
@@ -239,6 +239,32 @@ def test_documents_that_differ(cluster):
         for name in documents:
             (node.iam / name).unlink()
         until(lambda: not node.admits("admin", token()), f"{node.name} has it no longer")
+
+
+def test_a_session_is_known_where_its_file_is(cluster, own):
+    """Copied as the page says."""
+    first, *others = cluster.nodes
+    with contextlib.ExitStack() as stack:
+        for node in cluster.nodes:
+            stack.enter_context(identities(node))
+        with cluster.primary().connect() as admin:
+            grant(admin, "assuming", role_arn("delegating"))
+        variables = os.environ | own.variables | {"AWS_ACCESS_KEY_ID": ALICE.id, "AWS_SECRET_ACCESS_KEY": ALICE.secret}
+        done = own.run("assume-role", "--role-arn", role_arn("delegating"), "--role-session-name", "s1",
+                       "--iam-directory", first.iam, env=variables)
+        key = session_key(json.loads(done.stdout)["Credentials"])
+        until(lambda: first.admits("assuming", token(key)), "the mapping is there")
+        for node in others:
+            until(lambda: "assuming" in node.mappings(), "the mapping is there")
+            refused = node.refusal("assuming", token(key))
+            assert (refused.sqlstate, refused.hint) == (
+                "08006", "The security token included in the request is invalid.")
+            subprocess.run(["rsync", "--archive", "--exclude", ".*", f"{first.iam}/sessions/", f"{node.iam}/sessions/"],
+                           check=True)
+            assert node.admits("assuming", token(key))
+            assert not list(node.iam.glob("sessions/*/.*")), "what a node counts is its own"
+            session_path(node, key.id).unlink()
+            assert not node.admits("assuming", token(key))
 
 
 class Grants(threading.Thread):

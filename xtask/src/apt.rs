@@ -76,8 +76,8 @@ pub const PACKAGE_TOOLS: Need = Need {
 };
 /// Patroni and etcd, for the tests of failover.
 pub const PATRONI: Need = Need {
-    programs: &["patroni", "etcd"],
-    packages: &["patroni", "etcd-server", "etcd-client"],
+    programs: &["patroni", "etcd", "rsync"],
+    packages: &["patroni", "etcd-server", "etcd-client", "rsync"],
 };
 const C_COMPILER: Need = Need {
     programs: &["cc"],
