@@ -10,7 +10,7 @@
 //! | TCP, `trust` | a token is asked for, and all of this has to hold, in this order |
 //!
 //! 1. `iam` admits the token ([`dsql_iam_core::judge`]).
-//! 2. The database is `postgres`; replication has none.
+//! 2. The database is `postgres`, and not for replication, be it physical or logical.
 //! 3. The role exists, may log in, and is neither a superuser nor a member of one.
 //! 4. The principal's ARN is mapped to the role, unless it is `admin`.
 //! 5. PostgreSQL will not refuse the session for a limit or a privilege, as far as that can be told before.

@@ -152,7 +152,7 @@ impl Connection {
         self.raw.is_tls
     }
 
-    /// Whether the client asks for physical replication.
+    /// Whether the client asks for replication, physical or logical.
     pub fn is_replication(&self) -> bool {
         self.raw.is_replication
     }
