@@ -215,4 +215,78 @@ mod tests {
         assert_eq!(after, expected);
         assert!(page("# Performance\n", "", "").is_err());
     }
+
+    /// The figures of a page that have a target, by the names of decisions.md, and whether they meet it.
+    fn targets(page: &str) -> Vec<(String, bool)> {
+        let amount = |text: &str| {
+            let text = text.trim_start_matches(['≥', '≤', ' ', '+']);
+            let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+            let scale = match unit {
+                "µs" => 1e3,
+                "ms" => 1e6,
+                "" | "ns" | "KiB" => 1.0,
+                _ => panic!("the unit of {text}"),
+            };
+            number.parse::<f64>().unwrap() * scale
+        };
+        let rows = page
+            .lines()
+            .map(|line| line.trim_matches(['|', ' ']).split(" | ").collect());
+        let of_row = |cells: Vec<&str>| {
+            let (name, value, target) = match cells[..] {
+                [figure, _, against, _, value, target] => {
+                    (format!("`{figure}` against `{against}`"), value, target)
+                }
+                [part, value, target] => (format!("`{part}`"), value, target),
+                _ => return None,
+            };
+            let is_met = match target.chars().next()? {
+                '≥' => amount(value) >= amount(target),
+                '≤' => amount(value) <= amount(target),
+                _ => return None,
+            };
+            Some((name, is_met))
+        };
+        rows.filter_map(of_row).collect()
+    }
+
+    #[test]
+    fn targets_that_are_met_and_missed() {
+        let page = "| figure | median | against | its median | ratio | target |\n\
+                    |---|---:|---|---:|---:|---|\n\
+                    | a | 9/s | b | 10/s | 0.900 | ≥ 0.97 |\n\
+                    | c | 10/s | b | 10/s | 1.000 |  |\n\
+                    | d | 8 KiB | e | 1 KiB | +7 KiB | ≤ +8 KiB |\n\
+                    | f | 1.1 ms | ≤ 15 µs |\n\
+                    | g | 900 ns | ≤ 15 µs |\n";
+        let expected = [
+            ("`a` against `b`", false),
+            ("`d` against `e`", true),
+            ("`f`", false),
+            ("`g`", true),
+        ];
+        assert_eq!(
+            targets(page),
+            expected.map(|(name, is_met)| (name.to_owned(), is_met))
+        );
+    }
+
+    #[test]
+    fn a_figure_that_misses_its_target_has_its_reason() {
+        let read = |name| fs::read_to_string(workspace::root().join(name)).unwrap();
+        let targets = targets(&read("docs/performance.md"));
+        assert!(targets.len() > 5, "{targets:?}");
+        let decisions = read("docs/decisions.md");
+        let (_, section) = decisions
+            .split_once("### Figures that miss their target")
+            .unwrap();
+        // A line may end within a name.
+        let section = section.split("\n#").next().unwrap().replace('\n', " ");
+        let missed = targets.iter().filter(|(_, is_met)| !is_met);
+        let unexplained: Vec<_> = missed.filter(|(name, _)| !section.contains(name)).collect();
+        assert!(
+            unexplained.is_empty(),
+            "not in docs/decisions.md: {unexplained:?}"
+        );
+    }
 }
