@@ -13,7 +13,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from assumable import ALICE
-from support import REGION, SECRETS
+from support import REGION, SECRETS, until
 
 CONTAINER_TOKEN = "a-token-that-only-the-container-has"
 IDENTITY = "Action=GetCallerIdentity&Version=2011-06-15"
@@ -39,6 +39,8 @@ class Sts:
             name, _, value = line.strip().removeprefix("export ").partition("=")
             self.variables[name] = value
         self.url = self.variables["AWS_ENDPOINT_URL_STS"]
+        # So that the next line on stderr is of what a test does.
+        until(lambda: "listening on" in "".join(self.errors), "it says that it is there")
 
     def end(self):
         self.process.terminate()
