@@ -2,6 +2,9 @@
 //!
 //! All clients are on loopback and without TLS, so that the machine makes more of them. A good login is due at a fixed
 //! time, whether the one before has ended or not, and its time runs from then: who waits longer is not counted less.
+//!
+//! A minute's bad logins write their lines as it begins (`dsql_iam.max_logged_refusals`), so a run that begins with a
+//! new minute has the lines of as many whole minutes as it has begun.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,6 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use super::memory;
 
 /// Good logins a second.
 const GOOD_RATE: u32 = 100;
@@ -31,6 +36,8 @@ pub struct Target<'a> {
     pub role: &'a str,
     /// Their token.
     pub token: &'a str,
+    /// The token of a principal whom no policy lets in.
+    pub denied: &'a str,
     /// The server's log and its audit file.
     pub files: [&'a Path; 2],
     /// The postmaster.
@@ -44,10 +51,37 @@ pub struct Outcome {
     /// How many bad ones there were.
     bad: u64,
     took: Duration,
-    /// The postmaster's own memory before and after, in KiB.
+    /// How long it was to take.
+    time: Duration,
+    /// At its beginning, and in each second.
+    samples: Vec<Sample>,
+}
+
+/// The server at one moment.
+struct Sample {
+    /// The postmaster's own memory, and what the server's processes have together, in KiB.
     memory: [u64; 2],
-    /// By how many bytes log and audit file grew.
-    growth: [u64; 2],
+    /// The lengths of log and audit file, in bytes.
+    lengths: [u64; 2],
+}
+
+impl Outcome {
+    /// The first, the last and the largest of a figure.
+    fn extent(&self, figure: fn(&Sample) -> u64) -> [u64; 3] {
+        let all = || self.samples.iter().map(figure);
+        [all().next(), all().next_back(), all().max()].map(Option::unwrap_or_default)
+    }
+
+    /// By how many bytes the log (0) or the audit file (1) grew.
+    fn growth(&self, file: usize) -> u64 {
+        let length = |sample: Option<&Sample>| sample.map_or(0, |sample| sample.lengths[file]);
+        length(self.samples.last()).saturating_sub(length(self.samples.first()))
+    }
+
+    /// How many minutes it has begun.
+    fn minutes(&self) -> u64 {
+        self.time.as_secs().div_ceil(60).max(1)
+    }
 }
 
 /// Makes good logins for `time`, and bad ones beside them if `is_flood`.
@@ -61,17 +95,11 @@ pub fn run(target: &Target<'_>, time: Duration, is_flood: bool) -> Result<Outcom
         .token
         .replace("X-Amz-Credential=A", "X-Amz-Credential=B");
     ensure!(unknown != target.token, "the token names no access key");
-    let bad: [&str; 3] = ["hunter2", &forged, &unknown];
-    let lengths = || {
-        target
-            .files
-            .map(|path| fs::metadata(path).map_or(0, |file| file.len()))
-    };
-    let memory = || memory(target.postmaster);
-    let (length_before, memory_before) = (lengths(), memory()?);
+    let bad: [&str; 4] = ["hunter2", &forged, &unknown, target.denied];
     let (is_over, count) = (AtomicBool::new(false), AtomicU64::new(0));
+    let first = sample(target)?;
     let began = Instant::now();
-    let good = thread::scope(|scope| -> Result<Vec<Duration>> {
+    let (mut good, mut samples) = thread::scope(|scope| -> Result<_> {
         let (is_over, count) = (&is_over, &count);
         let clients = if is_flood { BAD_CLIENTS } else { 0 };
         let attackers: Vec<_> = (0..clients)
@@ -88,6 +116,7 @@ pub fn run(target: &Target<'_>, time: Duration, is_flood: bool) -> Result<Outcom
                 })
             })
             .collect();
+        let sampler = scope.spawn(move || samples(target, began, time));
         let clients: Vec<_> = (0..GOOD_CLIENTS)
             .map(|first| scope.spawn(move || good_logins(target, first, began, time)))
             .collect();
@@ -96,17 +125,40 @@ pub fn run(target: &Target<'_>, time: Duration, is_flood: bool) -> Result<Outcom
         for attacker in attackers {
             join(attacker)?;
         }
-        Ok(good?.concat())
-    });
-    let mut good = good?;
+        Ok((good?.concat(), join(sampler)?))
+    })?;
     good.sort_unstable();
-    let length_after = lengths();
+    samples.insert(0, first);
     Ok(Outcome {
         good,
         bad: count.into_inner(),
         took: began.elapsed(),
-        memory: [memory_before, memory()?],
-        growth: [0, 1].map(|file| length_after[file].saturating_sub(length_before[file])),
+        time,
+        samples,
+    })
+}
+
+/// One in the middle of each second, so that the last one is not of a minute that has just begun.
+fn samples(target: &Target<'_>, began: Instant, time: Duration) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    let mut due = Duration::from_millis(500);
+    while due < time {
+        thread::sleep((began + due).saturating_duration_since(Instant::now()));
+        samples.push(sample(target)?);
+        due += Duration::from_secs(1);
+    }
+    Ok(samples)
+}
+
+fn sample(target: &Target<'_>) -> Result<Sample> {
+    Ok(Sample {
+        memory: [
+            memory::anonymous(target.postmaster)?,
+            memory::of_server(target.postmaster)?,
+        ],
+        lengths: target
+            .files
+            .map(|path| fs::metadata(path).map_or(0, |file| file.len())),
     })
 }
 
@@ -196,31 +248,19 @@ fn receive(server: &mut TcpStream) -> Result<(u8, Vec<u8>)> {
     Ok((kind, body))
 }
 
-/// A process's own memory, in KiB.
-fn memory(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let size = line.and_then(|line| line.split_whitespace().next());
-    size.context("no RssAnon")?.parse().context("RssAnon")
-}
-
 /// The table: an idle server's good logins, and those beside bad ones.
 pub fn table(idle: &Outcome, flood: &Outcome) -> String {
     let mut table =
         String::from("\n| under attack | idle | beside bad logins |\n|---|---:|---:|\n");
     let rate = |outcome: &Outcome, count: u64| count as f64 / outcome.took.as_secs_f64();
-    // Without the lines of the good ones, whose length the idle server tells.
-    let per_refusal = |file: usize| {
-        let per_admission = idle.growth[file] as f64 / idle.good.len().max(1) as f64;
-        let of_admissions = per_admission * flood.good.len() as f64;
-        (flood.growth[file] as f64 - of_admissions).max(0.0) / flood.bad.max(1) as f64
+    // Without the lines of the good ones, which the idle server has as well.
+    let of_bad = |file: usize| {
+        let growth = flood.growth(file).saturating_sub(idle.growth(file));
+        growth as f64 / flood.minutes() as f64
     };
     let mut row = |what: &str, of_idle: String, of_flood: String| {
         let _ = writeln!(table, "| {what} | {of_idle} | {of_flood} |");
     };
-    let both = |what: fn(&Outcome) -> String| (what(idle), what(flood));
     let (of_idle, of_flood) = (String::new(), format!("{:.0}/s", rate(flood, flood.bad)));
     row("bad logins, each of them refused", of_idle, of_flood);
     let good = |outcome: &Outcome| format!("{:.0}/s", rate(outcome, outcome.good.len() as u64));
@@ -236,17 +276,25 @@ pub fn table(idle: &Outcome, flood: &Outcome) -> String {
             time(flood),
         );
     }
-    let (of_idle, of_flood) =
-        both(|Outcome { memory, .. }| format!("{} KiB, {} KiB", memory[0], memory[1]));
-    row(
-        "memory of the postmaster, before and after",
-        of_idle,
-        of_flood,
-    );
-    for (what, file) in [("log", 0), ("audit file", 1)] {
-        let size = format!("{:.1} bytes", per_refusal(file));
+    let extent = |outcome: &Outcome, figure| {
+        let [first, last, largest] = outcome.extent(figure);
+        format!("{first}, {last}, {largest} KiB")
+    };
+    let figures: [(&str, fn(&Sample) -> u64); 2] = [
+        ("the postmaster", |sample| sample.memory[0]),
+        ("all processes together", |sample| sample.memory[1]),
+    ];
+    for (whose, figure) in figures {
         row(
-            &format!("growth of the {what} by a bad login"),
+            &format!("memory of {whose}: first, last, largest"),
+            extent(idle, figure),
+            extent(flood, figure),
+        );
+    }
+    for (what, file) in [("log", 0), ("audit file", 1)] {
+        let size = format!("{:.1} kB a minute", of_bad(file) / 1e3);
+        row(
+            &format!("growth of the {what} by bad logins"),
             String::new(),
             size,
         );
@@ -254,7 +302,7 @@ pub fn table(idle: &Outcome, flood: &Outcome) -> String {
     let seconds = flood.took.as_secs_f64();
     let _ = writeln!(
         table,
-        "\n{seconds:.0} s each, {BAD_CLIENTS} clients with bad logins, without TLS."
+        "\n{seconds:.0} s each, {BAD_CLIENTS} clients with bad logins, without TLS; memory once a second."
     );
     table
 }
@@ -286,5 +334,51 @@ mod tests {
             "host/?X-Amz-Signature=ab0000"
         );
         assert!(forged("").is_err());
+    }
+
+    fn outcome(good: u64, bad: u64, time: u64, samples: &[([u64; 2], [u64; 2])]) -> Outcome {
+        let samples = samples
+            .iter()
+            .map(|&(memory, lengths)| Sample { memory, lengths });
+        Outcome {
+            good: (1..=good).map(Duration::from_millis).collect(),
+            bad,
+            took: Duration::from_secs(time),
+            time: Duration::from_secs(time),
+            samples: samples.collect(),
+        }
+    }
+
+    #[test]
+    fn the_table_has_memory_and_what_a_minute_of_bad_logins_writes() {
+        let first = ([2_500, 30_000], [1_000, 500]);
+        let idle = outcome(100, 0, 90, &[first, ([2_500, 31_000], [21_000, 40_500])]);
+        let largest = ([2_540, 60_000], [100_000, 90_000]);
+        let last = ([2_520, 50_000], [171_000, 180_500]);
+        let flood = outcome(100, 9_000, 90, &[first, largest, last]);
+        // Two minutes have begun: (170,000 - 20,000) / 2 and (180,000 - 40,000) / 2.
+        let expected = "
+| under attack | idle | beside bad logins |
+|---|---:|---:|
+| bad logins, each of them refused |  | 100/s |
+| good logins, each of them served | 1/s | 1/s |
+| how long a good one takes: median | 50.0 ms | 50.0 ms |
+| how long a good one takes: 99th percentile | 99.0 ms | 99.0 ms |
+| how long a good one takes: longest | 100.0 ms | 100.0 ms |
+| memory of the postmaster: first, last, largest | 2500, 2500, 2500 KiB | 2500, 2520, 2540 KiB |
+| memory of all processes together: first, last, largest | 30000, 31000, 31000 KiB | 30000, 50000, 60000 KiB |
+| growth of the log by bad logins |  | 75.0 kB a minute |
+| growth of the audit file by bad logins |  | 70.0 kB a minute |
+
+90 s each, 8 clients with bad logins, without TLS; memory once a second.
+";
+        assert_eq!(table(&idle, &flood), expected);
+    }
+
+    #[test]
+    fn a_run_has_the_lines_of_each_minute_that_it_begins() {
+        for (seconds, minutes) in [(5, 1), (60, 1), (61, 2), (300, 5)] {
+            assert_eq!(outcome(0, 0, seconds, &[]).minutes(), minutes);
+        }
     }
 }
