@@ -8,6 +8,7 @@
 mod flood;
 mod memory;
 mod report;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -75,10 +76,8 @@ impl Arguments {
 const FIRST_PORT: u16 = 25432;
 /// The role that connects, and its SCRAM password.
 const ROLE: &str = "bench";
-/// How many roles and managed policies the large directory holds, how many sessions are stored beside it, and how many
-/// mappings there are.
+/// How many roles and managed policies the large directory holds, and how many mappings there are.
 const ENTITIES: usize = 5_000;
-const SESSIONS: usize = 50_000;
 const MAPPINGS: usize = 10_000;
 /// The length of the long session token.
 const LONG_TOKEN: usize = 4_096;
@@ -144,11 +143,11 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn tables(&self) -> Result<String> {
-        self.prepare()?;
+        let hour = self.prepare()?;
         let mut tables = String::new();
         if self.arguments.wants(Subject::Logins) {
             let (rounds, seconds) = (self.arguments.rounds, self.arguments.seconds);
-            tables += &report::of_logins(&self.measure()?, rounds, seconds);
+            tables += &report::of_logins(&self.measure(&hour)?, rounds, seconds);
         }
         if self.arguments.wants(Subject::Flood) {
             tables += &self.flood()?;
@@ -191,7 +190,7 @@ impl Bench<'_> {
         Ok(flood::table(&idle, &flood))
     }
 
-    fn measure(&self) -> Result<Figures> {
+    fn measure(&self, hour: &str) -> Result<Figures> {
         let mut figures = Figures::new();
         for round in 1..=self.arguments.rounds {
             println!("round {round} of {}", self.arguments.rounds);
@@ -256,24 +255,34 @@ impl Bench<'_> {
             );
             self.mappings(false)?;
             let session = self.document("example-session.json")?;
-            let stored = self.token_of(&session, &stored_session(0))?;
+            let stored = self.token_of(&session, &sessions::id(hour, 0))?;
             take("IAM, a session", self.connections(ROLE, &stored, false)?);
             self.use_directory(&self.large_directory())?;
             take(
                 "IAM, large directory",
                 self.connections(ROLE, &token, false)?,
             );
+            self.use_directory(&self.directory_of_sessions())?;
             take(
                 "IAM, one of 50,000 sessions",
                 self.connections(ROLE, &stored, false)?,
             );
-            self.use_directory(Path::new(&self.variables["DSQL_IAM_DIRECTORY"]))?;
+            self.use_directory(&self.directory())?;
+            for (name, directory) in [
+                ("assume-role", self.directory()),
+                ("assume-role, 50,000 sessions", self.directory_of_sessions()),
+            ] {
+                let time = Duration::from_secs(self.arguments.seconds.into());
+                let mut command = self.assume_role(&directory)?;
+                take(name, sessions::begun_a_second(&mut command, time)?);
+            }
         }
         Ok(figures)
     }
 
-    /// Roles, tables, documents, and the hba lines for the server without the library.
-    fn prepare(&self) -> Result<()> {
+    /// Roles, tables, documents, and the hba lines for the server without the library. Gives the hour in which the
+    /// stored sessions end.
+    fn prepare(&self) -> Result<String> {
         let hba = self.server.directory.data().join("pg_hba.conf");
         let lines = fs::read_to_string(&hba)?
             + "host postgres bench_trust all trust\nhost postgres bench all scram-sha-256\n\
@@ -302,16 +311,19 @@ impl Bench<'_> {
         self.write_documents()
     }
 
-    /// A session with a long token in the directory in force, and a large directory beside it.
-    fn write_documents(&self) -> Result<()> {
-        let small = PathBuf::from(&self.variables["DSQL_IAM_DIRECTORY"]);
+    /// A session with a long token in the directory in force, and a large directory and one of many sessions beside it.
+    /// Gives the hour in which these end.
+    fn write_documents(&self) -> Result<String> {
+        let small = self.directory();
         let session = self.document("example-session.json")?;
         let mut long = session.clone();
         long["Credentials"]["AccessKeyId"] = "ASIABENCHBENCHBENCHB".into();
         long["Credentials"]["SessionToken"] = "x".repeat(LONG_TOKEN).into();
-        let large = self.large_directory();
+        let others = [self.large_directory(), self.directory_of_sessions()];
         let account = Account::find()?;
-        account.directory(&large, 0o700)?;
+        for other in &others {
+            account.directory(other, 0o700)?;
+        }
         let write = |path: PathBuf, document: &Value| -> Result<()> {
             mirror::write(&path, document.to_string().as_bytes(), 0o600)?;
             account.own(&path, 0o600)
@@ -324,37 +336,28 @@ impl Bench<'_> {
             }
             let name = path.file_name().context("a document has no name")?;
             let document = serde_json::from_slice(&fs::read(&path)?)?;
-            write(large.join(name), &document)?;
+            for other in &others {
+                write(other.join(name), &document)?;
+            }
         }
-        // One in the small directory, and as many as there may be in the large one.
-        for (directory, count) in [(&small, 1), (&large, SESSIONS)] {
-            self.store_sessions(directory, count, &session)?;
-        }
-        write(large.join("many.json"), &many_entities())
+        let [large, many] = others;
+        write(large.join("many.json"), &many_entities())?;
+        let hour = sessions::hour(&mut self.assume_role(&small)?)?;
+        sessions::store(&small, &many, &hour, &session)?;
+        Ok(hour)
+    }
+
+    /// The directory that is in force unless another is measured.
+    fn directory(&self) -> PathBuf {
+        PathBuf::from(&self.variables["DSQL_IAM_DIRECTORY"])
     }
 
     fn large_directory(&self) -> PathBuf {
         self.server.directory.root().join("iam-large")
     }
 
-    /// Sessions as `dsql-iam` stores those that it begins.
-    fn store_sessions(&self, directory: &Path, count: usize, like: &Value) -> Result<()> {
-        let account = Account::find()?;
-        let sessions = directory.join("sessions");
-        let folder = sessions.join(&stored_session(0)[4..8]);
-        account.directory(&sessions, 0o700)?;
-        account.directory(&folder, 0o700)?;
-        let mut session = like.clone();
-        for number in 0..count {
-            let id = stored_session(number);
-            let path = folder.join(format!("{id}.json"));
-            session["Credentials"]["AccessKeyId"] = id.into();
-            if !path.exists() {
-                mirror::write(&path, session.to_string().as_bytes(), 0o600)?;
-                account.own(&path, 0o600)?;
-            }
-        }
-        Ok(())
+    fn directory_of_sessions(&self) -> PathBuf {
+        self.server.directory.root().join("iam-sessions")
     }
 
     fn use_directory(&self, directory: &Path) -> Result<()> {
@@ -417,26 +420,33 @@ impl Bench<'_> {
     }
 
     fn token(&self, variables: &[(&str, &str)]) -> Result<String> {
-        let mut command = Command::new(
-            workspace::build_command(&workspace::target_directory()?)?.join("dsql-iam"),
-        );
+        let mut command = self.dsql_iam()?;
         command
-            .args([
-                "token",
-                "--hostname",
-                "localhost",
-                "--region",
-                REGION,
-                "--expires-in",
-                "604800",
-            ])
-            .env("AWS_CONFIG_FILE", &self.variables["AWS_CONFIG_FILE"])
-            .env(
-                "AWS_SHARED_CREDENTIALS_FILE",
-                &self.variables["AWS_SHARED_CREDENTIALS_FILE"],
-            )
+            .args(["token", "--hostname", "localhost", "--region", REGION])
+            .args(["--expires-in", "604800"])
             .envs(variables.iter().copied());
         Ok(run::output(&mut command)?.trim().to_owned())
+    }
+
+    /// The command `dsql-iam`, with the profiles of `env.sh`.
+    fn dsql_iam(&self) -> Result<Command> {
+        let folder = workspace::build_command(&workspace::target_directory()?)?;
+        let mut command = Command::new(folder.join("dsql-iam"));
+        for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
+            command.env(name, &self.variables[name]);
+        }
+        Ok(command)
+    }
+
+    /// The command that begins a session of the role, and stores it in this directory.
+    fn assume_role(&self, directory: &Path) -> Result<Command> {
+        let role = format!("arn:aws:iam::{ACCOUNT_ID}:role/example");
+        let mut command = self.dsql_iam()?;
+        command
+            .args(["assume-role", "--profile", "admin", "--role-arn", &role])
+            .args(["--role-session-name", "bench", "--iam-directory"])
+            .arg(directory);
+        Ok(command)
     }
 
     fn long_token(&self) -> Result<String> {
@@ -457,7 +467,7 @@ impl Bench<'_> {
 
     /// A document of the directory in force.
     fn document(&self, name: &str) -> Result<Value> {
-        let path = Path::new(&self.variables["DSQL_IAM_DIRECTORY"]).join(name);
+        let path = self.directory().join(name);
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     }
 
@@ -509,13 +519,6 @@ impl Bench<'_> {
     fn script(&self, name: &str, text: &str) -> Result<String> {
         Ok(format!("--file={}", self.script_path(name, text)?))
     }
-}
-
-/// The access key id of a stored session.
-fn stored_session(number: usize) -> String {
-    let digit = |place: u32| char::from(b'A' + (number / 26_usize.pow(place) % 26) as u8);
-    let digits: String = (0..4).rev().map(digit).collect();
-    format!("ASIABENCSESSIONS{digits}")
 }
 
 /// As `aws iam get-account-authorization-details` prints it: roles with a managed policy each.
