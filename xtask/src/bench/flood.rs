@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::memory;
+use super::processes;
 
 /// Good logins a second.
 const GOOD_RATE: u32 = 100;
@@ -65,9 +65,11 @@ struct Sample {
     lengths: [u64; 2],
 }
 
+type Figure = fn(&Sample) -> u64;
+
 impl Outcome {
     /// The first, the last and the largest of a figure.
-    fn extent(&self, figure: fn(&Sample) -> u64) -> [u64; 3] {
+    fn extent(&self, figure: Figure) -> [u64; 3] {
         let all = || self.samples.iter().map(figure);
         [all().next(), all().next_back(), all().max()].map(Option::unwrap_or_default)
     }
@@ -153,8 +155,8 @@ fn samples(target: &Target<'_>, began: Instant, time: Duration) -> Result<Vec<Sa
 fn sample(target: &Target<'_>) -> Result<Sample> {
     Ok(Sample {
         memory: [
-            memory::anonymous(target.postmaster)?,
-            memory::of_server(target.postmaster)?,
+            processes::anonymous(target.postmaster)?,
+            processes::of_server(target.postmaster)?,
         ],
         lengths: target
             .files
@@ -280,7 +282,7 @@ pub fn table(idle: &Outcome, flood: &Outcome) -> String {
         let [first, last, largest] = outcome.extent(figure);
         format!("{first}, {last}, {largest} KiB")
     };
-    let figures: [(&str, fn(&Sample) -> u64); 2] = [
+    let figures: [(&str, Figure); 2] = [
         ("the postmaster", |sample| sample.memory[0]),
         ("all processes together", |sample| sample.memory[1]),
     ];

@@ -1,10 +1,10 @@
-//! The memory of the server's processes.
+//! The memory that a backend has for itself.
 
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::Bench;
 use super::report::median;
@@ -83,70 +83,4 @@ fn private_memory(pid: &str) -> Result<f64> {
         }
     }
     Ok(sum)
-}
-
-/// A process's own memory, in KiB.
-pub(super) fn anonymous(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    kibibytes(&status, "RssAnon:")
-}
-
-/// The memory of the postmaster and its children, in KiB: what several have is counted once.
-pub(super) fn of_server(postmaster: u32) -> Result<u64> {
-    let mut sum = proportional(postmaster)?;
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if parent(pid) == Some(postmaster) {
-            // It may have ended meanwhile.
-            sum += proportional(pid).unwrap_or(0);
-        }
-    }
-    Ok(sum)
-}
-
-/// The process's part of all that it has, in KiB.
-fn proportional(pid: u32) -> Result<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    kibibytes(&rollup, "Pss:")
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok()
-}
-
-/// The figure in the line `NAME: 123 kB`.
-fn kibibytes(text: &str, name: &str) -> Result<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let size = line.and_then(|line| line.split_whitespace().next());
-    let size = size.with_context(|| format!("no {name}"))?;
-    Ok(size.parse()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_that_of_a_process_and_its_children() {
-        assert_eq!(
-            kibibytes("Rss: 9 kB\nPss:      123 kB\n", "Pss:").unwrap(),
-            123
-        );
-        assert!(kibibytes("Rss: 9 kB\n", "Pss:").is_err());
-        let own = std::process::id();
-        assert!(anonymous(own).unwrap() > 0);
-        let mut child = std::process::Command::new("cat")
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        assert_eq!(parent(child.id()), Some(own));
-        assert!(of_server(own).unwrap() > proportional(child.id()).unwrap());
-        drop(child.stdin.take());
-        child.wait().unwrap();
-    }
 }

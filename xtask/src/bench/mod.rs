@@ -7,6 +7,7 @@
 
 mod flood;
 mod memory;
+mod processes;
 mod report;
 mod sessions;
 
