@@ -218,10 +218,12 @@ fn new_id() -> JobId {
 /// `sys.wait_for_job(job_id)`: whether the job has come to a good end. Each one that can be seen is over.
 #[pg_extern(sql = false)]
 fn wait_for_job(job_id: &str) -> bool {
-    let status = Spi::get_one_with_args::<String>(
-        "SELECT status FROM sys.jobs WHERE job_id OPERATOR(pg_catalog.=) $1",
-        &[job_id.into()],
-    );
+    let query = "SELECT status FROM sys.jobs WHERE job_id OPERATOR(pg_catalog.=) $1";
+    // Spi::get_one would take a transaction id, which a standby has none of.
+    let status = Spi::connect(|client| {
+        let rows = client.select(query, Some(1), &[job_id.into()])?;
+        rows.first().get_one::<String>()
+    });
     match status {
         Ok(Some(status)) => status == "completed",
         Ok(None) | Err(pgrx::spi::Error::InvalidPosition) => {

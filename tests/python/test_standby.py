@@ -49,6 +49,17 @@ def test_standby(own, standby, role):
             admin.execute("DROP ROLE followed")
         assert raised.value.diag.message_primary == (
             "cannot execute DROP ROLE in a read-only transaction")
+    # The doctor, and whoever else asks, needs no transaction of his own.
+    done = own.run("doctor", standby.conninfo)
+    assert done.returncode == 0, done.stdout + done.stderr
+    token = standby.token("example")
+    assert ("mapping", "passed") in standby.execute(
+        f"SELECT check_name, outcome FROM sys.explain_token('followed', '{token}')")
+    assert standby.execute("SELECT access FROM sys.iam_access WHERE role_name = 'followed'")
+    assert standby.execute("SELECT * FROM sys.iam_counts")
+    with pytest.raises(psycopg.Error) as raised:
+        standby.execute("SELECT sys.wait_for_job('none')")
+    assert raised.value.diag.sqlstate == "42704"
     # A mapping revoked there is gone here too.
     with own.connect() as admin:
         admin.execute(f"AWS IAM REVOKE followed FROM '{EXAMPLE_ARN}'")
@@ -63,7 +74,9 @@ def loaded(server):
 
 
 def test_a_new_library_on_one_node_after_the_other(own, standby, role):
-    """Sessions and logins go on with the library that their server has loaded; old and new share the mappings."""
+    """Sessions and logins go on with the library that their server has loaded, while another is in its place and on the
+    other node. Both are of the same code, under two versions: there is none but one yet, so this does not show that one
+    understands what another writes."""
     library = own.library_directory / "dsql_iam.so"
     old = library.read_bytes()
     mark = b"dsql_iam library, version 0.1."
