@@ -218,6 +218,15 @@ def test_each_node_judges_tokens(cluster, own):
             node.connect("rewinder", own.token("example"))
 
 
+def test_the_doctor_warns_of_what_patroni_needs(cluster, own):
+    for node in cluster.nodes:
+        done = own.run("doctor", "--json", node.conninfo)
+        assert done.returncode == 0, done
+        warnings = [row["found"] for row in json.loads(done.stdout) if row["status"] != "ok"]
+        assert len(warnings) == 2 and any("with a password over TCP: rewinder" in found for found in warnings), warnings
+        assert any(found.startswith("for replication, with scram-sha-256, by line ") for found in warnings), warnings
+
+
 def test_documents_that_differ(cluster):
     """Each node goes by its own documents: a key that one has opens that one, until the others have it too."""
     documents = {
@@ -306,7 +315,8 @@ def test_a_failover_loses_no_grant(cluster, own):
 
     # The old one has committed what nobody else has: it comes back by pg_rewind, whose role is an exempt one.
     alone = [old.seed.bin_dir / "postgres", "--single", "-D", old.data, "-c", "synchronous_commit=local", "postgres"]
-    subprocess.run(alone, check=True, timeout=60, input=b"CREATE ROLE diverged\n", cwd=old.dir, **old.owner)
+    subprocess.run(alone, check=True, timeout=60, input=b"CREATE ROLE diverged\n", capture_output=True, cwd=old.dir,
+                   **old.owner)
     assert "pg_rewind exit code" not in old.log
     old.start()
     until(old.is_streaming, "the old primary follows", 120)
