@@ -54,7 +54,7 @@ iam=$config/dsql_iam
 [ "$(stat -c %a "$iam")" = 700 ] || fail "mode of the IAM directory"
 
 step "the server starts with the library, and doctor is content"
-dsql-iam sample-identities "$iam" --account-id 012345678912
+dsql-iam sample-identities "$iam" --account-id 012345678912 >/dev/null
 eval "$(dsql-iam create-access-key --user-name dba --iam-directory "$iam" --format env)"
 key=$AWS_ACCESS_KEY_ID secret=$AWS_SECRET_ACCESS_KEY
 server start
