@@ -82,18 +82,32 @@ at_transaction_end(XactEvent event, void *unused)
 	}
 }
 
-/* A real-time signal that nobody in this process handles; 0 if there is none. PostgreSQL uses none of them. */
-static int
-free_signal(void)
+/*
+ * Makes the timer, which sends a real-time signal that nobody in this process handles; PostgreSQL uses none of them.
+ * An emulator keeps some for itself, as qemu does, and tells only when a timer is to send one. False with errno if
+ * there is none.
+ */
+static bool
+make_timer(void)
 {
+	struct sigaction action = {0};
+	struct sigevent event = {0};
+
+	action.sa_handler = time_is_up;
+	action.sa_flags = SA_RESTART;
+	sigemptyset(&action.sa_mask);
+	event.sigev_notify = SIGEV_SIGNAL;
+	errno = EBUSY;
 	for (int number = SIGRTMAX; number >= SIGRTMIN; number--)
 	{
-		struct sigaction action;
+		struct sigaction present;
 
-		if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
-			return number;
+		event.sigev_signo = number;
+		if (sigaction(number, NULL, &present) == 0 && present.sa_handler == SIG_DFL &&
+			timer_create(CLOCK_MONOTONIC, &event, &timer) == 0)
+			return sigaction(number, &action, NULL) == 0;
 	}
-	return 0;
+	return false;
 }
 
 static struct itimerspec
@@ -116,19 +130,10 @@ void
 dsql_iam_limit_session(int64 duration_ms, int64 overtime_ms, const char *detail)
 {
 	struct itimerspec duration = in_milliseconds(duration_ms);
-	struct sigaction action = {0};
-	struct sigevent event = {0};
 
 	strlcpy(session_detail, detail, sizeof(session_detail));
 	overtime = in_milliseconds(overtime_ms);
-	event.sigev_notify = SIGEV_SIGNAL;
-	event.sigev_signo = free_signal();
-	action.sa_handler = time_is_up;
-	action.sa_flags = SA_RESTART;
-	sigemptyset(&action.sa_mask);
-	if (event.sigev_signo == 0 || sigaction(event.sigev_signo, &action, NULL) != 0 ||
-		timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 ||
-		timer_settime(timer, 0, &duration, NULL) != 0)
+	if (!make_timer() || timer_settime(timer, 0, &duration, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not start the timer of the session: %m")));
