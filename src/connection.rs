@@ -33,7 +33,9 @@ use dsql_iam_server::{
     Refusal, Refused, Written, last_line, log_line, named_cluster, omitted_sentence, session_id,
 };
 use pgrx::pg_sys::libpq;
+use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{pg_guard, pg_sys};
+use std::any::Any;
 use std::ffi::{CStr, c_int};
 use std::fmt::Write;
 use std::io;
@@ -98,9 +100,22 @@ unsafe extern "C-unwind" fn stand_behind_trust(raw_port: *mut libpq::be::Port) {
         Ok(None) => return,
         Ok(Some(fatal)) => fatal,
         // A panic of ours, or an ERROR of the server's, out of memory for one.
-        Err(_) => Attempt::resumed(&connection).refused(&Refusal::Internal("deciding")),
+        Err(fault) => {
+            Attempt::resumed(&connection).refused(&Refusal::Internal(message_of(&*fault)))
+        }
     };
     port::refuse(fatal)
+}
+
+/// What is logged of a fault while deciding: the message of an ERROR, and of a panic none, since that may show what was
+/// looked at.
+fn message_of(fault: &(dyn Any + Send)) -> String {
+    match fault.downcast_ref() {
+        Some(CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) => {
+            format!("deciding: {}", report.message())
+        }
+        _ => "deciding".into(),
+    }
 }
 
 /// Refuses somebody who has been recorded as admitted: PostgreSQL has looked the role's name up again, and it is
@@ -115,7 +130,7 @@ extern "C-unwind" fn refuse_other_role() {
         Some(attempt.refused(&Refusal::Role { role, fault }))
     });
     // Nobody is let in for an error on the way.
-    let internal = Refusal::Internal("refusing");
+    let internal = Refusal::Internal("refusing".into());
     port::refuse(refused.ok().flatten().unwrap_or_else(|| Fatal {
         sqlstate: c_string(internal.sqlstate()),
         message: c_string(&*internal.message()),
@@ -197,7 +212,7 @@ impl<'c> Attempt<'c> {
         });
         if let Err(error) = self.record(None, Written::Whole) {
             self.unrecorded = Some(error);
-            return Err(Refusal::Internal("writing the audit file"));
+            return Err(Refusal::Internal("writing the audit file".into()));
         }
         connection.set_principal(&principal);
         port::expect_role(role, refuse_other_role);

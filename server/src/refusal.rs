@@ -98,7 +98,7 @@ pub enum Refusal {
     },
     /// Something broke while deciding.
     #[error("an internal error occurred: {0}")]
-    Internal(&'static str),
+    Internal(String),
 }
 
 fn limit(reached: Reached) -> &'static str {
@@ -331,7 +331,12 @@ mod tests {
             ),
             (Refusal::NoIdentities(role()), "identities", "08006", DENIED),
             (Refusal::StoredSession(role()), "session", "08006", DENIED),
-            (Refusal::Internal("deciding"), "internal", "08006", DENIED),
+            (
+                Refusal::Internal("deciding".into()),
+                "internal",
+                "08006",
+                DENIED,
+            ),
         ] {
             assert_eq!(refusal.check(), check);
             assert_eq!(refusal.sqlstate(), sqlstate, "{refusal}");

@@ -63,7 +63,7 @@ fn next(refusal: &Refusal) -> Option<Refusal> {
         Refusal::Server { .. } => Refusal::Parameter("NAME".into()),
         Refusal::Parameter(_) => Refusal::Limit(Reached::Connections),
         Refusal::Limit(Reached::Connections) => Refusal::Limit(Reached::Rate),
-        Refusal::Limit(Reached::Rate) => Refusal::Internal("WHERE"),
+        Refusal::Limit(Reached::Rate) => Refusal::Internal("WHERE".into()),
         Refusal::Internal(_) => return None,
     })
 }

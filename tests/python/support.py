@@ -339,18 +339,23 @@ class Server:
         self.execute("SELECT pg_reload_conf()")
         until(lambda: self.execute("SELECT pg_conf_load_time()") != before, "reload")
 
-    @contextlib.contextmanager
     def no_file_longer_than(self, size):
         """As on a full disk, for backends that start meanwhile, and without root's rights: a write that
         goes beyond is cut off, the next one fails."""
-        def limit(soft):
-            command = ["prlimit", f"--pid={self.postmaster()}", f"--fsize={soft}:"]
-            subprocess.run(command, check=True, **self.owner)
-        limit(size)
+        return self.limited("fsize", size)
+
+    @contextlib.contextmanager
+    def limited(self, kind, soft):
+        """Lowers a limit of the system's, for backends that start meanwhile."""
+        def prlimit(*words):
+            command = ["prlimit", f"--pid={self.postmaster()}", *words]
+            return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **self.owner).stdout
+        before = prlimit(f"--{kind}", "--output=SOFT", "--noheadings").strip()
+        prlimit(f"--{kind}={soft}:")
         try:
             yield
         finally:
-            limit("unlimited")
+            prlimit(f"--{kind}={before}:")
 
     @contextlib.contextmanager
     def settings(self, restart=False, **settings):

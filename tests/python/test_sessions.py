@@ -59,6 +59,15 @@ def test_an_idle_session_ends(short):
     short.logged(f"Session Id: {session}", mark)
 
 
+def test_who_cannot_be_limited_is_refused(short):
+    mark = short.log_mark()
+    with short.limited("sigpending", 0):
+        refusal = short.refusal("admin", short.token("admin"))
+    assert (refusal.sqlstate, refusal.message, refusal.hint) == ("08006", DENIED, None)
+    line = short.logged(" check=internal ", mark)
+    assert "deciding: could not start the timer of the session: Resource temporarily unavailable" in line
+
+
 def test_a_statement_that_runs_is_finished(short):
     connection = short.connect()
     assert connection.execute("SELECT pg_sleep(1.5), 1").fetchone()[1] == 1
