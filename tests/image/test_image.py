@@ -382,11 +382,14 @@ def test_the_extension_is_brought_to_the_version_of_a_newer_image(tmp_path):
 def test_it_is_not_healthy_before_clients_reach_it(tmp_path):
     """While scripts run, the official image's server listens on the socket alone."""
     script = tmp_path / "10-wait.sh"
-    script.write_text("#!/bin/bash\nuntil [ -e /tmp/go ]; do sleep 0.1; done\n")
+    script.write_text("#!/bin/bash\ntouch /tmp/waits\nuntil [ -e /tmp/go ]; do sleep 0.1; done\n")
     script.chmod(0o755)
     with started("--volume", f"{script}:{SCRIPTS}/10-wait.sh:ro") as container:
-        until(lambda: container.health() == (False, "the server does not listen on TCP\n"), "the scripts run", PATIENCE)
+        until(lambda: docker("exec", container.id, "find", "/tmp/waits", check=False) == "/tmp/waits",
+              "the scripts run", PATIENCE)
         assert container.ask("SELECT 1") == "1"
+        assert container.health() == (False, "the server does not listen on TCP\n")
+        assert container.inspect("{{.State.Health.Status}}") == "starting"
         docker("exec", container.id, "touch", "/tmp/go")
         assert container.wait().health()[0]
 
