@@ -431,4 +431,4 @@ def test_the_same_but_for_async(servers):
             assert loaded[0] == b"ERROR", (query, loaded, bare)
             if bare[0] != b"ERROR":
                 assert (loaded[1], bare[1]) == (b"55000", b"CREATE INDEX"), (query, loaded, bare)
-    assert fine > kept / 20 and 10 < differing < kept
+    assert fine > kept / 30 and 10 < differing < kept

@@ -27,7 +27,7 @@ def short(own):
 
 def wait_until_over(server, connection):
     """Lets the session's second pass; the connection itself asks nothing meanwhile."""
-    age = ("SELECT clock_timestamp() - backend_start > interval '1.2 s' FROM pg_stat_activity "
+    age = ("SELECT clock_timestamp() - state_change > interval '1.2 s' FROM pg_stat_activity "
            f"WHERE pid = {connection.info.backend_pid}")
     until(lambda: server.execute(age) == [(True,)], "the session's time is over")
 
