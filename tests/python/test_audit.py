@@ -272,7 +272,10 @@ def test_a_crash_begins_the_counts_anew_and_shows_that(own):
     assert abs(since() - started) < datetime.timedelta(seconds=10)
     own.refusal("admin", "no token")
     before, mark = since(), own.log_mark()
-    os.kill(own.connect().info.backend_pid, signal.SIGKILL)
+    with own.connect() as admin, pytest.raises(psycopg.OperationalError):
+        os.kill(admin.info.backend_pid, signal.SIGKILL)
+        while True:
+            admin.execute("SELECT 1")
     own.logged("database system is ready to accept connections", mark)
     assert counts(own)["login refused", "token"] == (0, None)
     assert own.execute("SELECT pg_postmaster_start_time()") == [(started,)]
