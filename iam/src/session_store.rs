@@ -321,10 +321,7 @@ impl Identities {
     /// Whatever keeps the server from loading the documents.
     pub fn load_with_sessions(directory: &Path, now: UtcDateTime) -> Result<Self, LoadError> {
         let mut identities = Self::load(directory)?;
-        for hour in EndingHour::of(now)
-            .into_iter()
-            .flat_map(EndingHour::onwards)
-        {
+        for hour in lasting_hours(now) {
             let sessions = of_hour(directory, hour, now).into_iter();
             for session in sessions.filter_map(|entry| entry.outcome.ok()) {
                 // One whose key a document has is nobody's.
@@ -385,12 +382,15 @@ fn of_hour(directory: &Path, hour: EndingHour, now: UtcDateTime) -> Vec<Entry> {
 /// How many sessions are stored that end in this hour or later. Opens none of them, and keeps no name.
 pub fn count_lasting(directory: &Path, now: UtcDateTime) -> usize {
     let sessions = directory.join(FOLDER);
-    let hours = EndingHour::of(now)
-        .into_iter()
-        .flat_map(EndingHour::onwards);
-    hours
+    lasting_hours(now)
         .map(|hour| names(&sessions.join(hour.folder())).count())
         .sum()
+}
+
+/// This hour and those behind it in which sessions can end that have begun by now.
+fn lasting_hours(now: UtcDateTime) -> impl Iterator<Item = EndingHour> {
+    let hour = EndingHour::of(now).into_iter();
+    hour.flat_map(EndingHour::onwards)
 }
 
 /// The names in a folder of sessions, but for those that begin with a dot.
