@@ -145,11 +145,16 @@ fn samples(target: &Target<'_>, began: Instant, time: Duration) -> Result<Vec<Sa
     let mut samples = Vec::new();
     let mut due = Duration::from_millis(500);
     while due < time {
-        thread::sleep((began + due).saturating_duration_since(Instant::now()));
+        keep_time(began + due);
         samples.push(sample(target)?);
         due += Duration::from_secs(1);
     }
     Ok(samples)
+}
+
+/// Lets the time pass until `due`: a schedule, and no wait for something to happen.
+fn keep_time(due: Instant) {
+    thread::sleep(due.saturating_duration_since(Instant::now()));
 }
 
 fn sample(target: &Target<'_>) -> Result<Sample> {
@@ -185,7 +190,7 @@ fn good_logins(
             break;
         }
         let due = began + due;
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+        keep_time(due);
         ensure!(login(target, target.token)?, "a good login is refused");
         times.push(due.elapsed());
     }

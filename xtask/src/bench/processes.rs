@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 /// A process's own memory, in KiB.
 pub(super) fn anonymous(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    kibibytes(&status, "RssAnon:")
+    figure(&status, "RssAnon:")
 }
 
 /// The memory of the postmaster and its children, in KiB: what several have is counted once.
@@ -29,17 +29,16 @@ pub(super) fn of_server(postmaster: u32) -> Result<u64> {
 /// The process's part of all that it has, in KiB.
 fn proportional(pid: u32) -> Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    kibibytes(&rollup, "Pss:")
+    figure(&rollup, "Pss:")
 }
 
 fn parent(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-    line.trim().parse().ok()
+    figure(&status, "PPid:").ok()?.try_into().ok()
 }
 
-/// The figure in the line `NAME: 123 kB`.
-fn kibibytes(text: &str, name: &str) -> Result<u64> {
+/// The figure in the line `NAME: 123 kB`, or `NAME: 123`.
+fn figure(text: &str, name: &str) -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let size = line.and_then(|line| line.split_whitespace().next());
     let size = size.with_context(|| format!("no {name}"))?;
@@ -53,10 +52,10 @@ mod tests {
     #[test]
     fn memory_is_that_of_a_process_and_its_children() {
         assert_eq!(
-            kibibytes("Rss: 9 kB\nPss:      123 kB\n", "Pss:").unwrap(),
+            figure("Rss: 9 kB\nPss:      123 kB\n", "Pss:").unwrap(),
             123
         );
-        assert!(kibibytes("Rss: 9 kB\n", "Pss:").is_err());
+        assert!(figure("Rss: 9 kB\n", "Pss:").is_err());
         let own = std::process::id();
         assert!(anonymous(own).unwrap() > 0);
         let mut child = std::process::Command::new("cat")
