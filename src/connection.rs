@@ -107,8 +107,8 @@ unsafe extern "C-unwind" fn stand_behind_trust(raw_port: *mut libpq::be::Port) {
     port::refuse(fatal)
 }
 
-/// What is logged of a fault while deciding: the message of an ERROR, and of a panic none, since that may show what was
-/// looked at.
+/// The text that the log has of a fault while deciding: the message of an ERROR, and of a panic none, since that may
+/// show secrets that were looked at.
 fn message_of(fault: &(dyn Any + Send)) -> String {
     match fault.downcast_ref() {
         Some(CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)) => {

@@ -106,7 +106,8 @@ fn explain_token(
 }
 
 /// `sys.iam_access`: who may connect as whom, now and over TLS, by the documents in the directory and the given
-/// mappings, which are those of this server. Stored sessions come and go, and are not among them. Every role that is let in is looked at as at a login.
+/// mappings, which are those of this server. Stored sessions come and go, and are not among them. Every role that is let
+/// in is looked at as at a login.
 #[expect(
     clippy::type_complexity,
     reason = "pgrx reads the columns from the type"

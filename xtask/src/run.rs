@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(fault(late), "sleep did not end in time, so it was stopped");
     }
 
-    /// Whatever the locale of whoever calls.
+    /// The caller's locale has no say.
     #[test]
     fn what_is_parsed_is_not_translated() {
         let mut command = Command::new("sh");

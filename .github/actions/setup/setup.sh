@@ -22,7 +22,7 @@ if [ -n "$package" ]; then
     apt-get install --yes --quiet --no-install-recommends "$package" openssl >&2
 fi
 as_server() { setpriv --reuid postgres --regid postgres --init-groups --reset-env "$@"; }
-# As on Aurora DSQL, and whatever the locale of whoever runs this: without one it would be SQL_ASCII.
+# As on Aurora DSQL, in every locale of the caller's: without one it would be SQL_ASCII.
 pg_createcluster --encoding UTF8 --locale C.UTF-8 "$major" "$name" -- --auth-local=peer --data-checksums >&2
 port=$(pg_conftool --short "$major" "$name" show port)
 data=$(pg_conftool --short "$major" "$name" show data_directory)

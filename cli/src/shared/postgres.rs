@@ -169,7 +169,7 @@ pub fn psql(connection: &str, script: &str) -> Result<String, Error> {
         ])
         .args(["--set=ON_ERROR_STOP=1", "--dbname"])
         .args([&*connection.public, "--file=-"])
-        // What it says is looked at, and in the caller's language has other words.
+        // Its messages are looked at, and have other words in the caller's language.
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -75,7 +75,7 @@ fn store_in(directory: &Path, hour: &str, count: usize, like: &Value) -> Result<
         session["Credentials"]["AccessKeyId"] = id.as_str().into();
         write(&format!("{id}.json"), session.to_string().as_bytes())?;
     }
-    // What counts them has a byte for each.
+    // The file that counts them has a byte for each.
     let counted = folder.join(".count");
     let before = fs::metadata(&counted).map_or(0, |found| found.len() as usize);
     write(".count", &vec![b'.'; before + count])

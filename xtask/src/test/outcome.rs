@@ -1,4 +1,4 @@
-//! What came of the steps.
+//! The outcomes of the steps, and the table of them.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Line {
 }
 
 impl Outcome {
-    /// What it counts as: with `no_skips` what was skipped has failed, and says why.
+    /// The outcome that counts: with `no_skips` a skipped step has failed, and says why.
     pub fn counted(self, no_skips: bool) -> Self {
         match self {
             Self::Skipped(reason) if no_skips => {
