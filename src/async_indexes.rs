@@ -12,7 +12,7 @@ use dsql_iam_server::async_index::is_async;
 use dsql_iam_server::session_id;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, Spi, function_name, pg_extern, pg_sys};
+use pgrx::{PgLogLevel, function_name, pg_extern, pg_sys};
 use std::ffi::{CStr, c_char, c_int};
 use std::panic::catch_unwind;
 use std::sync::OnceLock;
@@ -219,12 +219,7 @@ fn new_id() -> JobId {
 #[pg_extern(sql = false)]
 fn wait_for_job(job_id: &str) -> bool {
     let query = "SELECT status FROM sys.jobs WHERE job_id OPERATOR(pg_catalog.=) $1";
-    // Spi::get_one would take a transaction id, which a standby has none of.
-    let status = Spi::connect(|client| {
-        let rows = client.select(query, Some(1), &[job_id.into()])?;
-        rows.first().get_one::<String>()
-    });
-    match status {
+    match port::read_one::<String>(query, &[job_id.into()]) {
         Ok(Some(status)) => status == "completed",
         Ok(None) | Err(pgrx::spi::Error::InvalidPosition) => {
             ErrorReport::new(

@@ -9,7 +9,7 @@ use dsql_iam_server::doctor::{
 };
 use nix::unistd::{User, geteuid};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{PgLogLevel, Spi, ereport, spi};
+use pgrx::{PgLogLevel, ereport};
 use std::ffi::CStr;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -19,10 +19,7 @@ use time::UtcDateTime;
 
 /// Looks at this server. The current user has to be a superuser.
 pub fn findings() -> Vec<Finding> {
-    // Spi::get_one would take a transaction id, which a standby has none of.
-    let answer: spi::Result<Option<String>> =
-        Spi::connect(|client| client.select(FACTS_QUERY, Some(1), &[])?.first().get_one());
-    let answer = answer
+    let answer = port::read_one::<String>(FACTS_QUERY, &[])
         .map_err(|error| error.to_string())
         .and_then(|text| text.ok_or_else(|| "the catalogs gave no answer".to_owned()))
         .and_then(|text| serde_json::from_str::<Facts>(&text).map_err(|error| error.to_string()));

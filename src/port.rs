@@ -1,8 +1,9 @@
 //! The safe face of the files in C, `port.c` above all: the connection that is being authenticated, and
 //! reports that pgrx cannot make.
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
-use pgrx::{PgTryBuilder, pg_sys};
+use pgrx::{FromDatum, IntoDatum, PgTryBuilder, Spi, pg_sys, spi};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -368,6 +369,18 @@ pub unsafe fn syntax_error(query: *const c_char, at: usize, len: usize) -> ! {
 pub fn log_ddl(query: &CStr, location: c_int, len: c_int) {
     // SAFETY: a string that lives during the call, and a statement of it.
     unsafe { pg_guard_ffi_boundary(|| c::dsql_iam_log_ddl(query.as_ptr(), location, len)) };
+}
+
+/// The value in the first row of what a query reads. It takes no transaction id, as [`Spi::get_one`] does: a standby has
+/// none.
+///
+/// # Errors
+/// Those of SPI; `InvalidPosition` if there is no row.
+pub fn read_one<T: FromDatum + IntoDatum>(
+    query: &str,
+    arguments: &[DatumWithOid<'_>],
+) -> spi::Result<Option<T>> {
+    Spi::connect(|client| client.select(query, Some(1), arguments)?.first().get_one())
 }
 
 /// Writes a line into the log, without the statement that happens to run: a token may stand in it.
