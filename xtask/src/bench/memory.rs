@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::Bench;
 use super::report::median;
+use super::side::Side;
 use crate::run;
 
 /// How many sessions are idle at once while their memory is measured.
 const IDLE_SESSIONS: usize = 5;
 
-impl Bench<'_> {
+impl Side {
     /// Memory that an idle backend has for itself, in KiB: the median of some that are there at once, so that what they
     /// share is not taken for one's own.
     pub(super) fn idle_memory(&self, role: &str, password: &str) -> Result<f64> {

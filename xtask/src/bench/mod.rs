@@ -1,42 +1,41 @@
 //! `cargo xtask bench`: what authenticating costs, as ratios taken side by side in one run.
 //!
-//! One cluster, started by turns without the library (`trust`, `password` and SCRAM-SHA-256, which are
-//! PostgreSQL's own) and with it. Each figure is the median of its rounds. Machines are noisy, so
-//! what counts is the ratio, not the number. The parts of a login are measured by Criterion, in
-//! `iam/benches` and `server/benches`.
+//! Two servers with the same roles and tables: one without the library (`trust`, `password` and SCRAM-SHA-256, which are
+//! PostgreSQL's own), one with it. Each round takes every figure once, for a second, those that are compared one after
+//! the other, and every other round takes them backwards: a machine whose speed changes within minutes is as fast for both.
+//! The parts of a login are measured by Criterion, in `iam/benches` and `server/benches`.
 
 mod flood;
 mod memory;
 mod processes;
 mod report;
 mod sessions;
+mod side;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::account::{Account, without_pg_variables};
+use crate::account::Account;
 use crate::cluster::{ACCOUNT_ID, REGION};
-use crate::directory::Directory;
-use crate::server::{self, Options, Server};
-use crate::{environment, mirror, ports, prerequisites, run, workspace};
+use crate::{mirror, prerequisites, run, workspace};
 use report::{Figures, WORDS};
+use side::{ROLE, Side};
 
 /// The arguments of `bench`.
 #[derive(Args)]
 pub struct Arguments {
     /// How often each figure is taken
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 
     /// How long each takes, in seconds
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
 
     /// The pg_config of the PostgreSQL to use [default: PGRX_PG_CONFIG_PATH, else one that is found]
@@ -73,10 +72,6 @@ impl Arguments {
     }
 }
 
-/// The ports of the server: away from where people, and the tests, have theirs.
-const FIRST_PORT: u16 = 25432;
-/// The role that connects, and its SCRAM password.
-const ROLE: &str = "bench";
 /// How many roles and managed policies the large directory holds, and how many mappings there are.
 const ENTITIES: usize = 5_000;
 const MAPPINGS: usize = 10_000;
@@ -111,78 +106,79 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The tables of what is measured on a server.
+/// The tables of what is measured on servers.
 fn of_server(arguments: &Arguments, target: &Path) -> Result<String> {
     let dir = target.join("bench-server");
-    server::stop_in(&dir)?;
-    Directory::remove(&dir)?;
-    let server = Server::prepare(&Options {
-        dir: Some(dir.clone()),
-        port: Some(ports::free(FIRST_PORT)?),
-        pg_config: arguments.pg_config.clone(),
-        release: true,
-        plain: true,
-        ..Options::default()
-    })?;
+    let side = |name| {
+        Side::new(
+            &dir.join(name),
+            arguments.pg_config.clone(),
+            arguments.seconds,
+        )
+    };
     let bench = Bench {
-        variables: environment::read(&dir.join("env.sh"))?,
-        scripts: tempfile::tempdir()?,
-        server,
+        with: side("with")?,
+        without: side("without")?,
         arguments,
     };
-    let tables = bench.tables();
-    bench.server.stop()?;
-    tables
+    bench.tables()
 }
 
 struct Bench<'a> {
-    server: Server,
-    variables: BTreeMap<String, String>,
-    scripts: tempfile::TempDir,
+    with: Side,
+    without: Side,
     arguments: &'a Arguments,
+}
+
+/// The tokens of the logins that are measured.
+struct Tokens {
+    example: String,
+    /// With a long session token.
+    long: String,
+    /// Of a session that is stored alone, and beside many.
+    stored: String,
 }
 
 impl Bench<'_> {
     fn tables(&self) -> Result<String> {
-        let hour = self.prepare()?;
+        self.without.leave_library_out()?;
+        let tokens = self.prepare()?;
         let mut tables = String::new();
         if self.arguments.wants(Subject::Logins) {
             let (rounds, seconds) = (self.arguments.rounds, self.arguments.seconds);
-            tables += &report::of_logins(&self.measure(&hour)?, rounds, seconds);
+            tables += &report::of_logins(&self.measure(&tokens)?, rounds, seconds);
         }
         if self.arguments.wants(Subject::Flood) {
-            tables += &self.flood()?;
+            self.without.server.stop()?;
+            tables += &self.flood(&tokens)?;
         }
         Ok(tables)
     }
 
     /// Good logins, and then the same beside bad ones. Log and audit file are as they are where nobody has set anything
     /// but the audit file's name.
-    fn flood(&self) -> Result<String> {
-        self.superuser(&[
+    fn flood(&self, tokens: &Tokens) -> Result<String> {
+        self.with.superuser(&[
             "ALTER SYSTEM RESET log_min_messages",
             "ALTER SYSTEM SET dsql_iam.max_logged_refusals = 0",
             "ALTER SYSTEM SET dsql_iam.audit_file = 'audit.json'",
         ])?;
-        self.restart(true)?;
-        let data = self.server.directory.data();
-        let pid_file = fs::read_to_string(data.join("postmaster.pid"))?;
-        let pid = pid_file.lines().next().context("no postmaster")?;
-        let token = self.token(&[("AWS_PROFILE", "example")])?;
+        self.with.restart()?;
+        let directory = &self.with.server.directory;
         let denied = self.token(&[("AWS_PROFILE", "denied")])?;
         let target = flood::Target {
-            port: self.server.port(),
+            port: self.with.server.port(),
             role: ROLE,
-            token: &token,
+            token: &tokens.example,
             denied: &denied,
-            files: [&self.server.directory.log(), &data.join("audit.json")],
-            postmaster: pid.trim().parse()?,
+            files: [&directory.log(), &directory.data().join("audit.json")],
+            postmaster: self.with.postmaster()?,
         };
         let time = Duration::from_secs(self.arguments.flood_seconds.into());
         println!("good logins, then beside bad ones");
         // A first run pays for one-time setup. Without a bound on its lines it begins no minute of the one to come.
         flood::run(&target, Duration::from_secs(2), true)?;
-        self.superuser(&[
+        self.with.superuser(&[
             "ALTER SYSTEM SET dsql_iam.max_logged_refusals = 60",
             "SELECT pg_reload_conf()",
         ])?;
@@ -191,136 +187,138 @@ impl Bench<'_> {
         Ok(flood::table(&idle, &flood))
     }
 
-    fn measure(&self, hour: &str) -> Result<Figures> {
-        let mut figures = Figures::new();
+    fn measure(&self, tokens: &Tokens) -> Result<Figures> {
+        let mut figures = Figures::default();
         for round in 1..=self.arguments.rounds {
             println!("round {round} of {}", self.arguments.rounds);
-            let mut take = |name, value| figures.entry(name).or_default().push(value);
-
-            self.restart(false)?;
-            for (trust, password, scram, tls) in [
-                ("trust, TLS", "password, TLS", "SCRAM, TLS", true),
-                ("trust", "password", "SCRAM", false),
-            ] {
-                take(trust, self.connections("bench_trust", "", tls)?);
-                take(password, self.connections("bench_password", "bench", tls)?);
-                take(scram, self.connections(ROLE, "bench", tls)?);
-            }
-            take(
-                "pgbench -S without",
-                self.throughput(&["--builtin=select-only"])?,
-            );
-            take(
-                "words without",
-                self.throughput(&[&self.script("wordy.sql", WORDY)?])?,
-            );
-            for (name, word, blank) in [
-                ("identifiers without", "word", " "),
-                ("aws without", "aws", " "),
-                ("indented without", "aws", INDENT),
-            ] {
-                take(name, self.throughput(&[&self.many_words(word, blank)?])?);
-            }
-            take("memory without", self.idle_memory("bench_trust", "")?);
-
-            self.restart(true)?;
-            let token = self.token(&[("AWS_PROFILE", "example")])?;
-            take("IAM, TLS", self.connections(ROLE, &token, true)?);
-            take("IAM", self.connections(ROLE, &token, false)?);
-            take(
-                "pgbench -S with",
-                self.throughput(&["--builtin=select-only"])?,
-            );
-            take(
-                "words with",
-                self.throughput(&[&self.script("wordy.sql", WORDY)?])?,
-            );
-            for (name, word, blank) in [
-                ("identifiers with", "word", " "),
-                ("aws with", "aws", " "),
-                ("indented with", "aws", INDENT),
-            ] {
-                take(name, self.throughput(&[&self.many_words(word, blank)?])?);
-            }
-            take("memory with", self.idle_memory(ROLE, &token)?);
-
-            let long = self.long_token()?;
-            take(
-                "IAM, long session token",
-                self.connections(ROLE, &long, false)?,
-            );
-            self.mappings(true)?;
-            take(
-                "IAM, 10,000 mappings",
-                self.connections(ROLE, &token, false)?,
-            );
-            self.mappings(false)?;
-            let session = self.document("example-session.json")?;
-            let stored = self.token_of(&session, &sessions::id(hour, 0))?;
-            take("IAM, a session", self.connections(ROLE, &stored, false)?);
-            self.use_directory(&self.large_directory())?;
-            take(
-                "IAM, large directory",
-                self.connections(ROLE, &token, false)?,
-            );
-            self.use_directory(&self.directory_of_sessions())?;
-            take(
-                "IAM, one of 50,000 sessions",
-                self.connections(ROLE, &stored, false)?,
-            );
-            self.use_directory(&self.directory())?;
-            for (name, directory) in [
-                ("assume-role", self.directory()),
-                ("assume-role, 50,000 sessions", self.directory_of_sessions()),
-            ] {
-                let time = Duration::from_secs(self.arguments.seconds.into());
-                let mut command = self.assume_role(&directory)?;
-                take(name, sessions::begun_a_second(&mut command, time)?);
-            }
+            let is_backwards = round % 2 == 0;
+            self.measure_logins(tokens, is_backwards, &mut figures)?;
+            self.measure_queries(is_backwards, &mut figures)?;
+            self.measure_much(tokens, &mut figures)?;
+            let memory = [
+                self.without.idle_memory("bench_trust", "")?,
+                self.with.idle_memory(ROLE, &tokens.example)?,
+            ];
+            figures.add("memory without", memory[0]);
+            figures.add("memory with", memory[1]);
         }
         Ok(figures)
     }
 
-    /// Roles, tables, documents, and the hba lines for the server without the library. Gives the hour in which the
-    /// stored sessions end.
-    fn prepare(&self) -> Result<String> {
-        let hba = self.server.directory.data().join("pg_hba.conf");
-        let lines = fs::read_to_string(&hba)?
-            + "host postgres bench_trust all trust\nhost postgres bench all scram-sha-256\n\
-               host postgres bench_password all password\n";
-        mirror::write(&hba, lines.as_bytes(), 0o600)?;
-        Account::find()?.own(&hba, 0o600)?;
-        self.server.start_detached()?;
-        self.server.create_extension()?;
-        let role = format!("arn:aws:iam::{ACCOUNT_ID}:role/example");
-        self.superuser(&[
-            "CREATE ROLE bench_trust LOGIN",
-            "CREATE ROLE bench LOGIN PASSWORD 'bench'",
-            // MD5 takes no time, so that what is left is the exchange.
-            "SET password_encryption = 'md5'",
-            "CREATE ROLE bench_password LOGIN PASSWORD 'bench'",
-            &format!("AWS IAM GRANT bench TO '{role}'"),
-            "ALTER SYSTEM SET dsql_iam.require_tls = off",
-            "ALTER SYSTEM SET log_min_messages = fatal",
-            "ALTER SYSTEM SET log_connections = off",
-            "ALTER SYSTEM SET log_disconnections = off",
-        ])?;
-        let mut load = self.program("pgbench");
-        load.args(["--initialize", "--quiet", "--scale=10"])
-            .arg(&self.variables["DSQL_SUPERUSER"]);
-        run::output(&mut load)?;
-        self.write_documents()
+    /// Logins by PostgreSQL's methods and by IAM.
+    fn measure_logins(
+        &self,
+        tokens: &Tokens,
+        is_backwards: bool,
+        figures: &mut Figures,
+    ) -> Result<()> {
+        let (with, without) = (&self.with, &self.without);
+        let mut logins = [
+            ("SCRAM, TLS", without, ROLE, "bench", true),
+            ("trust, TLS", without, "bench_trust", "", true),
+            ("IAM, TLS", with, ROLE, &tokens.example, true),
+            ("password, TLS", without, "bench_password", "bench", true),
+            ("SCRAM", without, ROLE, "bench", false),
+            ("trust", without, "bench_trust", "", false),
+            ("IAM", with, ROLE, &tokens.example, false),
+            ("password", without, "bench_password", "bench", false),
+            ("IAM, long session token", with, ROLE, &tokens.long, false),
+            ("IAM, a session", with, ROLE, &tokens.stored, false),
+        ];
+        if is_backwards {
+            logins.reverse();
+        }
+        for (name, side, role, password, tls) in logins {
+            let connections = side.connections(role, password, tls)?;
+            figures.add(name, connections.rate);
+            figures.add(&report::faults(name), connections.each.faults);
+            figures.add(&report::processor_time(name), connections.each.time);
+        }
+        Ok(())
     }
 
-    /// A session with a long token in the directory in force, and a large directory and one of many sessions beside it.
-    /// Gives the hour in which these end.
+    /// Queries without the library and with it.
+    fn measure_queries(&self, is_backwards: bool, figures: &mut Figures) -> Result<()> {
+        let mut sides = [("without", &self.without), ("with", &self.with)];
+        if is_backwards {
+            sides.reverse();
+        }
+        for (name, script) in [
+            ("pgbench -S", None),
+            ("words", Some(WORDY.to_owned())),
+            ("identifiers", Some(many_words("word", " "))),
+            ("aws", Some(many_words("aws", " "))),
+            ("indented", Some(many_words("aws", INDENT))),
+        ] {
+            for (which, side) in sides {
+                let what = match &script {
+                    Some(text) => side.script(&format!("{name}.sql"), text)?,
+                    None => "--builtin=select-only".into(),
+                };
+                figures.add(&format!("{name} {which}"), side.throughput(&what)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Logins where there is much, and how fast sessions begin.
+    fn measure_much(&self, tokens: &Tokens, figures: &mut Figures) -> Result<()> {
+        let login = |token: &str| -> Result<f64> {
+            self.with.settle(token)?;
+            Ok(self.with.connections(ROLE, token, false)?.rate)
+        };
+        self.mappings(true)?;
+        figures.add("IAM, 10,000 mappings", login(&tokens.example)?);
+        self.mappings(false)?;
+        self.use_directory(&self.large_directory())?;
+        figures.add("IAM, large directory", login(&tokens.example)?);
+        self.use_directory(&self.directory_of_all())?;
+        figures.add("IAM, one of 50,000 sessions", login(&tokens.stored)?);
+        self.use_directory(&self.with.documents())?;
+        for (name, directory) in [
+            ("assume-role", self.with.documents()),
+            ("assume-role, 50,000 sessions", self.directory_of_sessions()),
+        ] {
+            let time = Duration::from_secs(self.arguments.seconds.into());
+            let mut command = self.assume_role(&directory)?;
+            figures.add(name, sessions::begun_a_second(&mut command, time)?);
+        }
+        self.with.settle(&tokens.example)
+    }
+
+    /// The mapping, documents and tokens for the server with the library.
+    fn prepare(&self) -> Result<Tokens> {
+        self.with.server.create_extension()?;
+        let role = format!("arn:aws:iam::{ACCOUNT_ID}:role/example");
+        self.with.superuser(&[
+            &format!("AWS IAM GRANT {ROLE} TO '{role}'"),
+            "ALTER SYSTEM SET dsql_iam.require_tls = off",
+            "SELECT pg_reload_conf()",
+        ])?;
+        let hour = self.write_documents()?;
+        let long = self.document("long-session.json")?;
+        let id = long["Credentials"]["AccessKeyId"].as_str();
+        let session = self.document("example-session.json")?;
+        Ok(Tokens {
+            example: self.token(&[("AWS_PROFILE", "example")])?,
+            long: self.token_of(&long, id.unwrap_or_default())?,
+            stored: self.token_of(&session, &sessions::id(&hour, 0))?,
+        })
+    }
+
+    /// A session with a long token in the directory in force, and a large directory, one of many sessions and one of both
+    /// beside it. Gives the hour in which the sessions end.
     fn write_documents(&self) -> Result<String> {
-        let small = self.directory();
+        let small = self.with.documents();
         let session = self.document("example-session.json")?;
         let mut long = session.clone();
         long["Credentials"]["AccessKeyId"] = "ASIABENCHBENCHBENCHB".into();
         long["Credentials"]["SessionToken"] = "x".repeat(LONG_TOKEN).into();
-        let others = [self.large_directory(), self.directory_of_sessions()];
+        let others = [
+            self.large_directory(),
+            self.directory_of_sessions(),
+            self.directory_of_all(),
+        ];
         let account = Account::find()?;
         for other in &others {
             account.directory(other, 0o700)?;
@@ -341,29 +339,34 @@ impl Bench<'_> {
                 write(other.join(name), &document)?;
             }
         }
-        let [large, many] = others;
-        write(large.join("many.json"), &many_entities())?;
+        let [large, sessions, all] = others;
+        for directory in [&large, &all] {
+            write(directory.join("many.json"), &many_entities())?;
+        }
         let hour = sessions::hour(&mut self.assume_role(&small)?)?;
-        sessions::store(&small, &many, &hour, &session)?;
+        sessions::store(&small, &[&sessions, &all], &hour, &session)?;
         Ok(hour)
     }
 
-    /// The directory that is in force unless another is measured.
-    fn directory(&self) -> PathBuf {
-        PathBuf::from(&self.variables["DSQL_IAM_DIRECTORY"])
-    }
-
     fn large_directory(&self) -> PathBuf {
-        self.server.directory.root().join("iam-large")
+        self.with.server.directory.root().join("iam-large")
     }
 
     fn directory_of_sessions(&self) -> PathBuf {
-        self.server.directory.root().join("iam-sessions")
+        self.with.server.directory.root().join("iam-sessions")
     }
 
+    /// The large directory, with the sessions in it.
+    fn directory_of_all(&self) -> PathBuf {
+        self.with.server.directory.root().join("iam-all")
+    }
+
+    /// Lets another directory be in force. Both servers load their configuration again, since all later backends have
+    /// memory for that, without the library as well.
     fn use_directory(&self, directory: &Path) -> Result<()> {
+        self.without.superuser(&["SELECT pg_reload_conf()"])?;
         let directory = directory.display();
-        self.superuser(&[
+        self.with.superuser(&[
             &format!("ALTER SYSTEM SET dsql_iam.iam_directory = '{directory}'"),
             "SELECT pg_reload_conf()",
         ])
@@ -382,42 +385,8 @@ impl Bench<'_> {
                 "sys.iam_pg_role_mappings WHERE arn LIKE '%bench-%'".into(),
             )
         };
-        self.superuser(&[&format!("SELECT count({function}) FROM {source}")])
-    }
-
-    fn restart(&self, with_library: bool) -> Result<()> {
-        let library = if with_library { "dsql_iam" } else { "plpgsql" };
-        self.superuser(&[&format!(
-            "ALTER SYSTEM SET shared_preload_libraries = {library}"
-        )])?;
-        self.server.stop()?;
-        self.server.start_detached()
-    }
-
-    fn superuser(&self, statements: &[&str]) -> Result<()> {
-        let mut psql = self.program("psql");
-        psql.args([
-            "--no-psqlrc",
-            "--quiet",
-            "--set",
-            "ON_ERROR_STOP=1",
-            "--dbname",
-        ])
-        .arg(&self.variables["DSQL_SUPERUSER"]);
-        for statement in statements {
-            psql.args(["--command", statement]);
-        }
-        run::output(&mut psql).map(drop)
-    }
-
-    /// One of PostgreSQL's programs, from where `env.sh` has them.
-    fn program(&self, name: &str) -> Command {
-        let mut command = without_pg_variables(self.server.programs().join(name));
-        command.env(
-            "PGSSLROOTCERT",
-            self.variables.get("PGSSLROOTCERT").map_or("", |v| v),
-        );
-        command
+        self.with
+            .superuser(&[&format!("SELECT count({function}) FROM {source}")])
     }
 
     fn token(&self, variables: &[(&str, &str)]) -> Result<String> {
@@ -434,7 +403,7 @@ impl Bench<'_> {
         let folder = workspace::build_command(&workspace::target_directory()?)?;
         let mut command = Command::new(folder.join("dsql-iam"));
         for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
-            command.env(name, &self.variables[name]);
+            command.env(name, &self.with.variables[name]);
         }
         Ok(command)
     }
@@ -450,12 +419,6 @@ impl Bench<'_> {
         Ok(command)
     }
 
-    fn long_token(&self) -> Result<String> {
-        let session = self.document("long-session.json")?;
-        let id = session["Credentials"]["AccessKeyId"].as_str();
-        self.token_of(&session, id.unwrap_or_default())
-    }
-
     /// A token with the credentials of a session, but for the id of its access key.
     fn token_of(&self, session: &Value, access_key_id: &str) -> Result<String> {
         let text = |name: &str| session["Credentials"][name].as_str().unwrap_or_default();
@@ -468,58 +431,16 @@ impl Bench<'_> {
 
     /// A document of the directory in force.
     fn document(&self, name: &str) -> Result<Value> {
-        let path = self.directory().join(name);
+        let path = self.with.documents().join(name);
         Ok(serde_json::from_slice(&fs::read(path)?)?)
     }
+}
 
-    /// New connections a second, four clients at a time.
-    fn connections(&self, role: &str, password: &str, tls: bool) -> Result<f64> {
-        let mut pgbench = self.program("pgbench");
-        pgbench
-            .args(["--no-vacuum", "--connect", "--client=4", "--jobs=2"])
-            .arg(format!("--time={}", self.arguments.seconds))
-            .arg(format!(
-                "--file={}",
-                self.script_path("one.sql", "SELECT 1;\n")?
-            ))
-            .args(["--host=localhost", "--username", role])
-            .arg(format!("--port={}", self.server.port()))
-            .arg("postgres")
-            .env("PGPASSWORD", password)
-            .env("PGSSLMODE", if tls { "verify-full" } else { "disable" });
-        tps(&run::output(&mut pgbench)?)
-    }
-
-    /// Queries a second over two connections that stay.
-    fn throughput(&self, what: &[&str]) -> Result<f64> {
-        let mut pgbench = self.program("pgbench");
-        pgbench
-            .args(["--no-vacuum", "--client=2", "--jobs=2"])
-            .arg(format!("--time={}", self.arguments.seconds))
-            .args(what)
-            .arg(&self.variables["DSQL_SUPERUSER"]);
-        tps(&run::output(&mut pgbench)?)
-    }
-
-    fn script_path(&self, name: &str, text: &str) -> Result<String> {
-        let path = self.scripts.path().join(name);
-        fs::write(&path, text)?;
-        Ok(path.to_string_lossy().into_owned())
-    }
-
-    /// A query in which the lexer asks about many words, each with `blank` behind it, and little else is
-    /// done.
-    fn many_words(&self, word: &str, blank: &str) -> Result<String> {
-        let condition = vec![format!("{word}{blank}IS NULL"); WORDS].join(" OR ");
-        // The first part alone is looked at when it runs.
-        let query =
-            format!("SELECT 1 FROM (SELECT 1 AS {word}) w WHERE false AND ({condition});\n");
-        self.script(&format!("{word}.sql"), &query)
-    }
-
-    fn script(&self, name: &str, text: &str) -> Result<String> {
-        Ok(format!("--file={}", self.script_path(name, text)?))
-    }
+/// A query in which the lexer asks about many words, each with `blank` behind it, and little else is done.
+fn many_words(word: &str, blank: &str) -> String {
+    let condition = vec![format!("{word}{blank}IS NULL"); WORDS].join(" OR ");
+    // The first part alone is looked at when it runs.
+    format!("SELECT 1 FROM (SELECT 1 AS {word}) w WHERE false AND ({condition});\n")
 }
 
 /// As `aws iam get-account-authorization-details` prints it: roles with a managed policy each.
@@ -549,21 +470,6 @@ fn many_entities() -> Value {
     json!({"UserDetailList": [], "GroupDetailList": [], "RoleDetailList": roles, "Policies": policies})
 }
 
-/// The figure in `tps = 123.4 (…)`.
-fn tps(printed: &str) -> Result<f64> {
-    let figure = printed.lines().find_map(|line| {
-        line.strip_prefix("tps = ")?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    });
-    match figure {
-        Some(figure) if figure > 0.0 => Ok(figure),
-        _ => bail!("pgbench gave no figure:\n{printed}"),
-    }
-}
-
 /// The machine and the PostgreSQL that are measured.
 fn machine(arguments: &Arguments) -> Result<String> {
     let postgres = prerequisites::postgres(arguments.pg_config.as_deref())?;
@@ -578,16 +484,4 @@ fn machine(arguments: &Arguments) -> Result<String> {
         "Taken on a machine with {cores} cores ({processor}), {}.",
         version.trim()
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pgbench_is_understood() {
-        let printed = "latency average = 9.1 ms\ntps = 438.25 (including reconnection times)\n";
-        assert_eq!(tps(printed).unwrap(), 438.25);
-        assert!(tps("pgbench: error").is_err());
-    }
 }

@@ -4,6 +4,47 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+/// What the children of a process have cost that have ended: all of them together, or each of them.
+pub(super) struct Ended {
+    /// Page faults without input or output.
+    pub faults: f64,
+    /// Processor time, in milliseconds.
+    pub time: f64,
+}
+
+impl Ended {
+    /// What each of `count` cost that have ended since.
+    pub(super) fn since(&self, before: &Self, count: f64) -> Self {
+        Self {
+            faults: (self.faults - before.faults) / count,
+            time: (self.time - before.time) / count,
+        }
+    }
+}
+
+/// What the children of a process have cost that have ended, and that it has waited for.
+pub(super) fn ended_children(pid: u32) -> Result<Ended> {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.context("no clock tick")?;
+    ended(
+        &fs::read_to_string(format!("/proc/{pid}/stat"))?,
+        ticks as f64,
+    )
+}
+
+/// The same, in a line of `/proc/PID/stat`, whose times are in ticks: so many make a second.
+fn ended(stat: &str, ticks: f64) -> Result<Ended> {
+    // The name, in parentheses, may hold anything. The state behind it is field 3.
+    let (_, fields) = stat.rsplit_once(") ").context("no name")?;
+    let field = |number: usize| -> Result<f64> {
+        let field = fields.split(' ').nth(number - 3);
+        Ok(field.context("too few fields")?.parse()?)
+    };
+    Ok(Ended {
+        faults: field(11)?,
+        time: (field(16)? + field(17)?) / ticks * 1e3,
+    })
+}
+
 /// A process's own memory, in KiB.
 pub(super) fn anonymous(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -48,6 +89,25 @@ fn figure(text: &str, name: &str) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn children_that_have_ended() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 100 2500 0 0 3 4 50 70 20 0 1 0 5 6 7";
+        let all = ended(stat, 100.0).unwrap();
+        assert_eq!((all.faults, all.time), (2500.0, 1200.0));
+        let before = Ended {
+            faults: 500.0,
+            time: 200.0,
+        };
+        let each = all.since(&before, 10.0);
+        assert_eq!((each.faults, each.time), (200.0, 100.0));
+        assert!(ended("7 (a) S 1 7", 100.0).is_err());
+
+        let own = || ended_children(std::process::id()).unwrap();
+        let before = own();
+        std::process::Command::new("true").status().unwrap();
+        assert!(own().since(&before, 1.0).faults > 10.0);
+    }
 
     #[test]
     fn memory_is_that_of_a_process_and_its_children() {

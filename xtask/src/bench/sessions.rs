@@ -49,13 +49,14 @@ pub fn begun_a_second(assume_role: &mut Command, time: Duration) -> Result<f64> 
 }
 
 /// Stores sessions that end in this hour as `dsql-iam` does: one in the directory for few, and the same and others in
-/// that for many.
+/// each of those for many.
 ///
 /// # Errors
 /// If they cannot be written.
-pub fn store(few: &Path, many: &Path, hour: &str, like: &Value) -> Result<()> {
+pub fn store(few: &Path, many: &[&Path], hour: &str, like: &Value) -> Result<()> {
     store_in(few, hour, 1, like)?;
-    store_in(many, hour, SESSIONS, like)
+    many.iter()
+        .try_for_each(|many| store_in(many, hour, SESSIONS, like))
 }
 
 fn store_in(directory: &Path, hour: &str, count: usize, like: &Value) -> Result<()> {
