@@ -38,6 +38,12 @@ fn pid_file(directory: &Directory) -> Option<(Pid, Vec<String>)> {
     Some((Pid::from_raw(pid), lines))
 }
 
+/// The process id of the server that runs on the data directory, as it says itself.
+pub fn pid(directory: &Directory) -> Option<u32> {
+    let (pid, _) = pid_file(directory)?;
+    u32::try_from(pid.as_raw()).ok()
+}
+
 /// Whether the server with this process id says that it accepts connections.
 pub fn ready(directory: &Directory, process: &Child) -> bool {
     let Some((pid, lines)) = pid_file(directory) else {

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
 use super::report::median;
 use super::side::Side;
@@ -46,22 +46,14 @@ impl Side {
     fn memory_of_sessions(&self) -> Result<f64> {
         const PIDS: &str = "SELECT pid FROM pg_stat_activity WHERE application_name = 'bench_idle' \
             AND state = 'idle'";
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let mut psql = self.program("psql");
-            psql.args(["--no-psqlrc", "--tuples-only", "--no-align", "--dbname"])
-                .arg(&self.variables["DSQL_SUPERUSER"])
-                .args(["--command", PIDS]);
-            let printed = run::output(&mut psql)?;
-            let pids: Vec<&str> = printed.split_whitespace().collect();
-            if pids.len() == IDLE_SESSIONS {
-                let memory: Result<Vec<f64>> = pids.into_iter().map(private_memory).collect();
-                return Ok(median(&memory?));
-            }
-            if Instant::now() > deadline {
-                bail!("the idle sessions did not appear");
-            }
-        }
+        let mut printed = String::new();
+        let are_there = run::until(Duration::from_secs(20), || {
+            printed = self.superuser(&[PIDS])?;
+            Ok(printed.split_whitespace().count() == IDLE_SESSIONS)
+        })?;
+        ensure!(are_there, "the idle sessions did not appear");
+        let memory: Result<Vec<f64>> = printed.split_whitespace().map(private_memory).collect();
+        Ok(median(&memory?))
     }
 }
 

@@ -117,6 +117,7 @@ fn of_server(arguments: &Arguments, target: &Path) -> Result<String> {
         )
     };
     let bench = Bench {
+        program: workspace::build_command(target)?.join("dsql-iam"),
         with: side("with")?,
         without: side("without")?,
         arguments,
@@ -125,6 +126,8 @@ fn of_server(arguments: &Arguments, target: &Path) -> Result<String> {
 }
 
 struct Bench<'a> {
+    /// The command `dsql-iam`.
+    program: PathBuf,
     with: Side,
     without: Side,
     arguments: &'a Arguments,
@@ -195,12 +198,10 @@ impl Bench<'_> {
             self.measure_logins(tokens, is_backwards, &mut figures)?;
             self.measure_queries(is_backwards, &mut figures)?;
             self.measure_much(tokens, &mut figures)?;
-            let memory = [
-                self.without.idle_memory("bench_trust", "")?,
-                self.with.idle_memory(ROLE, &tokens.example)?,
-            ];
-            figures.add("memory without", memory[0]);
-            figures.add("memory with", memory[1]);
+            let memory = self.without.idle_memory("bench_trust", "")?;
+            figures.add("memory without", memory);
+            let memory = self.with.idle_memory(ROLE, &tokens.example)?;
+            figures.add("memory with", memory);
         }
         Ok(figures)
     }
@@ -280,7 +281,7 @@ impl Bench<'_> {
             ("assume-role, 50,000 sessions", self.directory_of_sessions()),
         ] {
             let time = Duration::from_secs(self.arguments.seconds.into());
-            let mut command = self.assume_role(&directory)?;
+            let mut command = self.assume_role(&directory);
             figures.add(name, sessions::begun_a_second(&mut command, time)?);
         }
         self.with.settle(&tokens.example)
@@ -343,7 +344,7 @@ impl Bench<'_> {
         for directory in [&large, &all] {
             write(directory.join("many.json"), &many_entities())?;
         }
-        let hour = sessions::hour(&mut self.assume_role(&small)?)?;
+        let hour = sessions::hour(&mut self.assume_role(&small))?;
         sessions::store(&small, &[&sessions, &all], &hour, &session)?;
         Ok(hour)
     }
@@ -369,7 +370,8 @@ impl Bench<'_> {
         self.with.superuser(&[
             &format!("ALTER SYSTEM SET dsql_iam.iam_directory = '{directory}'"),
             "SELECT pg_reload_conf()",
-        ])
+        ])?;
+        Ok(())
     }
 
     fn mappings(&self, are_there: bool) -> Result<()> {
@@ -386,11 +388,12 @@ impl Bench<'_> {
             )
         };
         self.with
-            .superuser(&[&format!("SELECT count({function}) FROM {source}")])
+            .superuser(&[&format!("SELECT count({function}) FROM {source}")])?;
+        Ok(())
     }
 
     fn token(&self, variables: &[(&str, &str)]) -> Result<String> {
-        let mut command = self.dsql_iam()?;
+        let mut command = self.dsql_iam();
         command
             .args(["token", "--hostname", "localhost", "--region", REGION])
             .args(["--expires-in", "604800"])
@@ -399,24 +402,23 @@ impl Bench<'_> {
     }
 
     /// The command `dsql-iam`, with the profiles of `env.sh`.
-    fn dsql_iam(&self) -> Result<Command> {
-        let folder = workspace::build_command(&workspace::target_directory()?)?;
-        let mut command = Command::new(folder.join("dsql-iam"));
+    fn dsql_iam(&self) -> Command {
+        let mut command = Command::new(&self.program);
         for name in ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"] {
             command.env(name, &self.with.variables[name]);
         }
-        Ok(command)
+        command
     }
 
     /// The command that begins a session of the role, and stores it in this directory.
-    fn assume_role(&self, directory: &Path) -> Result<Command> {
+    fn assume_role(&self, directory: &Path) -> Command {
         let role = format!("arn:aws:iam::{ACCOUNT_ID}:role/example");
-        let mut command = self.dsql_iam()?;
+        let mut command = self.dsql_iam();
         command
             .args(["assume-role", "--profile", "admin", "--role-arn", &role])
             .args(["--role-session-name", "bench", "--iam-directory"])
             .arg(directory);
-        Ok(command)
+        command
     }
 
     /// A token with the credentials of a session, but for the id of its access key.

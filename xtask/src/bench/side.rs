@@ -11,7 +11,7 @@ use super::processes::{self, Ended};
 use crate::account::{Account, without_pg_variables};
 use crate::directory::Directory;
 use crate::server::{self, Options, Server};
-use crate::{environment, mirror, ports, run};
+use crate::{environment, mirror, ports, postmaster, run};
 
 /// The ports of the servers: away from where people, and the tests, have theirs.
 const FIRST_PORT: u16 = 25432;
@@ -127,16 +127,16 @@ impl Side {
         self.server.start_detached()
     }
 
-    /// Runs these statements as the superuser.
-    pub(super) fn superuser(&self, statements: &[&str]) -> Result<()> {
+    /// Runs these statements as the superuser, and gives the values that they give.
+    pub(super) fn superuser(&self, statements: &[&str]) -> Result<String> {
         let mut psql = self.program("psql");
         psql.args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1"])
-            .arg("--dbname")
+            .args(["--tuples-only", "--no-align", "--dbname"])
             .arg(&self.variables["DSQL_SUPERUSER"]);
         for statement in statements {
             psql.args(["--command", statement]);
         }
-        run::output(&mut psql).map(drop)
+        run::output(&mut psql)
     }
 
     /// One of PostgreSQL's programs, from where `env.sh` has them.
@@ -154,9 +154,7 @@ impl Side {
 
     /// The postmaster's process.
     pub(super) fn postmaster(&self) -> Result<u32> {
-        let pid_file = fs::read_to_string(self.server.directory.data().join("postmaster.pid"))?;
-        let pid = pid_file.lines().next().context("no postmaster")?;
-        Ok(pid.trim().parse()?)
+        postmaster::pid(&self.server.directory).context("no postmaster")
     }
 
     /// Connects for the time that a figure takes, four clients at a time.
