@@ -1,8 +1,9 @@
 //! `cargo xtask bench`: what authenticating costs, as ratios taken side by side in one run.
 //!
 //! Two servers with the same roles and tables: one without the library (`trust`, `password` and SCRAM-SHA-256, which are
-//! PostgreSQL's own), one with it. Each round takes every figure once, for a second, those that are compared one after
-//! the other, and every other round takes them backwards: a machine whose speed changes within minutes is as fast for both.
+//! PostgreSQL's own), one with it. Each round takes every figure once, for `--seconds`, those that are compared one after
+//! the other, and every other round takes them backwards, but for those that need other documents or mappings: a machine
+//! whose speed changes within minutes is as fast for both.
 //! The parts of a login are measured by Criterion, in `iam/benches` and `server/benches`.
 
 mod flood;

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-/// What the children of a process have cost that have ended: all of them together, or each of them.
+/// The cost of children of a process that have ended: of all together, or of each.
 pub(super) struct Ended {
     /// Page faults without input or output.
     pub faults: f64,
@@ -13,7 +13,7 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// What each of `count` cost that have ended since.
+    /// The cost of each of the `count` that have ended since.
     pub(super) fn since(&self, before: &Self, count: f64) -> Self {
         Self {
             faults: (self.faults - before.faults) / count,
@@ -22,7 +22,7 @@ impl Ended {
     }
 }
 
-/// What the children of a process have cost that have ended, and that it has waited for.
+/// The cost of the children of a process that have ended, and that it has waited for.
 pub(super) fn ended_children(pid: u32) -> Result<Ended> {
     let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.context("no clock tick")?;
     ended(

@@ -23,7 +23,7 @@ impl Figures {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// What is computed of two figures in each round.
+    /// A comparison of two figures, for each round.
     fn compared(&self, name: &str, base: &str, compare: impl Fn(f64, f64) -> f64) -> Vec<f64> {
         let pairs = self.of(name).iter().zip(self.of(base));
         pairs.map(|(&value, &base)| compare(value, base)).collect()
@@ -125,8 +125,8 @@ fn quantile(values: &[f64], part: f64) -> f64 {
     low + (high - low) * place.fract()
 }
 
-/// The table: what, its median, against what, the median of the rounds' ratios and where half of them lie, and the
-/// target.
+/// The table: a figure and its median, the same of the figure beside it, the median of the rounds' ratios and the range
+/// of half of them, and the target.
 pub fn of_logins(figures: &Figures, rounds: u32, seconds: u32) -> String {
     let of = |name: &str| median(figures.of(name));
     let mut table = String::from(
@@ -254,7 +254,7 @@ mod tests {
         assert!(median(&[]).is_nan());
     }
 
-    /// A machine that is twice as fast in the second round: what counts is the ratio within each.
+    /// A machine that is twice as fast in the second round: the ratio within each counts.
     #[test]
     fn a_ratio_is_that_of_one_round() {
         let mut figures = Figures::default();

@@ -1,4 +1,4 @@
-//! One of the two servers that are compared: what runs on it, and what that costs it.
+//! One of the two servers that are compared: the programs that run on it, and their cost to it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ pub(super) const ROLE: &str = "bench";
 /// A server.
 pub(super) struct Side {
     pub server: Server,
-    /// What its `env.sh` sets.
+    /// The variables that its `env.sh` sets.
     pub variables: BTreeMap<String, String>,
     scripts: tempfile::TempDir,
     /// How long a figure takes, in seconds.
@@ -40,7 +40,7 @@ impl Drop for Side {
 pub(super) struct Connections {
     /// New connections a second.
     pub rate: f64,
-    /// What one of them cost the server.
+    /// The cost of one of them to the server.
     pub each: Ended,
 }
 
